@@ -1,0 +1,312 @@
+//! A service as it was resolved from its entry and the defaults: data only, nothing is decided here.
+
+use crate::host::User;
+use crate::place::Place;
+use std::net::IpAddr;
+
+/// A value with the place that set it; `None` for a built-in default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was set.
+    pub place: Option<Place>,
+}
+
+/// A number that may be unlimited.
+pub type Limit = Option<u32>;
+
+/// What the service does with a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a program.
+    External {
+        /// Absolute path of the program.
+        server: String,
+        /// argv, argv[0] included, NAMEINARGS applied.
+        argv: Vec<String>,
+    },
+    /// Answered by the builtin worker.
+    Internal(Builtin),
+    /// Refuses everybody and remembers them (flag SENSOR).
+    Sensor,
+}
+
+/// The built-in services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Builtin {
+    Echo,
+    Discard,
+    Chargen,
+    Daytime,
+    Time,
+}
+
+/// socket_type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum SocketType {
+    Stream,
+    Dgram,
+    Raw,
+    Seqpacket,
+}
+
+/// The address family flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FamilyFlag {
+    /// Neither flag: IPv6 socket that also serves IPv4, IPv4 where IPv6 is not available.
+    Unset,
+    /// `IPv4`.
+    V4,
+    /// `IPv6` (or both flags).
+    V6,
+}
+
+/// Where a service listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// socket_type.
+    pub socket: SocketType,
+    /// Protocol name and number.
+    pub protocol: (String, i32),
+    /// Port in host order.
+    pub port: u16,
+    /// `bind`, resolved, with the text that was written.
+    pub bind: Option<(String, IpAddr)>,
+    /// IPv4/IPv6 flags.
+    pub family: FamilyFlag,
+    /// v6only.
+    pub v6only: bool,
+    /// Flag NODELAY.
+    pub nodelay: bool,
+    /// Flag KEEPALIVE.
+    pub keepalive: bool,
+}
+
+/// One word of only_from, no_access or protect, as xinetd reads it (reference xinetd §4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressEntry {
+    /// The word as written.
+    pub text: String,
+    /// Where it stands.
+    pub place: Place,
+    /// What it matches.
+    pub matches: AddressMatch,
+}
+
+/// What an address word matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressMatch {
+    /// IPv4 networks (a factorized word yields several). Host bits are clear.
+    V4(Vec<(u32, u8)>),
+    /// An IPv6 network. Host bits are clear.
+    V6(u128, u8),
+    /// Reverse name equal to this (case-insensitive), forward-confirmed.
+    Name(String),
+    /// Reverse name ending in this (starts with a dot), forward-confirmed.
+    Suffix(String),
+}
+
+/// only_from or no_access: `None` = not set; set and empty refuses everybody (only_from) or nobody (no_access).
+pub type AddressList = Option<Vec<AddressEntry>>;
+
+/// log_type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogType {
+    /// No service log.
+    None,
+    /// `SYSLOG facility level`, as the numbers of syslog(3): facility already shifted, and level.
+    Syslog {
+        /// Facility, e.g. LOG_DAEMON = 24.
+        facility: u32,
+        /// Level, e.g. LOG_INFO = 6.
+        level: u32,
+    },
+    /// `FILE path [soft [hard]]`, in bytes.
+    File {
+        /// Absolute path.
+        path: String,
+        /// Soft limit.
+        soft: Option<u64>,
+        /// Hard limit, xinetd's default applied when only soft was given.
+        hard: Option<u64>,
+    },
+}
+
+/// log_on_success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LogSuccess {
+    pub host: bool,
+    pub pid: bool,
+    pub exit: bool,
+    pub duration: bool,
+    pub userid: bool,
+    pub traffic: bool,
+}
+
+/// log_on_failure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LogFailure {
+    pub host: bool,
+    pub userid: bool,
+    pub attempt: bool,
+}
+
+/// How the ids of the program are set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// The user, when the entry names one. A numeric user without an entry has its number as name.
+    pub user: Option<User>,
+    /// `group`, else the user's primary group.
+    pub gid: Option<u32>,
+    /// Whether `group` was written.
+    pub group_set: bool,
+    /// Supplementary groups: empty by default; `groups = yes` fills it.
+    pub groups: Vec<u32>,
+    /// `groups` as written, for the dump.
+    pub groups_yes: bool,
+}
+
+/// Resource limits; soft = hard = value. `None` = untouched, `Some(None)` = UNLIMITED.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Rlimits {
+    pub address_space: Option<Option<u64>>,
+    pub cpu_seconds: Option<Option<u64>>,
+    pub data: Option<Option<u64>>,
+    pub rss: Option<Option<u64>>,
+    pub stack: Option<Option<u64>>,
+    pub files: Option<Option<u64>>,
+}
+
+/// deny_time of a sensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenyTime {
+    /// NEVER, 0 or unset: logged only.
+    Never,
+    /// This many minutes.
+    Minutes(u32),
+    /// Until cleared.
+    Forever,
+}
+
+/// What the rate limit does when it trips (portreeve's `overload`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overload {
+    /// Refuse who is above their share, then pause.
+    Fair,
+    /// Close the listener for the wait time, as xinetd does.
+    Close,
+}
+
+/// What happens to running instances of a service that a reload removes (portreeve's `on_remove`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRemove {
+    /// SIGKILL, as xinetd does.
+    Kill,
+    /// Leave them until they end by themselves.
+    Drain,
+}
+
+/// What happens to running external instances when the supervisor is told to stop (portreeve's `stop`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM, then SIGKILL.
+    End,
+    /// Leave them running, as xinetd does.
+    Leave,
+}
+
+/// A window of access_times in minutes of the local day, both ends inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Window {
+    pub from: u16,
+    pub to: u16,
+}
+
+/// A service that can be served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Name of the entry.
+    pub name: String,
+    /// id, the name where none was set.
+    pub id: String,
+    /// The entry's first line.
+    pub place: Place,
+    /// What is done with a client.
+    pub action: Action,
+    /// Words of `type`, upper case, for the dump.
+    pub types: Vec<&'static str>,
+    /// Words of `flags`, in xinetd's spelling, for the dump.
+    pub flags: Vec<&'static str>,
+    /// Socket.
+    pub listen: Listen,
+    /// wait = yes.
+    pub wait: bool,
+    /// Flag NORETRY.
+    pub noretry: bool,
+    /// Flag NOLIBWRAP, or no table holds a rule.
+    pub nolibwrap: bool,
+    /// Daemon name for hosts.allow/hosts.deny.
+    pub wrap_name: String,
+    /// Ids of the program.
+    pub ids: Ids,
+    /// instances.
+    pub instances: Set<Limit>,
+    /// per_source.
+    pub per_source: Set<Limit>,
+    /// per_source_prefix: prefix lengths for IPv4 and IPv6, default 32 and 64.
+    pub per_source_prefix: Set<(u8, u8)>,
+    /// cps: connections per second (0 = off) and wait seconds.
+    pub cps: Set<(u32, u32)>,
+    /// overload.
+    pub overload: Set<Overload>,
+    /// max_load.
+    pub max_load: Option<Set<f64>>,
+    /// access_times.
+    pub access_times: Option<Set<Vec<Window>>>,
+    /// only_from.
+    pub only_from: AddressList,
+    /// Place of the line that first set only_from.
+    pub only_from_place: Option<Place>,
+    /// no_access.
+    pub no_access: AddressList,
+    /// deny_time.
+    pub deny_time: Set<DenyTime>,
+    /// nice.
+    pub nice: Option<i32>,
+    /// umask; `None` = inherited OR 022.
+    pub umask: Option<u32>,
+    /// Resource limits.
+    pub rlimits: Rlimits,
+    /// The program's environment without REMOTE_HOST and its like: passenv and env applied, in xinetd's order.
+    /// `None` = the supervisor's own environment, whole, with `env_added` applied over it.
+    pub environment: Option<Vec<(String, String)>>,
+    /// `env` words, in order.
+    pub env_added: Vec<(String, String)>,
+    /// passenv words, for the dump; `None` = not set.
+    pub passenv: Option<Vec<String>>,
+    /// Path of `banner`.
+    pub banner: Option<String>,
+    /// Path of `banner_success`.
+    pub banner_success: Option<String>,
+    /// Path of `banner_fail`.
+    pub banner_fail: Option<String>,
+    /// log_type.
+    pub log_type: LogType,
+    /// log_on_success.
+    pub log_success: LogSuccess,
+    /// log_on_failure.
+    pub log_failure: LogFailure,
+    /// on_remove.
+    pub on_remove: OnRemove,
+    /// stop; `None` = not written (the way the supervisor was called decides).
+    pub stop: Option<Stop>,
+    /// idle_timeout of a built-in stream service, in seconds.
+    pub idle_timeout: u32,
+}

@@ -1,0 +1,50 @@
+//! Who arrives, when, and what is known about them. Facts only; nothing is decided here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// A client at the door of a service.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The peer as the socket names it; an IPv4 client of a dual-stack socket is `::ffff:a.b.c.d`.
+    pub peer: SocketAddr,
+    /// Whether a handshake proved the address (stream), or it may be forged (datagram).
+    pub proven: bool,
+}
+
+impl Arrival {
+    /// The peer's address with a mapped IPv4 address unwrapped: the key for limits and bans.
+    pub fn source(&self) -> IpAddr {
+        self.peer.ip().to_canonical()
+    }
+}
+
+/// The moment of a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Monotonic time, for rates and expiry.
+    pub mono: Duration,
+    /// Minute of the local day, 0..1440, for access_times.
+    pub minute: u16,
+}
+
+/// What could be found out about the peer beyond its address.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Its host names.
+    pub names: Names,
+    /// The one-minute load average, given where the service has a max_load.
+    pub load: Option<f64>,
+}
+
+/// The forward-confirmed host names of the peer.
+#[derive(Clone, Debug, Default)]
+pub enum Names {
+    /// Nobody asked yet.
+    #[default]
+    NotAsked,
+    /// The resolver's answer; empty is a true negative.
+    Known(Vec<String>),
+    /// They could not be asked for: where they could change the verdict, the client is refused.
+    Unavailable,
+}
