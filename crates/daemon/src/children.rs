@@ -1,0 +1,95 @@
+//! The table of what runs on behalf of clients: programs by process id, built-in sessions by ticket. Owns the seats;
+//! dropping an entry frees its seat.
+
+use crate::slot::SlotId;
+use portreeve_policy::Seat;
+use rustix::fd::OwnedFd;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A running program.
+#[derive(Debug)]
+pub struct Child {
+    /// Of which slot.
+    pub slot: SlotId,
+    /// Its place in the limits.
+    pub seat: Option<Seat>,
+    /// Monotonic start.
+    pub started: Duration,
+    /// Start in seconds since 1970, for the duration that xinetd logs.
+    pub started_wall: i64,
+    /// The client, where it is known.
+    pub peer: Option<SocketAddr>,
+    /// It has the slot's own socket (wait=yes).
+    pub holds_socket: bool,
+    /// It was told to end: when it is to be killed if it has not.
+    pub kill_at: Option<Duration>,
+    /// Its slot was removed with `on_remove = kill`, so no EXIT line follows (reference xinetd §11.3).
+    pub forgotten: bool,
+}
+
+/// A session in the builtin worker.
+#[derive(Debug)]
+pub struct Session {
+    /// Of which slot.
+    pub slot: SlotId,
+    /// Its place in the limits.
+    pub seat: Seat,
+    /// Start in seconds since 1970.
+    pub started_wall: i64,
+    /// Monotonic start.
+    pub started: Duration,
+    /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.
+    pub logs_exit: bool,
+}
+
+/// A client that waits for a start that the kernel refused.
+#[derive(Debug)]
+pub struct PutOff {
+    /// Of which slot.
+    pub slot: SlotId,
+    /// The client's socket.
+    pub fd: OwnedFd,
+    /// The client.
+    pub peer: SocketAddr,
+    /// Starts that failed.
+    pub attempts: u32,
+    /// When to try again.
+    pub at: Duration,
+}
+
+/// Everything that runs or waits to run.
+#[derive(Debug, Default)]
+pub struct Children {
+    /// Programs by process id.
+    pub programs: HashMap<i32, Child>,
+    /// Built-in sessions by ticket.
+    pub sessions: HashMap<u64, Session>,
+    /// Clients whose program could not be started, in the order of their next try.
+    pub put_off: Vec<PutOff>,
+}
+
+/// Most clients that may wait for a start to be tried again.
+pub const MOST_PUT_OFF: usize = 512;
+
+impl Children {
+    /// Process ids of a slot's programs.
+    pub fn of(&self, slot: SlotId) -> Vec<i32> {
+        self.programs.iter().filter(|(_, c)| c.slot == slot).map(|(&pid, _)| pid).collect()
+    }
+
+    /// Whether anything still names this slot.
+    pub fn name(&self, slot: SlotId) -> bool {
+        self.programs.values().any(|c| c.slot == slot)
+            || self.sessions.values().any(|s| s.slot == slot)
+            || self.put_off.iter().any(|p| p.slot == slot)
+    }
+
+    /// Monotonic start of the oldest instance of a slot.
+    pub fn oldest(&self, slot: SlotId) -> Option<Duration> {
+        let programs = self.programs.values().filter(|c| c.slot == slot).map(|c| c.started);
+        let sessions = self.sessions.values().filter(|s| s.slot == slot).map(|s| s.started);
+        programs.chain(sessions).min()
+    }
+}

@@ -1,0 +1,165 @@
+//! How a program is started: the plan made when the configuration is read, and what only the connection knows.
+//! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
+
+use portreeve_conf::{Action, Service};
+use portreeve_sys::spawn::{Ids, Image, RlimitKind};
+use std::ffi::{CString, OsStr};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+
+/// A program, ready to be started.
+#[derive(Debug)]
+pub struct LaunchPlan {
+    /// What sys starts.
+    pub image: Image,
+    /// Path, for messages.
+    pub server: String,
+}
+
+/// What the supervisor found about itself at the start, for its children.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited {
+    /// Whether ids can be changed.
+    pub root: bool,
+    /// umask, already OR 022.
+    pub umask: u32,
+    /// RLIMIT_NOFILE of children: the hard limit the supervisor was started with, 4096 where it is unlimited.
+    pub files: u64,
+}
+
+/// Variables that describe the client. They are removed from what is inherited, so that nobody believes a stale one.
+const CLIENT_VARIABLES: &[&str] =
+    &["REMOTE_HOST", "REMOTE_PORT", "PROTO", "TCPLOCALIP", "TCPLOCALPORT", "TCPREMOTEIP", "TCPREMOTEPORT"];
+
+/// Makes the plan of a service; `None` when it starts no program.
+pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
+    let Action::External { server, argv } = &service.action else { return None };
+    let argv = argv.iter().map(|word| c_string(word.as_bytes())).collect();
+    let ids = ids(service, inherited);
+    let rlimits = rlimits(service, inherited);
+    let image = Image::new(
+        c_string(server.as_bytes()),
+        argv,
+        environment(service),
+        ids,
+        Some(service.umask.unwrap_or(inherited.umask)),
+        service.nice,
+        rlimits,
+        c"/".to_owned(),
+        true,
+    );
+    Some(LaunchPlan { image, server: server.clone() })
+}
+
+fn ids(service: &Service, inherited: &Inherited) -> Option<Ids> {
+    let user = service.ids.user.as_ref();
+    let gid = service.ids.gid.or(user.map(|u| u.gid));
+    match (user, gid) {
+        (Some(user), Some(gid)) => Some(Ids {
+            uid: user.uid,
+            gid,
+            // Only root may touch the supplementary groups; xinetd skips the step likewise.
+            groups: inherited.root.then(|| service.ids.groups.clone()),
+        }),
+        _ => None,
+    }
+}
+
+fn rlimits(service: &Service, inherited: &Inherited) -> Vec<(RlimitKind, u64, u64)> {
+    let configured = &service.rlimits;
+    let mut limits = Vec::new();
+    let mut add = |kind, limit: Option<Option<u64>>| {
+        if let Some(value) = limit {
+            let value = value.unwrap_or(u64::MAX);
+            limits.push((kind, value, value));
+        }
+    };
+    add(RlimitKind::Files, Some(Some(inherited.files)).filter(|_| configured.files.is_none()));
+    add(RlimitKind::Files, configured.files);
+    add(RlimitKind::AddressSpace, configured.address_space);
+    add(RlimitKind::Cpu, configured.cpu_seconds);
+    add(RlimitKind::Data, configured.data);
+    add(RlimitKind::Rss, configured.rss);
+    add(RlimitKind::Stack, configured.stack);
+    limits
+}
+
+fn environment(service: &Service) -> Vec<CString> {
+    let mut variables: Vec<(Vec<u8>, Vec<u8>)> = match &service.environment {
+        Some(list) => list.iter().map(|(k, v)| (k.clone().into_bytes(), v.clone().into_bytes())).collect(),
+        None => std::env::vars_os().map(|(k, v)| (k.as_bytes().to_vec(), v.as_bytes().to_vec())).collect(),
+    };
+    if service.environment.is_none() {
+        for (key, value) in &service.env_added {
+            variables.retain(|(k, _)| k != key.as_bytes());
+            variables.push((key.clone().into_bytes(), value.clone().into_bytes()));
+        }
+    }
+    variables.retain(|(k, _)| !CLIENT_VARIABLES.iter().any(|name| OsStr::new(name).as_bytes() == k.as_slice()));
+    variables
+        .into_iter()
+        .map(|(mut key, value)| {
+            key.push(b'=');
+            key.extend_from_slice(&value);
+            c_string(&key)
+        })
+        .collect()
+}
+
+/// The reader of the configuration ends a line at a NUL, so there is none here; should one come, it ends the word.
+fn c_string(bytes: &[u8]) -> CString {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).unwrap_or_default()
+}
+
+/// The variables of one client. REMOTE_HOST comes last, as in xinetd; the others are ours (docs/guide/differences.md):
+/// REMOTE_PORT and the names of ucspi-tcp.
+pub fn client_variables(peer: Option<SocketAddr>, local: Option<SocketAddr>, tcp: bool) -> Vec<CString> {
+    let mut variables = Vec::with_capacity(7);
+    let mut add = |text: String| variables.push(c_string(text.as_bytes()));
+    if tcp {
+        add("PROTO=TCP".to_owned());
+        if let Some(local) = local {
+            add(format!("TCPLOCALIP={}", local.ip().to_canonical()));
+            add(format!("TCPLOCALPORT={}", local.port()));
+        }
+        if let Some(peer) = peer {
+            add(format!("TCPREMOTEIP={}", peer.ip().to_canonical()));
+            add(format!("TCPREMOTEPORT={}", peer.port()));
+        }
+    }
+    match peer {
+        Some(peer) => {
+            add(format!("REMOTE_PORT={}", peer.port()));
+            add(format!("REMOTE_HOST={}", peer.ip()));
+        }
+        None => add("REMOTE_HOST=<no address>".to_owned()),
+    }
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_host_comes_last_and_as_the_socket_names_it() {
+        let peer = "[::ffff:127.0.0.1]:4000".parse().ok();
+        let local = "[::ffff:127.0.0.1]:7".parse().ok();
+        let all = client_variables(peer, local, true);
+        let text: Vec<_> = all.iter().map(|v| v.to_str().unwrap()).collect();
+        assert_eq!(
+            text,
+            [
+                "PROTO=TCP",
+                "TCPLOCALIP=127.0.0.1",
+                "TCPLOCALPORT=7",
+                "TCPREMOTEIP=127.0.0.1",
+                "TCPREMOTEPORT=4000",
+                "REMOTE_PORT=4000",
+                "REMOTE_HOST=::ffff:127.0.0.1"
+            ]
+        );
+        assert_eq!(client_variables(None, None, false)[0].to_str().unwrap(), "REMOTE_HOST=<no address>");
+    }
+}

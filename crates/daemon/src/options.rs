@@ -1,0 +1,253 @@
+//! The supervisor's command line: xinetd's single-dash options and ours, one table for both names of the program.
+//! An option that is not in the table is an error, where xinetd starts the daemon regardless (reference xinetd §11.1).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Under which name the supervisor was called; it decides a few defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `portreeve run`: foreground, log on standard error, stopping ends the instances.
+    Portreeve,
+    /// `xinetd` (a link): background, syslog, SIGTERM leaves external instances running.
+    Xinetd,
+}
+
+impl Program {
+    /// The word in log lines.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Portreeve => "portreeve",
+            Self::Xinetd => "xinetd",
+        }
+    }
+}
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Under which name.
+    pub program: Program,
+    /// `-f FILE`.
+    pub config: PathBuf,
+    /// `-filelog FILE`.
+    pub filelog: Option<PathBuf>,
+    /// `-syslog FACILITY`, as a shifted facility number.
+    pub syslog: Option<u32>,
+    /// `-pidfile FILE`.
+    pub pidfile: Option<PathBuf>,
+    /// `-stayalive`.
+    pub stayalive: bool,
+    /// `-dontfork`, `-d`, or called as `portreeve run`.
+    pub foreground: bool,
+    /// `-limit N`.
+    pub limit: Option<u32>,
+    /// `--control PATH`.
+    pub control: Option<PathBuf>,
+    /// `--log-refused`: START and EXIT lines around the FAIL line of a client that xinetd refuses in its child.
+    pub log_refused: bool,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Call {
+    /// Serve.
+    Serve(Box<Options>),
+    /// Print the version and end.
+    Version,
+}
+
+/// Why the command line cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// Not in the table.
+    #[error("unknown option {0}{1}")]
+    Unknown(String, String),
+    /// The option needs a value.
+    #[error("option {0} needs a value: {0} {1}")]
+    Missing(&'static str, &'static str),
+    /// The value is not what the option takes.
+    #[error("option {option}: {value} is not {expected}")]
+    Value {
+        /// Which option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// Both logs were asked for.
+    #[error("-filelog and -syslog exclude each other")]
+    TwoLogs,
+}
+
+/// The options: name without dashes, the value's name (empty: none), what it does.
+pub const OPTIONS: &[(&str, &str, &str)] = &[
+    ("f", "FILE", "configuration file (default /etc/xinetd.conf)"),
+    ("filelog", "FILE", "write the daemon's log to FILE"),
+    ("syslog", "FACILITY", "send the daemon's log to syslog under FACILITY"),
+    ("pidfile", "FILE", "write the process id to FILE"),
+    ("stayalive", "", "keep running with no service"),
+    ("dontfork", "", "stay in the foreground; implies -stayalive"),
+    ("d", "", "stay in the foreground and log to standard error"),
+    ("limit", "N", "start at most N programs at once, over all services"),
+    ("control", "PATH", "control socket (default /run/portreeve/control)"),
+    ("log-refused", "", "log START and EXIT also for clients that are refused by address"),
+    ("logprocs", "N", "accepted for xinetd's sake, without effect"),
+    ("cc", "SECONDS", "accepted for xinetd's sake, without effect"),
+    ("reuse", "", "accepted for xinetd's sake, without effect"),
+    ("shutdownprocs", "N", "accepted for xinetd's sake, without effect"),
+    ("version", "", "print the version"),
+];
+
+/// The usage text.
+pub fn usage(program: Program) -> String {
+    let name = match program {
+        Program::Portreeve => "portreeve run",
+        Program::Xinetd => "xinetd",
+    };
+    let mut text = format!("Usage: {name} [OPTIONS]\n");
+    for (option, value, does) in OPTIONS {
+        let left = if value.is_empty() { format!("-{option}") } else { format!("-{option} {value}") };
+        text.push_str(&format!("  {left:<20} {does}\n"));
+    }
+    text
+}
+
+/// Reads the command line. Options take one or two dashes.
+pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
+    let run = program == Program::Portreeve;
+    let mut options = Options {
+        program,
+        config: PathBuf::from("/etc/xinetd.conf"),
+        filelog: None,
+        syslog: None,
+        pidfile: None,
+        stayalive: run,
+        foreground: run,
+        limit: None,
+        control: None,
+        log_refused: false,
+    };
+    let mut rest = args.iter();
+    while let Some(word) = rest.next() {
+        let text = word.to_string_lossy();
+        let name = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
+        let Some(&(option, value_name, _)) = name.and_then(|n| OPTIONS.iter().find(|(o, _, _)| *o == n)) else {
+            return Err(unknown(&text));
+        };
+        let value = if value_name.is_empty() {
+            OsString::new()
+        } else {
+            rest.next().cloned().ok_or(UsageError::Missing(option, value_name))?
+        };
+        match option {
+            "f" => options.config = value.into(),
+            "filelog" => options.filelog = Some(value.into()),
+            "syslog" => options.syslog = Some(facility(&value)?),
+            "pidfile" => options.pidfile = Some(value.into()),
+            "stayalive" => options.stayalive = true,
+            "dontfork" | "d" => {
+                options.foreground = true;
+                options.stayalive = true;
+            }
+            "limit" => options.limit = Some(number("limit", &value)?),
+            "control" => options.control = Some(value.into()),
+            "log-refused" => options.log_refused = true,
+            "logprocs" | "cc" | "shutdownprocs" => {
+                number(option, &value)?;
+            }
+            "version" => return Ok(Call::Version),
+            _ => {}
+        }
+    }
+    if options.filelog.is_some() && options.syslog.is_some() {
+        return Err(UsageError::TwoLogs);
+    }
+    Ok(Call::Serve(Box::new(options)))
+}
+
+fn unknown(text: &str) -> UsageError {
+    let bare = text.trim_start_matches('-');
+    let near = OPTIONS.iter().find(|(o, _, _)| o.len() > 1 && (o.starts_with(bare) || bare.starts_with(o)));
+    let hint = match near {
+        Some((o, _, _)) if !bare.is_empty() => format!("; did you mean -{o}?"),
+        _ => String::new(),
+    };
+    UsageError::Unknown(crate::escape::escaped(text).into_owned(), hint)
+}
+
+fn number(option: &'static str, value: &OsString) -> Result<u32, UsageError> {
+    value.to_str().and_then(|v| v.parse().ok()).ok_or_else(|| UsageError::Value {
+        option,
+        value: value.to_string_lossy().into_owned(),
+        expected: "a number",
+    })
+}
+
+/// Syslog facilities by name (syslog(3), reference xinetd §10.4), already shifted.
+const FACILITIES: &[(&str, u32)] = &[
+    ("daemon", 3 << 3),
+    ("auth", 4 << 3),
+    ("authpriv", 10 << 3),
+    ("user", 1 << 3),
+    ("mail", 2 << 3),
+    ("lpr", 6 << 3),
+    ("news", 7 << 3),
+    ("uucp", 8 << 3),
+    ("ftp", 11 << 3),
+    ("local0", 16 << 3),
+    ("local1", 17 << 3),
+    ("local2", 18 << 3),
+    ("local3", 19 << 3),
+    ("local4", 20 << 3),
+    ("local5", 21 << 3),
+    ("local6", 22 << 3),
+    ("local7", 23 << 3),
+];
+
+fn facility(value: &OsString) -> Result<u32, UsageError> {
+    let text = value.to_string_lossy();
+    FACILITIES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)).map(|&(_, number)| number).ok_or_else(|| {
+        UsageError::Value {
+            option: "syslog",
+            value: text.into_owned(),
+            expected: "a syslog facility such as daemon or local0",
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(program: Program, words: &[&str]) -> Result<Call, UsageError> {
+        parse(program, &words.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn xinetds_own_options_are_taken() {
+        let words = ["-f", "/c", "-filelog", "/l", "-pidfile", "/p", "-dontfork", "-limit", "7", "-cc", "3", "-reuse"];
+        let Ok(Call::Serve(o)) = call(Program::Xinetd, &words) else { panic!() };
+        assert_eq!(o.config, PathBuf::from("/c"));
+        assert_eq!(o.limit, Some(7));
+        assert!(o.foreground && o.stayalive);
+    }
+
+    #[test]
+    fn an_unknown_option_is_an_error_with_a_hint() {
+        let error = call(Program::Xinetd, &["-stay"]).expect_err("unknown").to_string();
+        assert_eq!(error, "unknown option -stay; did you mean -stayalive?");
+        assert!(call(Program::Xinetd, &["-help"]).is_err());
+        assert!(call(Program::Xinetd, &["stray"]).is_err());
+        assert!(call(Program::Xinetd, &["-f"]).is_err());
+        assert!(call(Program::Xinetd, &["-filelog", "/l", "-syslog", "daemon"]).is_err());
+    }
+
+    #[test]
+    fn option_names_are_unique() {
+        for (i, (name, _, _)) in OPTIONS.iter().enumerate() {
+            assert!(OPTIONS[i + 1..].iter().all(|(other, _, _)| other != name), "{name} stands twice");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A service as the supervisor runs it: its configuration, its compiled policy, its listener and its counters.
+//! Data and small questions only; what is done with it stands in the files named after the doing.
+
+use crate::banner::Banners;
+use crate::launch::LaunchPlan;
+use crate::log::SinkId;
+use portreeve_conf::{Action, Builtin, Service, SocketType};
+use portreeve_policy::{CompiledRules, Reason, ServiceState};
+use rustix::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Number of a slot; never used twice while anything may still name it.
+pub type SlotId = u32;
+
+/// What the listener of a slot does at the moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Polled.
+    Active,
+    /// Not polled until this moment; the kernel holds the clients.
+    Paused(Duration, &'static str),
+    /// Closed by `overload = close` until this moment.
+    Closed(Duration),
+    /// A wait=yes instance has the socket.
+    Suspended,
+    /// The builtin worker is not there; the kernel holds the clients.
+    NoWorker,
+    /// The listener could not be opened; it is tried again.
+    Retrying(u32, String),
+    /// A reload removed it; instances still run.
+    Removed,
+}
+
+impl State {
+    /// The word in `status`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused(..) | Self::NoWorker => "paused",
+            Self::Closed(_) => "closed",
+            Self::Suspended => "active",
+            Self::Retrying(..) => "retrying",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// An open listener.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket, parked at a high number.
+    pub fd: OwnedFd,
+    /// Where it is bound.
+    pub address: SocketAddr,
+    /// Whether epoll watches it.
+    pub polled: bool,
+}
+
+/// How the clients of a slot are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// One program per connection.
+    Spawn,
+    /// One program gets the listening or datagram socket.
+    Wait,
+    /// The builtin worker gets each connection.
+    Builtin(Builtin),
+    /// The builtin worker has the datagram socket.
+    BuiltinDatagrams(Builtin),
+    /// The supervisor refuses everybody and remembers them.
+    Sensor,
+}
+
+/// Counters of a slot, since the service was first started.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Clients admitted.
+    pub accepted: u64,
+    /// Clients refused, by reason.
+    pub refused: Vec<(Reason, u64)>,
+    /// Programs that could not be started.
+    pub start_failures: u64,
+    /// Datagram records lost on the way from the worker.
+    pub lost: u64,
+}
+
+impl Counts {
+    /// Counts refusals.
+    pub fn refuse(&mut self, reason: Reason, n: u64) {
+        match self.refused.iter_mut().find(|(r, _)| *r == reason) {
+            Some((_, count)) => *count += n,
+            None => self.refused.push((reason, n)),
+        }
+    }
+}
+
+/// A service that is being served.
+#[derive(Debug)]
+pub struct Slot {
+    /// As configured.
+    pub service: Rc<Service>,
+    /// Compiled policy.
+    pub rules: Rc<CompiledRules>,
+    /// Limits and rate.
+    pub state: ServiceState,
+    /// How to start the program.
+    pub plan: Option<Rc<LaunchPlan>>,
+    /// Banners, read at reload.
+    pub banners: Rc<Banners>,
+    /// Service log.
+    pub sink: SinkId,
+    /// The socket.
+    pub listener: Option<Listener>,
+    /// What the listener does.
+    pub status: State,
+    /// Counters.
+    pub counts: Counts,
+    /// The last refused datagram source and when, so that a flood is one line (reference xinetd §3.2).
+    pub last_refused: Option<(SocketAddr, Duration)>,
+    /// A wait=yes refusal was logged and nothing has changed since.
+    pub hold_logged: bool,
+}
+
+impl Slot {
+    /// How its clients are served.
+    pub fn manner(&self) -> Manner {
+        let stream = self.is_stream();
+        match &self.service.action {
+            Action::Sensor => Manner::Sensor,
+            Action::Internal(kind) if stream => Manner::Builtin(*kind),
+            Action::Internal(kind) => Manner::BuiltinDatagrams(*kind),
+            Action::External { .. } if self.service.wait => Manner::Wait,
+            Action::External { .. } => Manner::Spawn,
+        }
+    }
+
+    /// Whether clients are accepted one by one from a listening socket.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.service.listen.socket, SocketType::Stream | SocketType::Seqpacket)
+    }
+
+    /// id, for log lines.
+    pub fn id(&self) -> &str {
+        &self.service.id
+    }
+
+    /// Whether it has a socket that clients can reach.
+    pub fn available(&self) -> bool {
+        self.listener.is_some()
+    }
+}

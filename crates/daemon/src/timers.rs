@@ -1,0 +1,82 @@
+//! What is to happen later: one heap of moments. A moment that has become pointless is recognised when it comes;
+//! nothing is ever taken out early. Bounded by what the callers bound: services, retries, parked clients.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+/// What happens at a moment. Numbers are slots, tickets and the like of the part that set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Alarm {
+    /// Try to open the listener of a slot again.
+    Listen(u32),
+    /// The rate state of a slot may change.
+    Rate(u32),
+    /// Poll the listener of a slot again.
+    Unpause(u32),
+    /// Start the oldest of the put-off programs.
+    Retry,
+    /// A parked client has waited long enough for its names.
+    Names(u64),
+    /// An entry of the sensor list ends.
+    Denied,
+    /// Start a worker again.
+    Worker(u8),
+    /// A reading of the configuration has waited long enough for the resolver.
+    Reading(u64),
+    /// A control client has had its time.
+    Control(u64),
+    /// Instances that were asked to end have not.
+    Kill,
+    /// Something in a log buffer could not be written.
+    Flush,
+}
+
+/// The moments to come.
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Duration, Alarm)>>,
+}
+
+impl Timers {
+    /// Sets an alarm.
+    pub fn set(&mut self, at: Duration, alarm: Alarm) {
+        self.heap.push(Reverse((at, alarm)));
+    }
+
+    /// The alarms whose time has come, one a call.
+    pub fn due(&mut self, now: Duration) -> Option<Alarm> {
+        let Reverse((at, _)) = self.heap.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((_, alarm))| alarm)
+    }
+
+    /// How long until the next alarm.
+    pub fn wait(&self, now: Duration) -> Option<Duration> {
+        self.heap.peek().map(|Reverse((at, _))| at.saturating_sub(now))
+    }
+
+    /// How many alarms are set.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_come_in_order_and_only_when_due() {
+        let mut timers = Timers::default();
+        timers.set(Duration::from_secs(3), Alarm::Retry);
+        timers.set(Duration::from_secs(1), Alarm::Denied);
+        assert_eq!(timers.wait(Duration::ZERO), Some(Duration::from_secs(1)));
+        assert_eq!(timers.due(Duration::ZERO), None);
+        assert_eq!(timers.due(Duration::from_secs(9)), Some(Alarm::Denied));
+        assert_eq!(timers.due(Duration::from_secs(9)), Some(Alarm::Retry));
+        assert_eq!(timers.due(Duration::from_secs(9)), None);
+    }
+}
