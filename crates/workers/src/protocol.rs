@@ -1,0 +1,31 @@
+//! The messages between the supervisor and its workers: what may be said, by whom, and how long it may be.
+//!
+//! One message is one packet of a `SOCK_SEQPACKET` socket pair, at most [`MAX_MESSAGE`] bytes: a tag byte, then the
+//! fields in order, little endian, lists with their length in front. A descriptor travels beside the message it belongs
+//! to (`SCM_RIGHTS`). Both sides are the same executable, so there is no version and no optional field.
+//!
+//! A worker reads what strangers send, so the supervisor treats what a worker says as a stranger's word too: nothing here
+//! panics, every length has a bound, every string is checked, a byte too many is an error. [`Referee`] holds the table of
+//! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
+
+mod from_builtin;
+mod names;
+mod referee;
+mod rules;
+mod to_builtin;
+mod wire;
+
+pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
+pub use names::{
+    Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
+};
+pub use referee::{Missing, Referee, Worker};
+pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
+pub use to_builtin::{BuiltinKind, MAX_PORTS, ToBuiltin};
+pub use wire::BadMessage;
+
+/// The longest message in bytes. A longer packet arrives truncated and is refused as such.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// The longest name (user, group, host, service, network) in bytes: what DNS allows, and more than any database holds.
+pub const MAX_NAME: usize = 255;

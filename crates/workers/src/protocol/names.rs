@@ -1,0 +1,375 @@
+//! The conversation with the resolver: questions to the name services, and their answers.
+//!
+//! A temporary failure is never an empty answer: [`NamesAnswer::Unavailable`] and [`Answer::Unavailable`] say that nobody
+//! could be asked, and where it could change a verdict the client is refused (design §2).
+
+use super::referee::{Missing, put_ready, tag, take_ready};
+use super::wire::{BadMessage, Reader, Writer, check_host};
+use std::net::IpAddr;
+
+/// The most names in one answer.
+pub const MAX_NAMES: usize = 16;
+/// The most addresses in one answer.
+pub const MAX_ADDRESSES: usize = 256;
+/// The most groups of one user in an answer: more than any real user has, far below what a message holds.
+pub const MAX_GROUPS: usize = 4096;
+
+const REVERSE: u8 = 65;
+const LOOKUP: u8 = 66;
+
+/// Which addresses of a name are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Any.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// One question to a database of the name service switch. Names are at most [`super::MAX_NAME`] bytes without control
+/// characters; host names have only their usual characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// getpwnam(3). Answered by [`Answer::User`].
+    User(String),
+    /// getpwuid(3). Answered by [`Answer::User`].
+    UserById(u32),
+    /// getgrnam(3). Answered by [`Answer::Group`].
+    Group(String),
+    /// getgrouplist(3) of a user and a primary group. Answered by [`Answer::Groups`].
+    GroupsOf(String, u32),
+    /// getservbyname(3) of a service and a protocol. Answered by [`Answer::Port`].
+    ServicePort(String, String),
+    /// getprotobyname(3). Answered by [`Answer::Protocol`].
+    Protocol(String),
+    /// getrpcbyname(3). Answered by [`Answer::RpcNumber`].
+    RpcNumber(String),
+    /// getnetbyname(3). Answered by [`Answer::Network`].
+    Network(String),
+    /// getaddrinfo(3) of a host name. Answered by [`Answer::Addresses`].
+    Addresses(String, Family),
+}
+
+/// What the supervisor asks of the resolver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToResolver {
+    /// The forward-confirmed host names of an address. Answered by [`FromResolver::Names`] with the same ticket.
+    Reverse {
+        /// The supervisor's mark of this question.
+        ticket: u64,
+        /// A mapped IPv4 address is unwrapped by the resolver.
+        address: IpAddr,
+    },
+    /// A look-up. Answered by [`FromResolver::Answer`] with the same ticket.
+    Lookup {
+        /// The supervisor's mark of this question.
+        ticket: u64,
+        /// What is asked.
+        question: Question,
+    },
+}
+
+/// The host names of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamesAnswer {
+    /// Names whose own addresses contain the client's; empty is a true negative.
+    Known(Vec<String>),
+    /// Nobody could be asked.
+    Unavailable,
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The database was asked and has no such entry.
+    NotFound,
+    /// The database could not be asked (a temporary failure, a full queue).
+    Unavailable,
+    /// A user.
+    User {
+        /// Login name.
+        name: String,
+        /// User id.
+        uid: u32,
+        /// Primary group.
+        gid: u32,
+    },
+    /// A group's id.
+    Group(u32),
+    /// All groups of a user, the primary one included. At most [`MAX_GROUPS`].
+    Groups(Vec<u32>),
+    /// A port in host order.
+    Port(u16),
+    /// A protocol number.
+    Protocol(i32),
+    /// An RPC program number.
+    RpcNumber(u32),
+    /// A network number in host order, as glibc gives it.
+    Network(u32),
+    /// At least one address, at most [`MAX_ADDRESSES`].
+    Addresses(Vec<IpAddr>),
+}
+
+/// What the resolver says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromResolver {
+    /// First message: it is confined and waits for questions.
+    Ready {
+        /// What of the confinement is missing.
+        missing: Vec<Missing>,
+    },
+    /// To [`ToResolver::Reverse`].
+    Names {
+        /// Of the question.
+        ticket: u64,
+        /// The names.
+        names: NamesAnswer,
+    },
+    /// To [`ToResolver::Lookup`].
+    Answer {
+        /// Of the question.
+        ticket: u64,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+impl ToResolver {
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// A name that is too long or has characters a name cannot have: the asker answers such a question itself.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            ToResolver::Reverse { ticket, address } => {
+                writer = Writer::new(out, REVERSE);
+                writer.u64(*ticket);
+                writer.ip(*address);
+            }
+            ToResolver::Lookup { ticket, question } => {
+                writer = Writer::new(out, LOOKUP);
+                writer.u64(*ticket);
+                put_question(&mut writer, question)?;
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            REVERSE => ToResolver::Reverse { ticket: input.u64()?, address: input.ip()? },
+            LOOKUP => ToResolver::Lookup { ticket: input.u64()?, question: take_question(&mut input)? },
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+}
+
+impl FromResolver {
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// A list or name beyond the protocol's bounds.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            FromResolver::Ready { missing } => {
+                writer = Writer::new(out, tag::READY);
+                put_ready(&mut writer, missing);
+            }
+            FromResolver::Names { ticket, names } => {
+                writer = Writer::new(out, tag::NAMES);
+                writer.u64(*ticket);
+                match names {
+                    NamesAnswer::Unavailable => writer.flag(false),
+                    NamesAnswer::Known(list) => {
+                        writer.flag(true);
+                        writer.count("names", list.len(), MAX_NAMES)?;
+                        for name in list {
+                            writer.host("host name", name)?;
+                        }
+                    }
+                }
+            }
+            FromResolver::Answer { ticket, answer } => {
+                writer = Writer::new(out, tag::ANSWER);
+                writer.u64(*ticket);
+                put_answer(&mut writer, answer)?;
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            tag::READY => FromResolver::Ready { missing: take_ready(&mut input)? },
+            tag::NAMES => {
+                let ticket = input.u64()?;
+                let names = if input.flag("names answer")? {
+                    NamesAnswer::Known(input.list("names", MAX_NAMES, |input| input.host("host name"))?)
+                } else {
+                    NamesAnswer::Unavailable
+                };
+                FromResolver::Names { ticket, names }
+            }
+            tag::ANSWER => FromResolver::Answer { ticket: input.u64()?, answer: take_answer(&mut input)? },
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+
+    /// Whether `name` is one that [`NamesAnswer::Known`] may carry.
+    pub fn is_host_name(name: &str) -> bool {
+        check_host("host name", name).is_ok()
+    }
+}
+
+fn put_question(writer: &mut Writer<'_>, question: &Question) -> Result<(), BadMessage> {
+    match question {
+        Question::User(name) => {
+            writer.u8(0);
+            writer.name("user", name)
+        }
+        Question::UserById(uid) => {
+            writer.u8(1);
+            writer.u32(*uid);
+            Ok(())
+        }
+        Question::Group(name) => {
+            writer.u8(2);
+            writer.name("group", name)
+        }
+        Question::GroupsOf(user, primary) => {
+            writer.u8(3);
+            writer.name("user", user)?;
+            writer.u32(*primary);
+            Ok(())
+        }
+        Question::ServicePort(name, protocol) => {
+            writer.u8(4);
+            writer.name("service", name)?;
+            writer.name("protocol", protocol)
+        }
+        Question::Protocol(name) => {
+            writer.u8(5);
+            writer.name("protocol", name)
+        }
+        Question::RpcNumber(name) => {
+            writer.u8(6);
+            writer.name("rpc program", name)
+        }
+        Question::Network(name) => {
+            writer.u8(7);
+            writer.name("network", name)
+        }
+        Question::Addresses(name, family) => {
+            writer.u8(8);
+            writer.host("host name", name)?;
+            writer.u8(match family {
+                Family::Any => 0,
+                Family::V4 => 4,
+                Family::V6 => 6,
+            });
+            Ok(())
+        }
+    }
+}
+
+fn take_question(input: &mut Reader<'_>) -> Result<Question, BadMessage> {
+    Ok(match input.u8()? {
+        0 => Question::User(input.name("user")?),
+        1 => Question::UserById(input.u32()?),
+        2 => Question::Group(input.name("group")?),
+        3 => Question::GroupsOf(input.name("user")?, input.u32()?),
+        4 => Question::ServicePort(input.name("service")?, input.name("protocol")?),
+        5 => Question::Protocol(input.name("protocol")?),
+        6 => Question::RpcNumber(input.name("rpc program")?),
+        7 => Question::Network(input.name("network")?),
+        8 => {
+            let name = input.host("host name")?;
+            let family = match input.u8()? {
+                0 => Family::Any,
+                4 => Family::V4,
+                6 => Family::V6,
+                _ => return Err(BadMessage::BadValue("family")),
+            };
+            Question::Addresses(name, family)
+        }
+        _ => return Err(BadMessage::BadValue("question")),
+    })
+}
+
+fn put_answer(writer: &mut Writer<'_>, answer: &Answer) -> Result<(), BadMessage> {
+    match answer {
+        Answer::NotFound => writer.u8(0),
+        Answer::Unavailable => writer.u8(1),
+        Answer::User { name, uid, gid } => {
+            writer.u8(2);
+            writer.name("user", name)?;
+            writer.u32(*uid);
+            writer.u32(*gid);
+        }
+        Answer::Group(gid) => {
+            writer.u8(3);
+            writer.u32(*gid);
+        }
+        Answer::Groups(list) => {
+            writer.u8(4);
+            writer.count("groups", list.len(), MAX_GROUPS)?;
+            list.iter().for_each(|gid| writer.u32(*gid));
+        }
+        Answer::Port(port) => {
+            writer.u8(5);
+            writer.u16(*port);
+        }
+        Answer::Protocol(number) => {
+            writer.u8(6);
+            writer.u32(number.cast_unsigned());
+        }
+        Answer::RpcNumber(number) => {
+            writer.u8(7);
+            writer.u32(*number);
+        }
+        Answer::Network(number) => {
+            writer.u8(8);
+            writer.u32(*number);
+        }
+        Answer::Addresses(list) => {
+            writer.u8(9);
+            writer.count("addresses", list.len(), MAX_ADDRESSES)?;
+            list.iter().for_each(|address| writer.ip(*address));
+        }
+    }
+    Ok(())
+}
+
+fn take_answer(input: &mut Reader<'_>) -> Result<Answer, BadMessage> {
+    Ok(match input.u8()? {
+        0 => Answer::NotFound,
+        1 => Answer::Unavailable,
+        2 => Answer::User { name: input.name("user")?, uid: input.u32()?, gid: input.u32()? },
+        3 => Answer::Group(input.u32()?),
+        4 => Answer::Groups(input.list("groups", MAX_GROUPS, Reader::u32)?),
+        5 => Answer::Port(input.u16()?),
+        6 => Answer::Protocol(input.u32()?.cast_signed()),
+        7 => Answer::RpcNumber(input.u32()?),
+        8 => Answer::Network(input.u32()?),
+        9 => Answer::Addresses(input.list("addresses", MAX_ADDRESSES, Reader::ip)?),
+        _ => return Err(BadMessage::BadValue("answer")),
+    })
+}

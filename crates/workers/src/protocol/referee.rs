@@ -1,0 +1,175 @@
+//! Who may say what, and when: the table that the supervisor holds a worker to.
+
+use super::wire::{BadMessage, Reader, Writer};
+use super::{FromBuiltin, FromResolver};
+
+/// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
+/// that comes back from a confused worker is not understood as another.
+pub(super) mod tag {
+    pub(in super::super) const READY: u8 = 1;
+    pub(in super::super) const DONE: u8 = 2;
+    pub(in super::super) const DATAGRAMS: u8 = 3;
+    pub(in super::super) const RATE: u8 = 4;
+    pub(in super::super) const NAMES: u8 = 5;
+    pub(in super::super) const ANSWER: u8 = 6;
+}
+
+/// A worker by its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Worker {
+    /// Asks the name services.
+    Resolver,
+    /// Answers the built-in services.
+    Builtin,
+}
+
+impl Worker {
+    /// The word that stands on the worker's command line and in messages to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Worker::Resolver => "resolver",
+            Worker::Builtin => "builtin",
+        }
+    }
+
+    /// The worker of this name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        [Worker::Resolver, Worker::Builtin].into_iter().find(|worker| worker.name() == name)
+    }
+}
+
+/// One row: a message, its name, and who may send it. `READY` comes first and once, the others after it.
+struct Row {
+    tag: u8,
+    name: &'static str,
+    senders: &'static [Worker],
+}
+
+const TABLE: &[Row] = &[
+    Row { tag: tag::READY, name: "Ready", senders: &[Worker::Resolver, Worker::Builtin] },
+    Row { tag: tag::DONE, name: "Done", senders: &[Worker::Builtin] },
+    Row { tag: tag::DATAGRAMS, name: "Datagrams", senders: &[Worker::Builtin] },
+    Row { tag: tag::RATE, name: "Rate", senders: &[Worker::Builtin] },
+    Row { tag: tag::NAMES, name: "Names", senders: &[Worker::Resolver] },
+    Row { tag: tag::ANSWER, name: "Answer", senders: &[Worker::Resolver] },
+];
+
+/// The supervisor's judge of one worker process. An error means: kill it and log why.
+///
+/// It knows nothing of tickets and slots: that a ticket is really open is for the holder of the tickets to check.
+#[derive(Clone, Debug)]
+pub struct Referee {
+    worker: Worker,
+    ready: bool,
+}
+
+impl Referee {
+    /// For a worker that was just started.
+    pub fn new(worker: Worker) -> Self {
+        Self { worker, ready: false }
+    }
+
+    /// Whether the worker has said `Ready`.
+    pub fn ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Reads a message of the builtin worker.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_builtin(&mut self, bytes: &[u8]) -> Result<FromBuiltin, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromBuiltin::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of the resolver worker.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_resolver(&mut self, bytes: &[u8]) -> Result<FromResolver, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromResolver::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    fn admit(&self, bytes: &[u8]) -> Result<(), BadMessage> {
+        let first = *bytes.first().ok_or(BadMessage::Empty)?;
+        let row = TABLE.iter().find(|row| row.tag == first).ok_or(BadMessage::UnknownTag(first))?;
+        let now = (row.tag == tag::READY) != self.ready;
+        if now && row.senders.contains(&self.worker) { Ok(()) } else { Err(BadMessage::OutOfTurn(row.name)) }
+    }
+}
+
+/// A part of the confinement that a worker could not put on; it goes on without it and says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Missing {
+    /// It runs as the supervisor's own user (a supervisor without root).
+    OwnUser,
+    /// The kernel has no Landlock.
+    Landlock,
+    /// The kernel's Landlock lacks some of what was asked for.
+    LandlockPart,
+    /// No seccomp filter.
+    Seccomp,
+    /// `no_new_privs` was refused.
+    NoNewPrivileges,
+    /// It would outlive the supervisor.
+    ParentDeath,
+    /// A resource limit could not be set.
+    Limits,
+    /// It could be traced or dumped by its own user.
+    Dumpable,
+}
+
+impl Missing {
+    /// All of them, in the order of their bits.
+    pub const ALL: [Missing; 8] = [
+        Missing::OwnUser,
+        Missing::Landlock,
+        Missing::LandlockPart,
+        Missing::Seccomp,
+        Missing::NoNewPrivileges,
+        Missing::ParentDeath,
+        Missing::Limits,
+        Missing::Dumpable,
+    ];
+
+    /// The word for `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Missing::OwnUser => "own user",
+            Missing::Landlock => "Landlock",
+            Missing::LandlockPart => "part of Landlock",
+            Missing::Seccomp => "seccomp",
+            Missing::NoNewPrivileges => "no_new_privs",
+            Missing::ParentDeath => "end with the supervisor",
+            Missing::Limits => "resource limits",
+            Missing::Dumpable => "protection from tracing",
+        }
+    }
+}
+
+/// `Ready` is the same for every worker: one byte with a bit per missing part.
+pub(super) fn put_ready(out: &mut Writer<'_>, missing: &[Missing]) {
+    let mut bits = 0u8;
+    for (position, part) in Missing::ALL.iter().enumerate() {
+        if missing.contains(part) {
+            bits |= 1 << position;
+        }
+    }
+    out.u8(bits);
+}
+
+pub(super) fn take_ready(input: &mut Reader<'_>) -> Result<Vec<Missing>, BadMessage> {
+    let bits = input.u8()?;
+    Ok(Missing::ALL
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| bits & (1 << at) != 0)
+        .map(|(_, part)| *part)
+        .collect())
+}

@@ -1,0 +1,235 @@
+//! What the supervisor tells the builtin worker.
+
+use super::rules::{List, RulesHead, put_head, put_patterns, take_head, take_patterns};
+use super::wire::{BadMessage, Reader, Writer};
+use portreeve_policy::Pattern;
+use std::net::{IpAddr, SocketAddr};
+
+/// The most ports in [`ToBuiltin::BuiltinPorts`].
+pub const MAX_PORTS: usize = 16 * 1024;
+
+const SERVE: u8 = 33;
+const DATAGRAMS: u8 = 34;
+const RULES_HEAD: u8 = 35;
+const RULES_PART: u8 = 36;
+const RULES_END: u8 = 37;
+const FORGET: u8 = 38;
+const DENIED: u8 = 39;
+const PORTS: u8 = 40;
+const END: u8 = 41;
+
+/// The built-in services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BuiltinKind {
+    /// RFC 862: what comes goes back.
+    Echo,
+    /// RFC 863: what comes is thrown away.
+    Discard,
+    /// RFC 864: lines of printable characters without end.
+    Chargen,
+    /// RFC 867: the local time as text.
+    Daytime,
+    /// RFC 868: the seconds since 1900 as four bytes.
+    Time,
+}
+
+impl BuiltinKind {
+    /// All of them, in the order of their numbers on the wire.
+    pub const ALL: [BuiltinKind; 5] = [
+        BuiltinKind::Echo,
+        BuiltinKind::Discard,
+        BuiltinKind::Chargen,
+        BuiltinKind::Daytime,
+        BuiltinKind::Time,
+    ];
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, BadMessage> {
+        Self::ALL.get(usize::from(input.u8()?)).copied().ok_or(BadMessage::BadValue("built-in"))
+    }
+
+    fn put(self, writer: &mut Writer<'_>) {
+        writer.u8(match self {
+            BuiltinKind::Echo => 0,
+            BuiltinKind::Discard => 1,
+            BuiltinKind::Chargen => 2,
+            BuiltinKind::Daytime => 3,
+            BuiltinKind::Time => 4,
+        });
+    }
+}
+
+/// What the supervisor tells the builtin worker.
+///
+/// A datagram service begins with [`ToBuiltin::Datagrams`], which carries its socket, followed by the messages of
+/// [`super::rules_messages`]; the worker reads no datagram before [`ToBuiltin::RulesEnd`]. New rules are the same
+/// messages again: the old ones hold until the new end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToBuiltin {
+    /// Serve this client. Carries its descriptor. Answered by exactly one `Done`.
+    Serve {
+        /// The supervisor's mark of this client.
+        ticket: u64,
+        /// What to be.
+        kind: BuiltinKind,
+        /// End after this many seconds without progress; 0 means the worker's own longest time.
+        idle_seconds: u32,
+        /// The peer as it arrived.
+        peer: SocketAddr,
+    },
+    /// Answer the datagrams of a bound socket once its rules are complete. Carries the socket. A slot that is in use is
+    /// replaced.
+    Datagrams {
+        /// The supervisor's mark of this service.
+        slot: u32,
+        /// What to be.
+        kind: BuiltinKind,
+    },
+    /// New rules for a slot begin.
+    RulesHead {
+        /// Of which service.
+        slot: u32,
+        /// Whether the sources of served datagrams are to be reported (START lines).
+        log_served: bool,
+        /// All but the lists.
+        head: RulesHead,
+    },
+    /// More entries of a list.
+    RulesPart {
+        /// Of which service.
+        slot: u32,
+        /// Which list.
+        list: List,
+        /// The entries.
+        patterns: Vec<Pattern>,
+    },
+    /// The new rules are complete and take effect.
+    RulesEnd {
+        /// Of which service.
+        slot: u32,
+    },
+    /// Close the datagram service.
+    Forget {
+        /// Which.
+        slot: u32,
+    },
+    /// A ban begins or ends.
+    Denied {
+        /// Whom it is about (a mapped IPv4 address means the IPv4 address).
+        address: IpAddr,
+        /// Whether it begins.
+        denied: bool,
+        /// When it ends by itself, in milliseconds of `CLOCK_MONOTONIC`; `None` is for ever.
+        until_ms: Option<u64>,
+    },
+    /// The ports of our own built-ins: a datagram from one of them is never answered. Replaces the former list.
+    BuiltinPorts(Vec<u16>),
+    /// End a client. Answered by its `Done`; an unknown ticket has just ended and is ignored.
+    End {
+        /// Which.
+        ticket: u64,
+    },
+}
+
+impl ToBuiltin {
+    /// Whether a descriptor travels with this message.
+    pub fn carries_descriptor(&self) -> bool {
+        matches!(self, ToBuiltin::Serve { .. } | ToBuiltin::Datagrams { .. })
+    }
+
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// A list or name beyond the protocol's bounds.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            ToBuiltin::Serve { ticket, kind, idle_seconds, peer } => {
+                writer = Writer::new(out, SERVE);
+                writer.u64(*ticket);
+                kind.put(&mut writer);
+                writer.u32(*idle_seconds);
+                writer.socket_address(*peer);
+            }
+            ToBuiltin::Datagrams { slot, kind } => {
+                writer = Writer::new(out, DATAGRAMS);
+                writer.u32(*slot);
+                kind.put(&mut writer);
+            }
+            ToBuiltin::RulesHead { slot, log_served, head } => {
+                writer = Writer::new(out, RULES_HEAD);
+                writer.u32(*slot);
+                writer.flag(*log_served);
+                put_head(&mut writer, head)?;
+            }
+            ToBuiltin::RulesPart { slot, list, patterns } => {
+                writer = Writer::new(out, RULES_PART);
+                writer.u32(*slot);
+                writer.flag(*list == List::NoAccess);
+                put_patterns(&mut writer, patterns)?;
+            }
+            ToBuiltin::RulesEnd { slot } => {
+                writer = Writer::new(out, RULES_END);
+                writer.u32(*slot);
+            }
+            ToBuiltin::Forget { slot } => {
+                writer = Writer::new(out, FORGET);
+                writer.u32(*slot);
+            }
+            ToBuiltin::Denied { address, denied, until_ms } => {
+                writer = Writer::new(out, DENIED);
+                writer.ip(*address);
+                writer.flag(*denied);
+                writer.option(*until_ms, Writer::u64);
+            }
+            ToBuiltin::BuiltinPorts(ports) => {
+                writer = Writer::new(out, PORTS);
+                writer.count("ports", ports.len(), MAX_PORTS)?;
+                ports.iter().for_each(|port| writer.u16(*port));
+            }
+            ToBuiltin::End { ticket } => {
+                writer = Writer::new(out, END);
+                writer.u64(*ticket);
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            SERVE => ToBuiltin::Serve {
+                ticket: input.u64()?,
+                kind: BuiltinKind::take(&mut input)?,
+                idle_seconds: input.u32()?,
+                peer: input.socket_address()?,
+            },
+            DATAGRAMS => ToBuiltin::Datagrams { slot: input.u32()?, kind: BuiltinKind::take(&mut input)? },
+            RULES_HEAD => ToBuiltin::RulesHead {
+                slot: input.u32()?,
+                log_served: input.flag("log_served")?,
+                head: take_head(&mut input)?,
+            },
+            RULES_PART => ToBuiltin::RulesPart {
+                slot: input.u32()?,
+                list: if input.flag("list")? { List::NoAccess } else { List::OnlyFrom },
+                patterns: take_patterns(&mut input)?,
+            },
+            RULES_END => ToBuiltin::RulesEnd { slot: input.u32()? },
+            FORGET => ToBuiltin::Forget { slot: input.u32()? },
+            DENIED => ToBuiltin::Denied {
+                address: input.ip()?,
+                denied: input.flag("denied")?,
+                until_ms: input.option("until", Reader::u64)?,
+            },
+            PORTS => ToBuiltin::BuiltinPorts(input.list("ports", MAX_PORTS, Reader::u16)?),
+            END => ToBuiltin::End { ticket: input.u64()? },
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+}
