@@ -24,8 +24,11 @@ pub struct Reading {
     pub left_out: Vec<LeftOut>,
     /// The daemon's own settings from `defaults`.
     pub settings: Settings,
-    /// Everything there is to say, in the order of reading.
+    /// Everything there is to say to a person, in the order of reading.
     pub diagnostics: Vec<Diagnostic>,
+    /// What belongs into the daemon's log, in order: xinetd's own lines byte for byte (also those that add nothing for
+    /// a person, such as `removing X`), and ours where xinetd is silent. The daemon writes these and nothing else.
+    pub log: Vec<Classic>,
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
     /// A condition under which nothing of this may be used: bad `defaults`, unreadable main file.
@@ -74,6 +77,7 @@ pub fn read(host: &dyn Host, main: &Path) -> Reading {
         left_out: Vec::new(),
         settings: Settings::default(),
         diagnostics: Vec::new(),
+        log: Vec::new(),
         files: Vec::new(),
         fatal: Some(Fatal::Unreadable),
     }
