@@ -2,10 +2,36 @@
 //!
 //! Pure: the clock, names and load are given by the caller, nothing is read and nothing is opened. The order of the
 //! checks is xinetd's own (reference xinetd §3.1), so that the first reason found is the same one.
+//!
+//! A caller keeps three things: [`CompiledRules`], made anew at each reload; [`ServiceState`], the counters of one
+//! service, kept across reloads; [`HostState`], what all services share. [`decide`] is asked once per arrival, and once
+//! more when it needs the peer's names. An admitted arrival holds a [`Seat`]; dropping it gives every limit back.
 #![forbid(unsafe_code)]
 
+mod address;
 mod arrival;
-mod contract;
+mod checks;
+mod decide;
+mod denied;
+mod explain;
+mod intervals;
+mod names;
+mod occupancy;
+mod rate;
+mod rules;
+pub mod schedule;
+mod source;
+mod state;
+mod verdict;
+mod wait;
 
+pub use address::{AddressSet, Match, Pattern, Rule};
 pub use arrival::{Arrival, Facts, Names, Now};
-pub use contract::*;
+pub use decide::{decide, decide_datagram};
+pub use denied::{Denied, DeniedFull, SensorHit};
+pub use explain::{Check, Outcome, explain};
+pub use rate::{RateChange, RateView};
+pub use rules::{CompiledRules, Denial, Origin, Rules};
+pub use state::{HostState, Seat, ServiceState};
+pub use verdict::{Cause, Reason, Refusal, Verdict};
+pub use wait::{WaitVerdict, decide_wait};

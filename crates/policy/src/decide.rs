@@ -1,0 +1,127 @@
+//! The decision: xinetd's checks in xinetd's order, all of them before any process exists (reference xinetd §3.1).
+//!
+//! The order is contract: the first reason found is the one that is logged. An admission takes a seat in the same call
+//! that checked for room, so two arrivals can never share the last one.
+
+use crate::arrival::{Arrival, Facts, Names, Now};
+use crate::checks::{self, Access};
+use crate::denied::SensorHit;
+use crate::rate::{Excess, Pace};
+use crate::rules::{CompiledRules, Denial};
+use crate::state::{HostState, Seat, ServiceState};
+use crate::verdict::{Cause, Refusal, Verdict};
+
+/// Decides on one arrival at a service that gets a process.
+///
+/// `resumed` is the second call, after [`Verdict::NeedNames`]: the arrival is not counted by the rate again, everything
+/// else is checked again. Names that are still not asked for then count as unavailable, so there is no third call.
+pub fn decide(
+    rules: &CompiledRules,
+    state: &ServiceState,
+    host: &mut HostState,
+    arrival: &Arrival,
+    facts: &Facts,
+    now: &Now,
+    resumed: bool,
+) -> Verdict {
+    match judge(rules, state, host, arrival, facts, now, resumed) {
+        Ok(()) => Verdict::Admit(state.claim(host, Some(arrival.source()), rules.rules().per_source_prefix)),
+        Err(Stop::Refuse(refusal)) => Verdict::Refuse(refusal),
+        Err(Stop::NeedNames) => Verdict::NeedNames,
+    }
+}
+
+/// Decides on one datagram for a built-in service: the same checks, yet nothing runs and so the seat occupies nothing
+/// (reference xinetd §6.2).
+pub fn decide_datagram(
+    rules: &CompiledRules,
+    state: &ServiceState,
+    host: &mut HostState,
+    arrival: &Arrival,
+    facts: &Facts,
+    now: &Now,
+    resumed: bool,
+) -> Verdict {
+    match judge(rules, state, host, arrival, facts, now, resumed) {
+        Ok(()) => Verdict::Admit(Seat::none()),
+        Err(Stop::Refuse(refusal)) => Verdict::Refuse(refusal),
+        Err(Stop::NeedNames) => Verdict::NeedNames,
+    }
+}
+
+enum Stop {
+    Refuse(Refusal),
+    NeedNames,
+}
+
+fn judge(
+    compiled: &CompiledRules,
+    state: &ServiceState,
+    host: &mut HostState,
+    arrival: &Arrival,
+    facts: &Facts,
+    now: &Now,
+    resumed: bool,
+) -> Result<(), Stop> {
+    let rules = compiled.rules();
+    let source = arrival.source();
+    let refuse = |cause, attribute| Err(Stop::Refuse(Refusal::new(cause, rules.origin(attribute))));
+
+    if !resumed {
+        let pace = state.write(|c| c.rate.admit(rules.cps, rules.overload_closes, Some(source), now.mono));
+        if let Pace::Refuse(change, excess) = pace {
+            let refusal = Refusal::new(cause_of(excess), rules.origin("cps"));
+            return Err(Stop::Refuse(Refusal { change, ..refusal }));
+        }
+    }
+    if checks::load_too_high(rules, facts.load) {
+        return refuse(Cause::Load, "max_load");
+    }
+    if checks::out_of_hours(rules, now.minute) {
+        return refuse(Cause::Time, "access_times");
+    }
+    if state.read(|c| checks::instances_taken(rules, &c.occupancy)) {
+        return refuse(Cause::ServiceLimit, "instances");
+    }
+    if state.read(|c| checks::source_is_full(rules, &c.occupancy, source)) {
+        return refuse(Cause::PerSourceLimit, "per_source");
+    }
+    if checks::processes_taken(host) {
+        return refuse(Cause::ProcessLimit, "process_limit");
+    }
+    // Before the sensor's own only_from, which does not protect anybody from it (reference xinetd §5).
+    let denied = host.denies(arrival.peer.ip(), now.mono);
+    let sensor = rules.sensor.map(|denial| touch(host, arrival, denial, now));
+    if denied || sensor.is_some() {
+        let (cause, attribute) = if denied { (Cause::Denied, "") } else { (Cause::Sensor, "flags") };
+        return Err(Stop::Refuse(Refusal { sensor, ..Refusal::new(cause, rules.origin(attribute)) }));
+    }
+    let unasked = resumed && matches!(facts.names, Names::NotAsked);
+    let names = if unasked { &Names::Unavailable } else { &facts.names };
+    match checks::access(rules, checks::lists(compiled, arrival.peer.ip(), names)) {
+        Access::Admit => Ok(()),
+        Access::Refuse(cause, rule) => Err(Stop::Refuse(Refusal::new(cause, rule))),
+        Access::NeedNames => Err(Stop::NeedNames),
+    }
+}
+
+pub(crate) fn cause_of(excess: Excess) -> Cause {
+    match excess {
+        Excess::Service => Cause::ServiceRate,
+        Excess::Source => Cause::SourceRate,
+    }
+}
+
+/// What a hit on a sensor comes to. A forged source is never denied, or anybody could lock out anybody; a protected one
+/// is never denied at all.
+fn touch(host: &mut HostState, arrival: &Arrival, denial: Denial, now: &Now) -> SensorHit {
+    if denial == Denial::Never {
+        SensorHit::Never
+    } else if !arrival.proven {
+        SensorHit::Forgeable
+    } else if host.protect.matches_address(arrival.peer.ip()) {
+        SensorHit::Protected
+    } else {
+        host.denied.trip(arrival.source(), denial, now.mono)
+    }
+}

@@ -1,0 +1,78 @@
+//! xinetd's arithmetic of cps (reference xinetd §6.1): a whole-second clock, a window as many seconds long as the rate
+//! is high, integer division. These numbers are the contract; they decide when a rate trips and nothing else.
+
+use std::time::Duration;
+
+/// The running window: its first second and the connections counted since.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Window {
+    start: u64,
+    count: u64,
+}
+
+impl Window {
+    /// Counts one connection; whether it began a new window.
+    pub(crate) fn count(&mut self, limit: u32, now: Duration) -> bool {
+        let second = now.as_secs();
+        if self.count == 0 || second.saturating_sub(self.start) >= u64::from(limit) {
+            *self = Window { start: second, count: 1 };
+            return true;
+        }
+        self.count += 1;
+        false
+    }
+
+    /// Seconds by which a count is divided: at least one.
+    pub(crate) fn elapsed(&self, now: Duration) -> u64 {
+        now.as_secs().saturating_sub(self.start).max(1)
+    }
+
+    /// Whether the connections of the window are more than `limit` per second.
+    pub(crate) fn exceeds(&self, limit: u32, now: Duration) -> bool {
+        self.count / self.elapsed(now) > u64::from(limit)
+    }
+
+    /// Only `count` connections of the window stay counted.
+    pub(crate) fn keep(&mut self, count: u64) {
+        self.count = count;
+    }
+
+    /// `count` connections of the window no longer count.
+    pub(crate) fn forget(&mut self, count: u64) {
+        self.count = self.count.saturating_sub(count);
+    }
+
+    /// The first moment at which one more connection would not exceed the rate. It lies after the last counted one when
+    /// the window exceeds the rate now.
+    pub(crate) fn room_at(&self, limit: u32) -> Duration {
+        let limit = u64::from(limit);
+        // (count + 1) / e <= limit, in whole numbers, first holds at this e; at e = limit the window ends anyway.
+        let elapsed = (self.count + 1) / (limit + 1) + 1;
+        Duration::from_secs(self.start.saturating_add(elapsed.min(limit.max(1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Window;
+    use std::time::Duration;
+
+    #[test]
+    fn room_is_the_first_second_that_takes_one_more() {
+        for limit in [1u32, 2, 3, 7, 50] {
+            for count in 1..400 {
+                let window = Window { start: 100, count };
+                let room = window.room_at(limit);
+                let takes = |now: Duration| {
+                    let mut later = window;
+                    later.count(limit, now);
+                    !later.exceeds(limit, now)
+                };
+                assert!(takes(room), "cps {limit}, {count} counted, {room:?}");
+                if !takes(Duration::from_secs(100)) {
+                    assert!(!takes(room - Duration::from_secs(1)), "cps {limit}, {count} counted, {room:?}");
+                }
+            }
+        }
+    }
+}

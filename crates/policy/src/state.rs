@@ -1,0 +1,144 @@
+//! The counters decisions are made on: per service, per host, and the seat that an admitted client holds.
+//!
+//! Counters change in two places only: an admission takes a [`Seat`], its drop gives everything back. A reload changes
+//! rules and never counters.
+
+use crate::address::AddressSet;
+use crate::arrival::Now;
+use crate::denied::Denied;
+use crate::occupancy::Occupancy;
+use crate::rate::{Rate, RateChange, RateView};
+use crate::rules::CompiledRules;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The counters of one service: a cheap handle, cloned freely, kept across reloads.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceState {
+    inner: Rc<RefCell<Counters>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) occupancy: Occupancy,
+    pub(crate) rate: Rate,
+}
+
+impl ServiceState {
+    /// The counters of a service that nobody uses yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Running instances. Unlike xinetd's, the count survives a stop for overload (reference xinetd §6.1).
+    pub fn running(&self) -> u32 {
+        self.inner.borrow().occupancy.running()
+    }
+
+    /// Distinct sources of the running instances, by the prefix that per_source counts by.
+    pub fn sources(&self) -> usize {
+        self.inner.borrow().occupancy.sources()
+    }
+
+    /// The state of the rate limit, for status.
+    pub fn rate_view(&self, now: &Now) -> RateView {
+        self.inner.borrow().rate.view(now.mono)
+    }
+
+    /// The monotonic moment at which [`ServiceState::tick`] must next be called, `None` while nothing is due. A moment
+    /// in the past means at once; ask again after every decision.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.inner.borrow().rate.deadline()
+    }
+
+    /// Lets time pass: ends a pause or an overload whose time has come and returns the change that the listener must
+    /// follow. Harmless when nothing is due. Call it after a reload too: a reload that switches cps off ends an overload.
+    pub fn tick(&self, rules: &CompiledRules, now: &Now) -> Option<RateChange> {
+        self.inner.borrow_mut().rate.tick(rules.rules().cps, now.mono)
+    }
+
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Counters) -> T) -> T {
+        read(&self.inner.borrow())
+    }
+
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Counters) -> T) -> T {
+        write(&mut self.inner.borrow_mut())
+    }
+
+    /// Claims an instance for `source` and a process of the host.
+    pub(crate) fn claim(&self, host: &HostState, source: Option<IpAddr>, prefix: (u8, u8)) -> Seat {
+        let place = self.write(|counters| {
+            counters.occupancy.count_by(prefix);
+            counters.occupancy.enter(source)
+        });
+        host.running.set(host.running.get().saturating_add(1));
+        Seat { claim: Some(Claim { service: self.inner.clone(), host: host.running.clone(), place }) }
+    }
+}
+
+/// What all services share.
+#[derive(Debug, Default)]
+pub struct HostState {
+    /// `-limit`: processes of all services together. `None` and 0 are no limit, as in xinetd.
+    pub process_limit: Option<u32>,
+    /// The sources that sensors and operators deny.
+    pub denied: Denied,
+    /// Sources that are never denied, whatever they trip. Address rules only: names are not looked up for it.
+    pub protect: AddressSet,
+    running: Rc<Cell<u32>>,
+}
+
+impl HostState {
+    /// An empty deny list, nothing running.
+    pub fn new(process_limit: Option<u32>, protect: AddressSet) -> Self {
+        HostState { process_limit, protect, ..Self::default() }
+    }
+
+    /// Running instances of all services.
+    pub fn running(&self) -> u32 {
+        self.running.get()
+    }
+
+    /// Whether the deny list refuses `peer` now. Protection beats a denial even when it was configured after it.
+    pub fn denies(&self, peer: IpAddr, now: Duration) -> bool {
+        self.denied.contains(peer, now) && !self.protect.matches_address(peer)
+    }
+}
+
+/// What an admitted client occupies: one instance, one of its source's, one process. Dropping it gives all three back,
+/// so it lives where the server process is kept until that is reaped.
+#[must_use = "dropping the seat at once gives the instance back while it runs"]
+pub struct Seat {
+    claim: Option<Claim>,
+}
+
+struct Claim {
+    service: Rc<RefCell<Counters>>,
+    host: Rc<Cell<u32>>,
+    place: u32,
+}
+
+impl Seat {
+    /// A seat that occupies nothing, for a service without a process.
+    pub(crate) fn none() -> Self {
+        Seat { claim: None }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(Claim { service, host, place }) = self.claim.take() {
+            service.borrow_mut().occupancy.leave(place);
+            host.set(host.get().saturating_sub(1));
+        }
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("place", &self.claim.as_ref().map(|claim| claim.place)).finish()
+    }
+}
