@@ -1,1 +1,38 @@
-//! Being written.
+//! The same behaviour, asked of the original and of ours.
+//!
+//! A test states what a client, an administrator or a started program can see, and [`both`] asks it of
+//! `/usr/sbin/xinetd` and of `portreeve-gate`, each in private network, mount and process namespaces of its own.
+//! Where ours differs on purpose, the test states both expectations under the name that the difference has in
+//! `docs/guide/differences.md` ([`World::fix`]). `PORTREEVE_COMPLIANCE=theirs|ours|both` selects a side.
+//!
+//! ```text
+//! side      which side, and where its executable is
+//! skip      the only reasons for which a test may be skipped
+//! world     private namespaces with files, one for each side of each test
+//! init      the first process in there (runs in the probe executable)
+//! entry     configurations: entries with sensible attributes, changed one by one
+//! daemon    a running super-server: start, signal, reload, status
+//! client    connections and datagrams from any loopback address
+//! lines     log lines: stamps checked and removed, process numbers replaced
+//! probe     the program that services start: reports how it was started
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod daemon;
+pub mod entry;
+pub mod init;
+pub mod lines;
+pub mod probe;
+pub mod side;
+pub mod skip;
+pub mod wait;
+pub mod world;
+
+pub use client::{Answer, Connection, End};
+pub use daemon::{Daemon, Start, signals};
+pub use entry::{Config, Entry};
+pub use side::Side;
+pub use skip::{Reason, skip};
+pub use wait::{DEADLINE, until};
+pub use world::{Ended, World, both, ours, theirs};

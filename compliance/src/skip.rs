@@ -1,0 +1,72 @@
+//! The only reasons for which a test may be skipped, printed and counted. A reason that CI cannot have fails there.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What this machine or kernel lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The tests run without root: no namespaces, no uid changes.
+    NoRoot,
+    /// The kernel or the container does not allow new namespaces.
+    NoNamespaces,
+    /// No writable cgroup hierarchy with the pids controller.
+    NoPidsController,
+    /// The network namespace has no IPv6.
+    NoIpv6,
+    /// This program is not installed. Not in CI: `compliance/packages.txt` is installed there.
+    NoProgram(&'static str),
+}
+
+impl Reason {
+    /// Whether a CI machine may lack it. Programs and root are the job's own business.
+    fn allowed_in_ci(self) -> bool {
+        match self {
+            Reason::NoNamespaces | Reason::NoPidsController | Reason::NoIpv6 => true,
+            Reason::NoRoot | Reason::NoProgram(_) => false,
+        }
+    }
+}
+
+static SKIPPED: AtomicU32 = AtomicU32::new(0);
+
+/// Prints and counts that the calling test is skipped. With `PORTREEVE_SKIPS=FILE` a line is appended to FILE too, so
+/// that scripts/test can total them over all executables.
+///
+/// # Panics
+/// In CI (`CI=true`), for a reason that CI cannot have.
+pub fn skip(reason: Reason) {
+    let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    let thread = std::thread::current();
+    let line = format!("SKIPPED ({count}) {}: {reason:?}\n", thread.name().unwrap_or("a test"));
+    // Past libtest's capture: a skip must be seen although the test passes.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    if let Some(path) = std::env::var_os("PORTREEVE_SKIPS")
+        && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
+    {
+        let _ = file.write_all(line.as_bytes());
+    }
+    if std::env::var("CI").is_ok_and(|v| v == "true") && !reason.allowed_in_ci() {
+        panic!("{reason:?} is not a reason to skip a test in CI");
+    }
+}
+
+/// Whether all these programs are installed; skips the test if not.
+pub fn has_programs(programs: &[&'static str]) -> bool {
+    for program in programs {
+        if find_program(program).is_none() {
+            skip(Reason::NoProgram(program));
+            return false;
+        }
+    }
+    true
+}
+
+/// Where a program is, over PATH and the sbin directories.
+pub fn find_program(program: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/lib/git-core"])
+        .map(|dir| std::path::Path::new(dir).join(program))
+        .find(|path| path.is_file())
+}
