@@ -1,1 +1,42 @@
-//! Being written.
+//! Kernel and libc facilities behind safe calls: the only crate with unsafe code.
+//!
+//! One file per facility. Nothing here knows what a service, a verdict or a log line is; whatever rustix already
+//! offers safely (epoll, accept, sockets' options) is used from rustix directly and not wrapped again.
+//!
+//! | file | facility |
+//! |---|---|
+//! | [`spawn`] (`image`, `child`) | start a process: clone(VM, VFORK, FILES), raw calls in the child, execve |
+//! | [`signals`] | block everything, read signals from a descriptor |
+//! | [`reap`] | collect ended children, send signals |
+//! | [`highfd`] | park long-lived descriptors at high numbers |
+//! | [`stdio`] | descriptors 0-2 and what was inherited |
+//! | [`limits`] | RLIMIT_NOFILE, load average, own size |
+//! | [`clock`] | monotonic and wall clock, civil time of this host |
+//! | [`names`] | users, groups, services, protocols, networks, addresses |
+//! | [`filter`] | packet filters on listeners |
+//! | [`socket`] | listeners and datagram sockets |
+//! | [`seqpacket`] | messages with descriptors between processes |
+//! | [`unix`] | the control socket and who is on the other side |
+//! | [`syslog`] | /dev/log |
+//! | [`file`] | log, dump and pid files |
+//! | [`systemd`] | readiness and inherited sockets |
+//! | [`process`] | going to the background, ids, own executable |
+
+mod child;
+pub mod clock;
+pub mod file;
+pub mod filter;
+pub mod highfd;
+mod image;
+pub mod limits;
+pub mod names;
+pub mod process;
+pub mod reap;
+pub mod seqpacket;
+pub mod signals;
+pub mod socket;
+pub mod spawn;
+pub mod stdio;
+pub mod syslog;
+pub mod systemd;
+pub mod unix;

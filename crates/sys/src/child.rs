@@ -1,0 +1,299 @@
+//! What runs between clone and execve, in a child that shares the supervisor's memory. Raw system calls only: no
+//! allocation, no lock, no panic, no libc function with state. Decides nothing; it carries out an [`Image`].
+//!
+//! glibc's setuid family would broadcast to all threads and must not run here, hence `syscall`. libc's `syscall`
+//! writes `errno`, which belongs to the suspended thread of the parent and is dead there until clone returns.
+
+use crate::image::Image;
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+/// The step at which a child failed before execve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Stage {
+    /// Joining the control group.
+    Cgroup = 1,
+    /// Getting a descriptor table of its own.
+    CloseRange,
+    /// Taking the group id.
+    Setgid,
+    /// Taking the supplementary groups.
+    Setgroups,
+    /// Taking the user id.
+    Setuid,
+    /// Setting the file mode creation mask (cannot fail; named for completeness).
+    Umask,
+    /// Setting the niceness (errors are ignored as xinetd ignores them).
+    Nice,
+    /// Entering the working directory.
+    Chdir,
+    /// Putting the descriptors in place.
+    Dup,
+    /// Setting a limit (errors are ignored as xinetd ignores them).
+    Rlimit,
+    /// Starting a session.
+    Setsid,
+    /// Executing the program.
+    Exec,
+}
+
+impl Stage {
+    const ALL: [Self; 12] = [
+        Self::Cgroup,
+        Self::CloseRange,
+        Self::Setgid,
+        Self::Setgroups,
+        Self::Setuid,
+        Self::Umask,
+        Self::Nice,
+        Self::Chdir,
+        Self::Dup,
+        Self::Rlimit,
+        Self::Setsid,
+        Self::Exec,
+    ];
+
+    /// The name of the system call, as messages give it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::CloseRange => "close_range",
+            Self::Setgid => "setgid",
+            Self::Setgroups => "setgroups",
+            Self::Setuid => "setuid",
+            Self::Umask => "umask",
+            Self::Nice => "nice",
+            Self::Chdir => "chdir",
+            Self::Dup => "dup",
+            Self::Rlimit => "setrlimit",
+            Self::Setsid => "setsid",
+            Self::Exec => "execve",
+        }
+    }
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a failing child writes what happened; read by the parent after clone has returned.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    stage: AtomicU32,
+    errno: AtomicI32,
+}
+
+impl Report {
+    fn set(&self, stage: Stage, errno: c_int) {
+        self.errno.store(errno, Ordering::Relaxed);
+        self.stage.store(stage as u32, Ordering::Relaxed);
+    }
+
+    /// The failure, or none when the program was executed.
+    pub(crate) fn get(&self) -> Option<(Stage, c_int)> {
+        let number = self.stage.load(Ordering::Relaxed);
+        let stage = Stage::ALL.into_iter().find(|&s| s as u32 == number)?;
+        Some((stage, self.errno.load(Ordering::Relaxed)))
+    }
+}
+
+/// Everything the child reads. All of it stays in place while the parent is suspended by CLONE_VFORK.
+pub(crate) struct Plan<'a> {
+    pub(crate) image: &'a Image,
+    pub(crate) argv: *const *const c_char,
+    pub(crate) envp: *const *const c_char,
+    /// `sources[i]` becomes descriptor `i`.
+    pub(crate) sources: &'a [c_int],
+    /// With a shared table: the first descriptor that the child does not need. Everything from here on is never
+    /// copied, however many listeners the parent holds.
+    pub(crate) unshare_from: Option<u32>,
+    /// Whether the parent may change groups.
+    pub(crate) root: bool,
+    /// Signals (bit n-1) that the parent ignores and that the program must find at their default.
+    pub(crate) ignored: u64,
+    pub(crate) report: Report,
+}
+
+// The 32-bit ABIs of these calls under their old names take 16-bit ids.
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+mod nr {
+    pub(super) use libc::{
+        SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+    };
+}
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+mod nr {
+    pub(super) use libc::{
+        SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID,
+    };
+}
+
+/// Entry point for clone. Returns (so that libc's clone calls exit) only when a stage failed.
+///
+/// `plan` must point to a live [`Plan`], and the caller of clone must be suspended until this process execs or exits.
+/// (clone takes no pointer to an unsafe function, so this cannot be one.)
+pub(crate) extern "C" fn enter(plan: *mut c_void) -> c_int {
+    // SAFETY: the one caller, Spawner, gives a live Plan and is suspended, so nobody changes it.
+    let plan = unsafe { &*plan.cast::<Plan<'_>>() };
+    if let Err((stage, errno)) = plan.carry_out() {
+        plan.report.set(stage, errno);
+    }
+    1
+}
+
+type Step = Result<(), (Stage, c_int)>;
+
+fn check(stage: Stage, result: c_long) -> Result<c_long, (Stage, c_int)> {
+    if result >= 0 {
+        return Ok(result);
+    }
+    // SAFETY: __errno_location returns this thread's errno, which is always a valid int.
+    Err((stage, unsafe { *libc::__errno_location() }))
+}
+
+impl Plan<'_> {
+    /// xinetd's order (xinetd.md §7): gid, groups, uid, umask, nice, descriptors, limits, session, exec. Limits
+    /// come after the uid on purpose: raising one above the hard limit must fail where it fails under xinetd.
+    fn carry_out(&self) -> Step {
+        self.join_cgroup()?;
+        self.take_own_table()?;
+        self.take_ids()?;
+        self.take_surroundings()?;
+        self.place_descriptors()?;
+        self.take_limits();
+        if self.image.new_session {
+            // SAFETY: setsid takes no argument.
+            check(Stage::Setsid, unsafe { libc::syscall(libc::SYS_setsid) })?;
+        }
+        self.reset_signals();
+        // SAFETY: path is NUL-terminated; argv and envp are NULL-terminated arrays of NUL-terminated strings.
+        // All of it is the parent's memory, which lives until execve has copied it.
+        let result =
+            unsafe { libc::syscall(libc::SYS_execve, self.image.path.as_ptr(), self.argv, self.envp) };
+        check(Stage::Exec, result).map(|_| ())
+    }
+
+    fn join_cgroup(&self) -> Step {
+        // Before the table is cut: cgroup files may stand above the client's descriptor.
+        let Some(procs) = &self.image.cgroup_procs else { return Ok(()) };
+        let fd = std::os::fd::AsRawFd::as_raw_fd(procs);
+        let zero: &CStr = c"0"; // "the writer" to cgroup.procs
+        // SAFETY: one byte is read from a static string.
+        check(Stage::Cgroup, unsafe { libc::syscall(libc::SYS_write, fd, zero.as_ptr(), 1usize) })?;
+        Ok(())
+    }
+
+    fn take_own_table(&self) -> Step {
+        let Some(first) = self.unshare_from else { return Ok(()) };
+        // SAFETY: with UNSHARE only the new private table loses descriptors; the parent's keeps them all.
+        let result =
+            unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
+        check(Stage::CloseRange, result)?;
+        Ok(())
+    }
+
+    fn take_ids(&self) -> Step {
+        let Some(ids) = &self.image.ids else { return Ok(()) };
+        // SAFETY: plain integers.
+        check(Stage::Setgid, unsafe { libc::syscall(nr::SETRESGID, ids.gid, ids.gid, ids.gid) })?;
+        if self.root {
+            let (count, list) = (ids.groups.len(), ids.groups.as_ptr());
+            // SAFETY: `list` holds `count` gids.
+            check(Stage::Setgroups, unsafe { libc::syscall(nr::SETGROUPS, count, list) })?;
+        }
+        // SAFETY: plain integers.
+        check(Stage::Setuid, unsafe { libc::syscall(nr::SETRESUID, ids.uid, ids.uid, ids.uid) })?;
+        Ok(())
+    }
+
+    fn take_surroundings(&self) -> Step {
+        if let Some(mask) = self.image.umask {
+            // SAFETY: a plain integer; the mask is the child's own, since CLONE_FS is not given.
+            unsafe { libc::syscall(libc::SYS_umask, mask) };
+        }
+        if let Some(increment) = self.image.nice {
+            // SAFETY: plain integers. The raw getpriority answers 20 - nice, so that it is never negative.
+            unsafe {
+                let now = libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0);
+                let wanted = (20 - now).saturating_add(c_long::from(increment)).clamp(-20, 19);
+                libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, wanted);
+            }
+        }
+        if !self.image.dir.is_empty() {
+            // SAFETY: a NUL-terminated string; the directory is the child's own, since CLONE_FS is not given.
+            check(Stage::Chdir, unsafe { libc::syscall(libc::SYS_chdir, self.image.dir.as_ptr()) })?;
+        }
+        Ok(())
+    }
+
+    /// Sources may stand among the targets, so those are moved above all targets first.
+    fn place_descriptors(&self) -> Step {
+        let above = self.sources.len();
+        let mut target: c_int = 0;
+        let mut moved = [0; 4];
+        for (slot, &source) in moved.iter_mut().zip(self.sources) {
+            let in_the_way = source != target && usize::try_from(source).is_ok_and(|s| s < above);
+            *slot = if in_the_way {
+                // SAFETY: plain integers; the table is the child's own by now.
+                let copy = unsafe { libc::syscall(libc::SYS_fcntl, source, libc::F_DUPFD_CLOEXEC, above) };
+                check(Stage::Dup, copy)? as c_int
+            } else {
+                source
+            };
+            target += 1;
+        }
+        target = 0;
+        for &source in moved.iter().take(above) {
+            // SAFETY: plain integers. dup3 refuses equal numbers, and there only close-on-exec is in the way.
+            let result = unsafe {
+                if source == target {
+                    libc::syscall(libc::SYS_fcntl, source, libc::F_SETFD, 0)
+                } else {
+                    libc::syscall(libc::SYS_dup3, source, target, 0)
+                }
+            };
+            check(Stage::Dup, result)?;
+            target += 1;
+        }
+        Ok(())
+    }
+
+    fn take_limits(&self) {
+        for limit in &self.image.rlimits {
+            let nothing = std::ptr::null_mut::<c_void>();
+            // SAFETY: `value` has the layout of struct rlimit64, which the kernel reads.
+            unsafe { libc::syscall(libc::SYS_prlimit64, 0, limit.resource, limit.value.as_ptr(), nothing) };
+        }
+    }
+
+    /// The parent blocks every signal while it clones. A handler of the parent must not run here, and none can:
+    /// the supervisor installs none, and those of std are for faults of its own.
+    fn reset_signals(&self) {
+        let default = [0usize; 8]; // a struct sigaction of any 64- or 32-bit kernel ABI: SIG_DFL, no flags
+        let nothing = std::ptr::null_mut::<c_void>();
+        let mut left = self.ignored;
+        while left != 0 {
+            let signo = left.trailing_zeros().saturating_add(1);
+            // SAFETY: `default` is at least as large as the kernel's struct sigaction, and zero is SIG_DFL.
+            unsafe {
+                libc::syscall(libc::SYS_rt_sigaction, signo, default.as_ptr(), nothing, size_of::<u64>())
+            };
+            left &= left - 1;
+        }
+        let none = 0u64;
+        // SAFETY: the kernel reads an eight-byte signal set.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                libc::SIG_SETMASK,
+                &raw const none,
+                nothing,
+                size_of::<u64>(),
+            );
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Messages with at most one descriptor between the supervisor and its workers. Keeps message bounds, never
+//! blocks, never raises SIGPIPE, and lets no surplus descriptor stay open. Knows no message.
+
+use rustix::io::{Errno, IoSlice, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A received message.
+#[derive(Debug)]
+pub struct Received {
+    /// Its length; 0 when the other side has closed.
+    pub len: usize,
+    /// The descriptor that came with it, close-on-exec.
+    pub fd: Option<OwnedFd>,
+}
+
+/// A connected pair, both ends close-on-exec and nonblocking.
+///
+/// # Errors
+/// `EMFILE`, `ENFILE`, `ENOMEM`.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// Sends one message, whole or not at all.
+///
+/// # Errors
+/// `EAGAIN` when the queue is full, `EPIPE` or `ECONNRESET` when the other side has gone, `EMSGSIZE`.
+/// `EINVAL` for an empty message, which the other side could not tell from a close.
+pub fn send(fd: impl AsFd, message: &[u8], attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    if message.is_empty() {
+        return Err(Errno::INVAL.into());
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = attached.map(|fd| [fd]);
+    if let Some(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    loop {
+        match rustix::net::sendmsg(&fd, &[IoSlice::new(message)], &mut control, flags) {
+            Ok(_) => return Ok(()), // seqpacket never sends a part
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Receives one message into `buffer`.
+///
+/// # Errors
+/// `EAGAIN` when there is none; `EMSGSIZE` when it was longer than `buffer` or carried more than one descriptor:
+/// the message is gone then, and every descriptor of it is closed.
+pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    // Room for one: the kernel itself discards what does not fit and says so.
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        match rustix::net::recvmsg(&fd, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let mut fds = control.drain().filter_map(|m| match m {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let mut first = None;
+    let mut surplus = false;
+    for fd in fds.by_ref().flatten() {
+        surplus |= first.is_some();
+        first.get_or_insert(fd); // a second one is dropped, and so closed
+    }
+    if surplus || message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(Errno::MSGSIZE.into());
+    }
+    Ok(Received { len: message.bytes, fd: first })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    fn errno(error: &io::Error) -> Errno {
+        Errno::from_io_error(error).unwrap()
+    }
+
+    #[test]
+    fn messages_keep_their_bounds() {
+        let (a, b) = pair().unwrap();
+        send(&a, b"one", None).unwrap();
+        send(&a, b"three", None).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(recv(&b, &mut buffer).unwrap().len, 3);
+        assert_eq!(recv(&b, &mut buffer).unwrap().len, 5);
+        assert_eq!(&buffer[..5], b"three");
+        assert_eq!(errno(&recv(&b, &mut buffer).unwrap_err()), Errno::AGAIN);
+        drop(a);
+        assert_eq!(recv(&b, &mut buffer).unwrap().len, 0);
+        assert_eq!(errno(&send(&b, b"x", None).unwrap_err()), Errno::PIPE);
+        assert_eq!(errno(&send(&b, b"", None).unwrap_err()), Errno::INVAL);
+    }
+
+    #[test]
+    fn a_descriptor_arrives_close_on_exec() {
+        let (a, b) = pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        send(&a, b"fd", Some(write.as_fd())).unwrap();
+        drop(write);
+        let got = recv(&b, &mut [0; 8]).unwrap().fd.unwrap();
+        assert!(rustix::io::fcntl_getfd(&got).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        rustix::io::write(&got, b"through").unwrap();
+        assert_eq!(rustix::io::read(&read, &mut [0; 16]).unwrap(), 7);
+    }
+
+    #[test]
+    fn too_long_is_an_error_and_closes_what_came() {
+        let (a, b) = pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        send(&a, b"longer than four", Some(write.as_fd())).unwrap();
+        send(&a, b"next", None).unwrap();
+        drop(write);
+        assert_eq!(errno(&recv(&b, &mut [0; 4]).unwrap_err()), Errno::MSGSIZE);
+        assert_eq!(rustix::io::read(&read, &mut [0; 1]).unwrap(), 0, "the write end is still open somewhere");
+        assert_eq!(recv(&b, &mut [0; 4]).unwrap().len, 4, "the queue goes on");
+    }
+
+    #[test]
+    fn two_descriptors_are_an_error_and_none_stays_open() {
+        let (a, b) = pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let fds = [write.as_fd(), write.as_fd()];
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        rustix::net::sendmsg(&a, &[IoSlice::new(b"two")], &mut control, SendFlags::empty()).unwrap();
+        drop(write);
+        assert_eq!(errno(&recv(&b, &mut [0; 8]).unwrap_err()), Errno::MSGSIZE);
+        assert_eq!(rustix::io::read(&read, &mut [0; 1]).unwrap(), 0, "a surplus descriptor stayed open");
+    }
+
+    #[test]
+    fn a_full_queue_does_not_block() {
+        let (a, b) = pair().unwrap();
+        let error = (0..100_000).find_map(|_| send(&a, &[7; 1024], None).err()).unwrap();
+        assert_eq!(errno(&error), Errno::AGAIN);
+        assert!(b.as_raw_fd() > 2);
+    }
+}

@@ -1,0 +1,135 @@
+//! Sockets that a super-server opens: stream listeners, datagram sockets, raw and seqpacket ones. Chooses options
+//! and their order; accepting and everything on the accepted socket is rustix's.
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
+};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How to open a listening or bound socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Of an IPv6 socket: serve IPv6 alone, or IPv4 too (as mapped addresses).
+    pub v6only: bool,
+    /// TCP_NODELAY; accepted sockets inherit it, so it costs nothing per connection.
+    pub nodelay: bool,
+    /// SO_KEEPALIVE; inherited as well.
+    pub keepalive: bool,
+    /// Length of the accept queue; none takes all that the kernel allows (`net.core.somaxconn`).
+    pub backlog: Option<u32>,
+    /// Allow an address that this host does not have (yet).
+    pub freebind: bool,
+}
+
+/// Opens a nonblocking, close-on-exec TCP listener.
+///
+/// # Errors
+/// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`; `EAFNOSUPPORT` when the kernel has no IPv6, and then falling back is
+/// the caller's decision.
+pub fn listen_stream(address: SocketAddr, options: ListenOptions) -> io::Result<OwnedFd> {
+    let fd = open(address, SocketType::STREAM, None, options)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    if options.nodelay {
+        sockopt::set_tcp_nodelay(&fd, true)?;
+    }
+    if options.keepalive {
+        sockopt::set_socket_keepalive(&fd, true)?;
+    }
+    rustix::net::bind(&fd, &address)?;
+    // The kernel cuts the number to somaxconn, read anew for each listener; reading it here would only be older.
+    let backlog = options.backlog.map_or(i32::MAX, |n| i32::try_from(n).unwrap_or(i32::MAX));
+    rustix::net::listen(&fd, backlog)?;
+    Ok(fd)
+}
+
+/// Opens a nonblocking, close-on-exec UDP socket. No SO_REUSEADDR: with it a second program could bind the same
+/// port and take the datagrams.
+///
+/// # Errors
+/// As [`listen_stream`].
+pub fn bind_dgram(address: SocketAddr, options: ListenOptions) -> io::Result<OwnedFd> {
+    let fd = open(address, SocketType::DGRAM, None, options)?;
+    rustix::net::bind(&fd, &address)?;
+    Ok(fd)
+}
+
+/// Opens a nonblocking raw socket of an IP protocol, bound to the address.
+///
+/// # Errors
+/// `EPERM` without CAP_NET_RAW, `EINVAL` for protocol 0 or above 255, else as [`listen_stream`].
+pub fn bind_raw(address: SocketAddr, protocol: u32, options: ListenOptions) -> io::Result<OwnedFd> {
+    let protocol = core::num::NonZeroU32::new(protocol).filter(|p| p.get() < 256).ok_or(Errno::INVAL)?;
+    let fd = open(address, SocketType::RAW, Some(Protocol::from_raw(protocol)), options)?;
+    rustix::net::bind(&fd, &address)?;
+    Ok(fd)
+}
+
+/// Opens a nonblocking seqpacket listener (SCTP is the one IP protocol that has it).
+///
+/// # Errors
+/// `EPROTONOSUPPORT` or `ESOCKTNOSUPPORT` where the kernel has no such protocol, else as [`listen_stream`].
+pub fn listen_seqpacket(address: SocketAddr, protocol: u32, options: ListenOptions) -> io::Result<OwnedFd> {
+    let protocol = core::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
+    let fd = open(address, SocketType::SEQPACKET, protocol, options)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    rustix::net::bind(&fd, &address)?;
+    rustix::net::listen(&fd, i32::MAX)?;
+    Ok(fd)
+}
+
+fn open(
+    address: SocketAddr,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+    options: ListenOptions,
+) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = rustix::net::socket_with(family, kind, flags, protocol)?;
+    if address.is_ipv6() && kind != SocketType::RAW {
+        // Always said, because the default is the administrator's (net.ipv6.bindv6only).
+        sockopt::set_ipv6_v6only(&fd, options.v6only)?;
+    }
+    if options.freebind {
+        if address.is_ipv4() {
+            sockopt::set_ip_freebind(&fd, true)?;
+        } else {
+            sockopt::set_ipv6_freebind(&fd, true)?;
+        }
+    }
+    Ok(fd)
+}
+
+/// The sender of the next datagram, which stays in the queue. None when nothing is waiting.
+///
+/// # Errors
+/// A pending error of the socket (`ECONNREFUSED` from an earlier reply), which this call clears.
+pub fn peek_source(fd: impl AsFd) -> io::Result<Option<SocketAddr>> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let mut buffer = [0u8; 1];
+    loop {
+        return match rustix::net::recvfrom(&fd, &mut buffer[..], flags) {
+            Ok((.., address)) => Ok(address.and_then(ip)),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::INTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// The address as an IP one; none for other families.
+#[must_use]
+pub fn ip(address: SocketAddrAny) -> Option<SocketAddr> {
+    SocketAddr::try_from(address).ok()
+}
+
+/// Sends what the socket takes at once and never waits or raises SIGPIPE: for banners and refusals.
+///
+/// # Errors
+/// `EAGAIN` when the queue is full, `EPIPE`/`ECONNRESET` when the client has gone.
+pub fn send_now(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(&fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}

@@ -1,0 +1,211 @@
+//! Starts processes without copying the supervisor: `clone(VM, VFORK, FILES)` on a stack of its own, then the raw
+//! calls of `child.rs`. Owns that stack and knows what the kernel can do. Does not reap; see [`crate::reap`].
+//!
+//! The parent is suspended until the child execs or fails, so the outcome of execve is known when `spawn` returns,
+//! and the cost does not grow with the supervisor's memory or its number of listeners (design §5).
+
+pub use crate::child::Stage;
+use crate::child::{Plan, Report, enter};
+pub use crate::image::{Ids, Image, ImageBuilder, RlimitKind};
+use crate::signals;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::process::{Pid, WaitOptions};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+/// Why a process could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    /// The kernel made no process (EAGAIN: a limit on processes; ENOMEM).
+    #[error("clone: {0}")]
+    Clone(Errno),
+    /// A process was made, failed at `stage` and exits with status 1; it must still be reaped.
+    #[error("{stage}: {errno}")]
+    Child {
+        /// The child, which is or will be a zombie.
+        pid: Pid,
+        /// The step that failed.
+        stage: Stage,
+        /// Its error.
+        errno: Errno,
+    },
+}
+
+/// What the program finds on its descriptors 0, 1, 2 (and 3).
+#[derive(Clone, Copy, Debug)]
+pub enum Stdio<'a> {
+    /// One descriptor, the client, on all three.
+    Client(BorrowedFd<'a>),
+    /// One each, and for workers a fourth on descriptor 3.
+    Separate {
+        /// Becomes 0.
+        stdin: BorrowedFd<'a>,
+        /// Becomes 1.
+        stdout: BorrowedFd<'a>,
+        /// Becomes 2.
+        stderr: BorrowedFd<'a>,
+        /// Becomes 3.
+        extra: Option<BorrowedFd<'a>>,
+    },
+}
+
+impl Stdio<'_> {
+    fn sources(&self) -> ([c_int; 4], usize) {
+        match self {
+            Self::Client(fd) => ([fd.as_raw_fd(); 4], 3),
+            Self::Separate { stdin, stdout, stderr, extra } => {
+                let raw = [stdin, stdout, stderr].map(AsRawFd::as_raw_fd);
+                let last = extra.as_ref().map(AsRawFd::as_raw_fd);
+                ([raw[0], raw[1], raw[2], last.unwrap_or(-1)], if last.is_some() { 4 } else { 3 })
+            }
+        }
+    }
+}
+
+/// Starts processes. One per thread that starts any; it is not `Send`, because it remembers this thread's signal
+/// mask.
+#[derive(Debug)]
+pub struct Spawner {
+    stack: Stack,
+    /// Scratch for argv and envp, so that a start allocates nothing once the largest image has been seen.
+    pointers: Vec<*const c_char>,
+    share_table: bool,
+    root: bool,
+    mask_is_full: bool,
+    ignored: u64,
+}
+
+impl Spawner {
+    /// Maps the stack and looks once at what does not change later: the kernel's abilities, whether this is root,
+    /// the signal mask and the ignored signals. Call it after [`signals::take_over`], which makes the last two
+    /// free; without it `spawn` blocks signals itself and resets what is ignored.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the stack cannot be mapped.
+    pub fn new() -> Result<Self, Errno> {
+        Ok(Self {
+            stack: Stack::map()?,
+            pointers: Vec::with_capacity(64),
+            share_table: close_range_exists(),
+            root: rustix::process::geteuid().is_root(),
+            mask_is_full: signals::mask_is_full(),
+            ignored: signals::ignored(),
+        })
+    }
+
+    /// Starts `image` with `extra_env` after its environment. Returns when the program has been executed or has
+    /// failed to be.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; after `Child` the process exists and must be reaped like one that ran.
+    pub fn spawn(&mut self, image: &Image, extra_env: &[&CStr], stdio: Stdio<'_>) -> Result<Pid, SpawnError> {
+        let outcome = self.clone_into(image, extra_env, stdio);
+        let Err(SpawnError::Child { pid, stage: Stage::CloseRange, .. }) = outcome else { return outcome };
+        // close_range is there, but not with UNSHARE (a sandboxed kernel, a system call filter). Do without it
+        // from now on. The failed child has not done anything; nobody else must hear of it.
+        self.share_table = false;
+        while matches!(rustix::process::waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+        self.clone_into(image, extra_env, stdio)
+    }
+
+    fn clone_into(&mut self, image: &Image, extra: &[&CStr], stdio: Stdio<'_>) -> Result<Pid, SpawnError> {
+        self.pointers.clear();
+        self.pointers.extend(image.argv.pointers());
+        self.pointers.push(ptr::null());
+        let environment = self.pointers.len();
+        self.pointers.extend(image.env.pointers());
+        self.pointers.extend(extra.iter().map(|s| s.as_ptr()));
+        self.pointers.push(ptr::null());
+
+        let (sources, count) = stdio.sources();
+        let sources = sources.get(..count).unwrap_or(&sources);
+        let highest = sources.iter().copied().max().unwrap_or(2).max(2);
+        let plan = Plan {
+            image,
+            argv: self.pointers.as_ptr(),
+            envp: self.pointers.as_ptr().wrapping_add(environment),
+            sources,
+            unshare_from: self.share_table.then_some(highest.unsigned_abs().saturating_add(1)),
+            root: self.root,
+            ignored: self.ignored,
+            report: Report::default(),
+        };
+
+        let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        if self.share_table {
+            flags |= libc::CLONE_FILES;
+        }
+        let blocked = (!self.mask_is_full).then(signals::block_all);
+        // SAFETY: `enter` gets a live Plan: CLONE_VFORK suspends this thread until the child has execed or exited,
+        // so plan, image and pointers outlive its use, and &mut self keeps the stack to one child at a time. The
+        // stack is mapped, aligned and ends in a guard page. Every signal is blocked, so no handler of ours runs
+        // in the child. The child makes raw system calls only and never returns into this frame.
+        let result = unsafe {
+            libc::clone(enter, self.stack.top(), flags, (&raw const plan).cast::<c_void>().cast_mut())
+        };
+        let error = (result < 0).then(last_errno);
+        if let Some(previous) = blocked {
+            signals::restore(&previous);
+        }
+        if let Some(errno) = error {
+            return Err(SpawnError::Clone(errno));
+        }
+        let Some(pid) = Pid::from_raw(result) else { return Err(SpawnError::Clone(Errno::CHILD)) };
+        match plan.report.get() {
+            None => Ok(pid),
+            Some((stage, errno)) => {
+                Err(SpawnError::Child { pid, stage, errno: Errno::from_raw_os_error(errno) })
+            }
+        }
+    }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
+/// UNSHARE came in the same kernel as the call itself (5.9), so an empty range without it is a probe that cannot
+/// change this process.
+fn close_range_exists() -> bool {
+    // SAFETY: the range holds no descriptor.
+    unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0) == 0 }
+}
+
+/// A child's stack: grows down towards a page that cannot be touched.
+#[derive(Debug)]
+struct Stack {
+    base: *mut c_void,
+    size: usize,
+}
+
+impl Stack {
+    /// The child calls a handful of small functions; unused pages are never backed.
+    const USABLE: usize = 64 * 1024;
+
+    fn map() -> Result<Self, Errno> {
+        let guard = rustix::param::page_size();
+        let size = Self::USABLE.saturating_add(guard);
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice replaces nothing.
+        let base = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), size, protection, flags)? };
+        let stack = Self { base, size };
+        // SAFETY: the first page belongs to the mapping just made, and nobody uses it.
+        unsafe { rustix::mm::mprotect(base, guard, MprotectFlags::empty())? };
+        Ok(stack)
+    }
+
+    /// One past the highest byte, page-aligned.
+    fn top(&self) -> *mut c_void {
+        self.base.wrapping_byte_add(self.size)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: base and size are this mapping's, and no child runs on it: spawn returns only after vfork ended.
+        let _ = unsafe { rustix::mm::munmap(self.base, self.size) };
+    }
+}
