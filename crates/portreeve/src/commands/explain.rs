@@ -1,0 +1,142 @@
+//! `portreeve explain`: why a client of a service is admitted or refused, check by check, with the line that decides.
+//! Asks the running daemon, whose counters are the true ones; without one, answers from a file with empty counters.
+
+use crate::answer::{items, place, text};
+use crate::commands::check::DEFAULT_FILE;
+use crate::control::{Socket, Unanswered};
+use crate::escape;
+use crate::failure::{Exit, Failure};
+use crate::machine::Machine;
+use crate::output::{Output, Paint};
+use crate::rehearse;
+use crate::table::{Cell, Table};
+use serde_json::Value;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Explain why a client would be admitted or refused
+///
+/// Each check in the order in which it is made, with the file and line that decides. With --file the answer comes from
+/// that file, as if nobody were connected; else from the running daemon, or from /etc/xinetd.conf when none runs.
+/// Exit codes: 0 admitted, 1 refused or not to be said without the client's name, 2 could not answer.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// Id or name of the service
+    pub service: String,
+    /// The client's address
+    pub address: IpAddr,
+    /// At this time of day instead of now
+    #[arg(long, value_name = "HH:MM", value_parser = minute_of_day)]
+    pub at: Option<u16>,
+    /// Answer from this configuration file, not from the daemon
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub socket: Socket,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn minute_of_day(word: &str) -> Result<u16, String> {
+    let wrong = || "expected a time of day from 00:00 to 23:59".to_owned();
+    let (hour, minute) = word.split_once(':').ok_or_else(wrong)?;
+    let number = |digits: &str, limit: u16| match digits.len() {
+        1 | 2 if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse::<u16>().ok().filter(|n| *n < limit)
+        }
+        _ => None,
+    };
+    match (number(hour, 24), number(minute, 60)) {
+        (Some(hour), Some(minute)) => Ok(hour * 60 + minute),
+        _ => Err(wrong()),
+    }
+}
+
+/// Asks and prints.
+pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let from_file =
+        |file: &Path| rehearse::explain(&Machine, file, &arguments.service, arguments.address, arguments.at);
+    let answer = match &arguments.file {
+        Some(file) => from_file(file)?,
+        None => match arguments.socket.ask(&request(arguments)?) {
+            Ok(answer) => answer,
+            // Who named a socket wants that daemon's answer and no other.
+            Err(Unanswered::NoDaemon(_)) if arguments.socket.control.is_none() => {
+                from_file(Path::new(DEFAULT_FILE))?
+            }
+            Err(unanswered) => return Err(unanswered.into()),
+        },
+    };
+    if arguments.json {
+        out.json(&answer)?;
+    } else {
+        write(out, &answer)?;
+    }
+    Ok(if text(&answer, "verdict") == "admit" { Exit::Fine } else { Exit::Found })
+}
+
+fn request(arguments: &Arguments) -> Result<String, Failure> {
+    if arguments.service.is_empty() || arguments.service.contains(char::is_whitespace) {
+        return Err(Failure::new(format!(
+            "`{}` is no service: an id is one word",
+            escape::text(&arguments.service)
+        )));
+    }
+    let at = arguments.at.map_or_else(String::new, |minute| format!(" {minute}"));
+    Ok(format!("explain {} {}{at}", arguments.service, arguments.address))
+}
+
+fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
+    let verdict = text(answer, "verdict");
+    let paint = match verdict {
+        "admit" => Paint::Green,
+        "refuse" => Paint::Red,
+        _ => Paint::Yellow,
+    };
+    let shown = out.paint(paint, &escape::text(verdict));
+    let source = text(answer, "source");
+    let (service, address) = (escape::text(text(answer, "service")), escape::text(text(answer, "address")));
+    writeln!(out, "{service} from {address}: {shown}")?;
+    let mut table = Table::new(&["check", "outcome", "detail", "written at"]);
+    for check in items(answer, "checks") {
+        let outcome = text(check, "outcome");
+        table.row(vec![
+            text(check, "name").into(),
+            Cell::painted(outcome, outcome_paint(outcome)),
+            text(check, "detail").into(),
+            place(check).into(),
+        ]);
+    }
+    table.write(out, 2)?;
+    if !source.is_empty() {
+        writeln!(out, "from {}, as if nobody were connected", escape::text(source))?;
+    }
+    Ok(())
+}
+
+fn outcome_paint(outcome: &str) -> Paint {
+    match outcome {
+        "refuse" => Paint::Red,
+        "pass" => Paint::Green,
+        "needs names" => Paint::Yellow,
+        _ => Paint::Dim,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_day() {
+        for (word, wanted) in [("00:00", 0), ("7:05", 425), ("23:59", 1439)] {
+            assert_eq!(minute_of_day(word), Ok(wanted));
+        }
+        for bad in ["", "24:00", "12:60", "12", "+1:00", "1:-1", "noon", "012:00", "12:00:00"] {
+            assert!(minute_of_day(bad).is_err(), "{bad}");
+        }
+    }
+}

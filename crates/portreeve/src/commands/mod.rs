@@ -1,0 +1,65 @@
+//! The commands: one file each, with its arguments, its help and what it does. This file only lists them.
+
+//ATTR pub mod attributes;
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod denied;
+pub mod dump;
+pub mod explain;
+pub mod links;
+pub mod reload;
+pub mod run;
+pub mod status;
+pub mod version;
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use clap::{Parser, Subcommand};
+
+/// How every command ends, for the foot of the help and of the manual pages.
+pub const EXIT_CODES: &str = "Exit codes: 0 fine, 1 found something to look at, 2 could not run.";
+
+/// Keeps a host's ports: a super-server that reads xinetd's files.
+#[derive(Debug, Parser)]
+#[command(name = "portreeve", version, after_help = EXIT_CODES, max_term_width = 100, propagate_version = false)]
+pub struct Cli {
+    #[command(subcommand)]
+    #[allow(missing_docs)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs)]
+pub enum Command {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Status(status::Arguments),
+    Explain(explain::Arguments),
+    Reload(reload::Arguments),
+    Denied(denied::Arguments),
+    Dump(dump::Arguments),
+    //ATTR Attributes(attributes::Arguments),
+    Demo(demo::Arguments),
+    Links(links::Arguments),
+    Completions(completions::Arguments),
+    Version(version::Arguments),
+}
+
+/// Runs one command.
+pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments, out),
+        Command::Status(arguments) => status::run(&arguments, out),
+        Command::Explain(arguments) => explain::run(&arguments, out),
+        Command::Reload(arguments) => reload::run(&arguments, out),
+        Command::Denied(arguments) => denied::run(&arguments, out),
+        Command::Dump(arguments) => dump::run(&arguments, out),
+        //ATTR Command::Attributes(arguments) => attributes::run(&arguments, out),
+        Command::Demo(arguments) => demo::run(&arguments, out),
+        Command::Links(arguments) => links::run(&arguments, out),
+        Command::Completions(arguments) => completions::run(&arguments, out),
+        Command::Version(arguments) => version::run(&arguments, out),
+    }
+}

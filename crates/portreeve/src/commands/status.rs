@@ -1,0 +1,212 @@
+//! `portreeve status`: what the running daemon serves, and how full its limits are. Reads the control socket only.
+
+use crate::answer::{count, items, number, span, text};
+use crate::control::Socket;
+use crate::escape;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Paint};
+use crate::table::{Cell, Table};
+use serde_json::Value;
+use std::io::{self, Write};
+
+/// Show what the running daemon serves
+///
+/// For each service: its state, address, running instances, accepted and refused clients, limits and their fill.
+/// Exit code 1 when a service has failed or is still waiting for its address, or a worker is down.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub socket: Socket,
+    /// Answer in JSON, as the daemon gives it
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Asks and prints.
+pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let answer = arguments.socket.ask("status")?;
+    if arguments.json {
+        out.json(&answer)?;
+    } else {
+        write(out, &answer)?;
+    }
+    Ok(exit(&answer))
+}
+
+fn exit(answer: &Value) -> Exit {
+    let service_down =
+        items(answer, "services").iter().any(|s| matches!(text(s, "state"), "failed" | "retrying"));
+    let worker_down = items(answer, "workers")
+        .iter()
+        .any(|w| !matches!(text(w, "state"), "running" | "idle" | "not started" | ""));
+    if service_down || worker_down { Exit::Found } else { Exit::Fine }
+}
+
+fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
+    writeln!(
+        out,
+        "portreeve {}, pid {}, up {}, {} running, configuration {} (generation {})",
+        escape::text(text(answer, "version")),
+        count(answer, "pid"),
+        number(answer, "uptime_seconds").map_or_else(|| "-".to_owned(), span),
+        count(answer, "running"),
+        escape::text(text(answer, "config")),
+        count(answer, "generation"),
+    )?;
+    let mut table =
+        Table::new(&["service", "state", "address", "running", "accepted", "refused", "oldest", "limits"]);
+    for service in items(answer, "services") {
+        table.row(vec![
+            text(service, "id").into(),
+            Cell::painted(text(service, "state"), paint(text(service, "state"))),
+            address(service).into(),
+            count(service, "running").into(),
+            count(service, "accepted").into(),
+            refused(service).into(),
+            number(service, "oldest_seconds").map_or_else(|| "-".to_owned(), span).into(),
+            limits(service).into(),
+        ]);
+    }
+    if table.is_empty() {
+        writeln!(out, "no service")?;
+    } else {
+        table.write(out, 0)?;
+    }
+    for service in items(answer, "services") {
+        let note = text(service, "note");
+        if !note.is_empty() {
+            writeln!(out, "{}: {}", escape::text(text(service, "id")), escape::text(note))?;
+        }
+        if let Some(failures @ 1..) = number(service, "start_failures") {
+            writeln!(out, "{}: {failures} starts failed", escape::text(text(service, "id")))?;
+        }
+    }
+    write_process(out, answer)
+}
+
+/// Workers that are not running, bounds that have been reached: silence means that all is well.
+fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
+    for worker in items(answer, "workers") {
+        write!(
+            out,
+            "worker {}: {}",
+            escape::text(text(worker, "name")),
+            out_paint(out, text(worker, "state"))
+        )?;
+        if let Some(pid) = number(worker, "pid") {
+            write!(out, ", pid {pid}")?;
+        }
+        if let Some(restarts @ 1..) = number(worker, "restarts") {
+            write!(out, ", restarted {restarts} times")?;
+        }
+        let confinement = text(worker, "confinement");
+        if !confinement.is_empty() {
+            write!(out, ", {}", escape::text(confinement))?;
+        }
+        writeln!(out)?;
+    }
+    for bound in items(answer, "bounds") {
+        let (used, limit) = (number(bound, "used").unwrap_or(0), number(bound, "limit").unwrap_or(u64::MAX));
+        let dropped = number(bound, "dropped").unwrap_or(0);
+        if dropped > 0 || used >= limit {
+            let name = escape::text(text(bound, "name"));
+            writeln!(out, "bound {name}: {used} of {limit} used, {dropped} dropped")?;
+        }
+    }
+    if let Some(lost @ 1..) = answer.get("log").and_then(|log| number(log, "dropped")) {
+        writeln!(out, "{}", out.paint(Paint::Red, &format!("{lost} log lines could not be written")))?;
+    }
+    Ok(())
+}
+
+fn out_paint(out: &Output<'_>, state: &str) -> String {
+    let shown = escape::text(state);
+    out.paint(if state == "running" { Paint::Plain } else { Paint::Yellow }, &shown)
+}
+
+fn paint(state: &str) -> Paint {
+    match state {
+        "active" => Paint::Green,
+        "failed" | "retrying" => Paint::Red,
+        _ => Paint::Yellow,
+    }
+}
+
+fn address(service: &Value) -> String {
+    let wait = if service.get("wait").and_then(Value::as_bool) == Some(true) { " wait" } else { "" };
+    format!("{}/{}{wait}", text(service, "address"), text(service, "protocol"))
+}
+
+fn refused(service: &Value) -> String {
+    let reasons = service.get("refused").and_then(Value::as_object);
+    let counts: Vec<_> = reasons
+        .into_iter()
+        .flatten()
+        .filter_map(|(reason, n)| n.as_u64().filter(|n| *n > 0).map(|n| format!("{n} {reason}")))
+        .collect();
+    if counts.is_empty() { "0".to_owned() } else { counts.join(", ") }
+}
+
+fn limits(service: &Value) -> String {
+    let shown: Vec<_> = items(service, "limits")
+        .iter()
+        .filter_map(|limit| {
+            let bound = number(limit, "limit")?;
+            Some(format!("{} {}/{bound}", text(limit, "name"), number(limit, "used").unwrap_or(0)))
+        })
+        .collect();
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn answer(state: &str) -> Value {
+        json!({"ok": true, "version": "0.1.0", "pid": 7, "uptime_seconds": 61, "config": "/etc/xinetd.conf",
+        "generation": 2, "running": 1, "workers": [{"name": "builtin", "state": "running", "pid": 9, "restarts": 0,
+        "confinement": "seccomp"}], "bounds": [{"name": "parked", "used": 0, "limit": 8, "dropped": 3}],
+        "log": {"dropped": 0}, "services": [{"id": "a\u{1b}b", "name": "a", "state": state, "address": "[::]:7",
+        "protocol": "tcp", "wait": false, "running": 1, "accepted": 5, "refused": {"address": 2, "time": 0},
+        "start_failures": 0, "oldest_seconds": 4, "limits": [{"name": "instances", "used": 1, "limit": 10},
+        {"name": "per_source", "used": 0, "limit": null}], "note": ""}]})
+    }
+
+    #[test]
+    fn a_person_sees_a_table() {
+        let mut sink = Vec::new();
+        write(&mut Output::plain(&mut sink), &answer("active")).unwrap();
+        let shown = String::from_utf8(sink).unwrap();
+        assert!(shown.contains("up 1m 1s"), "{shown}");
+        assert!(
+            shown.contains(
+                "a\\x1bb   active  [::]:7/tcp  1        5         2 address  4s      instances 1/10"
+            ),
+            "{shown}"
+        );
+        assert!(shown.contains("bound parked: 0 of 8 used, 3 dropped"), "{shown}");
+    }
+
+    #[test]
+    fn a_dead_service_is_a_finding_and_a_throttled_one_is_not() {
+        for (state, wanted) in [
+            ("active", Exit::Fine),
+            ("throttled", Exit::Fine),
+            ("failed", Exit::Found),
+            ("retrying", Exit::Found),
+        ] {
+            assert_eq!(exit(&answer(state)), wanted, "{state}");
+        }
+        let mut down = answer("active");
+        down["workers"][0]["state"] = json!("restarting");
+        assert_eq!(exit(&down), Exit::Found);
+    }
+
+    #[test]
+    fn an_answer_without_its_fields_is_still_shown() {
+        let mut sink = Vec::new();
+        write(&mut Output::plain(&mut sink), &json!({"ok": true, "services": [{}]})).unwrap();
+    }
+}

@@ -1,0 +1,119 @@
+//! A service in words: where it listens, what it does, as whom, within which limits. Decides nothing; the texts are
+//! not escaped, the table does that.
+
+use portreeve_conf::{Action, AddressEntry, Builtin, FamilyFlag, LogType, Service, SocketType, Window};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The socket: `[::]:69/udp`, with `wait` and a family restriction where there is one.
+pub fn listens(service: &Service) -> String {
+    let listen = &service.listen;
+    let mut text = format!("{}/{}", address(service), listen.protocol.0);
+    if listen.v6only {
+        text.push_str(" v6only");
+    }
+    if matches!(listen.socket, SocketType::Raw | SocketType::Seqpacket) {
+        text.push_str(if listen.socket == SocketType::Raw { " raw" } else { " seqpacket" });
+    }
+    if service.wait {
+        text.push_str(" wait");
+    }
+    text
+}
+
+/// Address and port: the wildcard of the family where no `bind` is given.
+pub fn address(service: &Service) -> SocketAddr {
+    let listen = &service.listen;
+    let ip = match (&listen.bind, listen.family) {
+        (Some((_, ip)), _) => *ip,
+        (None, FamilyFlag::V4) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        (None, _) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, listen.port)
+}
+
+/// What is done with a client: the program with its arguments, a built-in, a sensor.
+pub fn does(service: &Service) -> String {
+    match &service.action {
+        Action::External { server, argv } => {
+            let mut words = vec![server.as_str()];
+            words.extend(argv.iter().skip(1).map(String::as_str));
+            words.join(" ")
+        }
+        Action::Internal(builtin) => format!("built-in {}", builtin_name(*builtin)),
+        Action::Sensor => "sensor: refuses and remembers".to_owned(),
+        #[allow(unreachable_patterns)]
+        _ => "other".to_owned(),
+    }
+}
+
+/// The kind of action, for JSON.
+pub fn action_word(service: &Service) -> &'static str {
+    match &service.action {
+        Action::External { .. } => "program",
+        Action::Internal(_) => "built-in",
+        Action::Sensor => "sensor",
+        #[allow(unreachable_patterns)]
+        _ => "other",
+    }
+}
+
+fn builtin_name(builtin: Builtin) -> &'static str {
+    match builtin {
+        Builtin::Echo => "echo",
+        Builtin::Discard => "discard",
+        Builtin::Chargen => "chargen",
+        Builtin::Daytime => "daytime",
+        Builtin::Time => "time",
+    }
+}
+
+/// The user it runs as; `-` where none is written.
+pub fn runs_as(service: &Service) -> String {
+    service.ids.user.as_ref().map_or_else(|| "-".to_owned(), |user| user.name.clone())
+}
+
+/// The limits and lists that are set, the default rate left out.
+pub fn limits(service: &Service) -> String {
+    let mut parts = Vec::new();
+    if let Some(n) = service.instances.value {
+        parts.push(format!("instances {n}"));
+    }
+    if let Some(n) = service.per_source.value {
+        parts.push(format!("per_source {n}"));
+    }
+    if service.cps.place.is_some() {
+        parts.push(format!("cps {} {}", service.cps.value.0, service.cps.value.1));
+    }
+    if let Some(load) = &service.max_load {
+        parts.push(format!("max_load {}", load.value));
+    }
+    if let Some(windows) = &service.access_times {
+        parts.push(format!("hours {}", hours(&windows.value)));
+    }
+    if let Some(list) = &service.only_from {
+        parts.push(format!("only_from {}", words(list)));
+    }
+    if let Some(list) = &service.no_access {
+        parts.push(format!("no_access {}", words(list)));
+    }
+    if matches!(service.log_type, LogType::None) {
+        parts.push("no log".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// `08:00-17:30 20:00-21:00`.
+pub fn hours(windows: &[Window]) -> String {
+    let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+    windows.iter().map(|w| format!("{}-{}", clock(w.from), clock(w.to))).collect::<Vec<_>>().join(" ")
+}
+
+/// The first words of an address list and how many there are.
+fn words(list: &[AddressEntry]) -> String {
+    match list {
+        [] => "nobody".to_owned(),
+        [one] => one.text.clone(),
+        [one, two] => format!("{} {}", one.text, two.text),
+        [one, two, rest @ ..] => format!("{} {} and {} more", one.text, two.text, rest.len()),
+    }
+}

@@ -1,0 +1,22 @@
+//! The command line of portreeve: table of contents.
+//!
+//! It reads files, asks the running daemon over its control socket and prints. It never listens, never changes its
+//! own ids, and links nothing of the supervisor: `portreeve run` replaces itself with `portreeve-gate`.
+#![forbid(unsafe_code)]
+
+pub mod answer; //    fields of the daemon's JSON answers
+pub mod call; //      argv[0] and the way from arguments to an exit code
+pub mod commands; //  one file for each command
+pub mod control; //   the control socket's client
+pub mod demo; //      the demonstration's configuration, files and gate
+pub mod describe; //  a service in words
+pub mod escape; //    what may reach a terminal
+pub mod failure; //   exit codes and errors for people
+pub mod finding; //   a diagnostic, read here or told by the daemon
+pub mod gate; //      where portreeve-gate is
+pub mod machine; //   the real machine behind `portreeve_conf::Host`
+pub mod output; //    standard output, its colour and width
+pub mod rehearse; //  a decision from a file, without a daemon
+pub mod rules; //     from a service as read to the rules that decide
+pub mod snippet; //   diagnostics with their source line
+pub mod table; //     columns for people

@@ -1,0 +1,102 @@
+//! Standard output with what is known about it: colour and width. Decides when colour is used.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Where a command writes. `write!` works on it; errors end the command.
+pub struct Output<'a> {
+    writer: &'a mut dyn Write,
+    /// Whether colour and other attributes may be used.
+    pub colour: bool,
+    /// Whether a person looks on: only a terminal gets progress and hints.
+    pub terminal: bool,
+}
+
+/// Foreground attributes that the commands use. Colour is never the only carrier of a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Paint {
+    Plain,
+    Bold,
+    Dim,
+    Green,
+    Yellow,
+    Red,
+}
+
+impl Paint {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Bold => "\x1b[1m",
+            Self::Dim => "\x1b[2m",
+            Self::Green => "\x1b[32m",
+            Self::Yellow => "\x1b[33m",
+            Self::Red => "\x1b[31m",
+        }
+    }
+}
+
+impl<'a> Output<'a> {
+    /// Output to anything that is no terminal.
+    pub fn plain(writer: &'a mut dyn Write) -> Self {
+        Self { writer, colour: false, terminal: false }
+    }
+
+    /// The process's standard output. Colour: only on a terminal that is not `dumb`, and not when NO_COLOR is set to
+    /// anything but the empty string.
+    pub fn standard(writer: &'a mut dyn Write) -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self { writer, colour: terminal && colour_wanted(|name| std::env::var_os(name)), terminal }
+    }
+
+    /// The text in a paint, or as it is where colour is not wanted. The text must already be escaped.
+    pub fn paint(&self, paint: Paint, text: &str) -> String {
+        if !self.colour || paint == Paint::Plain {
+            return text.to_owned();
+        }
+        format!("{}{text}\x1b[0m", paint.code())
+    }
+
+    /// A JSON answer, escaped, with its line end.
+    pub fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
+        writeln!(self.writer, "{}", crate::escape::json(value))
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn colour_wanted(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+    variable("NO_COLOR").is_none_or(|value| value.is_empty())
+        && variable("TERM").is_none_or(|value| value != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+
+    #[test]
+    fn no_color_is_obeyed() {
+        let with = |set: &'static [(&str, &str)]| {
+            colour_wanted(move |name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)))
+        };
+        assert!(with(&[]));
+        assert!(with(&[("NO_COLOR", "")]));
+        assert!(!with(&[("NO_COLOR", "1")]));
+        assert!(!with(&[("TERM", "dumb")]));
+    }
+
+    #[test]
+    fn plain_output_has_no_attributes() {
+        let mut sink = Vec::new();
+        let out = Output::plain(&mut sink);
+        assert_eq!(out.paint(Paint::Red, "x"), "x");
+    }
+}

@@ -1,0 +1,121 @@
+//! A decision from a file, without a daemon: reads the configuration, finds the service, asks the same policy that the
+//! daemon asks, with counters that nobody has touched. The answer has the shape of the daemon's.
+
+use crate::escape;
+use crate::failure::Failure;
+use crate::rules;
+use portreeve_conf::{Fatal, Host, Reading, Service, SocketType};
+use portreeve_policy::{
+    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Names, Now, Outcome, ServiceState,
+    explain as decide,
+};
+use portreeve_sys::{clock, limits};
+use serde_json::{Value, json};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+/// Explains what the service `wanted` (id or name) of a configuration would say to a client from `address`, at this
+/// minute of the local day or now.
+pub fn explain(
+    host: &dyn Host,
+    file: &Path,
+    wanted: &str,
+    address: IpAddr,
+    at: Option<u16>,
+) -> Result<Value, Failure> {
+    let reading = portreeve_conf::read(host, file);
+    let shown = escape::os(file.as_os_str());
+    match reading.fatal {
+        Some(Fatal::Unreadable) => return Err(Failure::new(format!("{shown} cannot be read"))),
+        Some(Fatal::Defaults) => {
+            return Err(Failure::with_help(
+                format!("nothing of {shown} would be served: a value in `defaults` is bad"),
+                format!("`portreeve check -f {shown}` shows which"),
+            ));
+        }
+        None => {}
+    }
+    let service = find(&reading, wanted, &shown)?;
+    let facts = Facts { names: Names::NotAsked, load: limits::load_average() };
+    let now = Now { mono: clock::monotonic(), minute: at.unwrap_or_else(minute) };
+    let checks = checks(&reading, service, address, &facts, &now);
+    Ok(answer(service, address, &checks, &shown))
+}
+
+fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, now: &Now) -> Vec<Check> {
+    let compiled = CompiledRules::new(rules::of(service));
+    let host = HostState::new(None, AddressSet::build(rules::list(&reading.settings.protect)));
+    // A dual-stack listener sees an IPv4 client by its mapped address, and the address rules are read accordingly.
+    let peer = match (address, crate::describe::address(service).ip()) {
+        (IpAddr::V4(v4), IpAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
+        _ => address,
+    };
+    let arrival =
+        Arrival { peer: SocketAddr::new(peer, 0), proven: service.listen.socket == SocketType::Stream };
+    decide(&compiled, &ServiceState::new(), &host, &arrival, facts, now)
+}
+
+fn find<'a>(reading: &'a Reading, wanted: &str, file: &str) -> Result<&'a Service, Failure> {
+    let services = &reading.services;
+    let by_id = services.iter().find(|service| service.id.eq_ignore_ascii_case(wanted));
+    let by_name = || services.iter().find(|service| service.name.eq_ignore_ascii_case(wanted));
+    by_id.or_else(by_name).ok_or_else(|| {
+        let shown = escape::text(wanted);
+        match reading.left_out.iter().find(|entry| entry.id == wanted || entry.name == wanted) {
+            Some(entry) => Failure::new(format!(
+                "{shown} is not served ({}): {}",
+                escape::text(&entry.place.to_string()),
+                escape::text(&entry.reason)
+            )),
+            None => {
+                let known: Vec<_> = services.iter().map(|service| escape::text(&service.id)).collect();
+                Failure::with_help(
+                    format!("{file} has no service {shown}"),
+                    format!("it has: {}", known.join(" ")),
+                )
+            }
+        }
+    })
+}
+
+/// The minute of the local day.
+pub fn minute() -> u16 {
+    clock::load_zone();
+    let now = clock::local(clock::wall_seconds());
+    u16::from(now.hour) * 60 + u16::from(now.minute)
+}
+
+fn answer(service: &Service, address: IpAddr, checks: &[Check], source: &str) -> Value {
+    let has = |outcome| checks.iter().any(|check| check.outcome == outcome);
+    let verdict = if has(Outcome::Refuse) {
+        "refuse"
+    } else if has(Outcome::NeedsNames) {
+        "needs names"
+    } else {
+        "admit"
+    };
+    let checks: Vec<_> = checks
+        .iter()
+        .map(|check| {
+            json!({
+                "name": check.name,
+                "outcome": word(check.outcome),
+                "detail": check.detail,
+                "file": check.origin.as_ref().map(|origin| &*origin.file),
+                "line": check.origin.as_ref().map(|origin| origin.line),
+            })
+        })
+        .collect();
+    json!({ "ok": true, "service": service.id, "address": address.to_string(), "verdict": verdict, "checks": checks,
+        "source": source })
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "pass",
+        Outcome::Refuse => "refuse",
+        Outcome::NotSet => "not set",
+        Outcome::NeedsNames => "needs names",
+        Outcome::NotReached => "not reached",
+    }
+}
