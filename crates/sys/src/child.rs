@@ -5,7 +5,8 @@
 //! writes `errno`, which belongs to the suspended thread of the parent and is dead there until clone returns.
 
 use crate::image::Image;
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use crate::signals;
+use std::ffi::{c_char, c_int, c_long, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// The step at which a child failed before execve.
@@ -181,7 +182,7 @@ impl Plan<'_> {
         // Before the table is cut: cgroup files may stand above the client's descriptor.
         let Some(procs) = &self.image.cgroup_procs else { return Ok(()) };
         let fd = std::os::fd::AsRawFd::as_raw_fd(procs);
-        let zero: &CStr = c"0"; // "the writer" to cgroup.procs
+        let zero = c"0"; // "the writer" to cgroup.procs
         // SAFETY: one byte is read from a static string.
         check(Stage::Cgroup, unsafe { libc::syscall(libc::SYS_write, fd, zero.as_ptr(), 1usize) })?;
         Ok(())
@@ -273,7 +274,7 @@ impl Plan<'_> {
     /// The parent blocks every signal while it clones. A handler of the parent must not run here, and none can:
     /// the supervisor installs none, and those of std are for faults of its own.
     fn reset_signals(&self) {
-        let default = [0usize; 8]; // a struct sigaction of any 64- or 32-bit kernel ABI: SIG_DFL, no flags
+        let default = signals::DEFAULT;
         let nothing = std::ptr::null_mut::<c_void>();
         let mut left = self.ignored;
         while left != 0 {

@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-const HIGHEST: i32 = 64;
+const HIGHEST: u32 = 64;
 
 /// A nonblocking descriptor that becomes readable when a signal of its set arrives.
 #[derive(Debug)]
@@ -29,8 +29,7 @@ pub fn take_over(wanted: &[Signal]) -> io::Result<SignalFd> {
     while left != 0 {
         let signo = left.trailing_zeros().saturating_add(1);
         left &= left - 1;
-        // SAFETY: SIG_DFL is a valid disposition for every signal that can be ignored.
-        unsafe { libc::signal(signo.cast_signed(), libc::SIG_DFL) };
+        action(signo, Some(&DEFAULT));
     }
     // SAFETY: the set is initialised; -1 asks for a new descriptor.
     let fd = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
@@ -96,22 +95,27 @@ pub(crate) fn mask_is_full() -> bool {
     blockable.into_iter().all(|s| unsafe { libc::sigismember(&raw const now, s) == 1 })
 }
 
+/// The kernel's struct sigaction with room to spare; the handler comes first in every ABI that this builds for.
+pub(crate) type KernelAction = [usize; 8];
+
+/// SIG_DFL, no flags, empty mask.
+pub(crate) const DEFAULT: KernelAction = [0; 8];
+
+/// The disposition of a signal, after setting it to `new`. A raw call, because libc hides two numbers that it
+/// uses itself (32, 33), and programs that were started with those ignored are real.
+fn action(signo: u32, new: Option<&KernelAction>) -> KernelAction {
+    let mut old = DEFAULT;
+    let new = new.map_or(std::ptr::null(), |n| n.as_ptr());
+    // SAFETY: both structures are at least as large as the kernel's, and only DEFAULT is ever set.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signo, new, old.as_mut_ptr(), size_of::<u64>()) };
+    old
+}
+
 /// The ignored signals of this process, bit n-1 for signal n.
 pub(crate) fn ignored() -> u64 {
-    let mut found = 0u64;
-    for signo in 1..=HIGHEST {
-        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: a null action only queries. libc refuses its own internal numbers, and then the zeroed
-        // structure says SIG_DFL.
-        let action = unsafe {
-            libc::sigaction(signo, std::ptr::null(), action.as_mut_ptr());
-            action.assume_init()
-        };
-        if action.sa_sigaction == libc::SIG_IGN {
-            found |= 1 << (signo - 1);
-        }
-    }
-    found
+    (1..=HIGHEST)
+        .filter(|&signo| action(signo, None).first() == Some(&libc::SIG_IGN))
+        .fold(0, |found, signo| found | 1 << (signo - 1))
 }
 
 fn empty() -> libc::sigset_t {
