@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""report.py RESULTS README: turns the harness's rows into tables between the markers of README.
+
+A ratio is the median of the ratios within one repetition: every repetition runs every server, so each server is
+paired with the one it is compared with, and what the machine did at that time cancels out.
+"""
+import datetime
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+
+BEGIN, END = '<!-- bench:begin -->', '<!-- bench:end -->'
+# What each server is compared with: the original that does the same work.
+PEER = {'new': 'xinetd', 'new-log': 'xinetd-log', 'new-wrap-log': 'xinetd-wrap-log'}
+SHOWN = {'new': '**portreeve**', 'new-log': '**portreeve**, FILE log', 'new-wrap-log': '**portreeve**, FILE log, hosts tables',
+         'xinetd-log': 'xinetd, FILE log', 'xinetd-wrap-log': 'xinetd, FILE log, libwrap',
+         'lim-contract': 'limit: contract', 'lim-clone3': 'limit: bare clone loop',
+         'lim-clone3f': 'limit: clone, shared table', 'lim-echo': 'limit: echo loop', 'lim-acl': 'limit: accept, search, close'}
+
+
+def rows_of(results, name):
+    path = os.path.join(results, name + '-portreeve.json')
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return json.load(file)
+
+
+def value(rows, server, cell, key):
+    """Median of a key over the repetitions, or None."""
+    found = [r[key] for r in rows if r['server'] == server and r.get('cell') == cell and r.get(key) is not None]
+    return statistics.median(found) if found else None
+
+
+def ratio(rows, server, other, cell, key='rate'):
+    """Median of the per-repetition ratios server / other, or None."""
+    def by_rep(name):
+        return {r['rep']: r[key] for r in rows if r['server'] == name and r.get('cell') == cell and r.get(key)}
+    mine, theirs = by_rep(server), by_rep(other)
+    pairs = [mine[rep] / theirs[rep] for rep in mine if rep in theirs]
+    return statistics.median(pairs) if pairs else None
+
+
+def show(number, digits=0):
+    return '–' if number is None else f'{number:,.{digits}f}'
+
+
+def table(head, lines):
+    out = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
+    return out + ['| ' + ' | '.join(line) + ' |' for line in lines] + ['']
+
+
+def names(rows, cell=None):
+    seen = dict.fromkeys(r['server'] for r in rows if cell is None or r.get('cell') == cell)
+    return sorted(seen, key=lambda n: (n.startswith('lim'), n.startswith('new'), n))
+
+
+def foreign(rows):
+    load = [r['foreign'] for r in rows if r.get('foreign') is not None]
+    return f'Other work on the machine meanwhile: median {statistics.median(load):.2f} of a core.' if load else ''
+
+
+def rates(rows, title, note, limit):
+    """A section with a table per cell: rate, latency, CPU, ratios to the peer and to the limit."""
+    out = [f'### {title}', '', note, '']
+    for cell in dict.fromkeys(r['cell'] for r in rows):
+        lines = []
+        for server in names(rows, cell):
+            errors = sum(r.get(k, 0) for r in rows if r['server'] == server and r['cell'] == cell
+                         for k in ('reset', 'short', 'timeout', 'other', 'refused'))
+            lines.append([SHOWN.get(server, server), show(value(rows, server, cell, 'rate')),
+                          show(value(rows, server, cell, 'p50_us')), show(value(rows, server, cell, 'p99_us')),
+                          show(value(rows, server, cell, 'self_us'), 1), show(value(rows, server, cell, 'ch_us')),
+                          show(ratio(rows, server, PEER.get(server, 'xinetd'), cell), 2),
+                          show(ratio(rows, server, limit, cell), 2), str(errors)])
+        out += [f'**{cell}**', '']
+        out += table(['server', 'per second', 'p50 µs', 'p99 µs', 'server CPU µs', 'child CPU µs', '× xinetd (same work)',
+                      '× limit', 'errors'], lines)
+    return out + [foreign(rows), '']
+
+
+def refusals(rows):
+    out = ['### Refusals', '', 'A client that `only_from` does not name, or that is over `per_source`; 100 source addresses.', '']
+    for cell in ('c1', 'c16'):
+        lines = [[SHOWN.get(n.split(':')[0], n.split(':')[0]) + ', ' + n.split(': ', 1)[1],
+                  show(value(rows, n, cell, 'rate')), show(value(rows, n, cell, 'p50_us')),
+                  show((value(rows, n, cell, 'self_us') or 0) + (value(rows, n, cell, 'ch_us') or 0), 1),
+                  show(ratio(rows, n, 'xinetd: ' + n.split(': ', 1)[1], cell), 2)]
+                 for n in names(rows, cell)]
+        out += [f'**{cell}**', ''] + table(['server', 'per second', 'p50 µs', 'CPU µs', '× xinetd'], lines)
+    return out + [foreign(rows), '']
+
+
+def footprint(rows):
+    def middle(server, services, key):
+        found = [r[key] for r in rows if r['server'] == server and r['ns'] == services]
+        return statistics.median(found) if found else None
+    out = ['### Footprint', '', 'The supervisor alone, idle; workers start when something first needs them.', '']
+    lines = [[SHOWN.get(n, n), str(s), show(middle(n, s, 'startup_ms'), 1), show(middle(n, s, 'cpu_ms'), 1),
+              show(middle(n, s, 'pss')), show(middle(n, s, 'rss'))]
+             for s in sorted({r['ns'] for r in rows}) for n in names(rows)]
+    return out + table(['server', 'services', 'start to listening, ms', 'start CPU, ms', 'PSS KiB', 'RSS KiB'], lines)
+
+
+def services(one, many):
+    out = ['### Many services', '', 'One service and 500; child without libc. The loss is what 499 idle listeners cost.', '']
+    lines = []
+    for server in names(many):
+        for clients in ('c1', 'c16'):
+            alone = value(one, server, f'n1-{clients}', 'rate')
+            crowd = value(many, server, f'n500-{clients}', 'rate')
+            loss = 100 * (1 - crowd / alone) if alone and crowd else None
+            lines.append([SHOWN.get(server, server), clients[1:], show(alone), show(crowd), show(loss, 1),
+                          show(value(one, server, f'n1-{clients}', 'self_us'), 1),
+                          show(value(many, server, f'n500-{clients}', 'self_us'), 1)])
+    return out + table(['server', 'connections', '1 service, /s', '500 services, /s', 'loss %', 'CPU µs, 1', 'CPU µs, 500'],
+                       lines) + [foreign(one + many), '']
+
+
+def goals(spawn, refused, memory):
+    """The figures that the project has set itself, with what this run reached."""
+    def reached(name, goal, got, better):
+        if got is None:
+            return [name, goal, '–', 'not measured']
+        return [name, goal, show(got, 2), 'reached' if better(got) else '**missed**']
+    pss = [r['pss'] for r in memory if r['server'] == 'new' and r['ns'] == 10]
+    return ['### Goals', ''] + table(['figure', 'goal', 'this run', ''], [
+        reached('spawn path, 16 connections, × xinetd', '≥ 2.5', ratio(spawn, 'new', 'xinetd', 'c16'), lambda v: v >= 2.5),
+        reached('the same with FILE log on both', '≥ 2.5', ratio(spawn, 'new-log', 'xinetd-log', 'c16'), lambda v: v >= 2.5),
+        reached('supervisor CPU, full policy and FILE log, µs a connection', '≤ 32',
+                value(spawn, 'new-log', 'c16', 'self_us'), lambda v: v <= 32),
+        reached('the same as a multiple of the contract limit (the goal was set where that took 21 µs)', '≤ 1.52',
+                ratio(spawn, 'new-log', 'lim-contract', 'c16', 'self_us'), lambda v: v <= 1.52),
+        reached('spawn path, 16 connections, share of the contract limit (2.5 of 3.1)', '≥ 0.80',
+                ratio(spawn, 'new', 'lim-contract', 'c16'), lambda v: v >= 0.80),
+        reached('refusals by address, 16 connections, × xinetd', '≥ 8',
+                ratio(refused, 'new: only_from', 'xinetd: only_from', 'c16'), lambda v: v >= 8),
+        reached('supervisor PSS with 10 services, MiB', '≤ 2.5', statistics.median(pss) / 1024 if pss else None,
+                lambda v: v <= 2.5)])
+
+
+def machine():
+    with open('/proc/cpuinfo') as file:
+        model = re.search(r'^model name\s*:\s*(.*)$', file.read(), re.M)
+    return (f'Measured {datetime.date.today()} on {os.cpu_count()} × {model.group(1) if model else platform.machine()}, '
+            f'Linux {platform.release()}; server and children pinned to CPU 0, load generator to CPU 1.')
+
+
+def main():
+    results, readme = sys.argv[1:3]
+    spawn, refused, memory = (rows_of(results, n) for n in ('e1', 'e5', 'e7'))
+    one, many = rows_of(results, 'e2-n1'), rows_of(results, 'e2-n500')
+    out = [machine(), ''] + goals(spawn, refused, memory)
+    if spawn:
+        out += rates(spawn, 'Spawn path', 'One process per connection; the child has no libc, so that the server shows. '
+                     '"limit: contract" does what any super-server must do per connection, without policy.', 'lim-contract')
+    if refused:
+        out += refusals(refused)
+    if memory:
+        out += footprint(memory)
+    if many:
+        out += services(one, many)
+    for name, title in (('e3-echo', 'Built-in echo, stream'), ('e3-uecho', 'Built-in echo, datagram'),
+                        ('e3-utime', 'Built-in time, datagram')):
+        rows = rows_of(results, name)
+        if rows:
+            out += rates(rows, title, '', 'lim-echo')
+    with open(readme) as file:
+        text = file.read()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    with open(readme, 'w') as file:
+        file.write(before + BEGIN + '\n' + re.sub(r'\n{3,}', '\n\n', '\n'.join(out)).strip() + '\n' + END + after)
+
+
+if __name__ == '__main__':
+    main()
