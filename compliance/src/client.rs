@@ -1,7 +1,7 @@
 //! Clients: connections and datagrams from any address of the world. They never wait without a deadline, and they report
 //! what happened instead of failing.
 
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, until};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
@@ -209,6 +209,12 @@ pub fn datagram_socket(from: &str, port: u16) -> UdpSocket {
 pub fn ask(socket: &UdpSocket, bytes: &[u8], patience: Duration) -> Option<Vec<u8>> {
     socket.send(bytes).ok()?;
     hear(socket, patience)
+}
+
+/// Asks again until there is an answer, within the deadline: xinetd throws away whatever waits in the queue after each
+/// datagram, so a single question may be lost there.
+pub fn ask_again(socket: &UdpSocket, bytes: &[u8]) -> Option<Vec<u8>> {
+    until(DEADLINE, || ask(socket, bytes, Duration::from_millis(250)))
 }
 
 /// Waits for one datagram.

@@ -178,6 +178,19 @@ impl World {
         std::fs::read(self.path(name)).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
+    /// Content of a file of the machine.
+    pub fn read_outside(&self, path: &str) -> String {
+        std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// Covers a file of the machine with other content, inside only.
+    pub fn cover(&self, path: &str, content: &str) {
+        let name = format!("cover{}", path.replace('/', "-"));
+        let source = self.write(&name, content);
+        let (how, output) = self.run(&["/bin/mount", "--bind", &source, path], &[]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+    }
+
     /// A file as processes inside see it, e.g. `/run/xinetd.dump` or `/proc/7/status`.
     pub fn inside(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.init))
