@@ -72,6 +72,22 @@ impl Write for Output<'_> {
     }
 }
 
+/// Running text in lines of at most `width` characters, broken at blanks; a longer word has its own line.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 fn colour_wanted(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
     variable("NO_COLOR").is_none_or(|value| value.is_empty())
         && variable("TERM").is_none_or(|value| value != "dumb")
@@ -91,6 +107,12 @@ mod tests {
         assert!(with(&[("NO_COLOR", "")]));
         assert!(!with(&[("NO_COLOR", "1")]));
         assert!(!with(&[("TERM", "dumb")]));
+    }
+
+    #[test]
+    fn text_is_wrapped_at_blanks() {
+        assert_eq!(wrap("one two three four", 9), ["one two", "three", "four"]);
+        assert_eq!(wrap("endlessword", 3), ["endlessword"]);
     }
 
     #[test]

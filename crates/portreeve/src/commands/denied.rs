@@ -11,22 +11,26 @@ use std::net::IpAddr;
 
 /// Show or clear the sources that a sensor has denied
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     #[command(subcommand)]
     #[allow(missing_docs)]
-    pub verb: Verb,
+    pub verb: Option<Verb>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub list: List,
 }
 
 /// What to do with the list.
 #[derive(clap::Subcommand, Debug)]
 pub enum Verb {
-    /// Show every denied source and for how long it stays denied
+    /// Show every denied source and for how long it stays denied (the default)
     List(List),
     /// Let a source in again
     Clear(Clear),
 }
 
-/// `denied list`.
+/// `denied list`, and `denied` alone.
 #[derive(clap::Args, Debug)]
 pub struct List {
     #[command(flatten)]
@@ -72,25 +76,29 @@ fn whom(word: &str) -> Result<Whom, String> {
 /// Asks and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match &arguments.verb {
-        Verb::List(list) => show(list, out),
-        Verb::Clear(clear) => {
-            let whom = match clear.whom {
-                Whom::All => "all".to_owned(),
-                Whom::One(address) => address.to_string(),
-            };
-            let answer = clear.socket.ask(&format!("undeny {whom}"))?;
-            if clear.json {
-                out.json(&answer)?;
-            } else {
-                match number(&answer, "cleared") {
-                    Some(0) => writeln!(out, "{whom}: was not denied")?,
-                    Some(n) => writeln!(out, "{whom}: cleared ({n})")?,
-                    None => writeln!(out, "{whom}: cleared")?,
-                }
-            }
-            Ok(if number(&answer, "cleared") == Some(0) { Exit::Found } else { Exit::Fine })
+        None => show(&arguments.list, out),
+        Some(Verb::List(list)) => show(list, out),
+        Some(Verb::Clear(which)) => clear(which, out),
+    }
+}
+
+fn clear(arguments: &Clear, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let whom = match arguments.whom {
+        Whom::All => "all".to_owned(),
+        Whom::One(address) => address.to_string(),
+    };
+    let answer = arguments.socket.ask(&format!("undeny {whom}"))?;
+    let cleared = number(&answer, "cleared");
+    if arguments.json {
+        out.json(&answer)?;
+    } else {
+        match cleared {
+            Some(0) => writeln!(out, "{whom}: was not denied")?,
+            Some(n) => writeln!(out, "{whom}: cleared ({n})")?,
+            None => writeln!(out, "{whom}: cleared")?,
         }
     }
+    Ok(if cleared == Some(0) { Exit::Found } else { Exit::Fine })
 }
 
 fn show(list: &List, out: &mut Output<'_>) -> Result<Exit, Failure> {

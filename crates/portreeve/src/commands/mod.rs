@@ -22,7 +22,7 @@ pub const EXIT_CODES: &str = "Exit codes: 0 fine, 1 found something to look at, 
 
 /// Keeps a host's ports: a super-server that reads xinetd's files.
 #[derive(Debug, Parser)]
-#[command(name = "portreeve", version, after_help = EXIT_CODES, max_term_width = 100, propagate_version = false)]
+#[command(name = "portreeve", version, after_help = EXIT_CODES, max_term_width = 100, subcommand_value_name = "COMMAND", subcommand_help_heading = "Commands")]
 pub struct Cli {
     #[command(subcommand)]
     #[allow(missing_docs)]
@@ -39,7 +39,7 @@ pub enum Command {
     Reload(reload::Arguments),
     Denied(denied::Arguments),
     Dump(dump::Arguments),
-    //ATTR Attributes(attributes::Arguments),
+//ATTR     Attributes(attributes::Arguments),
     Demo(demo::Arguments),
     Links(links::Arguments),
     Completions(completions::Arguments),
@@ -56,7 +56,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Reload(arguments) => reload::run(&arguments, out),
         Command::Denied(arguments) => denied::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
-        //ATTR Command::Attributes(arguments) => attributes::run(&arguments, out),
+//ATTR         Command::Attributes(arguments) => attributes::run(&arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Links(arguments) => links::run(&arguments, out),
         Command::Completions(arguments) => completions::run(&arguments, out),

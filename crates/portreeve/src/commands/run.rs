@@ -6,19 +6,22 @@ use std::ffi::OsString;
 
 /// Run the daemon (replaces this process by portreeve-gate)
 ///
-/// The options are xinetd's, with one dash or two; what portreeve adds is marked +.
+/// It stays in the foreground and logs to standard error, unless an option says otherwise; a service manager wants
+/// nothing else. The options are xinetd's, with one dash or two; + marks those that xinetd does not have.
 ///
-///   -f FILE           configuration [/etc/xinetd.conf]
-///   -dontfork         stay in the foreground
+///   -f FILE           configuration file (default /etc/xinetd.conf)
 ///   -filelog FILE     write the daemon's log to FILE
-///   -syslog FACILITY  send it to this syslog facility [daemon]
+///   -syslog FACILITY  send the daemon's log to syslog under FACILITY
 ///   -pidfile FILE     write the process id to FILE
 ///   -stayalive        keep running with no service
-///   -limit N          at most N instances of all services together
-///   -control PATH     + control socket
-///   -d                debug: foreground, more to say
+///   -dontfork         stay in the foreground; implies -stayalive
+///   -d                stay in the foreground and log to standard error
+///   -limit N          start at most N programs at once, over all services
+/// + -control PATH     control socket (default /run/portreeve/control)
+/// + -log-refused      log START and EXIT also for clients that are refused by address
 ///   -version          print the version
-///   -cc N, -logprocs N, -reuse, -shutdownprocs N   accepted, without effect
+///   -logprocs N, -cc SECONDS, -reuse, -shutdownprocs N
+///                     accepted for xinetd's sake, without effect
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {

@@ -1,0 +1,290 @@
+//! The executable as a person or a script calls it: arguments in, exit code and text out. Needs no daemon; where one
+//! would answer, a thread plays it.
+
+use serde_json::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const PORTREEVE: &str = env!("CARGO_BIN_EXE_portreeve");
+
+/// A directory of this test's own, removed at its end.
+struct Room(PathBuf);
+
+impl Room {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("portreeve-commands-{}-{name}", std::process::id()));
+        fs::create_dir(&path).expect("a new directory");
+        Self(path)
+    }
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).expect("writable");
+        path
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn portreeve(arguments: &[&str]) -> Output {
+    Command::new(PORTREEVE)
+        .args(arguments)
+        .env_remove("PORTREEVE_CONTROL")
+        .env_remove("XDG_RUNTIME_DIR")
+        .stdin(Stdio::null())
+        .output()
+        .expect("portreeve runs")
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", out(output)))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+const GOOD: &str = "service hello\n{\n\ttype = UNLISTED\n\tsocket_type = stream\n\tprotocol = tcp\n\tport = 20123\n\twait = no\n\
+\tuser = root\n\tserver = /bin/sh\n\tonly_from = 192.0.2.0/24\n}\n";
+
+#[test]
+fn check_of_a_good_file_is_clean() {
+    let room = Room::new("good");
+    let file = room.file("xinetd.conf", GOOD);
+    let output = portreeve(&["check", "-f", text(&file), "--json"]);
+    let answer = json(&output);
+    assert_eq!(answer["services"][0]["name"], "hello");
+    assert_eq!(answer["services"][0]["accepted"], true);
+    assert_eq!(answer["services"][0]["port"], Value::Null, "the port is in the address");
+    assert_eq!(answer["services"][0]["address"], "[::]:20123");
+    assert_eq!(answer["diagnostics"], serde_json::json!([]));
+    assert_eq!(code(&output), Some(0));
+    let shown = portreeve(&["check", "-f", text(&file)]);
+    assert!(out(&shown).contains("would be served"), "{}", out(&shown));
+    assert!(!out(&shown).contains('\x1b'), "no colour into a pipe");
+}
+
+#[test]
+fn check_names_what_would_not_be_served() {
+    let room = Room::new("bad");
+    let bad = GOOD.replace("hello", "broken").replace("user = root", "user = no\x1bbody");
+    let off = GOOD.replace("hello", "off").replace("20123", "20124").replace("{\n", "{\n\tdisable = yes\n");
+    let file = room.file("xinetd.conf", format!("{GOOD}{bad}{off}"));
+    let output = portreeve(&["check", "-f", text(&file), "--json"]);
+    let answer = json(&output);
+    let service = |id: &str| {
+        let services = answer["services"].as_array().expect("services");
+        services.iter().find(|s| s["id"] == id).unwrap_or_else(|| panic!("{id} in {answer}")).clone()
+    };
+    assert_eq!(service("hello")["accepted"], true);
+    assert_eq!(service("broken")["accepted"], false);
+    assert_eq!(service("broken")["intended"], false);
+    assert_eq!(service("off")["intended"], true);
+    let diagnostic = &answer["diagnostics"][0];
+    assert_eq!((&diagnostic["severity"], &diagnostic["line"]), (&"error".into(), &19.into()), "{diagnostic}");
+    assert_eq!(code(&output), Some(1));
+    let shown = portreeve(&["check", "-f", text(&file)]);
+    assert!(!out(&shown).contains('\x1b'), "control bytes are escaped: {}", out(&shown));
+    assert!(out(&shown).contains("no\\x1bbody"), "{}", out(&shown));
+    assert!(out(&shown).contains("1 served, 1 not served, 1 switched off"), "{}", out(&shown));
+}
+
+#[test]
+fn check_survives_any_bytes() {
+    let room = Room::new("bytes");
+    let mut bytes = GOOD.as_bytes().to_vec();
+    bytes.extend((0..=255u8).cycle().take(5000));
+    bytes.extend(b"\nservice \xff\xfe\n{\n\tport = \x00\xff\n}\n");
+    let file = room.file("xinetd.conf", bytes);
+    for arguments in [&["check", "-f", text(&file)][..], &["check", "--json", "-f", text(&file)]] {
+        let output = portreeve(arguments);
+        assert_eq!(code(&output), Some(1), "{}", err(&output));
+        let printed = out(&output);
+        assert!(!printed.chars().any(|c| c.is_control() && c != '\n'), "{printed:?}");
+    }
+}
+
+#[test]
+fn check_of_what_cannot_be_read_could_not_run() {
+    let output = portreeve(&["check", "-f", "/nonexistent/xinetd.conf", "--json"]);
+    assert_eq!(json(&output)["fatal"], "unreadable");
+    assert_eq!(code(&output), Some(2));
+    assert!(err(&output).contains("/nonexistent/xinetd.conf"), "{}", err(&output));
+}
+
+#[test]
+fn bad_defaults_leave_nothing() {
+    let room = Room::new("defaults");
+    let file = room.file("xinetd.conf", format!("defaults\n{{\n\tinstances = some\n}}\n{GOOD}"));
+    let output = portreeve(&["check", "-f", text(&file), "--json"]);
+    let answer = json(&output);
+    assert_eq!(answer["fatal"], "defaults");
+    let services = answer["services"].as_array().expect("services");
+    assert!(services.iter().all(|service| service["accepted"] == false), "{answer}");
+    assert_eq!(code(&output), Some(1));
+}
+
+#[test]
+fn explain_answers_from_a_file() {
+    let room = Room::new("explain");
+    let file = room.file("xinetd.conf", GOOD);
+    let refused = portreeve(&["explain", "hello", "127.0.0.1", "-f", text(&file), "--json"]);
+    let answer = json(&refused);
+    assert_eq!((code(&refused), &answer["verdict"]), (Some(1), &"refuse".into()));
+    let refusing =
+        answer["checks"].as_array().expect("checks").iter().find(|c| c["outcome"] == "refuse").expect("one");
+    assert_eq!((&refusing["name"], &refusing["line"]), (&"only_from".into(), &10.into()), "{refusing}");
+    let admitted = portreeve(&["explain", "hello", "192.0.2.1", "--file", text(&file), "--at", "03:00"]);
+    assert_eq!(code(&admitted), Some(0), "{}", err(&admitted));
+    assert!(out(&admitted).starts_with("hello from 192.0.2.1: admit\n"), "{}", out(&admitted));
+    let unknown = portreeve(&["explain", "nobody", "192.0.2.1", "--file", text(&file)]);
+    assert_eq!(code(&unknown), Some(2));
+    assert!(err(&unknown).contains("it has: hello"), "{}", err(&unknown));
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_named() {
+    for command in [
+        &["status"][..],
+        &["reload"],
+        &["denied"],
+        &["denied", "list"],
+        &["denied", "clear", "all"],
+        &["dump"],
+    ] {
+        let output = portreeve(&[command, &["--control", "/nonexistent/control"]].concat());
+        assert_eq!(code(&output), Some(2), "{command:?}");
+        assert!(err(&output).contains("no daemon answers at /nonexistent/control"), "{}", err(&output));
+        assert_eq!(out(&output), "");
+    }
+}
+
+/// A daemon that answers one request; gives back what it was asked.
+fn daemon(room: &Room, answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    let path = room.0.join("control");
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).expect("a socket");
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut asked = String::new();
+        while !asked.ends_with('\n') {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a whole line");
+            asked.push(char::from(byte[0]));
+        }
+        stream.write_all(answer.as_bytes()).expect("the client reads");
+        asked
+    });
+    (text(&path).to_owned(), thread)
+}
+
+#[test]
+fn what_the_daemon_is_asked_and_what_is_made_of_its_answer() {
+    let room = Room::new("daemon");
+    for (arguments, answer, asked, printed, exit) in [
+        (
+            &["status"][..],
+            r#"{"ok":true,"pid":7,"services":[{"id":"a","state":"failed","note":"b\u001b"}]}"#,
+            "status\n",
+            "a: b\\x1b\n",
+            1,
+        ),
+        (&["status", "--json"], r#"{"ok":true,"services":[]}"#, "status\n", "\"ok\": true", 0),
+        (
+            &["explain", "a", "::ffff:192.0.2.1", "--at", "1:05"],
+            r#"{"ok":true,"verdict":"refuse","checks":[{"name":"access_times","outcome":"refuse","detail":"d","file":"/f","line":3}]}"#,
+            "explain a ::ffff:192.0.2.1 65\n",
+            "access_times  refuse   d       /f:3",
+            1,
+        ),
+        (&["denied"], r#"{"ok":true,"denied":[]}"#, "denied\n", "nobody is denied\n", 0),
+        (
+            &["denied", "list"],
+            r#"{"ok":true,"denied":[{"address":"192.0.2.1","seconds_left":61},{"address":"::1","seconds_left":null}]}"#,
+            "denied\n",
+            "192.0.2.1  1m 1s\n::1        until cleared\n",
+            0,
+        ),
+        (&["denied", "clear", "192.0.2.1"], r#"{"ok":true,"cleared":1}"#, "undeny 192.0.2.1\n", "cleared", 0),
+        (&["reload"], r#"{"ok":true,"applied":true,"new":["x"]}"#, "reload\n", "applied\n  new: x\n", 0),
+        (&["reload"], r#"{"ok":true,"applied":false}"#, "reload\n", "not applied", 1),
+        (
+            &["dump"],
+            r#"{"ok":true,"path":"/run/portreeve/dump"}"#,
+            "dump\n",
+            "dumped to /run/portreeve/dump\n",
+            0,
+        ),
+    ] {
+        let (control, thread) = daemon(&room, answer);
+        let output = portreeve(&[arguments, &["--control", &control]].concat());
+        assert_eq!(thread.join().expect("the daemon"), asked);
+        assert!(out(&output).contains(printed), "{arguments:?}: {} {}", out(&output), err(&output));
+        assert_eq!(code(&output), Some(exit), "{arguments:?}");
+    }
+}
+
+#[test]
+fn links_answer_to_the_name_and_keep_what_is_there() {
+    let room = Room::new("links");
+    let made = portreeve(&["links", text(&room.0)]);
+    assert_eq!(code(&made), Some(0), "{}", err(&made));
+    assert!(room.0.join("xinetd").is_symlink());
+    assert_eq!(code(&portreeve(&["links", text(&room.0)])), Some(0), "a second time changes nothing");
+    fs::remove_file(room.0.join("xinetd")).expect("removable");
+    let foreign = room.file("xinetd", "foreign");
+    assert_eq!(code(&portreeve(&["links", text(&room.0)])), Some(1));
+    assert_eq!(fs::read(foreign).expect("readable"), b"foreign");
+}
+
+#[test]
+fn wrong_calls_end_with_two_and_help_with_zero() {
+    for wrong in [&["nonsense"][..], &["check", "--nonsense"], &["explain", "a", "not-an-address"], &[]] {
+        assert_eq!(code(&portreeve(wrong)), Some(2), "{wrong:?}");
+    }
+    for right in [
+        &["--help"][..],
+        &["--version"],
+        &["check", "--help"],
+        &["version", "--json"],
+        &["attributes"],
+        &["attributes", "--json"],
+    ] {
+        assert_eq!(code(&portreeve(right)), Some(0), "{right:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(out(&portreeve(&["completions", shell])).contains("portreeve"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = Command::new(PORTREEVE)
+        .args(["attributes", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("portreeve runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(code(&output), Some(0), "{}", err(&output));
+    assert_eq!(err(&output), "");
+}
