@@ -7,8 +7,11 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Intervals<N> {
     starts: Vec<N>,
-    covering: Vec<Option<usize>>,
+    /// Rule indices; `NOBODY` where no network covers.
+    covering: Vec<u32>,
 }
+
+const NOBODY: u32 = u32::MAX;
 
 impl<N> Default for Intervals<N> {
     fn default() -> Self {
@@ -40,11 +43,13 @@ impl<N: Number> Intervals<N> {
         // Outer networks first, so that the stack below always holds the chain of networks around the current one.
         ranges.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)).then(a.2.cmp(&b.2)));
         let mut built = Intervals { starts: Vec::new(), covering: Vec::new() };
-        let mut around: Vec<(N, usize)> = Vec::new();
+        let mut around: Vec<(N, u32)> = Vec::new();
         for (first, last, rule) in ranges {
             built.leave(&mut around, Some(first));
+            // Four bytes an index: the search lives on what fits into the cache. No list has that many lines.
+            let rule = u32::try_from(rule).unwrap_or(NOBODY - 1);
             let rule = around.last().map_or(rule, |&(_, outer)| outer.min(rule));
-            built.mark(first, Some(rule));
+            built.mark(first, rule);
             around.push((last, rule));
         }
         built.leave(&mut around, None);
@@ -54,25 +59,25 @@ impl<N: Number> Intervals<N> {
     }
 
     /// Ends the networks that end before `next` begins (all when `None`).
-    fn leave(&mut self, around: &mut Vec<(N, usize)>, next: Option<N>) {
+    fn leave(&mut self, around: &mut Vec<(N, u32)>, next: Option<N>) {
         while let Some(&(last, _)) = around.last() {
             if next.is_some_and(|next| next <= last) {
                 break;
             }
             around.pop();
             if let Some(after) = last.next() {
-                self.mark(after, around.last().map(|&(_, rule)| rule));
+                self.mark(after, around.last().map_or(NOBODY, |&(_, rule)| rule));
             }
         }
     }
 
     /// From `start` on, `rule` covers. A later mark at the same place wins; a mark that changes nothing is left out.
-    fn mark(&mut self, start: N, rule: Option<usize>) {
+    fn mark(&mut self, start: N, rule: u32) {
         if self.starts.last() == Some(&start) {
             self.starts.pop();
             self.covering.pop();
         }
-        if self.covering.last().copied().flatten() != rule {
+        if self.covering.last().copied().unwrap_or(NOBODY) != rule {
             self.starts.push(start);
             self.covering.push(rule);
         }
@@ -81,7 +86,8 @@ impl<N: Number> Intervals<N> {
     /// The smallest index of the rules that cover `number`.
     pub(crate) fn first(&self, number: N) -> Option<usize> {
         let after = self.starts.partition_point(|start| *start <= number);
-        self.covering.get(after.checked_sub(1)?).copied().flatten()
+        let rule = *self.covering.get(after.checked_sub(1)?)?;
+        (rule != NOBODY).then_some(rule as usize)
     }
 }
 

@@ -7,6 +7,9 @@ use crate::source::network;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+/// Places whose memory an empty service keeps.
+const KEPT: usize = 256;
+
 #[derive(Debug)]
 pub(crate) struct Occupancy {
     /// Occupants by place. A free place holds `Place::Free`, with the next free one.
@@ -98,6 +101,9 @@ impl Occupancy {
             if *count == 0 {
                 self.per_source.remove(&source);
             }
+        }
+        if self.running == 0 && self.places.capacity() > KEPT {
+            *self = Occupancy { prefix: self.prefix, ..Occupancy::default() };
         }
     }
 }

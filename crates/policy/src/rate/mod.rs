@@ -149,7 +149,7 @@ impl Rate {
         }
         let until = now.saturating_add(seconds(wait));
         self.phase = Phase::Closed { until };
-        self.refuse(RateChange::Closed { until }, limit)
+        self.refuse(RateChange::Closed { until }, limit, Excess::Service)
     }
 
     /// Without a source there is no share: everybody waits.
@@ -159,48 +159,56 @@ impl Rate {
         }
         let until = self.end_of_overload(wait, now);
         self.phase = Phase::Paused { until, resume: until };
-        self.refuse(RateChange::Paused { until }, limit)
+        self.refuse(RateChange::Paused { until }, limit, Excess::Service)
     }
 
     fn admit_by_share(&mut self, limit: u32, wait: u32, source: IpAddr, now: Duration) -> Pace {
         self.sources.count(source);
         let elapsed = self.window.elapsed(now);
-        let mut began = None;
-        if self.phase != Phase::Open {
-            if let Some(excess) = self.sources.refuse_if_above(source, limit, elapsed) {
-                self.window.forget(excess);
-                return Pace::Refuse(None, Excess::Source);
-            }
+        if self.phase == Phase::Open {
             if !self.window.exceeds(limit, now) {
                 return Pace::Pass;
             }
-        } else if self.window.exceeds(limit, now) {
-            let until = self.end_of_overload(wait, now);
-            self.phase = Phase::Throttled { until };
-            began = Some(RateChange::Throttled { until });
-        } else {
+            return self.trip(limit, wait, source, now);
+        }
+        if self.sources.refuse_if_above(source, limit, elapsed) {
+            // The attempt is nobody's load. What the source was admitted for before stays counted: else many sources
+            // that each make one connection too many would pass without limit.
+            self.window.forget_one();
+            return Pace::Refuse(None, Excess::Source);
+        }
+        if !self.window.exceeds(limit, now) {
             return Pace::Pass;
         }
-        // From here on the rate is exceeded: first by those above their share, and without them?
-        self.window.keep(self.sources.refuse_all_above(limit, elapsed));
+        self.sources.refuse_all_above(limit, elapsed);
+        self.pause(limit, self.end_of_overload(wait, now))
+    }
+
+    /// The rate is exceeded for the first time: those above their share go, and what remains is counted alone.
+    fn trip(&mut self, limit: u32, wait: u32, source: IpAddr, now: Duration) -> Pace {
         let until = self.end_of_overload(wait, now);
+        let rest = self.sources.refuse_all_above(limit, self.window.elapsed(now));
+        self.window.keep(rest);
         if self.window.exceeds(limit, now) {
-            let resume = self.window.room_at(limit).min(until);
-            self.phase = Phase::Paused { until, resume };
-            return self.refuse(RateChange::Paused { until: resume }, limit);
+            return self.pause(limit, until);
         }
-        match began {
-            Some(change) if self.sources.is_refused(source) => match self.refuse(change, limit) {
-                Pace::Refuse(change, _) => Pace::Refuse(change, Excess::Source),
-                pass @ Pace::Pass => pass,
-            },
-            Some(change) => {
-                self.tripped_at = limit;
-                self.owed = Some(change);
-                Pace::Pass
-            }
-            None => Pace::Pass,
+        self.phase = Phase::Throttled { until };
+        let change = RateChange::Throttled { until };
+        if self.sources.is_refused(source) {
+            self.refuse(change, limit, Excess::Source)
+        } else {
+            self.tripped_at = limit;
+            self.owed = Some(change);
+            Pace::Pass
         }
+    }
+
+    /// The rest exceeds the rate: nobody until there is room again, and never beyond the end of the overload.
+    fn pause(&mut self, limit: u32, until: Duration) -> Pace {
+        self.window.forget_one(); // refused, it is no load
+        let resume = self.window.room_at(limit).min(until);
+        self.phase = Phase::Paused { until, resume };
+        self.refuse(RateChange::Paused { until: resume }, limit, Excess::Service)
     }
 
     /// The end of the overload that runs, or of one that begins now. At least a second: xinetd's `cps = N 0` still
@@ -213,10 +221,10 @@ impl Rate {
     }
 
     /// The verdict carries the change, which makes an older one that nobody was told pointless.
-    fn refuse(&mut self, change: RateChange, limit: u32) -> Pace {
+    fn refuse(&mut self, change: RateChange, limit: u32, excess: Excess) -> Pace {
         self.tripped_at = limit;
         self.owed = None;
-        Pace::Refuse(Some(change), Excess::Service)
+        Pace::Refuse(Some(change), excess)
     }
 
     /// Ends what has run out of time by `now`.

@@ -34,12 +34,6 @@ impl Tally {
     fn is_above(&self, share: u64, elapsed: u64) -> bool {
         u64::from(self.count) / elapsed > share
     }
-
-    /// Refuses this source from now on and returns what it had counted.
-    fn refuse(&mut self) -> u64 {
-        self.refused = true;
-        std::mem::take(&mut self.count).into()
-    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,41 +81,45 @@ impl SourceTable {
         self.tally(source).is_some_and(|tally| tally.refused)
     }
 
-    /// Refuses `source` when it is above its share and returns what it had counted.
-    pub(crate) fn refuse_if_above(&mut self, source: IpAddr, limit: u32, elapsed: u64) -> Option<u64> {
+    /// Refuses `source` from now on when it is above its share; whether it is.
+    pub(crate) fn refuse_if_above(&mut self, source: IpAddr, limit: u32, elapsed: u64) -> bool {
         let share = self.share(limit).into();
         let tally = match self.tallies.get_mut(&Key::of(source)) {
-            Some(tally) => tally,
-            None => self.overflow.as_mut()?,
+            Some(tally) => Some(tally),
+            None => self.overflow.as_mut(),
         };
-        tally.is_above(share, elapsed).then(|| tally.refuse())
+        let Some(tally) = tally.filter(|tally| tally.is_above(share, elapsed)) else { return false };
+        tally.refused = true;
+        true
     }
 
-    /// Refuses every source above its share and returns the connections of the rest.
+    /// Refuses every source above its share from now on and returns the connections of those who are not refused.
     pub(crate) fn refuse_all_above(&mut self, limit: u32, elapsed: u64) -> u64 {
         let share = self.share(limit).into();
         let mut rest = 0;
         for tally in self.tallies.values_mut().chain(&mut self.overflow) {
             if tally.is_above(share, elapsed) {
-                tally.refuse();
+                tally.refused = true;
+            } else if !tally.refused {
+                rest += u64::from(tally.count);
             }
-            rest += u64::from(tally.count);
         }
         rest
     }
 
     /// A new window: counts begin again, refused sources stay refused.
     pub(crate) fn next_window(&mut self) {
+        let seen = self.tallies.len();
         self.tallies.retain(|_, tally| {
             tally.count = 0;
             tally.refused
         });
+        self.tallies.shrink_to(2 * seen); // a flood of sources does not keep its memory for ever
         self.overflow = self.overflow.filter(|tally| tally.refused);
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.tallies.clear();
-        self.overflow = None;
+        *self = SourceTable::default();
     }
 }

@@ -37,9 +37,9 @@ impl Window {
         self.count = count;
     }
 
-    /// `count` connections of the window no longer count.
-    pub(crate) fn forget(&mut self, count: u64) {
-        self.count = self.count.saturating_sub(count);
+    /// The last connection counted does not count.
+    pub(crate) fn forget_one(&mut self) {
+        self.count = self.count.saturating_sub(1);
     }
 
     /// The first moment at which one more connection would not exceed the rate. It lies after the last counted one when
