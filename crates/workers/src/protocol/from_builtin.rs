@@ -26,14 +26,14 @@ pub enum Outcome {
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Complete, Outcome::Idle, Outcome::Broken, Outcome::Full, Outcome::Ended];
 
-/// Datagrams of one source that were refused for one reason since the last report.
+/// A refused source that is due to be named in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Whose, as it arrived.
     pub source: SocketAddr,
     /// Why.
     pub reason: Reason,
-    /// How many.
+    /// How many of its datagrams this report covers.
     pub count: u32,
 }
 
@@ -81,11 +81,13 @@ pub enum FromBuiltin {
         served: Vec<SocketAddr>,
         /// How many datagrams were served, the listed ones included.
         served_count: u64,
-        /// Refusals. The same source and reason is listed again after a minute at the earliest (as xinetd logs), then with
-        /// the count of the meantime. At most [`MAX_REPORTED`].
+        /// Refused sources to be named: the same source and reason comes again after a minute at the earliest, as xinetd
+        /// logs them. At most [`MAX_REPORTED`].
         refused: Vec<Refusal>,
         /// Datagrams that were refused, the listed ones included.
         refused_count: u64,
+        /// The same by reason, for counters: each reason at most once.
+        refused_by: Vec<(Reason, u64)>,
         /// Datagrams that were taken but not answered, because the answer could start a loop or hit a third party
         /// (source port below 1024 or a built-in's, broadcast, multicast).
         muted: u64,
@@ -126,7 +128,16 @@ impl FromBuiltin {
                     Outcome::Ended => 4,
                 });
             }
-            FromBuiltin::Datagrams { slot, served, served_count, refused, refused_count, muted, lost } => {
+            FromBuiltin::Datagrams {
+                slot,
+                served,
+                served_count,
+                refused,
+                refused_count,
+                refused_by,
+                muted,
+                lost,
+            } => {
                 writer = Writer::new(out, tag::DATAGRAMS);
                 writer.u32(*slot);
                 writer.count("served", served.len(), MAX_REPORTED)?;
@@ -139,6 +150,11 @@ impl FromBuiltin {
                     writer.u32(refusal.count);
                 }
                 writer.u64(*refused_count);
+                writer.count("reasons", refused_by.len(), REASONS.len())?;
+                for (reason, count) in refused_by {
+                    writer.u8(reason_number(*reason));
+                    writer.u64(*count);
+                }
                 writer.u64(*muted);
                 writer.u64(*lost);
             }
@@ -183,6 +199,8 @@ impl FromBuiltin {
                     })
                 })?,
                 refused_count: input.u64()?,
+                refused_by: input
+                    .list("reasons", REASONS.len(), |input| Ok((reason(input.u8()?)?, input.u64()?)))?,
                 muted: input.u64()?,
                 lost: input.u64()?,
             },

@@ -71,7 +71,7 @@ pub enum ToBuiltin {
         ticket: u64,
         /// What to be.
         kind: BuiltinKind,
-        /// End after this many seconds without progress; 0 means the worker's own longest time.
+        /// End after this many seconds without progress; 0 means an hour.
         idle_seconds: u32,
         /// The peer as it arrived.
         peer: SocketAddr,
@@ -112,13 +112,13 @@ pub enum ToBuiltin {
         /// Which.
         slot: u32,
     },
-    /// A ban begins or ends.
+    /// A ban begins or ends. Sources that are protected are never told to be denied.
     Denied {
         /// Whom it is about (a mapped IPv4 address means the IPv4 address).
         address: IpAddr,
         /// Whether it begins.
         denied: bool,
-        /// When it ends by itself, in milliseconds of `CLOCK_MONOTONIC`; `None` is for ever.
+        /// In how many milliseconds from now it ends by itself; `None` is for ever.
         until_ms: Option<u64>,
     },
     /// The ports of our own built-ins: a datagram from one of them is never answered. Replaces the former list.

@@ -1,0 +1,53 @@
+//! The worker that answers the built-in services: echo, discard, chargen, daytime and time (RFC 862, 863, 864, 867, 868),
+//! over streams that the supervisor has accepted and admitted, and over datagram sockets that it owns with a copy of the
+//! policy. One thread, nothing blocks, everything is bounded.
+
+mod client;
+mod clients;
+mod datagrams;
+mod engine;
+mod outbox;
+mod report;
+mod silence;
+mod texts;
+
+use engine::{Engine, Goes};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+/// The longest message queue, clients and waits of this worker; tests make them shorter.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Clients at once; more are closed and reported as `Full`.
+    clients: usize,
+    /// Datagram services at once.
+    services: usize,
+}
+
+impl Bounds {
+    /// As many as the limit on descriptors allows, with room for the channel and for a descriptor that just arrives.
+    fn of_this_process() -> Self {
+        let descriptors = usize::try_from(portreeve_sys::limits::nofile().soft).unwrap_or(usize::MAX);
+        let free = descriptors.saturating_sub(64);
+        Bounds { clients: 4096.min(free / 4 * 3), services: 2048.min(free / 4) }
+    }
+}
+
+/// Serves until the supervisor closes `channel`. Says nothing of its own accord: `Ready` was sent by the caller.
+pub fn run_builtin(channel: OwnedFd) -> ExitCode {
+    run(channel, Bounds::of_this_process())
+}
+
+fn run(channel: OwnedFd, bounds: Bounds) -> ExitCode {
+    let Ok(mut engine) = Engine::new(channel, bounds) else { return ExitCode::FAILURE };
+    loop {
+        match engine.turn() {
+            Ok(Goes::On) => {}
+            Ok(Goes::Home) => return ExitCode::SUCCESS,
+            Err(_) => return ExitCode::FAILURE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The clients of the stream services: a bounded table, who waits for what, who has been idle too long.
+
+use super::client::{Client, Desk, Next};
+use super::engine::Event;
+use super::outbox::Outbox;
+use crate::protocol::{BuiltinKind, FromBuiltin, Outcome};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// The idle time of a client whose service names none.
+const USUAL_IDLE: Duration = Duration::from_secs(3600);
+/// Idle clients are looked for at most this often; so late may one end.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// A client that begins.
+pub(super) struct Arrived {
+    pub(super) ticket: u64,
+    pub(super) kind: BuiltinKind,
+    /// What daytime and time say.
+    pub(super) text: Vec<u8>,
+    pub(super) idle_seconds: u32,
+    pub(super) fd: OwnedFd,
+}
+
+struct Place {
+    ticket: u64,
+    client: Client,
+    idle: Duration,
+    moved: Duration,
+    progress: u64,
+    /// What epoll watches for; nothing before the first wait.
+    watched: Option<EventFlags>,
+}
+
+/// All clients by ticket. Tickets are the supervisor's and never used twice, so an event of a client that has ended
+/// cannot hit another.
+pub(super) struct Clients {
+    most: usize,
+    places: HashMap<u64, Place>,
+    desk: Desk,
+    next_sweep: Option<Duration>,
+}
+
+impl Clients {
+    pub(super) fn new(most: usize, desk: Desk) -> Self {
+        Clients { most, places: HashMap::new(), desk, next_sweep: None }
+    }
+
+    pub(super) fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    /// Begins to serve a client: at once, since what it wants is often there already.
+    pub(super) fn begin(&mut self, arrived: Arrived, epoll: &OwnedFd, out: &mut Outbox, now: Duration) {
+        let Arrived { ticket, kind, text, idle_seconds, fd } = arrived;
+        let client = Client::new(fd, kind, text);
+        let idle = match idle_seconds {
+            0 => USUAL_IDLE,
+            seconds => Duration::from_secs(u64::from(seconds)),
+        };
+        let mut place = Place { ticket, client, idle, moved: now, progress: 0, watched: None };
+        if self.places.len() >= self.most || self.places.contains_key(&ticket) {
+            place.end(Outcome::Full, out);
+            return;
+        }
+        match place.step(&mut self.desk, epoll, now) {
+            Some(outcome) => place.end(outcome, out),
+            None => {
+                let deadline = place.deadline();
+                self.next_sweep = Some(self.next_sweep.map_or(deadline, |sweep| sweep.min(deadline)));
+                self.places.insert(ticket, place);
+            }
+        }
+    }
+
+    /// A client can go on.
+    pub(super) fn wake(&mut self, ticket: u64, epoll: &OwnedFd, out: &mut Outbox, now: Duration) {
+        let Some(place) = self.places.get_mut(&ticket) else { return };
+        if let Some(outcome) = place.step(&mut self.desk, epoll, now) {
+            self.finish(ticket, outcome, epoll, out);
+        }
+    }
+
+    /// Ends a client on the supervisor's word.
+    pub(super) fn end(&mut self, ticket: u64, epoll: &OwnedFd, out: &mut Outbox) {
+        self.finish(ticket, Outcome::Ended, epoll, out);
+    }
+
+    fn finish(&mut self, ticket: u64, outcome: Outcome, epoll: &OwnedFd, out: &mut Outbox) {
+        if let Some(place) = self.places.remove(&ticket) {
+            place.leave(epoll);
+            place.end(outcome, out);
+        }
+    }
+
+    /// When [`Clients::sweep`] is next worth a call.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.next_sweep
+    }
+
+    /// Ends who has been idle too long.
+    pub(super) fn sweep(&mut self, epoll: &OwnedFd, out: &mut Outbox, now: Duration) {
+        if self.next_sweep.is_none_or(|sweep| now < sweep) {
+            return;
+        }
+        for (_, place) in self.places.extract_if(|_, place| place.deadline() <= now) {
+            place.leave(epoll);
+            place.end(Outcome::Idle, out);
+        }
+        let first = self.places.values().map(Place::deadline).min();
+        self.next_sweep = first.map(|first| first.max(now + SWEEP));
+    }
+}
+
+impl Place {
+    fn deadline(&self) -> Duration {
+        self.moved.saturating_add(self.idle)
+    }
+
+    /// Lets the client do what it can, and watches for what it waits for. Says how it ended, if it did.
+    fn step(&mut self, desk: &mut Desk, epoll: &OwnedFd, now: Duration) -> Option<Outcome> {
+        let next = self.client.step(desk);
+        if self.client.progress() != self.progress {
+            self.progress = self.client.progress();
+            self.moved = now;
+        }
+        let flags = match next {
+            Next::End(outcome) => return Some(outcome),
+            Next::Wait(flags) if self.watched == Some(flags) => return None,
+            Next::Wait(flags) => flags,
+        };
+        let data = EventData::new_u64(Event::Client(self.ticket).number());
+        let done = match self.watched {
+            None => epoll::add(epoll, &self.client.fd, data, flags),
+            Some(_) => epoll::modify(epoll, &self.client.fd, data, flags),
+        };
+        if done.is_err() {
+            return Some(Outcome::Broken);
+        }
+        self.watched = Some(flags);
+        None
+    }
+
+    /// Out of epoll, explicitly: a copy of the descriptor that is on its way elsewhere would keep it in.
+    fn leave(&self, epoll: &OwnedFd) {
+        if self.watched.is_some() {
+            let _ = epoll::delete(epoll, &self.client.fd);
+        }
+    }
+
+    fn end(self, outcome: Outcome, out: &mut Outbox) {
+        let (bytes_in, bytes_out) = (self.client.bytes_in, self.client.bytes_out);
+        self.client.hang_up();
+        out.put(FromBuiltin::Done { ticket: self.ticket, bytes_in, bytes_out, outcome });
+    }
+}

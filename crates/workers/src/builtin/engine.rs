@@ -1,0 +1,333 @@
+//! The loop: waits for the channel, clients and datagram sockets at once, and gives each a bounded turn. Owns what they
+//! share; how a client is served and a datagram judged stands with them.
+
+use super::Bounds;
+use super::client::{Desk, READ};
+use super::clients::{Arrived, Clients};
+use super::datagrams::{Round, Service};
+use super::outbox::Outbox;
+use super::silence::Silence;
+use super::texts;
+use crate::protocol::{BadMessage, BuiltinKind, FromBuiltin, MAX_MESSAGE, Outcome, RulesInParts, ToBuiltin};
+use portreeve_policy::{HostState, Now};
+use portreeve_sys::{clock, seqpacket};
+use rustix::event::{
+    Timespec,
+    epoll::{self, CreateFlags, EventData, EventFlags},
+};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Events of one wait.
+const EVENTS: usize = 256;
+/// Messages of the supervisor before the others get their turn.
+const MESSAGES: usize = 64;
+/// No datagram is longer, so none is cut.
+const DATAGRAM: usize = 65_536;
+
+/// What an epoll event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Channel,
+    Client(u64),
+    Service(u32),
+}
+
+const KIND: u64 = 3 << 62;
+
+impl Event {
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Event::Channel => 0,
+            Event::Client(ticket) => (1 << 62) | (ticket & !KIND),
+            Event::Service(slot) => (2 << 62) | u64::from(slot),
+        }
+    }
+
+    fn of(number: u64) -> Self {
+        match number >> 62 {
+            1 => Event::Client(number & !KIND),
+            2 => Event::Service(u32::try_from(number & !KIND).unwrap_or(u32::MAX)),
+            _ => Event::Channel,
+        }
+    }
+}
+
+/// Whether the worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    On,
+    /// The supervisor has closed the channel.
+    Home,
+}
+
+/// The worker's whole state.
+pub(super) struct Engine {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    out: Outbox,
+    watched: EventFlags,
+    message: Box<[u8]>,
+    clients: Clients,
+    services: BTreeMap<u32, (Service, bool)>,
+    most_services: usize,
+    host: HostState,
+    silence: Silence,
+}
+
+impl Engine {
+    /// # Errors
+    /// No epoll instance, or the channel cannot be watched.
+    pub(super) fn new(channel: OwnedFd, bounds: Bounds) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let watched = EventFlags::IN;
+        epoll::add(&epoll, &channel, EventData::new_u64(Event::Channel.number()), watched)?;
+        let desk = Desk {
+            scratch: vec![0; READ].into(),
+            datagram: vec![0; DATAGRAM].into(),
+            chargen: texts::chargen_block(),
+        };
+        Ok(Engine {
+            epoll,
+            events: Vec::with_capacity(EVENTS),
+            out: Outbox::new(channel),
+            watched,
+            message: vec![0; MAX_MESSAGE].into(),
+            clients: Clients::new(bounds.clients, desk),
+            services: BTreeMap::new(),
+            most_services: bounds.services,
+            host: HostState::default(),
+            silence: Silence::default(),
+        })
+    }
+
+    /// Waits and does what there is to do.
+    ///
+    /// # Errors
+    /// The channel fails or brings what it may not: the supervisor's view and ours have parted, so this worker ends and a
+    /// new one begins.
+    pub(super) fn turn(&mut self) -> io::Result<Goes> {
+        self.wait()?;
+        let now = self.now();
+        let mut events = std::mem::take(&mut self.events);
+        let mut goes = Goes::On;
+        for event in &events {
+            match Event::of(event.data.u64()) {
+                Event::Channel => goes = self.listen(event.flags, &now)?,
+                Event::Client(ticket) => self.clients.wake(ticket, &self.epoll, &mut self.out, now.mono),
+                Event::Service(slot) => self.serve(slot, now),
+            }
+        }
+        events.clear();
+        self.events = events;
+        self.tick(&now);
+        self.out.send()?;
+        self.watch_channel()?;
+        Ok(goes)
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let deadline = self.deadline().map(|deadline| {
+            let left = deadline.saturating_sub(clock::monotonic());
+            // A whole millisecond more than needed at most, never one less: that would be a turn for nothing.
+            let millis = i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX).min(3_600_000);
+            Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+        });
+        let space = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, space, deadline.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn now(&self) -> Now {
+        // The minute is asked for where a rule needs it; see `serve`.
+        Now { mono: clock::monotonic(), minute: 0 }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let services = self.services.values().filter_map(|(service, _)| service.deadline()).min();
+        [self.clients.deadline(), services, self.host.denied.next_expiry()].into_iter().flatten().min()
+    }
+
+    /// Takes messages of the supervisor.
+    fn listen(&mut self, flags: EventFlags, now: &Now) -> io::Result<Goes> {
+        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            return Ok(Goes::On);
+        }
+        for _ in 0..MESSAGES {
+            if self.out.is_crowded() && !flags.contains(EventFlags::HUP) {
+                break;
+            }
+            let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            if received.len == 0 {
+                return Ok(Goes::Home);
+            }
+            let bytes = self.message.get(..received.len).unwrap_or_default();
+            let message = ToBuiltin::decode(bytes).map_err(io::Error::other)?;
+            self.obey(message, received.fd, now).map_err(io::Error::other)?;
+        }
+        Ok(Goes::On)
+    }
+
+    fn obey(&mut self, message: ToBuiltin, fd: Option<OwnedFd>, now: &Now) -> Result<(), BadMessage> {
+        if fd.is_some() != message.carries_descriptor() {
+            return Err(BadMessage::BadValue("descriptor"));
+        }
+        match (message, fd) {
+            (ToBuiltin::Serve { ticket, kind, idle_seconds, peer: _ }, Some(fd)) => {
+                let text = match kind {
+                    BuiltinKind::Daytime => texts::daytime(&clock::local(clock::wall_seconds())).into_bytes(),
+                    BuiltinKind::Time => texts::time(clock::wall_seconds()).to_vec(),
+                    _ => Vec::new(),
+                };
+                let arrived = Arrived { ticket, kind, text, idle_seconds, fd };
+                self.clients.begin(arrived, &self.epoll, &mut self.out, now.mono);
+            }
+            (ToBuiltin::Datagrams { slot, kind }, Some(fd)) => {
+                self.forget(slot, now.mono);
+                if self.services.len() < self.most_services {
+                    self.services.insert(slot, (Service::new(slot, kind, fd), false));
+                }
+            }
+            (ToBuiltin::RulesHead { slot, log_served, head }, _) => {
+                if let Some((service, _)) = self.services.get_mut(&slot) {
+                    service.incoming = Some(RulesInParts::new(head, log_served));
+                }
+            }
+            (ToBuiltin::RulesPart { slot, list, patterns }, _) => {
+                if let Some((service, _)) = self.services.get_mut(&slot) {
+                    let rules = service.incoming.as_mut().ok_or(BadMessage::OutOfTurn("RulesPart"))?;
+                    rules.add(list, patterns)?;
+                }
+            }
+            (ToBuiltin::RulesEnd { slot }, _) => {
+                if let Some((service, _)) = self.services.get_mut(&slot) {
+                    let rules = service.incoming.take().ok_or(BadMessage::OutOfTurn("RulesEnd"))?;
+                    service.obey(rules);
+                }
+                self.watch_service(slot);
+            }
+            (ToBuiltin::Forget { slot }, _) => self.forget(slot, now.mono),
+            (ToBuiltin::Denied { address, denied: true, until_ms }, _) => {
+                let until = until_ms.map(|ms| now.mono.saturating_add(Duration::from_millis(ms)));
+                self.host.denied.expire(now.mono);
+                // Full here is full there: the supervisor's list has the same bound and reports it.
+                let _ = self.host.denied.deny(address, until);
+            }
+            (ToBuiltin::Denied { address, denied: false, .. }, _) => {
+                self.host.denied.remove(address);
+            }
+            (ToBuiltin::BuiltinPorts(ports), _) => self.silence.own_ports(ports),
+            (ToBuiltin::End { ticket }, _) => self.clients.end(ticket, &self.epoll, &mut self.out),
+            // The descriptor was checked above.
+            (ToBuiltin::Serve { ticket, .. }, None) => {
+                let outcome = Outcome::Broken;
+                self.out.put(FromBuiltin::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
+            }
+            (ToBuiltin::Datagrams { .. }, None) => {}
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, slot: u32, now: Now) {
+        let Some((service, _)) = self.services.get_mut(&slot) else { return };
+        let wall = clock::wall_seconds();
+        let civil = clock::local(wall);
+        let minute = u16::from(civil.hour) * 60 + u16::from(civil.minute);
+        let mut round = Round {
+            now: Now { minute, ..now },
+            wall,
+            host: &mut self.host,
+            silence: &self.silence,
+            desk: self.clients.desk(),
+        };
+        for note in service.serve(&mut round) {
+            self.out.put(note);
+        }
+        self.watch_service(slot);
+    }
+
+    fn tick(&mut self, now: &Now) {
+        self.clients.sweep(&self.epoll, &mut self.out, now.mono);
+        if self.host.denied.next_expiry().is_some_and(|next| next <= now.mono) {
+            self.host.denied.expire(now.mono);
+        }
+        let due = |service: &Service| service.deadline().is_some_and(|deadline| deadline <= now.mono);
+        let slots: Vec<u32> =
+            self.services.iter().filter(|(_, (service, _))| due(service)).map(|(slot, _)| *slot).collect();
+        for slot in slots {
+            if let Some((service, _)) = self.services.get_mut(&slot) {
+                for message in service.tick(now).into_iter().flatten() {
+                    self.out.put(message);
+                }
+            }
+            self.watch_service(slot);
+        }
+    }
+
+    /// In epoll while it is to be read, out of it otherwise: a paused socket would wake us without end.
+    fn watch_service(&mut self, slot: u32) {
+        let Some((service, watched)) = self.services.get_mut(&slot) else { return };
+        if service.listens() == *watched {
+            return;
+        }
+        let done = if *watched {
+            epoll::delete(&self.epoll, &service.socket)
+        } else {
+            let data = EventData::new_u64(Event::Service(slot).number());
+            epoll::add(&self.epoll, &service.socket, data, EventFlags::IN)
+        };
+        if done.is_ok() {
+            *watched = !*watched;
+        }
+    }
+
+    fn forget(&mut self, slot: u32, now: Duration) {
+        let Some((mut service, watched)) = self.services.remove(&slot) else { return };
+        if watched {
+            // Explicitly: the supervisor holds a copy of the socket, so closing ours does not end the watch.
+            let _ = epoll::delete(&self.epoll, &service.socket);
+        }
+        if let Some(message) = service.last_words(now) {
+            self.out.put(message);
+        }
+    }
+
+    /// Waits for room in the channel only while something waits for it, and for messages only while there is room for
+    /// what they lead to.
+    fn watch_channel(&mut self) -> io::Result<()> {
+        let mut flags = EventFlags::empty();
+        if !self.out.is_crowded() {
+            flags |= EventFlags::IN;
+        }
+        if !self.out.is_empty() {
+            flags |= EventFlags::OUT;
+        }
+        if flags != self.watched {
+            let data = EventData::new_u64(Event::Channel.number());
+            epoll::modify(&self.epoll, self.out.channel(), data, flags)?;
+            self.watched = flags;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_keep_their_meaning() {
+        for event in [Event::Channel, Event::Client(0), Event::Client(1 << 61), Event::Service(u32::MAX)] {
+            assert_eq!(Event::of(event.number()), event);
+        }
+    }
+}

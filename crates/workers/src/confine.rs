@@ -1,0 +1,82 @@
+//! Puts a worker behind its walls, once, before it reads its first message and before it has a second thread.
+//!
+//! In this order, because each step needs what the next one takes away: limits, own user, no capabilities,
+//! `no_new_privs`, end with the supervisor, no core and no tracing, Landlock, seccomp. Where the kernel lacks a part the worker goes
+//! on and reports it (`status` shows it): a server without its built-ins because of an old kernel helps nobody. One
+//! thing is not optional: a worker that was started as root and cannot leave root does not run.
+
+mod calls;
+mod identity;
+mod reach;
+
+pub use identity::Ids;
+
+use crate::protocol::{Missing, Worker};
+use rustix::process::{Resource, Rlimit};
+use std::io;
+
+/// What confinement is made of for one worker.
+struct Walls {
+    /// Descriptors that it may hold.
+    descriptors: u64,
+    /// Processes and threads that its user may have; none where it starts none.
+    processes: Option<u64>,
+}
+
+fn walls(worker: Worker) -> Walls {
+    match worker {
+        // Clients, datagram sockets, and a few of its own.
+        Worker::Builtin => Walls { descriptors: 8192, processes: Some(0) },
+        // A look-up holds a handful of sockets and files for each thread.
+        Worker::Resolver => Walls { descriptors: 256, processes: None },
+    }
+}
+
+/// Confines this process for good. Returns what could not be put on.
+///
+/// # Errors
+/// Root could not be given up.
+pub fn confine(worker: Worker, ids: Option<Ids>) -> io::Result<Vec<Missing>> {
+    let mut missing = Vec::new();
+    let walls = walls(worker);
+    note(&mut missing, Missing::Limits, limit(&walls));
+    if portreeve_sys::process::is_root() {
+        identity::leave_root(worker, ids)?;
+    } else {
+        missing.push(Missing::OwnUser);
+    }
+    // Root's own capabilities went with the uid. These are the ones that a service manager may have given us.
+    note(&mut missing, Missing::OwnUser, identity::drop_capabilities());
+    note(&mut missing, Missing::NoNewPrivileges, portreeve_sys::process::no_new_privs());
+    // After the change of uid, which clears both.
+    let death = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    note(&mut missing, Missing::ParentDeath, death.map_err(io::Error::from));
+    note(&mut missing, Missing::Dumpable, portreeve_sys::process::set_dumpable(false));
+    if let Some(part) = reach::restrict(worker) {
+        missing.push(part);
+    }
+    note(&mut missing, Missing::Seccomp, calls::restrict(worker));
+    Ok(missing)
+}
+
+fn note(missing: &mut Vec<Missing>, part: Missing, result: io::Result<()>) {
+    if result.is_err() && !missing.contains(&part) {
+        missing.push(part);
+    }
+}
+
+fn limit(walls: &Walls) -> io::Result<()> {
+    // No core file: it would hold what clients sent.
+    fall_to(Resource::Core, 0)?;
+    fall_to(Resource::Nofile, walls.descriptors)?;
+    if let Some(processes) = walls.processes {
+        fall_to(Resource::Nproc, processes)?;
+    }
+    Ok(())
+}
+
+/// Sets soft and hard limit to `most`, or to the hard limit that already holds where that is lower.
+fn fall_to(resource: Resource, most: u64) -> io::Result<()> {
+    let hard = rustix::process::getrlimit(resource).maximum.map_or(most, |hard| hard.min(most));
+    Ok(rustix::process::setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) })?)
+}

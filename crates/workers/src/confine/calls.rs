@@ -1,0 +1,256 @@
+//! Seccomp: which system calls a worker may make. The lists are data, each group with its reason.
+//!
+//! Three answers. A call on the list passes. One that no library makes by itself, and whose use means that the worker
+//! is somebody else's now, kills it ([`DEADLY`]; the supervisor sees it and starts a new one). Every other gets `EPERM`,
+//! so that a C library that tries something newer falls back instead of dying.
+
+use crate::protocol::Worker;
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Memory, time, threads' locks, the end: what the runtime needs whatever the worker does.
+const RUNTIME: &[c_long] = &[
+    // The allocator. mmap and mprotect are on the workers' own lists, with or without PROT_EXEC.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    // Locks; hash maps' seeds.
+    libc::SYS_futex,
+    libc::SYS_getrandom,
+    libc::SYS_sched_yield,
+    // Clocks, where the vDSO does not answer.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_gettimeofday,
+    libc::SYS_restart_syscall,
+    // Panic and abort: message, backtrace-free, signal to itself, end.
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // Own descriptors.
+    libc::SYS_close,
+    libc::SYS_fcntl,
+];
+
+/// What the builtin worker does with sockets it was given. No socket(2), no connect(2), no open(2) of any kind.
+const BUILTIN: &[c_long] = &[
+    // Waiting.
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_epoll_ctl,
+    // The supervisor's channel: messages with descriptors.
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    // Clients and datagrams. rustix reads and writes sockets by these on every architecture.
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+    libc::SYS_shutdown,
+    libc::SYS_read,
+    // The load average, for max_load.
+    libc::SYS_sysinfo,
+];
+
+/// What the name service's plug-ins are known to do: DNS over UDP and TCP, local daemons over Unix sockets (nscd, sssd,
+/// systemd-resolved, nslcd), netlink (which address families this host has), tables in files, plug-ins by dlopen.
+const RESOLVER: &[c_long] = &[
+    // The supervisor's channel, DNS, local daemons, netlink.
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_shutdown,
+    libc::SYS_ioctl,
+    // Waiting.
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_pipe2,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+    // Files that Landlock lets it read.
+    libc::SYS_openat,
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_readv,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    // Who and where am I: plug-ins ask before they decide whether to trust the environment.
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getppid,
+    libc::SYS_uname,
+    libc::SYS_sysinfo,
+    libc::SYS_prlimit64,
+    libc::SYS_prctl,
+    // Threads of the pool: set-up, names, stacks.
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_set_tid_address,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_membarrier,
+    // Plug-ins are mapped executable.
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_memfd_create,
+    libc::SYS_ftruncate,
+];
+
+/// Older forms of the above that only x86-64 has and that C libraries still use there.
+#[cfg(target_arch = "x86_64")]
+const RESOLVER_X86: &[c_long] = &[
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_poll,
+    libc::SYS_select,
+    libc::SYS_epoll_wait,
+    libc::SYS_time,
+    libc::SYS_dup2,
+    libc::SYS_pipe,
+    libc::SYS_arch_prctl,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const RESOLVER_X86: &[c_long] = &[];
+
+/// Nothing a worker links makes these calls. Each is a step out of the confinement, so the first is the last.
+const DEADLY: &[c_long] = &[
+    // Another program.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    // Other processes' memory and descriptors.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_userfaultfd,
+    // The kernel's own loaders and counters.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_kexec_load,
+    // Views of the machine.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_io_uring_setup,
+    // Other users.
+    libc::SYS_setuid,
+    libc::SYS_setreuid,
+    libc::SYS_setresuid,
+    libc::SYS_setgid,
+    libc::SYS_setregid,
+    libc::SYS_setresgid,
+    libc::SYS_setgroups,
+    libc::SYS_capset,
+];
+
+/// Installs the filters on this thread; threads made later inherit them.
+///
+/// # Errors
+/// A kernel without seccomp filters, or an architecture without a list.
+pub(super) fn restrict(worker: Worker) -> io::Result<()> {
+    let errno = |number: i32| SeccompAction::Errno(number.cast_unsigned());
+    let mut filters = vec![
+        // The strictest answer of all filters counts, so the order of the three does not matter.
+        compile(plain(DEADLY), SeccompAction::Allow, SeccompAction::KillProcess)?,
+        compile(allowed(worker)?, errno(libc::EPERM), SeccompAction::Allow)?,
+    ];
+    if worker == Worker::Resolver {
+        // Its arguments are in memory, out of a filter's sight. ENOSYS makes the C library use clone(2) instead, whose
+        // flags can be read.
+        filters.push(compile(plain(&[libc::SYS_clone3]), SeccompAction::Allow, errno(libc::ENOSYS))?);
+    }
+    filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// The calls without a look at their arguments.
+fn plain(list: &[c_long]) -> Rules {
+    list.iter().map(|call| (*call, Vec::new())).collect()
+}
+
+fn allowed(worker: Worker) -> io::Result<Rules> {
+    let mut rules = plain(RUNTIME);
+    match worker {
+        Worker::Builtin => {
+            rules.extend(plain(BUILTIN));
+            // Memory, but never executable.
+            let exec = u64::from(libc::PROT_EXEC.cast_unsigned());
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                rules.insert(call, vec![when(2, exec, 0)?]);
+            }
+        }
+        Worker::Resolver => {
+            rules.extend(plain(RESOLVER));
+            rules.extend(plain(RESOLVER_X86));
+            // Only the list of filters above says ENOSYS to clone3; here it must pass, or EPERM would win.
+            rules.insert(libc::SYS_clone3, Vec::new());
+            // A thread, never a process.
+            let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
+            rules.insert(libc::SYS_clone, vec![when(0, thread, thread)?]);
+        }
+    }
+    Ok(rules)
+}
+
+/// The rule: argument `index`, masked, equals `value`.
+fn when(index: u8, mask: u64, value: u64) -> io::Result<SeccompRule> {
+    let condition =
+        SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
+            .map_err(io::Error::other)?;
+    SeccompRule::new(vec![condition]).map_err(io::Error::other)
+}
+
+fn compile(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> io::Result<BpfProgram> {
+    let arch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
+    SeccompFilter::new(rules, otherwise, on_match, arch)
+        .and_then(BpfProgram::try_from)
+        .map_err(io::Error::other)
+}

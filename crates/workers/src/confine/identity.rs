@@ -1,0 +1,95 @@
+//! Which user a worker becomes, and that it cannot come back.
+
+use crate::protocol::Worker;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use std::io::{self, Read};
+
+/// A user and a group by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// User; never 0.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Ids {
+    /// Reads `UID:GID`, as the supervisor writes it on a worker's command line. Root is no one to become.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (uid, gid) = text.split_once(':')?;
+        let ids = Ids { uid: uid.parse().ok()?, gid: gid.parse().ok()? };
+        (ids.uid != 0 && ids.gid != 0).then_some(ids)
+    }
+
+    /// Numbers for a machine where nobody made users for the workers: one each, from the range that neither
+    /// distributions nor systemd's dynamic users hand out, so that they share nothing with any other program.
+    fn fixed(worker: Worker) -> Self {
+        let number = match worker {
+            Worker::Resolver => 61_101,
+            Worker::Builtin => 61_102,
+        };
+        Ids { uid: number, gid: number }
+    }
+}
+
+/// Becomes, in this order of preference: the given user, the local user `portreeve-NAME`, the fixed numbers, and where
+/// a user namespace maps none of these, nobody.
+pub(super) fn leave_root(worker: Worker, ids: Option<Ids>) -> io::Result<()> {
+    if let Some(ids) = ids {
+        return portreeve_sys::process::become_user(ids.uid, ids.gid);
+    }
+    let ids = local_user(&format!("portreeve-{}", worker.name())).unwrap_or_else(|| Ids::fixed(worker));
+    match portreeve_sys::process::become_user(ids.uid, ids.gid) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            portreeve_sys::process::become_user(65_534, 65_534)
+        }
+        other => other,
+    }
+}
+
+/// The user's line of /etc/passwd. Not the name service: that may load plug-ins and ask the network, and this is still
+/// root; a package makes its users in the file.
+fn local_user(name: &str) -> Option<Ids> {
+    let mut text = Vec::new();
+    std::fs::File::open("/etc/passwd").ok()?.take(4 << 20).read_to_end(&mut text).ok()?;
+    find_user(&String::from_utf8_lossy(&text), name)
+}
+
+fn find_user(passwd: &str, name: &str) -> Option<Ids> {
+    let line = passwd.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let mut fields = line.split(':').skip(1);
+    Ids::parse(&format!("{}:{}", fields.next()?, fields.next()?))
+}
+
+/// Empties every capability set of this thread, the only one.
+pub(super) fn drop_capabilities() -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_strictly() {
+        assert_eq!(Ids::parse("12:34"), Some(Ids { uid: 12, gid: 34 }));
+        for bad in ["", "12", "12:", ":34", "0:0", "0:5", "5:0", "-1:2", "1:2:3", "1 :2", "4294967296:1"] {
+            assert_eq!(Ids::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_user_is_found_by_its_whole_name() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n\
+                      portreeve-builtin2:x:7:8::/:/bin/false\n\
+                      portreeve-builtin:x:901:902::/nonexistent:/usr/sbin/nologin\n\
+                      broken:x:\n";
+        assert_eq!(find_user(passwd, "portreeve-builtin"), Some(Ids { uid: 901, gid: 902 }));
+        assert_eq!(find_user(passwd, "portreeve-resolver"), None);
+        assert_eq!(find_user(passwd, "broken"), None);
+        assert_eq!(find_user(passwd, "root"), None, "root is never a worker's user");
+    }
+}

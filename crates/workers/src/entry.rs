@@ -1,0 +1,83 @@
+//! The way in: `portreeve-gate worker NAME [--ids UID:GID]`, with the channel to the supervisor on descriptor 3.
+
+use crate::confine::{Ids, confine};
+use crate::protocol::{FromBuiltin, FromResolver, MAX_MESSAGE, Worker};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+/// Runs a worker until the supervisor closes the channel. `arguments` are the words after `worker`.
+///
+/// The caller takes the descriptor, because only it knows that number 3 is the channel and nobody else's.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> ExitCode {
+    let (worker, ids) = match parse(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            complain(&format!("{error}; this command is for the supervisor alone"));
+            return ExitCode::from(2);
+        }
+    };
+    // Before the walls: afterwards the zone's file cannot be read.
+    portreeve_sys::clock::load_zone();
+    let missing = match confine(worker, ids) {
+        Ok(missing) => missing,
+        Err(error) => {
+            complain(&format!("worker {}: cannot give up root: {error}", worker.name()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut ready = Vec::with_capacity(MAX_MESSAGE.min(64));
+    let encoded = match worker {
+        Worker::Builtin => FromBuiltin::Ready { missing }.encode(&mut ready),
+        Worker::Resolver => FromResolver::Ready { missing }.encode(&mut ready),
+    };
+    if encoded.is_err() || portreeve_sys::seqpacket::send(channel.as_fd(), &ready, None).is_err() {
+        return ExitCode::FAILURE;
+    }
+    match worker {
+        Worker::Builtin => crate::run_builtin(channel),
+        Worker::Resolver => crate::run_resolver(channel),
+    }
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Worker, Option<Ids>), String> {
+    let mut words = arguments.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let name = words.next().ok_or("a worker's name is missing")?;
+    let worker = Worker::by_name(&name).ok_or_else(|| format!("there is no worker {name:?}"))?;
+    let ids = match words.next().as_deref() {
+        None => None,
+        Some("--ids") => {
+            let text = words.next().unwrap_or_default();
+            Some(Ids::parse(&text).ok_or_else(|| format!("{text:?} is not UID:GID, both above 0"))?)
+        }
+        Some(other) => return Err(format!("unknown option {other:?}")),
+    };
+    match words.next() {
+        None => Ok((worker, ids)),
+        Some(surplus) => Err(format!("{surplus:?} is one word too many")),
+    }
+}
+
+/// To standard error, which the supervisor lets through; nobody to tell when that fails.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "portreeve-gate: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_command_line_is_read_strictly() {
+        assert_eq!(parse(words("builtin")), Ok((Worker::Builtin, None)));
+        assert_eq!(parse(words("resolver --ids 7:8")), Ok((Worker::Resolver, Some(Ids { uid: 7, gid: 8 }))));
+        for bad in ["", "nobody", "builtin --ids", "builtin --ids 0:0", "builtin x", "builtin --ids 1:1 x"] {
+            assert!(parse(words(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The worker that asks the name services: every call that can wait for a network or run a plug-in is made here, so that
+//! neither the supervisor nor a client of another name waits for it.
+//!
+//! The C library's calls block and cannot be told to stop, so a small fixed pool of threads makes them; the queue before it
+//! is bounded, and what does not fit is answered `Unavailable` at once. Deadlines are the supervisor's.
+
+mod lookup;
+mod pool;
+mod queue;
+
+use crate::protocol::{FromResolver, MAX_MESSAGE, ToResolver};
+use pool::{Pool, say};
+use portreeve_sys::seqpacket;
+use rustix::event::{PollFd, PollFlags, poll};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Answers questions until the supervisor closes `channel`. `Ready` was sent by the caller.
+pub fn run_resolver(channel: OwnedFd) -> ExitCode {
+    match run(channel, Arc::new(lookup::NameService)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(channel: OwnedFd, names: Arc<dyn lookup::Lookup>) -> io::Result<()> {
+    let channel = Arc::new(channel);
+    let pool = Pool::start(&channel, &names)?;
+    let mut buffer = vec![0; MAX_MESSAGE];
+    loop {
+        match seqpacket::recv(channel.as_fd(), &mut buffer) {
+            Ok(received) if received.len == 0 => return Ok(()),
+            Ok(received) => {
+                let bytes = buffer.get(..received.len).unwrap_or_default();
+                let question = ToResolver::decode(bytes).map_err(io::Error::other)?;
+                if let Some(answer) = pool.ask(question) {
+                    say(&channel, &answer)?;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut wait = [PollFd::new(&channel, PollFlags::IN)];
+                match poll(&mut wait, None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The answer to a question that is not put to anybody.
+fn unavailable(question: &ToResolver) -> FromResolver {
+    use crate::protocol::{Answer, NamesAnswer};
+    match question {
+        ToResolver::Reverse { ticket, .. } => {
+            FromResolver::Names { ticket: *ticket, names: NamesAnswer::Unavailable }
+        }
+        ToResolver::Lookup { ticket, .. } => {
+            FromResolver::Answer { ticket: *ticket, answer: Answer::Unavailable }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The threads that wait for the name service, and the way their answers take back.
+
+use super::lookup::{self, Lookup};
+use super::queue::{Fate, Job, Queue, job_of};
+use super::unavailable;
+use crate::protocol::{FromResolver, NamesAnswer, ToResolver};
+use portreeve_sys::{clock, seqpacket};
+use rustix::event::{PollFd, PollFlags, poll};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Threads that take any job, and one more that takes only those that do not ask the network.
+const THREADS: usize = 4;
+/// The name service's plug-ins are C and keep large things on the stack.
+const STACK: usize = 1024 * 1024;
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    news: Condvar,
+}
+
+impl Shared {
+    /// A thread that panicked has not left the queue half-changed: nothing in it panics between two changes.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pool.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+impl Pool {
+    /// Starts the threads; they end with the process.
+    ///
+    /// # Errors
+    /// A thread could not be made.
+    pub(super) fn start(channel: &Arc<OwnedFd>, names: &Arc<dyn Lookup>) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        for number in 0..=THREADS {
+            let (shared, channel, names) = (shared.clone(), channel.clone(), names.clone());
+            std::thread::Builder::new()
+                .name(format!("names-{number}"))
+                .stack_size(STACK)
+                .spawn(move || work(&shared, &channel, names.as_ref(), number < THREADS))?;
+        }
+        Ok(Pool { shared })
+    }
+
+    /// Takes a question in; what can be answered at once is.
+    pub(super) fn ask(&self, question: ToResolver) -> Option<FromResolver> {
+        let refused = unavailable(&question);
+        let (ticket, job) = job_of(question);
+        let fate = self.shared.queue().ask(ticket, job, clock::monotonic());
+        match fate {
+            Fate::Queued => {
+                // All: the one that wakes might not be one that takes this job.
+                self.shared.news.notify_all();
+                None
+            }
+            Fate::Joined => None,
+            Fate::Known(names) => Some(FromResolver::Names { ticket, names }),
+            Fate::Full => Some(refused),
+        }
+    }
+}
+
+fn work(shared: &Shared, channel: &OwnedFd, names: &dyn Lookup, slow_too: bool) {
+    loop {
+        let job = next(shared, slow_too);
+        let found = match &job {
+            Job::Names(address) => Found::Names(lookup::host_names(names, *address)),
+            Job::Entry(question) => Found::Entry(lookup::entry(names, question)),
+        };
+        let known = match &found {
+            Found::Names(names) => Some(names),
+            Found::Entry(_) => None,
+        };
+        let tickets = shared.queue().done(&job, known, clock::monotonic());
+        for ticket in tickets {
+            let message = match &found {
+                Found::Names(names) => FromResolver::Names { ticket, names: names.clone() },
+                Found::Entry(answer) => FromResolver::Answer { ticket, answer: answer.clone() },
+            };
+            if say(channel, &message).is_err() {
+                return; // the supervisor has gone; the main thread sees it too and ends the process
+            }
+        }
+    }
+}
+
+enum Found {
+    Names(NamesAnswer),
+    Entry(crate::protocol::Answer),
+}
+
+fn next(shared: &Shared, slow_too: bool) -> Job {
+    let mut queue = shared.queue();
+    loop {
+        if let Some(job) = queue.take(slow_too) {
+            return job;
+        }
+        queue = shared.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Sends one message and waits for room. An answer that the protocol does not carry (a user's name with a control
+/// character) is as good as none.
+pub(super) fn say(channel: &OwnedFd, message: &FromResolver) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    if message.encode(&mut bytes).is_err() {
+        plain(message).encode(&mut bytes).map_err(io::Error::other)?;
+    }
+    loop {
+        match seqpacket::send(channel.as_fd(), &bytes, None) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let mut wait = [PollFd::new(channel, PollFlags::OUT)];
+                match poll(&mut wait, None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+fn plain(message: &FromResolver) -> FromResolver {
+    match message {
+        FromResolver::Ready { .. } => FromResolver::Ready { missing: Vec::new() },
+        FromResolver::Names { ticket, .. } => {
+            FromResolver::Names { ticket: *ticket, names: NamesAnswer::Unavailable }
+        }
+        FromResolver::Answer { ticket, .. } => {
+            FromResolver::Answer { ticket: *ticket, answer: crate::protocol::Answer::Unavailable }
+        }
+    }
+}
