@@ -16,13 +16,27 @@ pub struct Announcer {
 
 impl Announcer {
     /// A client is served. `pid` is 0 for built-ins that need no process, as in xinetd.
-    pub fn start(&mut self, sinks: &mut Sinks, stamp: &Stamp, slot: &mut Slot, pid: i32, peer: Option<SocketAddr>) {
+    pub fn start(
+        &mut self,
+        sinks: &mut Sinks,
+        stamp: &Stamp,
+        slot: &mut Slot,
+        pid: i32,
+        peer: Option<SocketAddr>,
+    ) {
         slot.counts.accepted += 1;
         self.start_line(sinks, stamp, slot, pid, peer);
     }
 
     /// The START line alone.
-    pub fn start_line(&mut self, sinks: &mut Sinks, stamp: &Stamp, slot: &Slot, pid: i32, peer: Option<SocketAddr>) {
+    pub fn start_line(
+        &mut self,
+        sinks: &mut Sinks,
+        stamp: &Stamp,
+        slot: &Slot,
+        pid: i32,
+        peer: Option<SocketAddr>,
+    ) {
         let on = slot.service.log_success;
         if !(on.host || on.pid || on.exit || on.duration || on.userid || on.traffic) {
             return;
@@ -40,7 +54,15 @@ impl Announcer {
     }
 
     /// A client's program or session has ended. `seconds` since it started.
-    pub fn exit(&mut self, sinks: &mut Sinks, stamp: &Stamp, slot: &Slot, status: Status, pid: i32, seconds: i64) {
+    pub fn exit(
+        &mut self,
+        sinks: &mut Sinks,
+        stamp: &Stamp,
+        slot: &Slot,
+        status: Status,
+        pid: i32,
+        seconds: i64,
+    ) {
         let on = slot.service.log_success;
         if !(on.exit || on.duration) {
             return;
@@ -64,7 +86,14 @@ impl Announcer {
     }
 
     /// A client is refused.
-    pub fn fail(&mut self, sinks: &mut Sinks, stamp: &Stamp, slot: &mut Slot, reason: Reason, peer: Option<SocketAddr>) {
+    pub fn fail(
+        &mut self,
+        sinks: &mut Sinks,
+        stamp: &Stamp,
+        slot: &mut Slot,
+        reason: Reason,
+        peer: Option<SocketAddr>,
+    ) {
         slot.counts.refuse(reason, 1);
         self.fail_line(sinks, stamp, slot, reason, peer);
     }

@@ -13,7 +13,8 @@ use std::time::Duration;
 pub struct Child {
     /// Of which slot.
     pub slot: SlotId,
-    /// Its place in the limits.
+    /// Its place in the limits, given back when the entry goes.
+    #[expect(dead_code, reason = "held for its drop")]
     pub seat: Option<Seat>,
     /// Monotonic start.
     pub started: Duration,
@@ -34,7 +35,8 @@ pub struct Child {
 pub struct Session {
     /// Of which slot.
     pub slot: SlotId,
-    /// Its place in the limits.
+    /// Its place in the limits, given back when the entry goes.
+    #[expect(dead_code, reason = "held for its drop")]
     pub seat: Seat,
     /// Start in seconds since 1970.
     pub started_wall: i64,

@@ -2,7 +2,7 @@
 //! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
 
 use portreeve_conf::{Action, Service};
-use portreeve_sys::spawn::{Ids, Image, RlimitKind};
+use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
 use std::ffi::{CString, OsStr};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,8 +19,6 @@ pub struct LaunchPlan {
 /// What the supervisor found about itself at the start, for its children.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
-    /// Whether ids can be changed.
-    pub root: bool,
     /// umask, already OR 022.
     pub umask: u32,
     /// RLIMIT_NOFILE of children: the hard limit the supervisor was started with, 4096 where it is unlimited.
@@ -34,35 +32,27 @@ const CLIENT_VARIABLES: &[&str] =
 /// Makes the plan of a service; `None` when it starts no program.
 pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, argv } = &service.action else { return None };
-    let argv = argv.iter().map(|word| c_string(word.as_bytes())).collect();
-    let ids = ids(service, inherited);
-    let rlimits = rlimits(service, inherited);
-    let image = Image::new(
-        c_string(server.as_bytes()),
-        argv,
-        environment(service),
-        ids,
-        Some(service.umask.unwrap_or(inherited.umask)),
-        service.nice,
-        rlimits,
-        c"/".to_owned(),
-        true,
-    );
+    let image = ImageBuilder {
+        path: c_string(server.as_bytes()),
+        argv: argv.iter().map(|word| c_string(word.as_bytes())).collect(),
+        env: environment(service),
+        ids: ids(service),
+        umask: Some(service.umask.unwrap_or(inherited.umask)),
+        nice: service.nice,
+        rlimits: rlimits(service, inherited),
+        dir: c"/".to_owned(),
+        new_session: true,
+        cgroup_procs: None,
+    }
+    .build();
     Some(LaunchPlan { image, server: server.clone() })
 }
 
-fn ids(service: &Service, inherited: &Inherited) -> Option<Ids> {
-    let user = service.ids.user.as_ref();
-    let gid = service.ids.gid.or(user.map(|u| u.gid));
-    match (user, gid) {
-        (Some(user), Some(gid)) => Some(Ids {
-            uid: user.uid,
-            gid,
-            // Only root may touch the supplementary groups; xinetd skips the step likewise.
-            groups: inherited.root.then(|| service.ids.groups.clone()),
-        }),
-        _ => None,
-    }
+/// Without root `sys` leaves the supplementary groups alone, as xinetd does.
+fn ids(service: &Service) -> Option<Ids> {
+    let user = service.ids.user.as_ref()?;
+    let gid = service.ids.gid.unwrap_or(user.gid);
+    Some(Ids { uid: user.uid, gid, groups: service.ids.groups.clone() })
 }
 
 fn rlimits(service: &Service, inherited: &Inherited) -> Vec<(RlimitKind, u64, u64)> {
@@ -74,9 +64,9 @@ fn rlimits(service: &Service, inherited: &Inherited) -> Vec<(RlimitKind, u64, u6
             limits.push((kind, value, value));
         }
     };
-    add(RlimitKind::Files, Some(Some(inherited.files)).filter(|_| configured.files.is_none()));
-    add(RlimitKind::Files, configured.files);
-    add(RlimitKind::AddressSpace, configured.address_space);
+    add(RlimitKind::Nofile, Some(Some(inherited.files)).filter(|_| configured.files.is_none()));
+    add(RlimitKind::Nofile, configured.files);
+    add(RlimitKind::As, configured.address_space);
     add(RlimitKind::Cpu, configured.cpu_seconds);
     add(RlimitKind::Data, configured.data);
     add(RlimitKind::Rss, configured.rss);
@@ -95,7 +85,8 @@ fn environment(service: &Service) -> Vec<CString> {
             variables.push((key.clone().into_bytes(), value.clone().into_bytes()));
         }
     }
-    variables.retain(|(k, _)| !CLIENT_VARIABLES.iter().any(|name| OsStr::new(name).as_bytes() == k.as_slice()));
+    variables
+        .retain(|(k, _)| !CLIENT_VARIABLES.iter().any(|name| OsStr::new(name).as_bytes() == k.as_slice()));
     variables
         .into_iter()
         .map(|(mut key, value)| {

@@ -1,1 +1,89 @@
-//! Being written.
+//! The supervisor: accepts, decides, starts, reaps. One thread, one epoll.
+//!
+//! It never parses a byte that came from the network, never asks the name service while it serves, and never waits for
+//! anything but epoll. `serve` is the loop; `admit` is the life of a connection.
+#![forbid(unsafe_code)]
+#![allow(unreachable_pub)] // one crate, many files: `pub` here means "for the other files"
+
+mod admit;
+mod announce;
+mod banner;
+mod boot;
+mod builtins;
+mod children;
+mod control;
+mod dump;
+mod escape;
+mod json;
+mod launch;
+mod listeners;
+mod log;
+mod machine;
+mod names;
+mod options;
+mod programs;
+mod rates;
+mod reading;
+mod reap;
+mod reload;
+mod serve;
+mod slot;
+mod staff;
+mod status;
+mod stop;
+mod supervisor;
+mod timers;
+mod translate;
+mod waiting;
+
+pub use options::{OPTIONS, Program, usage};
+
+use options::Call;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The executable portreeve-gate: `run …` and `xinetd …` serve, `worker NAME` is one of its own workers.
+pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let called = args.next().unwrap_or_default();
+    let base = std::path::Path::new(&called).file_name().unwrap_or_default();
+    if base == "xinetd" {
+        return run(Program::Xinetd, &args.collect::<Vec<_>>());
+    }
+    let verb = args.next().unwrap_or_default();
+    let rest: Vec<OsString> = args.collect();
+    match verb.to_str() {
+        Some("run") => run(Program::Portreeve, &rest),
+        Some("xinetd") => run(Program::Xinetd, &rest),
+        Some("worker") => match portreeve_sys::stdio::take_third() {
+            Some(channel) => portreeve_workers::main(rest, channel),
+            None => {
+                tell("portreeve-gate: a worker is started by the supervisor\n");
+                ExitCode::from(2)
+            }
+        },
+        _ => {
+            tell(
+                "portreeve-gate is started by `portreeve run`; it takes `run` or `xinetd` and their options\n",
+            );
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(program: Program, args: &[OsString]) -> ExitCode {
+    match options::parse(program, args) {
+        Ok(Call::Serve(options)) => boot::serve(*options),
+        Ok(Call::Version) => {
+            tell(&format!("{} {}\n", program.word(), env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tell(&format!("{}: {error}\n{}", program.word(), usage(program)));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn tell(text: &str) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+}

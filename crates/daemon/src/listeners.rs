@@ -19,9 +19,9 @@ impl Spare {
     }
 
     /// Takes the sockets that systemd handed over. Others than IP sockets are dropped.
-    pub fn from_systemd(base: u32) -> Self {
+    pub fn from_systemd(base: i32) -> Self {
         let mut spare = Self::default();
-        for fd in portreeve_sys::systemd::listen_fds() {
+        for portreeve_sys::systemd::Inherited { fd, .. } in portreeve_sys::systemd::listen_fds() {
             let kind = match rustix::net::sockopt::socket_type(&fd) {
                 Ok(rustix::net::SocketType::STREAM) => SocketType::Stream,
                 Ok(rustix::net::SocketType::DGRAM) => SocketType::Dgram,
@@ -65,7 +65,7 @@ pub struct Opened {
 }
 
 /// Opens the listener of a service.
-pub fn open(listen: &Listen, spare: &mut Spare, base: u32) -> std::io::Result<Opened> {
+pub fn open(listen: &Listen, spare: &mut Spare, base: i32) -> std::io::Result<Opened> {
     let wanted = address(listen);
     if let Some(fd) = spare.take(wanted, listen.socket) {
         return Ok(Opened { fd, address: wanted, fell_back: false });
@@ -97,15 +97,16 @@ fn open_at(listen: &Listen, address: SocketAddr) -> std::io::Result<OwnedFd> {
         keepalive: listen.keepalive,
         ..socket::ListenOptions::default()
     };
+    let protocol = u32::try_from(listen.protocol.1).unwrap_or(0);
     match listen.socket {
-        SocketType::Stream => socket::listen_stream(address, &options),
-        SocketType::Dgram => socket::bind_dgram(address, &options),
-        SocketType::Seqpacket => socket::listen_seqpacket(address, listen.protocol.1, &options),
-        SocketType::Raw => socket::bind_raw(address, listen.protocol.1, &options),
+        SocketType::Stream => socket::listen_stream(address, options),
+        SocketType::Dgram => socket::bind_dgram(address, options),
+        SocketType::Seqpacket => socket::listen_seqpacket(address, protocol, options),
+        SocketType::Raw => socket::bind_raw(address, protocol, options),
     }
 }
 
-fn finish(fd: OwnedFd, base: u32, fell_back: bool) -> std::io::Result<Opened> {
+fn finish(fd: OwnedFd, base: i32, fell_back: bool) -> std::io::Result<Opened> {
     let address = bound_to(&fd)?;
     let fd = highfd::park(fd, base)?;
     Ok(Opened { fd, address, fell_back })

@@ -33,7 +33,7 @@ pub struct Options {
     /// `-filelog FILE`.
     pub filelog: Option<PathBuf>,
     /// `-syslog FACILITY`, as a shifted facility number.
-    pub syslog: Option<u32>,
+    pub syslog: Option<u16>,
     /// `-pidfile FILE`.
     pub pidfile: Option<PathBuf>,
     /// `-stayalive`.
@@ -133,7 +133,8 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
     while let Some(word) = rest.next() {
         let text = word.to_string_lossy();
         let name = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
-        let Some(&(option, value_name, _)) = name.and_then(|n| OPTIONS.iter().find(|(o, _, _)| *o == n)) else {
+        let Some(&(option, value_name, _)) = name.and_then(|n| OPTIONS.iter().find(|(o, _, _)| *o == n))
+        else {
             return Err(unknown(&text));
         };
         let value = if value_name.is_empty() {
@@ -186,7 +187,7 @@ fn number(option: &'static str, value: &OsString) -> Result<u32, UsageError> {
 }
 
 /// Syslog facilities by name (syslog(3), reference xinetd §10.4), already shifted.
-const FACILITIES: &[(&str, u32)] = &[
+const FACILITIES: &[(&str, u16)] = &[
     ("daemon", 3 << 3),
     ("auth", 4 << 3),
     ("authpriv", 10 << 3),
@@ -206,15 +207,17 @@ const FACILITIES: &[(&str, u32)] = &[
     ("local7", 23 << 3),
 ];
 
-fn facility(value: &OsString) -> Result<u32, UsageError> {
+fn facility(value: &OsString) -> Result<u16, UsageError> {
     let text = value.to_string_lossy();
-    FACILITIES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&text)).map(|&(_, number)| number).ok_or_else(|| {
-        UsageError::Value {
+    FACILITIES
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(&text))
+        .map(|&(_, number)| number)
+        .ok_or_else(|| UsageError::Value {
             option: "syslog",
             value: text.into_owned(),
             expected: "a syslog facility such as daemon or local0",
-        }
-    })
+        })
 }
 
 #[cfg(test)]
@@ -227,7 +230,20 @@ mod tests {
 
     #[test]
     fn xinetds_own_options_are_taken() {
-        let words = ["-f", "/c", "-filelog", "/l", "-pidfile", "/p", "-dontfork", "-limit", "7", "-cc", "3", "-reuse"];
+        let words = [
+            "-f",
+            "/c",
+            "-filelog",
+            "/l",
+            "-pidfile",
+            "/p",
+            "-dontfork",
+            "-limit",
+            "7",
+            "-cc",
+            "3",
+            "-reuse",
+        ];
         let Ok(Call::Serve(o)) = call(Program::Xinetd, &words) else { panic!() };
         assert_eq!(o.config, PathBuf::from("/c"));
         assert_eq!(o.limit, Some(7));

@@ -119,6 +119,8 @@ pub struct Slot {
     pub counts: Counts,
     /// The last refused datagram source and when, so that a flood is one line (reference xinetd §3.2).
     pub last_refused: Option<(SocketAddr, Duration)>,
+    /// The alarm that is set for the rate.
+    pub rate_alarm: Option<Duration>,
     /// A wait=yes refusal was logged and nothing has changed since.
     pub hold_logged: bool,
 }

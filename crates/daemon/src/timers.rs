@@ -57,11 +57,6 @@ impl Timers {
     pub fn wait(&self, now: Duration) -> Option<Duration> {
         self.heap.peek().map(|Reverse((at, _))| at.saturating_sub(now))
     }
-
-    /// How many alarms are set.
-    pub fn len(&self) -> usize {
-        self.heap.len()
-    }
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ impl AddressSet {
         self.index.needs_names()
     }
 
-    pub(crate) fn matches_address(&self, peer: IpAddr) -> bool {
+    /// Whether an address rule matches, names left aside.
+    pub fn matches_address(&self, peer: IpAddr) -> bool {
         self.index.first_address(peer).is_some()
     }
 }

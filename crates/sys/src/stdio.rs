@@ -2,7 +2,8 @@
 
 use rustix::fs::{Mode, OFlags};
 use std::io;
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Opens `/dev/null` on each of 0, 1, 2 that is closed. Otherwise an accepted client or a log file would land on
 /// one of them, and a stray message would go to a client.
@@ -51,4 +52,21 @@ pub fn seal_inherited() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Descriptor 3 of a process that was started with one ([`crate::spawn::Stdio::Separate`] with `extra`), close-on-exec
+/// from here on. It is handed out once; `None` afterwards, or when it is not open.
+#[must_use]
+pub fn take_third() -> Option<OwnedFd> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return None;
+    }
+    // SAFETY: setting close-on-exec on a number that is not open gives EBADF and changes nothing.
+    if unsafe { libc::fcntl(3, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open; whoever started this process put it there for it, the caller asks before it opens anything
+    // of its own, and TAKEN hands it out once.
+    Some(unsafe { OwnedFd::from_raw_fd(3) })
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Where the lines go.
 #[derive(Debug)]
 enum Sink {
-    Syslog { facility: u32, to: Syslog },
+    Syslog { facility: u16, to: Syslog },
     File { path: PathBuf, fd: OwnedFd },
     Stderr,
 }
@@ -34,7 +34,7 @@ impl Daemon {
     }
 
     /// A log in syslog under a shifted facility number.
-    pub fn syslog(word: &'static str, facility: u32) -> Self {
+    pub fn syslog(word: &'static str, facility: u16) -> Self {
         Self::with(Sink::Syslog { facility, to: Syslog::new(word) }, word)
     }
 
@@ -121,7 +121,7 @@ fn word(level: Level) -> &'static str {
 }
 
 /// syslog(3) severities.
-fn severity(level: Level) -> u32 {
+fn severity(level: Level) -> u16 {
     match level {
         Level::Debug => 7,
         Level::Info => 6,

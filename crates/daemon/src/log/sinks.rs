@@ -13,7 +13,7 @@ pub enum SinkId {
     /// None: xinetd logs nothing without log_type, log_on_* or not.
     None,
     /// syslog with this priority.
-    Syslog(u32),
+    Syslog(u16),
     /// A file of the table.
     File(usize),
 }
@@ -63,7 +63,9 @@ impl Sinks {
     pub fn open(&mut self, log: &LogType) -> std::io::Result<SinkId> {
         let (path, soft, hard) = match log {
             LogType::None => return Ok(SinkId::None),
-            LogType::Syslog { facility, level } => return Ok(SinkId::Syslog(facility | level)),
+            LogType::Syslog { facility, level } => {
+                return Ok(SinkId::Syslog(u16::try_from(facility | level).unwrap_or(30)));
+            }
             LogType::File { path, soft, hard } => (path, *soft, *hard),
         };
         let same = |f: &FileLog| f.path == *path && f.soft == soft && f.hard == hard;

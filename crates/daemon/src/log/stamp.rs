@@ -16,7 +16,7 @@ pub struct Stamp {
 impl Stamp {
     /// The moment of the call.
     pub fn new() -> Self {
-        let wall = clock::wall();
+        let wall = clock::wall_seconds();
         let civil = clock::local(wall);
         let text = written(&civil);
         Self { mono: clock::monotonic(), wall, civil, text }
@@ -25,7 +25,7 @@ impl Stamp {
     /// Looks at the clocks; the calendar is asked only when the second has changed.
     pub fn refresh(&mut self) {
         self.mono = clock::monotonic();
-        let wall = clock::wall();
+        let wall = clock::wall_seconds();
         if wall != self.wall {
             self.wall = wall;
             self.civil = clock::local(wall);

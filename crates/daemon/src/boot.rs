@@ -1,0 +1,198 @@
+//! From the command line to the loop: descriptors, background, logs, pid file, the tables. Everything here happens once,
+//! before the first client, and may wait; nothing after it may.
+
+use crate::announce::Announcer;
+use crate::children::Children;
+use crate::control::Control;
+use crate::launch::Inherited;
+use crate::listeners::Spare;
+use crate::log;
+use crate::names::Parked;
+use crate::options::{Options, Program};
+use crate::reading::Purpose;
+use crate::staff::Staff;
+use crate::supervisor::{Supervisor, Token};
+use crate::timers::Timers;
+use portreeve_conf::Level;
+use portreeve_policy::{AddressSet, HostState};
+use portreeve_sys::process::{Readiness, Side};
+use portreeve_sys::signals::{self, Signal};
+use portreeve_sys::spawn::Spawner;
+use portreeve_sys::{clock, file, highfd, limits, names, process, stdio};
+use rustix::event::epoll;
+use rustix::fd::AsFd;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The supervisor's own descriptor limit: room for clients, without a table for a billion (LimitNOFILE=infinity).
+const DESCRIPTORS: u64 = 65_536;
+/// Long-lived descriptors live at and above this number where the limit allows it.
+const HIGH: i32 = 4096;
+/// What a child gets where the hard limit is infinite (reference xinetd §7).
+const CHILD_FILES: u64 = 4096;
+/// A hard limit above this is as good as infinite: no program loops over so many descriptors by intent.
+const CHILD_FILES_MOST: u64 = 1 << 20;
+
+/// Syslog's daemon facility.
+const LOG_DAEMON: u16 = 3 << 3;
+
+/// Serves as the command line says, until told to stop.
+pub fn serve(options: Options) -> ExitCode {
+    if let Err(error) = stdio::ensure_open() {
+        return complain(&options, &format!("cannot open /dev/null: {error}"));
+    }
+    let before = limits::nofile();
+    let readiness = if options.foreground {
+        None
+    } else {
+        match process::daemonize() {
+            Ok(Side::Launcher(status)) => return ExitCode::from(status),
+            Ok(Side::Daemon(readiness)) => Some(readiness),
+            Err(error) => return complain(&options, &format!("cannot go to the background: {error}")),
+        }
+    };
+    let result = prepare(&options, before, readiness);
+    match result {
+        Ok(mut supervisor) => {
+            supervisor.read_configuration(Purpose::Start);
+            supervisor.serve()
+        }
+        Err(error) => complain(&options, &error),
+    }
+}
+
+fn complain(options: &Options, text: &str) -> ExitCode {
+    let line = format!("{}: {text}\n", options.program.word());
+    let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+    ExitCode::from(1)
+}
+
+fn prepare(
+    options: &Options,
+    before: limits::Pair,
+    readiness: Option<Readiness>,
+) -> Result<Supervisor, String> {
+    let wanted = [
+        Signal::CHILD,
+        Signal::HUP,
+        Signal::TERM,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ABORT,
+    ];
+    let signals = signals::take_over(&wanted).map_err(|e| format!("signalfd: {e}"))?;
+    stdio::seal_inherited().map_err(|e| format!("cannot seal inherited descriptors: {e}"))?;
+    let soft = limits::raise_nofile(DESCRIPTORS).unwrap_or(before.soft);
+    let base = i32::try_from(soft / 2).unwrap_or(HIGH).min(HIGH);
+    clock::load_zone();
+    let stamp = log::Stamp::new();
+    let since = stamp.mono();
+    let mut daemon_log = open_log(options)?;
+    daemon_log.new_pid();
+    let inherited = Inherited {
+        umask: current_umask() | 0o022,
+        files: if before.hard > CHILD_FILES_MOST { CHILD_FILES } else { before.hard },
+    };
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
+    let epoll = highfd::park(epoll, base).map_err(|e| format!("epoll: {e}"))?;
+    let spare = Spare::from_systemd(base);
+    let mut supervisor = Supervisor {
+        sinks: log::Sinks::new(options.program.word()),
+        options: options.clone(),
+        epoll,
+        signals,
+        stamp,
+        log: daemon_log,
+        announcer: Announcer::default(),
+        slots: BTreeMap::new(),
+        next_slot: 1,
+        host: HostState::new(options.limit, AddressSet::build(Vec::new())),
+        children: Children::default(),
+        parked: Parked::default(),
+        staff: Staff::new(),
+        timers: Timers::default(),
+        spawner: Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?,
+        inherited,
+        spare,
+        reading: None,
+        control: Control::default(),
+        base,
+        generation: 0,
+        files: Vec::new(),
+        defaults_dump: Vec::new(),
+        since,
+        next_ticket: 0,
+        stopping: None,
+        exit: None,
+        readiness,
+        starved: false,
+        strangers: 0,
+    };
+    supervisor.watch(supervisor.signals.as_fd(), Token::Signals).map_err(|e| format!("epoll: {e}"))?;
+    if !options.foreground {
+        let _ = stdio::redirect_to_null();
+    }
+    // Relative paths of the configuration are meant from where we were started, now and at each reload.
+    if let Ok(config) = std::path::absolute(&supervisor.options.config) {
+        supervisor.options.config = config;
+    }
+    if let Some(path) = supervisor.options.pidfile.take() {
+        let path = std::path::absolute(&path).unwrap_or(path);
+        match file::write_pidfile(&path) {
+            Ok(()) => supervisor.options.pidfile = Some(path),
+            Err(error) => {
+                supervisor.say(Level::Warning, &format!("cannot write {}: {error}", path.display()))
+            }
+        }
+    }
+    supervisor.say(
+        Level::Notice,
+        &format!("{} started as {}", env!("CARGO_PKG_VERSION"), supervisor.options.program.word()),
+    );
+    open_control(&mut supervisor);
+    Ok(supervisor)
+}
+
+fn open_log(options: &Options) -> Result<log::Daemon, String> {
+    let word = options.program.word();
+    match (&options.filelog, options.syslog) {
+        (Some(path), _) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            log::Daemon::file(word, &path).map_err(|e| format!("cannot open log {}: {e}", path.display()))
+        }
+        (None, Some(facility)) => Ok(log::Daemon::syslog(word, facility)),
+        (None, None) if options.program == Program::Portreeve && options.foreground => {
+            Ok(log::Daemon::stderr(word))
+        }
+        (None, None) => Ok(log::Daemon::syslog(word, LOG_DAEMON)),
+    }
+}
+
+/// umask(2) can only be read by setting it.
+fn current_umask() -> u32 {
+    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    old.bits()
+}
+
+fn open_control(supervisor: &mut Supervisor) {
+    let root = process::is_root();
+    let path = match supervisor.options.control.clone() {
+        Some(path) => path,
+        None if root => PathBuf::from("/run/portreeve/control"),
+        None => match std::env::var_os("XDG_RUNTIME_DIR") {
+            Some(dir) => PathBuf::from(dir).join("portreeve/control"),
+            None => return,
+        },
+    };
+    let path = std::path::absolute(&path).unwrap_or(path);
+    if let Some(dir) = path.parent() {
+        use std::os::unix::fs::DirBuilderExt;
+        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
+    }
+    // The one name-service call of the supervisor, before it serves anybody: who may read the control socket.
+    let group = if root { names::group("portreeve").ok().map(|g| (0, g.gid)) } else { None };
+    supervisor.open_control(path, group);
+}

@@ -1,0 +1,281 @@
+//! The built-in services: hands their clients and datagram sockets to the builtin worker and announces what it reports.
+//! While the worker is away their listeners are not polled, so the kernel holds the clients and none is lost.
+
+use crate::admit::Client;
+use crate::children::Session;
+use crate::programs::slot_name;
+use crate::slot::{Manner, SlotId, State};
+use crate::staff::Presence;
+use crate::supervisor::Supervisor;
+use portreeve_conf::{Builtin, Level};
+use portreeve_policy::{Reason, Seat};
+use portreeve_sys::reap::Status;
+use portreeve_workers::protocol::{
+    BuiltinKind, FromBuiltin, Outcome, RateNote, ToBuiltin, Worker, rules_messages,
+};
+use rustix::fd::OwnedFd;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// So many messages may wait for the worker before its listeners rest.
+const CROWDED: usize = 64;
+
+fn kind_of(builtin: Builtin) -> BuiltinKind {
+    match builtin {
+        Builtin::Echo => BuiltinKind::Echo,
+        Builtin::Discard => BuiltinKind::Discard,
+        Builtin::Chargen => BuiltinKind::Chargen,
+        Builtin::Daytime => BuiltinKind::Daytime,
+        Builtin::Time => BuiltinKind::Time,
+    }
+}
+
+impl Supervisor {
+    fn tell_builtin(&mut self, message: &ToBuiltin, fd: Option<OwnedFd>) -> bool {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes).is_ok() && self.tell(Worker::Builtin, bytes, fd)
+    }
+
+    /// Hands an admitted client to the worker.
+    pub fn serve_builtin(&mut self, client: Client, seat: Seat, kind: Builtin) {
+        let Client { slot: id, fd, peer } = client;
+        let ticket = self.ticket();
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        // daytime and time need no process in xinetd: pid 0 and no EXIT line (reference xinetd §9.1).
+        let logs_exit = !matches!(kind, Builtin::Daytime | Builtin::Time);
+        let pid = if logs_exit { self.staff.link(Worker::Builtin).pid } else { 0 };
+        let idle_seconds = slot.service.idle_timeout;
+        self.announcer.start(&mut self.sinks, &self.stamp, slot, pid, Some(peer));
+        let session = Session {
+            slot: id,
+            seat,
+            started_wall: self.stamp.wall(),
+            started: self.stamp.mono(),
+            logs_exit,
+        };
+        self.children.sessions.insert(ticket, session);
+        let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
+        if !self.tell_builtin(&message, Some(fd)) {
+            self.end_session(ticket, Status::Exited(1));
+        } else if self.staff.link(Worker::Builtin).backlog() > CROWDED {
+            self.rest_builtins();
+        }
+    }
+
+    fn end_session(&mut self, ticket: u64, status: Status) {
+        let Some(session) = self.children.sessions.remove(&ticket) else { return };
+        if session.logs_exit
+            && let Some(slot) = self.slots.get(&session.slot)
+        {
+            let seconds = self.stamp.wall() - session.started_wall;
+            let pid = self.staff.link(Worker::Builtin).pid;
+            self.announcer.exit(&mut self.sinks, &self.stamp, slot, status, pid, seconds);
+        }
+        self.forget_if_done(session.slot);
+    }
+
+    /// The worker has spoken.
+    pub fn heard_builtin(&mut self, message: FromBuiltin) {
+        match message {
+            FromBuiltin::Ready { .. } => {}
+            FromBuiltin::Done { ticket, outcome, .. } => {
+                let status = match outcome {
+                    Outcome::Complete | Outcome::Idle | Outcome::Broken | Outcome::Ended => Status::Exited(0),
+                    Outcome::Full => Status::Exited(1),
+                };
+                self.end_session(ticket, status);
+            }
+            FromBuiltin::Datagrams { slot, served, served_count, refused, refused_count, lost, .. } => {
+                let Some(slot) = self.slots.get_mut(&slot) else { return };
+                for peer in &served {
+                    self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(*peer));
+                }
+                slot.counts.accepted += served_count;
+                slot.counts.lost += lost;
+                let mut counted = 0;
+                for refusal in &refused {
+                    slot.counts.refuse(refusal.reason, u64::from(refusal.count));
+                    counted += u64::from(refusal.count);
+                    self.announcer.fail_line(
+                        &mut self.sinks,
+                        &self.stamp,
+                        slot,
+                        refusal.reason,
+                        Some(refusal.source),
+                    );
+                }
+                if let Some(rest) = refused_count.checked_sub(counted).filter(|&n| n > 0) {
+                    slot.counts.refuse(refused.first().map_or(Reason::Address, |r| r.reason), rest);
+                }
+            }
+            FromBuiltin::Rate { slot, note } => {
+                let name = slot_name(self, slot);
+                match note {
+                    RateNote::Tripped { seconds } => {
+                        let text = format!(
+                            "Deactivating service {name} due to excessive incoming connections.  Restarting in {seconds} seconds."
+                        );
+                        self.say(Level::Error, &text);
+                    }
+                    RateNote::Paused { .. } => {}
+                    RateNote::Resumed => self.say(Level::Error, &format!("Activating service {name}")),
+                }
+            }
+        }
+    }
+
+    fn builtin_slots(&self) -> Vec<SlotId> {
+        let builtin = |m| matches!(m, Manner::Builtin(_) | Manner::BuiltinDatagrams(_));
+        self.slots.iter().filter(|(_, s)| builtin(s.manner())).map(|(&id, _)| id).collect()
+    }
+
+    /// The worker is ready: it gets what it must know, and the built-ins are served.
+    pub fn builtin_ready(&mut self) {
+        self.tell_builtin_ports();
+        let denied: Vec<_> = self.host.denied.iter().collect();
+        for (address, until) in denied {
+            self.denied_changed(address, true, until);
+        }
+        for id in self.builtin_slots() {
+            self.give_datagrams(id);
+        }
+        self.builtin_has_room();
+    }
+
+    /// Tells the worker at which ports our own built-ins answer, so that none answers another.
+    pub fn tell_builtin_ports(&mut self) {
+        if self.staff.link(Worker::Builtin).presence == Presence::Off {
+            return;
+        }
+        let ports: Vec<u16> = self
+            .builtin_slots()
+            .iter()
+            .filter_map(|id| self.slots.get(id)?.listener.as_ref().map(|l| l.address.port()))
+            .collect();
+        self.tell_builtin(&ToBuiltin::BuiltinPorts(ports), None);
+    }
+
+    /// Hands the worker the datagram socket of a slot and its policy.
+    pub fn give_datagrams(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let Manner::BuiltinDatagrams(kind) = slot.manner() else { return };
+        if self.staff.link(Worker::Builtin).presence == Presence::Off {
+            return;
+        }
+        let Some(fd) = slot.listener.as_ref().and_then(|l| l.fd.try_clone().ok()) else { return };
+        self.tell_builtin(&ToBuiltin::Datagrams { slot: id, kind: kind_of(kind) }, Some(fd));
+        self.give_rules(id);
+    }
+
+    /// Hands the worker the policy of a datagram slot.
+    pub fn give_rules(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        if !matches!(slot.manner(), Manner::BuiltinDatagrams(_)) {
+            return;
+        }
+        let on = slot.service.log_success;
+        let log_served = on.host || on.pid || on.exit || on.duration;
+        match rules_messages(id, log_served, slot.rules.rules()) {
+            Ok(messages) => {
+                for message in messages {
+                    self.tell_builtin(&message, None);
+                }
+            }
+            Err(error) => {
+                // Without its policy the worker serves nobody: closed.
+                let text =
+                    format!("service {}: its lists are too long for the builtin worker ({error})", slot.id());
+                self.say(Level::Error, &text);
+            }
+        }
+    }
+
+    /// The worker shall leave a datagram socket alone.
+    pub fn take_datagrams(&mut self, id: SlotId) {
+        if self.staff.link(Worker::Builtin).presence == Presence::Ready {
+            self.tell_builtin(&ToBuiltin::Forget { slot: id }, None);
+        }
+    }
+
+    /// Ends the sessions of a slot.
+    pub fn end_sessions(&mut self, id: SlotId) {
+        let tickets: Vec<u64> =
+            self.children.sessions.iter().filter(|(_, s)| s.slot == id).map(|(&t, _)| t).collect();
+        for ticket in tickets {
+            self.tell_builtin(&ToBuiltin::End { ticket }, None);
+        }
+    }
+
+    /// The list of denied sources has changed: whoever decides by a copy of it is told.
+    pub fn denied_changed(&mut self, address: IpAddr, denied: bool, until: Option<Duration>) {
+        let protected = self.host.protect.matches_address(address);
+        if self.staff.link(Worker::Builtin).presence == Presence::Ready && !protected {
+            let left = until.map(|until| until.saturating_sub(self.stamp.mono()).as_millis());
+            let until_ms = left.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+            self.tell_builtin(&ToBuiltin::Denied { address, denied, until_ms }, None);
+        }
+        for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.attach_filter(id);
+        }
+    }
+
+    /// Entries of the list of denied sources have ended.
+    pub fn expire_denied(&mut self) {
+        let now = self.stamp.mono();
+        let ended = self.host.denied.expire(now);
+        for address in &ended {
+            self.denied_changed(*address, false, None);
+        }
+        if !ended.is_empty() {
+            self.say(Level::Info, "At least 1 DENY_TIME has expired, global_no_access list updated");
+            if self.host.denied.iter().next().is_none() {
+                self.say(Level::Info, "global_no_access list is empty.");
+            }
+        }
+    }
+
+    fn rest_builtins(&mut self) {
+        for id in self.builtin_slots() {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            if matches!(slot.manner(), Manner::Builtin(_)) && slot.status == State::Active {
+                slot.status = State::NoWorker;
+                self.poll_slot(id, false);
+            }
+        }
+    }
+
+    /// The worker takes messages (again).
+    pub fn builtin_has_room(&mut self) {
+        for id in self.builtin_slots() {
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            if slot.status == State::NoWorker {
+                slot.status = State::Active;
+                if matches!(slot.manner(), Manner::Builtin(_)) {
+                    self.poll_slot(id, true);
+                }
+            }
+        }
+    }
+
+    /// The worker is gone, and its sessions with it.
+    pub fn builtin_lost(&mut self) {
+        let tickets: Vec<u64> = self.children.sessions.keys().copied().collect();
+        for ticket in tickets {
+            self.end_session(ticket, Status::Signaled(9));
+        }
+        for id in self.builtin_slots() {
+            if let Some(slot) = self.slots.get_mut(&id)
+                && slot.status == State::Active
+            {
+                slot.status = State::NoWorker;
+                self.poll_slot(id, false);
+            }
+        }
+    }
+
+    /// Whether a built-in may be polled now.
+    pub fn builtin_state(&self) -> State {
+        let link = self.staff.link(Worker::Builtin);
+        if link.presence == Presence::Ready { State::Active } else { State::NoWorker }
+    }
+}

@@ -1,0 +1,305 @@
+//! The control socket: one request line in, one JSON object out. Owns its clients and their bounds; reading verbs for
+//! whoever may connect, changing ones for uid 0 and our own user (ARCHITECTURE §2). No request carries a path.
+
+use crate::json::Json;
+use crate::reload::Changes;
+use crate::supervisor::{Supervisor, Token};
+use crate::timers::Alarm;
+use portreeve_conf::{Diagnostic, Level, Severity};
+use portreeve_sys::{highfd, unix};
+use rustix::event::epoll;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SocketFlags, accept_with};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most control clients at once.
+pub const MOST_CLIENTS: usize = 32;
+/// Longest request.
+const LONGEST_REQUEST: usize = 1024;
+/// How long a client may take over its request and over reading the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a reload may keep its client waiting.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The socket and its clients.
+#[derive(Debug, Default)]
+pub struct Control {
+    path: Option<PathBuf>,
+    listener: Option<OwnedFd>,
+    clients: HashMap<u32, ControlClient>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct ControlClient {
+    fd: OwnedFd,
+    may_change: bool,
+    request: Vec<u8>,
+    answer: Option<Vec<u8>>,
+    until: Duration,
+}
+
+impl Control {
+    /// How many clients are connected.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Removes the socket's name.
+    pub fn remove_socket(&mut self) {
+        if let Some(path) = self.path.take() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// The path of the socket, when there is one.
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+}
+
+impl Supervisor {
+    /// Opens the control socket; without one the supervisor serves all the same.
+    pub fn open_control(&mut self, path: PathBuf, owner: Option<(u32, u32)>) {
+        let opened = unix::listen(&path, 0o660, owner).map_err(|e| e.to_string()).and_then(|fd| {
+            let fd = highfd::park(fd, self.base).map_err(|e| e.to_string())?;
+            self.watch(fd.as_fd(), Token::Control).map_err(|e| e.to_string())?;
+            Ok(fd)
+        });
+        match opened {
+            Ok(fd) => {
+                self.control.listener = Some(fd);
+                self.control.path = Some(path);
+            }
+            Err(error) => self.say(Level::Warning, &format!("no control socket: {error}")),
+        }
+    }
+
+    /// Somebody connects.
+    pub fn accept_control(&mut self) {
+        for _ in 0..MOST_CLIENTS {
+            let Some(listener) = &self.control.listener else { return };
+            let Ok(fd) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
+            if self.control.clients.len() >= MOST_CLIENTS {
+                continue;
+            }
+            let Ok(peer) = unix::peer_credentials(&fd) else { continue };
+            let Ok(fd) = highfd::park(fd, self.base) else { continue };
+            let number = self.control.next;
+            self.control.next = self.control.next.wrapping_add(1);
+            if self.watch(fd.as_fd(), Token::ControlClient(number)).is_err() {
+                continue;
+            }
+            let may_change = peer.uid == 0 || peer.uid == portreeve_sys::process::euid();
+            let until = self.stamp.mono() + PATIENCE;
+            self.timers.set(until, Alarm::Control(u64::from(number)));
+            let client = ControlClient { fd, may_change, request: Vec::new(), answer: None, until };
+            self.control.clients.insert(number, client);
+        }
+    }
+
+    /// A client has sent something or takes more.
+    pub fn control_event(&mut self, number: u32) {
+        let Some(client) = self.control.clients.get_mut(&number) else { return };
+        if client.answer.is_some() {
+            self.send_answer(number);
+            return;
+        }
+        let mut chunk = [0u8; LONGEST_REQUEST];
+        match rustix::net::recv(&client.fd, &mut chunk, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => {
+                self.control.clients.remove(&number);
+            }
+            Ok((_, n)) => {
+                client.request.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                let line_end = client.request.iter().position(|&b| b == b'\n');
+                if let Some(end) = line_end {
+                    let line =
+                        String::from_utf8_lossy(client.request.get(..end).unwrap_or_default()).into_owned();
+                    let may_change = client.may_change;
+                    self.request(number, &line, may_change);
+                } else if client.request.len() >= LONGEST_REQUEST {
+                    self.answer(number, failure("the request is too long"));
+                }
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                self.control.clients.remove(&number);
+            }
+        }
+    }
+
+    /// A client has had its time.
+    pub fn control_late(&mut self, number: u64) {
+        let Ok(number) = u32::try_from(number) else { return };
+        let now = self.stamp.mono();
+        if let Some(client) = self.control.clients.get(&number) {
+            if client.until <= now {
+                self.control.clients.remove(&number);
+            } else {
+                self.timers.set(client.until, Alarm::Control(u64::from(number)));
+            }
+        }
+    }
+
+    fn request(&mut self, number: u32, line: &str, may_change: bool) {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let changing = matches!(words.first(), Some(&("reload" | "undeny" | "dump")));
+        if changing && !may_change {
+            self.answer(number, failure("this needs root (or the user that the supervisor runs as)"));
+            return;
+        }
+        let answer = match words.as_slice() {
+            ["status"] => self.status(),
+            ["denied"] => self.denied_list(),
+            ["undeny", who] => self.undeny(who),
+            ["dump"] => match self.dump() {
+                Ok(path) => Json::object(|j| {
+                    j.plain("ok", true);
+                    j.text("file", path.display());
+                }),
+                Err(error) => failure(&error),
+            },
+            ["explain", service, address] => self.explain(service, address, None),
+            ["explain", service, address, minute] => match minute.parse() {
+                Ok(minute) if minute < 1440 => self.explain(service, address, Some(minute)),
+                _ => failure("the minute of the day is a number from 0 to 1439"),
+            },
+            ["reload"] => {
+                if let Some(client) = self.control.clients.get_mut(&number) {
+                    client.until = self.stamp.mono() + RELOAD_PATIENCE;
+                    client.request.clear();
+                }
+                self.reload(Some(number));
+                return;
+            }
+            _ => failure("unknown request; known are status, explain, reload, denied, undeny, dump"),
+        };
+        self.answer(number, answer);
+    }
+
+    fn answer(&mut self, number: u32, text: String) {
+        let Some(client) = self.control.clients.get_mut(&number) else { return };
+        client.answer = Some(text.into_bytes());
+        client.until = self.stamp.mono() + PATIENCE;
+        self.send_answer(number);
+    }
+
+    fn send_answer(&mut self, number: u32) {
+        let Some(client) = self.control.clients.get_mut(&number) else { return };
+        let Some(answer) = &mut client.answer else { return };
+        while !answer.is_empty() {
+            match portreeve_sys::socket::send_now(&client.fd, answer) {
+                Ok(n) => {
+                    answer.drain(..n.min(answer.len()));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    let data = epoll::EventData::new_u64(Token::ControlClient(number).raw());
+                    let _ = epoll::modify(&self.epoll, &client.fd, data, epoll::EventFlags::OUT);
+                    return;
+                }
+                Err(_) => break,
+            }
+        }
+        self.control.clients.remove(&number);
+    }
+
+    /// A reload was asked for while another was under way.
+    pub fn answer_busy(&mut self, number: u32) {
+        self.answer(number, failure("a reload is under way; it is followed by another"));
+    }
+
+    /// A reload that a client asked for is done.
+    pub fn answer_reload(&mut self, number: u32, changes: &Changes, diagnostics: &[Diagnostic]) {
+        let text = Json::object(|j| {
+            j.plain("ok", true);
+            j.plain("applied", changes.applied);
+            if let Some(why) = &changes.why_not {
+                j.text("why_not", why);
+            }
+            for (key, list) in [
+                ("new", &changes.new),
+                ("kept", &changes.kept),
+                ("changed", &changes.changed),
+                ("dropped", &changes.dropped),
+                ("held", &changes.held),
+            ] {
+                j.list(key, |j| list.iter().for_each(|id| j.word(id)));
+            }
+            j.list("diagnostics", |j| {
+                for d in diagnostics.iter().filter(|d| d.severity > Severity::Note) {
+                    j.item(|j| diagnostic(j, d));
+                }
+            });
+        });
+        self.answer(number, text);
+    }
+
+    fn denied_list(&self) -> String {
+        let now = self.stamp.mono();
+        Json::object(|j| {
+            j.plain("ok", true);
+            j.list("denied", |j| {
+                for (address, until) in self.host.denied.iter() {
+                    j.item(|j| {
+                        j.text("address", address);
+                        j.optional("seconds_left", until.map(|u| u.saturating_sub(now).as_secs()));
+                    });
+                }
+            });
+        })
+    }
+
+    fn undeny(&mut self, who: &str) -> String {
+        let now = self.stamp.mono();
+        let addresses: Vec<IpAddr> = if who == "all" {
+            self.host.denied.iter().map(|(ip, _)| ip).collect()
+        } else {
+            match who.parse::<IpAddr>() {
+                Ok(ip) if self.host.denied.contains(ip, now) => vec![ip.to_canonical()],
+                Ok(ip) => return failure(&format!("{ip} is not denied")),
+                Err(_) => return failure("expected an address, or all"),
+            }
+        };
+        for address in &addresses {
+            self.host.denied.remove(*address);
+            self.denied_changed(*address, false, None);
+        }
+        let text =
+            format!("{} address(es) removed from the global_no_access list by command", addresses.len());
+        self.say(Level::Notice, &text);
+        Json::object(|j| {
+            j.plain("ok", true);
+            j.plain("removed", addresses.len());
+        })
+    }
+}
+
+/// A refusal of a request.
+pub fn failure(text: &str) -> String {
+    Json::object(|j| {
+        j.plain("ok", false);
+        j.text("error", text);
+    })
+}
+
+fn diagnostic(j: &mut Json, d: &Diagnostic) {
+    j.text("severity", if d.severity == Severity::Error { "error" } else { "warning" });
+    j.text("code", d.code);
+    if let Some(place) = &d.place {
+        j.text("file", &place.file);
+        j.plain("line", place.line);
+        j.plain("column", place.column);
+    }
+    j.text("message", &d.message);
+    if let Some(help) = &d.help {
+        j.text("help", help);
+    }
+    if let Some(service) = &d.service {
+        j.text("service", service);
+    }
+}

@@ -1,0 +1,216 @@
+//! The state dump of SIGUSR1, under xinetd's headings (reference xinetd §11.4), to a private file: 0600, no symbolic
+//! link followed. Values of the environment are left out, names stay. Makes no look-up.
+
+use crate::slot::{Slot, SlotId, State};
+use crate::supervisor::Supervisor;
+use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service};
+use portreeve_sys::{clock, file};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Where the dump goes, beside the control socket, or in /run/portreeve.
+fn dump_path(supervisor: &Supervisor) -> PathBuf {
+    let beside = supervisor.control.path().and_then(|p| p.parent().map(PathBuf::from));
+    beside.unwrap_or_else(|| PathBuf::from("/run/portreeve")).join("portreeve.dump")
+}
+
+impl Supervisor {
+    /// Appends a dump to the private file and says where it is.
+    pub fn dump(&mut self) -> Result<PathBuf, String> {
+        let path = dump_path(self);
+        let text = self.dump_text();
+        let written = file::create_private(&path)
+            .map_err(|e| e.to_string())
+            .and_then(|fd| rustix::io::write(&fd, text.as_bytes()).map_err(|e| e.to_string()));
+        match written {
+            Ok(_) => {
+                self.say(Level::Info, &format!("generated state dump in file {}", path.display()));
+                Ok(path)
+            }
+            Err(error) => {
+                let text = format!("failed to open {}: {error}", path.display());
+                self.say(Level::Error, &text);
+                Err(text)
+            }
+        }
+    }
+
+    fn dump_text(&self) -> String {
+        let mut out = String::new();
+        let o = &mut out;
+        let _ = writeln!(o, "INTERNAL STATE DUMP: {}", env!("CARGO_PKG_VERSION"));
+        let _ = writeln!(o, "Current time: {}\n", asctime(self.stamp.wall()));
+        let _ = writeln!(o, "Services + defaults:\nService defaults");
+        for (name, value) in &self.defaults_dump {
+            let _ = writeln!(o, "\t{name} = {value}");
+        }
+        for (&id, slot) in &self.slots {
+            self.dump_slot(o, id, slot);
+        }
+        let _ = writeln!(o, "\nServer table dump:");
+        for (pid, child) in &self.children.programs {
+            let _ = writeln!(o, "{} server", crate::programs::slot_name(self, child.slot));
+            let _ = writeln!(o, "pid = {pid}\nstart_time = {}", asctime(child.started_wall));
+            let _ =
+                writeln!(o, "Connection info:\n\tservice = {}", crate::programs::slot_name(self, child.slot));
+            match child.peer {
+                Some(peer) => {
+                    let _ = writeln!(o, "\tremote_address = {},{}", peer.ip(), peer.port());
+                }
+                None => {
+                    let _ = writeln!(o, "\tremote_address = <no address>");
+                }
+            }
+        }
+        let _ = writeln!(o, "\nRetry table dump:");
+        for put_off in &self.children.put_off {
+            let name = crate::programs::slot_name(self, put_off.slot);
+            let _ = writeln!(o, "{name} server\nattempts = {}", put_off.attempts);
+        }
+        let available = self.slots.values().filter(|s| s.available()).count();
+        let active = self.slots.values().filter(|s| s.status == State::Active).count();
+        let _ = writeln!(o, "\nactive_services = {active}\navailable_services = {available}");
+        let _ = writeln!(o, "running_servers = {}", self.children.programs.len());
+        let _ = writeln!(o, "\nmax_descriptors = {}", portreeve_sys::limits::nofile().soft);
+        let _ = writeln!(o, "process_limit = {}", self.options.limit.unwrap_or(0));
+        let _ = writeln!(o, "config_file = {}", self.options.config.display());
+        let _ = writeln!(o, "\nEND OF DUMP\n");
+        // A configuration may hold control bytes; a terminal shows this file.
+        out.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "?")
+    }
+
+    fn dump_slot(&self, o: &mut String, id: SlotId, slot: &Slot) {
+        let s = &slot.service;
+        let state = match slot.status {
+            State::Active | State::NoWorker | State::Paused(..) => "Active",
+            State::Suspended => "Suspended",
+            State::Closed(_) | State::Removed => "Disabled",
+            State::Retrying(..) => "Not started",
+        };
+        let _ = writeln!(o, "Service = {}\n\tState = {state}\n\tService configuration: {}", s.name, s.name);
+        configuration(o, s);
+        let _ = writeln!(o, "\trunning servers = {}", slot.state.running());
+        let retries = self.children.put_off.iter().filter(|p| p.slot == id).count();
+        let _ = writeln!(o, "\tretry servers = {retries}");
+    }
+}
+
+fn configuration(o: &mut String, s: &Service) {
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(o, "\t\t{name} = {value}");
+    };
+    line("id", &s.id);
+    if !s.flags.is_empty() {
+        line("flags", &s.flags.join(" "));
+    }
+    if !s.types.is_empty() {
+        line("type", &s.types.join(" "));
+    }
+    line("socket_type", &format!("{:?}", s.listen.socket).to_lowercase());
+    line("Protocol (name,number)", &format!("({},{})", s.listen.protocol.0, s.listen.protocol.1));
+    line("port", &s.listen.port);
+    line("wait", &if s.wait { "yes" } else { "no" });
+    if let Some(user) = &s.ids.user {
+        line("user", &user.uid);
+    }
+    if s.ids.group_set
+        && let Some(gid) = s.ids.gid
+    {
+        line("group", &gid);
+    }
+    line("Groups", &if s.ids.groups_yes { "yes" } else { "no" });
+    if let Some(nice) = s.nice {
+        line("Nice", &nice);
+    }
+    if let Some(umask) = s.umask {
+        line("umask", &format!("{umask:03o}"));
+    }
+    line("CPS", &format!("max conn:{} wait:{}", s.cps.value.0, s.cps.value.1));
+    line("PER_SOURCE", &s.per_source.value.map_or(-1, i64::from));
+    if let Some(instances) = s.instances.value {
+        line("Instances", &instances);
+    }
+    line("Bind", &s.listen.bind.as_ref().map_or("All addresses.", |(text, _)| text));
+    match &s.action {
+        Action::External { server, argv } => {
+            line("Server", server);
+            line("Server argv", &argv.join(" "));
+        }
+        Action::Sensor => {
+            let time = match s.deny_time.value {
+                DenyTime::Never => "NEVER".to_owned(),
+                DenyTime::Minutes(n) => n.to_string(),
+                DenyTime::Forever => "FOREVER".to_owned(),
+            };
+            let _ = writeln!(o, "\t\tDeny Time: {time}");
+        }
+        Action::Internal(_) => {}
+    }
+    if let Some(times) = &s.access_times {
+        let clock = |m: u16| format!("{:02}:{:02}", m / 60, m % 60);
+        let text: Vec<String> =
+            times.value.iter().map(|w| format!("{}-{}", clock(w.from), clock(w.to))).collect();
+        let _ = writeln!(o, "\t\tAccess times = {}", text.join(" "));
+    }
+    let _ = writeln!(o, "\t\tOnly from: {}", addresses(&s.only_from, "All sites", "No sites"));
+    let _ = writeln!(o, "\t\tNo access: {}", addresses(&s.no_access, "No blocked sites", "No blocked sites"));
+    match &s.log_type {
+        LogType::None => o.push_str("\t\tNo logging\n"),
+        LogType::Syslog { facility, level } => {
+            let _ = writeln!(o, "\t\tLogging to syslog. Facility = {}, level = {level}", facility >> 3);
+        }
+        LogType::File { path, soft, hard } => {
+            let limits = match (soft, hard) {
+                (Some(soft), Some(hard)) => format!("(soft={soft} hard={hard})"),
+                _ => "(no limits)".to_owned(),
+            };
+            let _ = writeln!(o, "\t\tLogging to file: {path} {limits}");
+        }
+    }
+    let on = s.log_success;
+    let words = [
+        (on.host, "HOST"),
+        (on.duration, "DURATION"),
+        (on.exit, "EXIT"),
+        (on.pid, "PID"),
+        (on.userid, "USERID"),
+        (on.traffic, "TRAFFIC"),
+    ];
+    let _ = writeln!(o, "\t\tLog_on_success flags ={}", flags(&words));
+    let on = s.log_failure;
+    let _ = writeln!(
+        o,
+        "\t\tLog_on_failure flags ={}",
+        flags(&[(on.host, "HOST"), (on.userid, "USERID"), (on.attempt, "ATTEMPT")])
+    );
+    if let Some(names) = &s.passenv {
+        let _ = writeln!(o, "\t\tPassenv = {}", names.join(" "));
+    }
+    if !s.env_added.is_empty() {
+        let names: Vec<&str> = s.env_added.iter().map(|(k, _)| k.as_str()).collect();
+        let _ = writeln!(o, "\t\tEnvironment additions: {}", names.join(" "));
+    }
+}
+
+fn flags(words: &[(bool, &str)]) -> String {
+    words.iter().filter(|(on, _)| *on).map(|(_, word)| format!(" {word}")).collect()
+}
+
+fn addresses(list: &AddressList, unset: &str, empty: &str) -> String {
+    match list {
+        None => unset.to_owned(),
+        Some(list) if list.is_empty() => empty.to_owned(),
+        Some(list) => list.iter().map(|e| e.text.as_str()).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// As asctime(3), without the line end.
+fn asctime(seconds: i64) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let c = clock::local(seconds);
+    let day = DAYS.get(usize::from(c.weekday)).unwrap_or(&"???");
+    let month = MONTHS.get(usize::from(c.month).saturating_sub(1)).unwrap_or(&"???");
+    format!("{day} {month} {:2} {:02}:{:02}:{:02} {}", c.day, c.hour, c.minute, c.second, c.year)
+}

@@ -1,0 +1,140 @@
+//! Starts the program of an admitted client, and tries again what the kernel refused for want of processes (xinetd's
+//! rule, reference xinetd §7: every 5 s, five times, then FAIL fork). Ends are in `reap`.
+
+use crate::admit::Client;
+use crate::children::{Child, MOST_PUT_OFF, PutOff};
+use crate::launch::client_variables;
+use crate::listeners::bound_to;
+use crate::machine::percent_m;
+use crate::slot::SlotId;
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use portreeve_conf::Level;
+use portreeve_policy::{Names, Reason, Seat};
+use portreeve_sys::spawn::{SpawnError, Stage, Stdio};
+use rustix::fd::AsFd;
+use std::ffi::CStr;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Time between two tries.
+const RETRY: Duration = Duration::from_secs(5);
+/// Tries, the first included.
+const TRIES: u32 = 5;
+
+impl Supervisor {
+    /// Starts the program for an accepted client. `attempts` failed before.
+    pub fn start_program(&mut self, client: Client, seat: Seat, attempts: u32) {
+        let Some(slot) = self.slots.get(&client.slot) else { return };
+        let Some(plan) = slot.plan.clone() else { return };
+        let local = bound_to(&client.fd).ok();
+        let variables = client_variables(Some(client.peer), local, true);
+        let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
+        let outcome = self.spawner.spawn(&plan.image, &variables, Stdio::Client(client.fd.as_fd()));
+        match outcome {
+            Ok(pid) => {
+                self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
+            }
+            Err(SpawnError::Child { pid, stage, errno }) => {
+                let pid = pid.as_raw_nonzero().get();
+                self.started(client.slot, pid, Some(client.peer), Some(seat), false);
+                self.say_not_executed(client.slot, &plan.server, stage, errno);
+            }
+            Err(SpawnError::Clone(errno)) => {
+                drop(seat);
+                let name = slot_name(self, client.slot);
+                self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
+                self.put_off(client, attempts + 1);
+            }
+        }
+    }
+
+    /// Takes a new process into the table and announces it.
+    pub fn started(
+        &mut self,
+        id: SlotId,
+        pid: i32,
+        peer: Option<SocketAddr>,
+        seat: Option<Seat>,
+        holds_socket: bool,
+    ) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        self.announcer.start(&mut self.sinks, &self.stamp, slot, pid, peer);
+        let child = Child {
+            slot: id,
+            seat,
+            started: self.stamp.mono(),
+            started_wall: self.stamp.wall(),
+            peer,
+            holds_socket,
+            kill_at: None,
+            forgotten: false,
+        };
+        self.children.programs.insert(pid, child);
+    }
+
+    /// The process came to be and the program did not: said in xinetd's words. The child exits with status 1.
+    pub fn say_not_executed(&mut self, id: SlotId, server: &str, stage: Stage, errno: rustix::io::Errno) {
+        let error = percent_m(&errno.into());
+        let text = match stage {
+            Stage::Exec => format!("execv( {server} ) failed: {error}"),
+            Stage::Setgid => format!("setgid failed: {error}"),
+            Stage::Setgroups => format!("setgroups( 0, NULL ) failed: {error}"),
+            Stage::Setuid => format!("setuid failed: {error}"),
+            other => format!("starting {server} failed: {other}: {error}"),
+        };
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.counts.start_failures += 1;
+        }
+        self.say(Level::Error, &text);
+    }
+
+    fn put_off(&mut self, client: Client, attempts: u32) {
+        let Some(slot) = self.slots.get_mut(&client.slot) else { return };
+        slot.counts.start_failures += 1;
+        let noretry = slot.service.noretry;
+        if noretry || attempts >= TRIES || self.children.put_off.len() >= MOST_PUT_OFF {
+            if !noretry {
+                let name = slot_name(self, client.slot);
+                self.say(Level::Error, &format!("service {name}: too many consecutive fork failures"));
+            }
+            if let Some(slot) = self.slots.get_mut(&client.slot) {
+                self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Fork, Some(client.peer));
+            }
+            return;
+        }
+        let at = self.stamp.mono() + RETRY;
+        self.timers.set(at, Alarm::Retry);
+        let Client { slot, fd, peer } = client;
+        self.children.put_off.push(PutOff { slot, fd, peer, attempts, at });
+    }
+
+    /// The alarm: whoever has waited long enough is judged again, all checks but the rate.
+    pub fn retry_starts(&mut self) {
+        let now = self.stamp.mono();
+        while self.children.put_off.first().is_some_and(|p| p.at <= now) {
+            let PutOff { slot: id, fd, peer, attempts, .. } = self.children.put_off.remove(0);
+            self.judge_again(Client { slot: id, fd, peer }, attempts);
+        }
+    }
+
+    fn judge_again(&mut self, client: Client, attempts: u32) {
+        use portreeve_policy::{Arrival, Facts, Verdict, decide};
+        let now = self.now();
+        let Some(slot) = self.slots.get(&client.slot) else { return };
+        let arrival = Arrival { peer: client.peer, proven: true };
+        let load = slot.rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
+        // A client that is put off had its names confirmed once; names that a rule needs again refuse it.
+        let facts = Facts { names: Names::NotAsked, load };
+        match decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, true) {
+            Verdict::Admit(seat) => self.start_program(client, seat, attempts),
+            Verdict::NeedNames => self.park(client),
+            Verdict::Refuse(refusal) => self.refuse(client, &refusal),
+        }
+    }
+}
+
+/// id of a slot, for messages.
+pub fn slot_name(supervisor: &Supervisor, id: SlotId) -> String {
+    supervisor.slots.get(&id).map(|s| s.id().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,169 @@
+//! Reads the configuration without ever waiting: parse, ask the resolver for what the files name, parse again with the
+//! answers, until nothing is missing. Owns a reading under way; what is done with it stands in `reload`.
+
+use crate::machine::Machine;
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use portreeve_conf::Level;
+use portreeve_workers::protocol::{Answer, Question, ToResolver, Worker};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+/// Rounds of asking: an answer may lead to a further question (a user's groups), not to an endless chain.
+const ROUNDS: u32 = 8;
+/// How long the resolver may take over all of it.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Questions on their way at once.
+const WINDOW: usize = 128;
+
+/// Why the configuration is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The supervisor starts.
+    Start,
+    /// A signal or a control client (by number) asked.
+    Reload(Option<u32>),
+}
+
+/// A reading under way.
+#[derive(Debug)]
+pub struct Reading {
+    number: u64,
+    purpose: Purpose,
+    machine: Machine,
+    round: u32,
+    to_ask: VecDeque<Question>,
+    asked: HashMap<u64, Question>,
+    again: bool,
+}
+
+impl Reading {
+    /// Somebody asked for another reading while this one was under way.
+    pub fn ask_again(&mut self) {
+        self.again = true;
+    }
+}
+
+impl Supervisor {
+    /// Begins to read.
+    pub fn read_configuration(&mut self, purpose: Purpose) {
+        let number = self.ticket();
+        self.reading = Some(Reading {
+            number,
+            purpose,
+            machine: Machine::default(),
+            round: 0,
+            to_ask: VecDeque::new(),
+            asked: HashMap::new(),
+            again: false,
+        });
+        self.timers.set(self.stamp.mono() + DEADLINE, Alarm::Reading(number));
+        self.read_round();
+    }
+
+    fn read_round(&mut self) {
+        let Some(mut reading) = self.reading.take() else { return };
+        let result = portreeve_conf::read(&reading.machine, &self.options.config);
+        let wanted = reading.machine.take_wanted();
+        reading.round += 1;
+        if wanted.is_empty() || reading.round > ROUNDS {
+            let again = reading.again;
+            self.apply(reading.purpose, result);
+            if again && self.exit.is_none() {
+                self.read_configuration(Purpose::Reload(None));
+            }
+            return;
+        }
+        reading.to_ask.extend(wanted);
+        self.reading = Some(reading);
+        self.need_worker(Worker::Resolver);
+        self.ask_more();
+    }
+
+    fn ask_more(&mut self) {
+        loop {
+            let Some(reading) = &mut self.reading else { return };
+            if reading.asked.len() >= WINDOW {
+                return;
+            }
+            let Some(question) = reading.to_ask.pop_front() else { return };
+            let ticket = self.ticket();
+            let message = ToResolver::Lookup { ticket, question: question.clone() };
+            let mut bytes = Vec::new();
+            let sent = message.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None);
+            let Some(reading) = &mut self.reading else { return };
+            if sent {
+                reading.asked.insert(ticket, question);
+            } else {
+                // A word that cannot even be asked for (too long, not a name) has no answer.
+                reading.machine.answer(question, Answer::NotFound);
+            }
+        }
+    }
+
+    /// The resolver has answered a question of the reading.
+    pub fn reading_answer(&mut self, ticket: u64, answer: Answer) {
+        let Some(reading) = &mut self.reading else { return };
+        let Some(question) = reading.asked.remove(&ticket) else { return };
+        if answer == Answer::Unavailable {
+            let text = format!("the name service did not answer: {}", asked_for(&question));
+            self.say(Level::Error, &text);
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.machine.answer(question, answer);
+        }
+        self.ask_more();
+        self.next_round_if_answered();
+    }
+
+    fn next_round_if_answered(&mut self) {
+        let done = self.reading.as_ref().is_some_and(|r| r.asked.is_empty() && r.to_ask.is_empty());
+        if done {
+            self.read_round();
+        }
+    }
+
+    /// The resolver has taken too long: what it did not answer counts as not there, and that is said.
+    pub fn reading_late(&mut self, number: u64) {
+        if self.reading.as_ref().is_some_and(|r| r.number == number) {
+            self.give_up_questions();
+        }
+    }
+
+    /// The resolver died while it was asked: what was on its way is asked again once it is back.
+    pub fn reading_lost_resolver(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.to_ask.extend(reading.asked.drain().map(|(_, question)| question));
+            self.ask_more();
+        }
+    }
+
+    fn give_up_questions(&mut self) {
+        let Some(reading) = &mut self.reading else { return };
+        let mut open: Vec<Question> = reading.asked.drain().map(|(_, question)| question).collect();
+        open.extend(reading.to_ask.drain(..));
+        reading.round = ROUNDS;
+        for question in open {
+            let text = format!("the name service did not answer in time: {}", asked_for(&question));
+            if let Some(reading) = &mut self.reading {
+                reading.machine.answer(question, Answer::NotFound);
+            }
+            self.say(Level::Error, &text);
+        }
+        self.read_round();
+    }
+}
+
+fn asked_for(question: &Question) -> String {
+    match question {
+        Question::User(name) => format!("user {name}"),
+        Question::UserById(uid) => format!("user {uid}"),
+        Question::Group(name) => format!("group {name}"),
+        Question::GroupsOf(name, _) => format!("groups of {name}"),
+        Question::ServicePort(name, protocol) => format!("service {name}/{protocol}"),
+        Question::Protocol(name) => format!("protocol {name}"),
+        Question::RpcNumber(name) => format!("RPC program {name}"),
+        Question::Network(name) => format!("network {name}"),
+        Question::Addresses(name, _) => format!("host {name}"),
+    }
+}

@@ -1,0 +1,87 @@
+//! Takes signals and the ends of processes. An end frees its seat, announces EXIT, and gives a wait=yes service its
+//! socket back. As process 1 of a container this also buries strangers.
+
+use crate::slot::{SlotId, State};
+use crate::stop::Stopping;
+use crate::supervisor::Supervisor;
+use portreeve_conf::Level;
+use portreeve_sys::reap::{Reaped, Signal, Status, reap_next};
+
+/// Most ends handled per wake-up; the descriptor stays readable for the rest.
+const ENDS: usize = 256;
+
+impl Supervisor {
+    /// Signals are waiting.
+    pub fn take_signals(&mut self) {
+        while let Some((number, _, _)) = self.signals.read() {
+            match Signal::from_named_raw(number) {
+                Some(Signal::CHILD) => self.bury(),
+                Some(Signal::HUP | Signal::USR2) => self.reload(None),
+                Some(Signal::USR1) => {
+                    // What became of it has been said in the log.
+                    let _ = self.dump();
+                }
+                Some(Signal::TERM) => self.stop(Stopping::Term),
+                Some(Signal::INT) if self.options.foreground => self.stop(Stopping::Term),
+                Some(Signal::QUIT) => self.stop(Stopping::Quit),
+                Some(Signal::ABORT) => self.say(Level::Info, "Consistency check passed"),
+                _ => {}
+            }
+        }
+        // One SIGCHLD may stand for many ends, and one that came while we looked is not lost.
+        self.bury();
+    }
+
+    fn bury(&mut self) {
+        for _ in 0..ENDS {
+            let Some(ended) = reap_next() else { return };
+            self.ended(&ended);
+        }
+    }
+
+    fn ended(&mut self, ended: &Reaped) {
+        let pid = ended.pid.as_raw_nonzero().get();
+        if let Some(child) = self.children.programs.remove(&pid) {
+            let id = child.slot;
+            if !child.forgotten
+                && let Some(slot) = self.slots.get(&id)
+            {
+                let seconds = self.stamp.wall() - child.started_wall;
+                self.announcer.exit(&mut self.sinks, &self.stamp, slot, ended.status, pid, seconds);
+            } else if child.forgotten {
+                self.stranger(pid, ended.status);
+            }
+            let held = child.holds_socket;
+            drop(child);
+            if held {
+                self.released(id);
+            }
+            self.forget_if_done(id);
+            self.stop_if_done();
+        } else if let Some(worker) = self.staff.by_pid(pid) {
+            self.worker_ended(worker);
+        } else if !self.staff.was_retired(pid) {
+            self.stranger(pid, ended.status);
+        }
+    }
+
+    fn stranger(&mut self, pid: i32, status: Status) {
+        self.strangers += 1;
+        let how = match status {
+            Status::Exited(_) => "exited",
+            Status::Signaled(_) => "died",
+        };
+        self.say(Level::Notice, &format!("unknown child process {pid} {how}"));
+    }
+
+    /// A slot that a reload removed goes when its last instance has.
+    pub fn forget_if_done(&mut self, id: SlotId) {
+        let removed = self.slots.get(&id).is_some_and(|s| s.status == State::Removed);
+        if removed
+            && !self.children.name(id)
+            && let Some(slot) = self.slots.remove(&id)
+        {
+            self.sinks.close(slot.sink);
+        }
+    }
+}

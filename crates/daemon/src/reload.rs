@@ -1,0 +1,440 @@
+//! Puts a configuration into force: everything is parsed and judged first, then swapped as a whole or not at all. Services
+//! that stay keep their socket, instances and counters; a service whose new entry is wrong keeps its old one (reference
+//! xinetd §11.3, §15.2 no. 10).
+
+use crate::banner::Banners;
+use crate::launch;
+use crate::listeners;
+use crate::reading::Purpose;
+use crate::slot::{Counts, Listener, Manner, Slot, SlotId, State};
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use crate::translate;
+use portreeve_conf::{Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
+use portreeve_policy::{AddressSet, CompiledRules, ServiceState};
+use portreeve_sys::reap::Signal;
+use portreeve_workers::protocol::Worker;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a reload did, for whoever asked.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Whether it was put into force.
+    pub applied: bool,
+    /// Services that are new.
+    pub new: Vec<String>,
+    /// Services that are as they were.
+    pub kept: Vec<String>,
+    /// Services that were changed.
+    pub changed: Vec<String>,
+    /// Services that are gone.
+    pub dropped: Vec<String>,
+    /// Services whose new entry is wrong and that go on as they were.
+    pub held: Vec<String>,
+    /// Why nothing was applied.
+    pub why_not: Option<String>,
+}
+
+impl Supervisor {
+    /// Reads the configuration again, for a signal or a control client.
+    pub fn reload(&mut self, client: Option<u32>) {
+        if self.stopping.is_some() {
+            return;
+        }
+        if let Some(reading) = &mut self.reading {
+            // The files may have changed after they were read: once more when this reading is done.
+            reading.ask_again();
+            if let Some(client) = client {
+                self.answer_busy(client);
+            }
+            return;
+        }
+        let _ = portreeve_sys::systemd::notify(&format!(
+            "RELOADING=1\nMONOTONIC_USEC={}",
+            portreeve_sys::clock::monotonic().as_micros()
+        ));
+        self.say(Level::Notice, "Starting reconfiguration");
+        self.read_configuration(Purpose::Reload(client));
+    }
+
+    /// A reading is complete.
+    pub fn apply(&mut self, purpose: Purpose, result: Result) {
+        for diagnostic in &result.diagnostics {
+            self.say_diagnostic(diagnostic);
+        }
+        let start = purpose == Purpose::Start;
+        let refused = self.refuses(start, &result);
+        if let Some((why, code)) = refused {
+            if start {
+                self.exit = Some(ExitCode::from(code));
+                if let Some(readiness) = self.readiness.take() {
+                    readiness.report(code);
+                }
+                self.finish();
+            } else {
+                self.say(Level::Warning, "reconfiguration failed");
+            }
+            let changes = Changes { why_not: Some(why), ..Changes::default() };
+            self.reloaded(purpose, &changes, &result.diagnostics);
+            return;
+        }
+        let diagnostics = result.diagnostics.clone();
+        let changes = self.swap(start, result);
+        self.reloaded(purpose, &changes, &diagnostics);
+    }
+
+    /// Whether nothing of this may be used: the reason and, at the start, the exit status.
+    fn refuses(&mut self, start: bool, result: &Result) -> Option<(String, u8)> {
+        match result.fatal {
+            Some(Fatal::Unreadable) => {
+                if start {
+                    self.critical("init_services", "couldn't get configuration. Exiting...");
+                }
+                return Some(("the configuration file cannot be read".to_owned(), 1));
+            }
+            Some(Fatal::Defaults) => return Some(("a value in defaults is wrong".to_owned(), 2)),
+            None => {}
+        }
+        if start {
+            if result.services.is_empty() && !self.options.stayalive {
+                self.critical("init_services", "no services. Exiting...");
+                return Some(("there is no service".to_owned(), 1));
+            }
+            return None;
+        }
+        let wrong = result.diagnostics.iter().any(|d| d.severity == Severity::Error && d.service.is_none());
+        if result.services.is_empty() && wrong && !self.slots.is_empty() {
+            return Some(("the file has errors and no service; the running services stay".to_owned(), 1));
+        }
+        None
+    }
+
+    fn say_diagnostic(&mut self, diagnostic: &Diagnostic) {
+        if let Some(classic) = &diagnostic.classic {
+            self.say(classic.level, &classic.text);
+        }
+        let level = match diagnostic.severity {
+            Severity::Note => return,
+            Severity::Warning => Level::Warning,
+            Severity::Error => Level::Error,
+        };
+        if diagnostic.classic.is_some() {
+            return;
+        }
+        let mut text = String::new();
+        if let Some(place) = &diagnostic.place {
+            text.push_str(&format!("{place}: "));
+        }
+        text.push_str(&diagnostic.message);
+        if let Some(help) = &diagnostic.help {
+            text.push_str(&format!(" ({help})"));
+        }
+        self.say(level, &text);
+    }
+
+    fn swap(&mut self, start: bool, result: Result) -> Changes {
+        let mut changes = Changes { applied: true, ..Changes::default() };
+        if !start {
+            self.say(Level::Notice, "Swapping defaults");
+            portreeve_sys::clock::load_zone();
+        }
+        self.host.protect = AddressSet::build(translate::addresses(&result.settings.protect));
+        self.defaults_dump = result.settings.dump;
+        self.files = result.files;
+        let mut new: Vec<Option<Rc<Service>>> =
+            result.services.into_iter().map(|s| Some(Rc::new(s))).collect();
+
+        let mut dropped = Vec::new();
+        for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
+            let old = slot.service.clone();
+            let name = old.id.clone();
+            let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|n| same_service(&old, n)));
+            if let Some(service) = successor.and_then(Option::take) {
+                let same = *service == *old;
+                self.readjust(id, service);
+                if same { changes.kept.push(name) } else { changes.changed.push(name) }
+            } else if result.left_out.iter().any(|l| l.id == name && !l.intended)
+                && !new.iter().flatten().any(|n| n.id == name)
+            {
+                let text = format!("service {name}: its new entry is wrong; it goes on as it was");
+                self.say(Level::Error, &text);
+                changes.held.push(name);
+            } else {
+                dropped.push(id);
+                changes.dropped.push(name);
+            }
+        }
+        // Sockets of removed services first, so that a service that takes over their address takes over the socket.
+        for id in dropped {
+            self.remove(id);
+        }
+        for service in new.into_iter().flatten() {
+            changes.new.push(service.id.clone());
+            self.add(service);
+        }
+        self.spare = listeners::Spare::default();
+        self.generation += 1;
+        if !start {
+            self.sinks.reopen();
+            self.log.reopen();
+        }
+        self.tell_builtin_ports();
+        for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.attach_filter(id);
+        }
+        let available = self.slots.values().filter(|s| s.available()).count();
+        if start {
+            let s = if available == 1 { "" } else { "s" };
+            self.say(Level::Notice, &format!("Started working: {available} available service{s}"));
+        } else {
+            let old = changes.kept.len() + changes.changed.len() + changes.held.len();
+            let text = format!(
+                "Reconfigured: new={} old={old} dropped={} (services)",
+                changes.new.len(),
+                changes.dropped.len()
+            );
+            self.say(Level::Notice, &text);
+            if self.slots.values().all(|s| s.status == State::Removed) && !self.options.stayalive {
+                self.critical("hard_reconfig", "No available services. Exiting");
+                self.exit = Some(ExitCode::FAILURE);
+                self.finish();
+            }
+        }
+        changes
+    }
+
+    fn reloaded(&mut self, purpose: Purpose, changes: &Changes, diagnostics: &[Diagnostic]) {
+        match purpose {
+            Purpose::Start => {
+                if self.exit.is_none() {
+                    let _ = portreeve_sys::systemd::notify("READY=1");
+                    if let Some(readiness) = self.readiness.take() {
+                        readiness.report(0);
+                    }
+                }
+            }
+            Purpose::Reload(client) => {
+                let _ = portreeve_sys::systemd::notify("READY=1");
+                if let Some(client) = client {
+                    self.answer_reload(client, changes, diagnostics);
+                }
+            }
+        }
+    }
+
+    /// A service that is new.
+    fn add(&mut self, service: Rc<Service>) {
+        let id = self.next_slot;
+        self.next_slot += 1;
+        let sink = match self.sinks.open(&service.log_type) {
+            Ok(sink) => sink,
+            Err(error) => {
+                self.say(Level::Error, &format!("creation of {} log failed", service.id));
+                let text = format!("Service {} failed to start and is deactivated.", service.id);
+                self.say(Level::Error, &text);
+                self.say(Level::Error, &format!("service {}: its log: {error}", service.id));
+                return;
+            }
+        };
+        let banners = self.read_banners(&service);
+        let slot = Slot {
+            rules: Rc::new(CompiledRules::new(translate::rules(&service))),
+            plan: launch::plan(&service, &self.inherited).map(Rc::new),
+            banners: Rc::new(banners),
+            state: ServiceState::new(),
+            sink,
+            listener: None,
+            status: State::Active,
+            counts: Counts::default(),
+            last_refused: None,
+            rate_alarm: None,
+            hold_logged: false,
+            service,
+        };
+        if matches!(slot.manner(), Manner::Builtin(_) | Manner::BuiltinDatagrams(_)) {
+            self.need_worker(Worker::Builtin);
+        }
+        self.slots.insert(id, slot);
+        self.open_slot(id);
+        if self.slots.get(&id).is_some_and(Slot::available) {
+            let name = crate::programs::slot_name(self, id);
+            self.say(Level::Debug, &format!("Started service: {name}"));
+        }
+    }
+
+    fn read_banners(&mut self, service: &Service) -> Banners {
+        let (banners, missing) = Banners::read(service);
+        for path in missing {
+            self.say(Level::Error, &format!("service = {}, open of banner {path} failed", service.id));
+        }
+        banners
+    }
+
+    /// A service that stays: new settings for new clients, the same socket unless its address changed.
+    fn readjust(&mut self, id: SlotId, service: Rc<Service>) {
+        self.say(Level::Notice, &format!("readjusting service {}", service.id));
+        let Some(slot) = self.slots.get(&id) else { return };
+        let old = slot.service.clone();
+        if *old == *service {
+            return;
+        }
+        if old.log_type != service.log_type {
+            match self.sinks.open(&service.log_type) {
+                Ok(sink) => {
+                    if let Some(slot) = self.slots.get_mut(&id) {
+                        let before = std::mem::replace(&mut slot.sink, sink);
+                        self.sinks.close(before);
+                    }
+                }
+                Err(error) => {
+                    self.say(Level::Error, &format!("creation of {} log failed", service.id));
+                    self.say(Level::Error, &format!("service {}: {error}; it goes on as it was", service.id));
+                    return;
+                }
+            }
+        }
+        let banners = self.read_banners(&service);
+        let moved = old.listen != service.listen;
+        let plan = launch::plan(&service, &self.inherited).map(Rc::new);
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
+        slot.plan = plan;
+        slot.banners = Rc::new(banners);
+        slot.hold_logged = false;
+        slot.service = service;
+        if moved {
+            self.take_datagrams(id);
+            self.end_instances(id, old.on_remove);
+            self.poll_slot(id, false);
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.listener = None;
+                slot.status = State::Active;
+            }
+            self.open_slot(id);
+        } else {
+            self.give_rules(id);
+            // A service that was held back by its old limits is looked at with the new ones.
+            if let Some(slot) = self.slots.get_mut(&id)
+                && let State::Paused(until, _) = &mut slot.status
+                && slot.service.wait
+            {
+                *until = self.stamp.mono();
+                self.timers.set(self.stamp.mono(), Alarm::Unpause(id));
+            }
+        }
+    }
+
+    /// A service that is gone.
+    fn remove(&mut self, id: SlotId) {
+        self.take_datagrams(id);
+        self.poll_slot(id, false);
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let name = slot.id().to_owned();
+        let how = slot.service.on_remove;
+        if let Some(listener) = slot.listener.take() {
+            self.spare.keep(listener.address, slot.service.listen.socket, listener.fd);
+        }
+        slot.status = State::Removed;
+        self.end_instances(id, how);
+        self.say(Level::Notice, &format!("service {name} deactivated"));
+        self.forget_if_done(id);
+    }
+
+    fn end_instances(&mut self, id: SlotId, how: OnRemove) {
+        self.children.put_off.retain(|p| p.slot != id);
+        if how == OnRemove::Drain {
+            return;
+        }
+        self.end_programs(id, Signal::KILL);
+        for pid in self.children.of(id) {
+            if let Some(child) = self.children.programs.get_mut(&pid) {
+                child.forgotten = true;
+                child.holds_socket = false;
+            }
+        }
+        self.end_sessions(id);
+    }
+
+    /// Opens the listener of a slot, or sets the alarm for another try.
+    pub fn open_slot(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let name = slot.id().to_owned();
+        let attempt = match slot.status {
+            State::Retrying(attempt, _) => attempt,
+            _ => 0,
+        };
+        match listeners::open(&slot.service.listen, &mut self.spare, self.base) {
+            Ok(opened) => {
+                slot.listener = Some(Listener { fd: opened.fd, address: opened.address, polled: false });
+                slot.status = State::Active;
+                let manner = slot.manner();
+                if opened.fell_back {
+                    let text = format!("IPv6 socket creation failed for service {name}, trying IPv4");
+                    self.say(Level::Notice, &text);
+                }
+                self.attach_filter(id);
+                match manner {
+                    Manner::BuiltinDatagrams(_) => {
+                        let state = self.builtin_state();
+                        if let Some(slot) = self.slots.get_mut(&id) {
+                            slot.status = state;
+                        }
+                        self.give_datagrams(id);
+                    }
+                    Manner::Builtin(_) if self.builtin_state() == State::NoWorker => {
+                        if let Some(slot) = self.slots.get_mut(&id) {
+                            slot.status = State::NoWorker;
+                        }
+                    }
+                    _ => self.poll_slot(id, true),
+                }
+            }
+            Err(error) => {
+                let error = crate::machine::percent_m(&error);
+                slot.status = State::Retrying(attempt + 1, error.clone());
+                let wait = Duration::from_secs(1 << attempt.min(6));
+                self.timers.set(self.stamp.mono() + wait, Alarm::Listen(id));
+                if attempt == 0 {
+                    self.say(Level::Error, &format!("bind failed ({error}). service = {name}"));
+                }
+            }
+        }
+    }
+
+    /// The alarm: another try.
+    pub fn listen_again(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let State::Retrying(attempt, _) = slot.status else { return };
+        if slot.listener.is_some() || self.stopping.is_some() {
+            return;
+        }
+        // Loud at first, then once an hour or so.
+        if attempt < 10 || attempt % 60 == 0 {
+            self.say(Level::Notice, &format!("bind retry attempt {attempt}"));
+        }
+        self.open_slot(id);
+        let Some(slot) = self.slots.get(&id).filter(|s| s.available()) else { return };
+        let text = format!("service {} listens after {attempt} tries", slot.id());
+        self.say(Level::Notice, &text);
+        self.tell_builtin_ports();
+    }
+}
+
+/// xinetd's test of whether an entry is the same service (reference xinetd §11.3): id, kind, wait, protocol, socket
+/// type and port.
+fn same_service(old: &Service, new: &Service) -> bool {
+    let kind = |s: &Service| {
+        s.types.contains(&"INTERNAL") || !matches!(s.action, portreeve_conf::Action::External { .. })
+    };
+    let unlisted = |s: &Service| s.types.contains(&"UNLISTED");
+    old.id == new.id
+        && kind(old) == kind(new)
+        && unlisted(old) == unlisted(new)
+        && old.wait == new.wait
+        && old.listen.protocol == new.listen.protocol
+        && old.listen.socket == new.listen.socket
+        && old.listen.port == new.listen.port
+}

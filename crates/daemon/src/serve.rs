@@ -1,0 +1,99 @@
+//! THE loop: wait, read the clocks once, handle what is ready, let the alarms that are due go off, write the logs.
+//! Nothing in it may wait for anything but epoll.
+
+use crate::log::SinkError;
+use crate::supervisor::{Supervisor, Token};
+use crate::timers::Alarm;
+use portreeve_conf::Level;
+use portreeve_sys::clock;
+use rustix::event::{Timespec, epoll};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Most events handled per wake-up; more come with the next.
+const EVENTS: usize = 64;
+
+/// How long what a log did not take waits before it is tried again.
+const LOG_RETRY: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Serves until told to stop.
+    pub fn serve(mut self) -> ExitCode {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            self.write_logs();
+            if let Some(code) = self.exit {
+                return code;
+            }
+            let timeout = self.timers.wait(clock::monotonic()).map(|wait| Timespec {
+                tv_sec: i64::try_from(wait.as_secs()).unwrap_or(3600),
+                tv_nsec: i64::from(wait.subsec_nanos()),
+            });
+            events.clear();
+            let waited =
+                epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref());
+            self.stamp.refresh();
+            if let Err(error) = waited
+                && error != rustix::io::Errno::INTR
+            {
+                self.say(Level::Error, &format!("epoll_wait failed: {error}"));
+                return ExitCode::FAILURE;
+            }
+            // Ends of children come first: they free seats that the arrivals of this wake-up may want.
+            if events.iter().any(|e: &epoll::Event| e.data.u64() == Token::Signals.raw()) {
+                self.take_signals();
+            }
+            for event in &events {
+                self.handle(event);
+            }
+            while let Some(alarm) = self.timers.due(self.stamp.mono()) {
+                self.ring(alarm);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: &epoll::Event) {
+        match Token::from_raw(event.data.u64()) {
+            Some(Token::Slot(id)) => self.arrivals(id),
+            Some(Token::Worker(index)) => self.worker_event(index, event.flags),
+            Some(Token::Control) => self.accept_control(),
+            Some(Token::ControlClient(client)) => self.control_event(client),
+            Some(Token::Signals) | None => {}
+        }
+    }
+
+    fn ring(&mut self, alarm: Alarm) {
+        match alarm {
+            Alarm::Listen(slot) => self.listen_again(slot),
+            Alarm::Rate(slot) => self.rate_alarm(slot),
+            Alarm::Unpause(slot) => self.unpause(slot),
+            Alarm::Retry => self.retry_starts(),
+            Alarm::Names(ticket) => self.names_late(ticket),
+            Alarm::Denied => self.expire_denied(),
+            Alarm::Worker(index) => self.start_worker_again(index),
+            Alarm::Reading(number) => self.reading_late(number),
+            Alarm::Control(client) => self.control_late(client),
+            Alarm::Kill => self.kill_alarm(),
+            Alarm::Flush => {}
+        }
+    }
+
+    /// Writes what the logs have gathered, once per wake-up. What a log does not take is tried again later.
+    pub fn write_logs(&mut self) {
+        let services = self.sinks.flush();
+        for news in self.sinks.news() {
+            let text = match news {
+                SinkError::Soft(path) => format!("Size of {path} log exceeded soft limit"),
+                SinkError::Hard(path) => format!("Size of {path} log exceeded hard limit"),
+                SinkError::Write(path, error) => {
+                    format!("cannot write log {path}: {error}; records are kept back, then dropped")
+                }
+            };
+            self.say(Level::Error, &text);
+        }
+        let own = self.log.flush();
+        if !(services && own) {
+            self.timers.set(self.stamp.mono() + LOG_RETRY, Alarm::Flush);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! The worker processes: started when first needed, held to the table of what they may say, restarted with back-off when
+//! they die. Owns their channels and what waits to be sent. What their messages mean stands in `builtins` and `names`.
+
+use crate::supervisor::{Supervisor, Token};
+use crate::timers::Alarm;
+use portreeve_conf::Level;
+use portreeve_sys::reap::{Pid, Signal};
+use portreeve_sys::spawn::{ImageBuilder, Stdio};
+use portreeve_sys::{highfd, process, seqpacket};
+use portreeve_workers::protocol::{FromBuiltin, FromResolver, MAX_MESSAGE, Missing, Referee, Worker};
+use rustix::event::epoll;
+use rustix::fd::{AsFd, OwnedFd};
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::time::Duration;
+
+/// The workers of this executable, in the order of their indices.
+pub const WORKERS: [Worker; 2] = [Worker::Resolver, Worker::Builtin];
+
+/// Most messages that wait for a worker's channel.
+pub const MOST_WAITING: usize = 4096;
+
+/// What a worker process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Not needed yet.
+    Off,
+    /// Started, not confined yet.
+    Starting,
+    /// At work.
+    Ready,
+    /// Died; starts again at an alarm.
+    Down,
+}
+
+/// One worker as the supervisor sees it.
+#[derive(Debug)]
+pub struct Link {
+    /// Which.
+    pub worker: Worker,
+    /// What it does.
+    pub presence: Presence,
+    /// Its process id; 0 when there is none.
+    pub pid: i32,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// What of its confinement is missing.
+    pub missing: Vec<Missing>,
+    /// Messages that were given up because too many waited.
+    pub dropped: u64,
+    channel: Option<OwnedFd>,
+    referee: Referee,
+    waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
+    wants_write: bool,
+    started: Duration,
+    failures: u32,
+}
+
+impl Link {
+    fn new(worker: Worker) -> Self {
+        Self {
+            worker,
+            presence: Presence::Off,
+            pid: 0,
+            restarts: 0,
+            missing: Vec::new(),
+            dropped: 0,
+            channel: None,
+            referee: Referee::new(worker),
+            waiting: VecDeque::new(),
+            wants_write: false,
+            started: Duration::ZERO,
+            failures: 0,
+        }
+    }
+
+    /// Messages that wait for the channel.
+    pub fn backlog(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+/// All workers.
+#[derive(Debug)]
+pub struct Staff {
+    /// By index, see [`WORKERS`].
+    pub links: Vec<Link>,
+    retired: Vec<i32>,
+    buffer: Vec<u8>,
+}
+
+impl Staff {
+    /// Nobody at work yet.
+    pub fn new() -> Self {
+        Self { links: WORKERS.map(Link::new).into(), retired: Vec::new(), buffer: Vec::new() }
+    }
+
+    /// The index of a worker.
+    pub fn index(worker: Worker) -> u32 {
+        u32::from(worker == Worker::Builtin)
+    }
+
+    /// A worker's link.
+    pub fn link(&self, worker: Worker) -> &Link {
+        &self.links[Self::index(worker) as usize]
+    }
+
+    fn link_mut(&mut self, index: u32) -> Option<&mut Link> {
+        self.links.get_mut(index as usize)
+    }
+
+    /// Whether this was a worker that was killed; true once.
+    pub fn was_retired(&mut self, pid: i32) -> bool {
+        let at = self.retired.iter().position(|&p| p == pid);
+        at.map(|at| self.retired.swap_remove(at)).is_some()
+    }
+
+    /// The worker with this process id.
+    pub fn by_pid(&self, pid: i32) -> Option<u32> {
+        self.links.iter().position(|l| l.pid == pid && pid != 0).and_then(|i| u32::try_from(i).ok())
+    }
+}
+
+impl Supervisor {
+    /// Starts a worker unless it runs or will be started again anyway.
+    pub fn need_worker(&mut self, worker: Worker) {
+        if self.staff.link(worker).presence == Presence::Off {
+            self.start_worker(Staff::index(worker));
+        }
+    }
+
+    /// An alarm of a worker that died.
+    pub fn start_worker_again(&mut self, index: u8) {
+        let index = u32::from(index);
+        if self.stopping.is_none() && self.staff.link_mut(index).is_some_and(|l| l.presence == Presence::Down)
+        {
+            self.start_worker(index);
+        }
+    }
+
+    fn start_worker(&mut self, index: u32) {
+        let now = self.stamp.mono();
+        match self.launch_worker(index) {
+            Ok((pid, channel)) => {
+                let token = Token::Worker(index);
+                let watched = self.watch(channel.as_fd(), token);
+                let Some(link) = self.staff.link_mut(index) else { return };
+                if link.presence == Presence::Down {
+                    link.restarts += 1;
+                }
+                link.presence = Presence::Starting;
+                link.pid = pid;
+                link.channel = Some(channel);
+                link.referee = Referee::new(link.worker);
+                link.wants_write = false;
+                link.started = now;
+                if watched.is_err() {
+                    self.lose_worker(index, "its channel cannot be watched");
+                }
+            }
+            Err(error) => {
+                if let Some(link) = self.staff.link_mut(index) {
+                    link.presence = Presence::Down;
+                }
+                self.lose_worker(index, &format!("it could not be started: {error}"));
+            }
+        }
+    }
+
+    fn launch_worker(&mut self, index: u32) -> Result<(i32, OwnedFd), String> {
+        let worker = WORKERS[index as usize % WORKERS.len()];
+        let (ours, theirs) = seqpacket::pair().map_err(|e| e.to_string())?;
+        // A burst of descriptors for the builtin worker shall fit; the kernel cuts what is too much.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&ours, 4 << 20);
+        let ours = highfd::park(ours, self.base).map_err(|e| e.to_string())?;
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|e| e.to_string())?;
+        let word = |text: &str| CString::new(text).unwrap_or_default();
+        let env =
+            std::env::var_os("TZ").and_then(|tz| CString::new(format!("TZ={}", tz.to_string_lossy())).ok());
+        let image = ImageBuilder {
+            path: process::executable().map_err(|e| e.to_string())?,
+            argv: vec![word("portreeve-gate"), word("worker"), word(worker.name())],
+            env: env.into_iter().collect(),
+            dir: c"/".to_owned(),
+            new_session: true,
+            umask: Some(0o077),
+            ..ImageBuilder::default()
+        }
+        .build();
+        let stdio = Stdio::Separate {
+            stdin: null.as_fd(),
+            stdout: null.as_fd(),
+            stderr: rustix::stdio::stderr(),
+            extra: Some(theirs.as_fd()),
+        };
+        let pid = self.spawner.spawn(&image, &[], stdio).map_err(|e| e.to_string())?;
+        Ok((pid.as_raw_nonzero().get(), ours))
+    }
+
+    /// The worker's channel has something to say or room to take more.
+    pub fn worker_event(&mut self, index: u32, flags: epoll::EventFlags) {
+        if flags.contains(epoll::EventFlags::OUT) {
+            self.push_waiting(index);
+        }
+        // A bounded number of messages a wake-up, so that a chatty worker cannot starve the clients.
+        for _ in 0..64 {
+            if !self.hear(index) {
+                break;
+            }
+        }
+    }
+
+    fn hear(&mut self, index: u32) -> bool {
+        let mut buffer = std::mem::take(&mut self.staff.buffer);
+        buffer.resize(MAX_MESSAGE, 0);
+        let more = self.hear_into(index, &mut buffer);
+        self.staff.buffer = buffer;
+        more
+    }
+
+    fn hear_into(&mut self, index: u32, buffer: &mut [u8]) -> bool {
+        let Some(link) = self.staff.link_mut(index) else { return false };
+        let Some(channel) = &link.channel else { return false };
+        let received = match seqpacket::recv(channel, buffer) {
+            Ok(received) => received,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+            Err(error) => {
+                self.lose_worker(index, &format!("its channel failed: {error}"));
+                return false;
+            }
+        };
+        if received.len == 0 {
+            self.lose_worker(index, "it closed its channel");
+            return false;
+        }
+        let bytes = buffer.get(..received.len).unwrap_or_default();
+        let was_ready = link.referee.ready();
+        let heard = match link.worker {
+            Worker::Resolver => link.referee.from_resolver(bytes).map(Heard::Resolver),
+            Worker::Builtin => link.referee.from_builtin(bytes).map(Heard::Builtin),
+        };
+        match heard {
+            Ok(
+                Heard::Resolver(FromResolver::Ready { missing })
+                | Heard::Builtin(FromBuiltin::Ready { missing }),
+            ) if !was_ready => {
+                self.worker_ready(index, missing);
+            }
+            Ok(Heard::Resolver(message)) => self.heard_resolver(message),
+            Ok(Heard::Builtin(message)) => self.heard_builtin(message),
+            Err(error) => {
+                self.lose_worker(index, &format!("it sent what it may not send: {error}"));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn worker_ready(&mut self, index: u32, missing: Vec<Missing>) {
+        let Some(link) = self.staff.link_mut(index) else { return };
+        link.presence = Presence::Ready;
+        link.missing = missing;
+        self.push_waiting(index);
+        if WORKERS.get(index as usize) == Some(&Worker::Builtin) {
+            self.builtin_ready();
+        }
+    }
+
+    /// Sends a message, after those that wait. False when it was dropped because too many do.
+    pub fn tell(&mut self, worker: Worker, message: Vec<u8>, fd: Option<OwnedFd>) -> bool {
+        let index = Staff::index(worker);
+        let Some(link) = self.staff.link_mut(index) else { return false };
+        if link.waiting.is_empty()
+            && link.presence == Presence::Ready
+            && let Some(channel) = &link.channel
+        {
+            match seqpacket::send(channel, &message, fd.as_ref().map(AsFd::as_fd)) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    self.lose_worker(index, &format!("its channel failed: {error}"));
+                    return false;
+                }
+            }
+        }
+        if link.waiting.len() >= MOST_WAITING {
+            link.dropped += 1;
+            return false;
+        }
+        link.waiting.push_back((message, fd));
+        self.want_write(index);
+        true
+    }
+
+    fn push_waiting(&mut self, index: u32) {
+        loop {
+            let Some(link) = self.staff.link_mut(index) else { return };
+            if link.presence != Presence::Ready {
+                return;
+            }
+            let (Some(channel), Some((message, fd))) = (&link.channel, link.waiting.front()) else { break };
+            match seqpacket::send(channel, message, fd.as_ref().map(AsFd::as_fd)) {
+                Ok(()) => {
+                    link.waiting.pop_front();
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.lose_worker(index, &format!("its channel failed: {error}"));
+                    return;
+                }
+            }
+        }
+        self.want_write(index);
+        if WORKERS.get(index as usize) == Some(&Worker::Builtin)
+            && self.staff.links[index as usize].waiting.is_empty()
+        {
+            self.builtin_has_room();
+        }
+    }
+
+    fn want_write(&mut self, index: u32) {
+        let epoll_fd = self.epoll.as_fd();
+        let Some(link) = self.staff.links.get_mut(index as usize) else { return };
+        let wants = !link.waiting.is_empty() && link.presence == Presence::Ready;
+        if wants == link.wants_write {
+            return;
+        }
+        let Some(channel) = &link.channel else { return };
+        let mut flags = epoll::EventFlags::IN;
+        if wants {
+            flags |= epoll::EventFlags::OUT;
+        }
+        let data = epoll::EventData::new_u64(Token::Worker(index).raw());
+        if epoll::modify(epoll_fd, channel, data, flags).is_ok() {
+            link.wants_write = wants;
+        }
+    }
+
+    /// A worker is gone or must go: its process is killed, what it held is given up, and it is started again later.
+    pub fn lose_worker(&mut self, index: u32, why: &str) {
+        let now = self.stamp.mono();
+        let Some(link) = self.staff.link_mut(index) else { return };
+        let worker = link.worker;
+        if let Some(pid) = Pid::from_raw(link.pid) {
+            let _ = portreeve_sys::reap::kill(pid, Signal::KILL);
+            let gone = std::mem::take(&mut link.pid);
+            self.staff.retired.push(gone);
+        }
+        let Some(link) = self.staff.link_mut(index) else { return };
+        link.channel = None;
+        link.presence = Presence::Down;
+        link.wants_write = false;
+        link.waiting.clear();
+        // One that worked for a minute starts at once; one that dies at once waits longer each time.
+        link.failures =
+            if now.saturating_sub(link.started) > Duration::from_secs(60) { 0 } else { link.failures + 1 };
+        let wait = Duration::from_millis(match link.failures {
+            0 | 1 => 0,
+            n => 100 << n.min(8),
+        });
+        let Ok(alarm) = u8::try_from(index) else { return };
+        self.timers.set(now + wait, Alarm::Worker(alarm));
+        if self.stopping.is_none() {
+            let text =
+                format!("worker {} lost: {why}; it starts again in {} ms", worker.name(), wait.as_millis());
+            self.say(Level::Error, &text);
+        }
+        match worker {
+            Worker::Resolver => self.resolver_lost(),
+            Worker::Builtin => self.builtin_lost(),
+        }
+    }
+
+    /// A worker's process has ended.
+    pub fn worker_ended(&mut self, index: u32) {
+        let Some(link) = self.staff.link_mut(index) else { return };
+        link.pid = 0;
+        if matches!(link.presence, Presence::Starting | Presence::Ready) {
+            self.lose_worker(index, "its process ended");
+        }
+    }
+}
+
+enum Heard {
+    Resolver(FromResolver),
+    Builtin(FromBuiltin),
+}

@@ -1,0 +1,184 @@
+//! What `status` and `explain` answer: read-only views of the supervisor's state and of a decision.
+
+use crate::control::{MOST_CLIENTS, failure};
+use crate::json::Json;
+use crate::names::MOST_PARKED;
+use crate::slot::{Slot, SlotId, State};
+use crate::staff::{MOST_WAITING, Presence};
+use crate::supervisor::Supervisor;
+use portreeve_policy::{Arrival, Facts, Names, Outcome, explain};
+use portreeve_sys::limits;
+use std::net::{IpAddr, SocketAddr};
+
+impl Supervisor {
+    /// The answer to `status`.
+    pub fn status(&self) -> String {
+        Json::object(|j| {
+            j.plain("ok", true);
+            j.text("version", env!("CARGO_PKG_VERSION"));
+            j.plain("pid", std::process::id());
+            j.plain("uptime_seconds", self.stamp.mono().saturating_sub(self.since).as_secs());
+            j.text("config", self.options.config.display());
+            j.plain("generation", self.generation);
+            j.plain("running", self.children.programs.len() + self.children.sessions.len());
+            j.list("workers", |j| self.staff.links.iter().for_each(|link| j.item(|j| worker(j, link))));
+            j.list("bounds", |j| self.bounds(j));
+            j.map("log", |j| j.plain("dropped", self.log.dropped() + self.sinks.dropped()));
+            j.list("services", |j| {
+                for (&id, slot) in &self.slots {
+                    j.item(|j| self.service(j, id, slot));
+                }
+            });
+        })
+    }
+
+    fn bounds(&self, j: &mut Json) {
+        let mut bound = |name: &str, used: usize, limit: usize, dropped: u64| {
+            j.item(|j| {
+                j.text("name", name);
+                j.plain("used", used);
+                j.plain("limit", limit);
+                j.plain("dropped", dropped);
+            });
+        };
+        let backlog: usize = self.staff.links.iter().map(crate::staff::Link::backlog).max().unwrap_or(0);
+        let dropped: u64 = self.staff.links.iter().map(|l| l.dropped).sum();
+        bound("clients waiting for names", self.parked.len(), MOST_PARKED, 0);
+        bound("clients waiting for a process", self.children.put_off.len(), crate::children::MOST_PUT_OFF, 0);
+        bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
+        bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
+        bound("control clients", self.control.len(), MOST_CLIENTS, 0);
+        if let Some(limit) = self.host.process_limit {
+            bound("processes", self.host.running() as usize, limit as usize, 0);
+        }
+    }
+
+    fn service(&self, j: &mut Json, id: SlotId, slot: &Slot) {
+        let service = &slot.service;
+        let view = slot.state.rate_view(&self.now());
+        let throttled = slot.status == State::Active && view.until.is_some();
+        j.text("id", &service.id);
+        j.text("name", &service.name);
+        j.text("state", if throttled { "throttled" } else { slot.status.word() });
+        let address =
+            slot.listener.as_ref().map_or_else(|| crate::listeners::address(&service.listen), |l| l.address);
+        j.text("address", address);
+        j.text("protocol", &service.listen.protocol.0);
+        j.plain("wait", service.wait);
+        j.plain("running", slot.state.running());
+        j.plain("accepted", slot.counts.accepted);
+        j.map("refused", |j| slot.counts.refused.iter().for_each(|(reason, n)| j.plain(reason.word(), n)));
+        j.plain("start_failures", slot.counts.start_failures);
+        j.plain("lost_records", slot.counts.lost);
+        let oldest = self.children.oldest(id).map(|at| self.stamp.mono().saturating_sub(at).as_secs());
+        j.optional("oldest_seconds", oldest);
+        j.list("limits", |j| {
+            let mut limit = |name: &str, used: u32, limit: Option<u32>| {
+                j.item(|j| {
+                    j.text("name", name);
+                    j.plain("used", used);
+                    j.optional("limit", limit);
+                });
+            };
+            limit("instances", slot.state.running(), service.instances.value);
+            let sources = u32::try_from(slot.state.sources()).unwrap_or(u32::MAX);
+            limit("sources", sources, None);
+            if service.per_source.value.is_some() {
+                limit("per_source", 0, service.per_source.value);
+            }
+        });
+        let note = match &slot.status {
+            State::Paused(_, why) => (*why).to_owned(),
+            State::NoWorker => "the builtin worker is not ready".to_owned(),
+            State::Retrying(attempt, why) => format!("{why}, attempt {attempt}"),
+            State::Closed(_) => "more connections per second than cps allows".to_owned(),
+            State::Suspended => "a program has the socket".to_owned(),
+            State::Removed => "no longer configured; instances are ending".to_owned(),
+            State::Active if throttled => "sources above their share of cps are refused".to_owned(),
+            State::Active => String::new(),
+        };
+        j.text("note", note);
+    }
+
+    /// The answer to `explain`: each check in order, with the file and line that decides.
+    pub fn explain(&self, service: &str, address: &str, minute: Option<u16>) -> String {
+        let named = |s: &&Slot| s.service.id == service || s.service.name == service;
+        let Some(slot) = self.slots.values().find(named) else {
+            let mut known: Vec<&str> = self.slots.values().map(Slot::id).take(8).collect();
+            known.sort_unstable();
+            return failure(&format!("no service {service}; there are {}", known.join(", ")));
+        };
+        let Ok(ip) = address.parse::<IpAddr>() else {
+            return failure(&format!("{address} is not an address"));
+        };
+        // An IPv4 client of a dual-stack socket arrives mapped; so it is judged mapped.
+        let dual = slot.listener.as_ref().is_some_and(|l| l.address.is_ipv6());
+        let ip = match ip {
+            IpAddr::V4(v4) if dual => IpAddr::V6(v4.to_ipv6_mapped()),
+            other => other,
+        };
+        let arrival = Arrival { peer: SocketAddr::new(ip, 0), proven: slot.is_stream() };
+        let facts = Facts { names: Names::NotAsked, load: limits::load_average() };
+        let mut now = self.now();
+        if let Some(minute) = minute {
+            now.minute = minute;
+        }
+        let checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
+        let verdict = checks
+            .iter()
+            .find_map(|c| match c.outcome {
+                Outcome::Refuse => Some("refuse"),
+                Outcome::NeedsNames => Some("needs names"),
+                _ => None,
+            })
+            .unwrap_or("admit");
+        Json::object(|j| {
+            j.plain("ok", true);
+            j.text("service", slot.id());
+            j.text("address", ip.to_canonical());
+            j.text("verdict", verdict);
+            j.list("checks", |j| {
+                for check in &checks {
+                    j.item(|j| {
+                        j.text("name", check.name);
+                        j.text("outcome", outcome_word(check.outcome));
+                        j.text("detail", &check.detail);
+                        if let Some(origin) = &check.origin {
+                            j.text("file", &origin.file);
+                            j.plain("line", origin.line);
+                        }
+                    });
+                }
+            });
+        })
+    }
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "pass",
+        Outcome::Refuse => "refuse",
+        Outcome::NotSet => "not set",
+        Outcome::NeedsNames => "needs names",
+        Outcome::NotReached => "not reached",
+    }
+}
+
+fn worker(j: &mut Json, link: &crate::staff::Link) {
+    j.text("name", link.worker.name());
+    j.text(
+        "state",
+        match link.presence {
+            Presence::Off => "off",
+            Presence::Starting => "starting",
+            Presence::Ready => "ready",
+            Presence::Down => "down",
+        },
+    );
+    j.plain("pid", link.pid);
+    j.plain("restarts", link.restarts);
+    let missing: Vec<String> = link.missing.iter().map(|m| m.word().to_owned()).collect();
+    let confinement =
+        if missing.is_empty() { "full".to_owned() } else { format!("without {}", missing.join(", ")) };
+    j.text("confinement", confinement);
+}

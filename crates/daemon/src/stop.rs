@@ -1,0 +1,132 @@
+//! How serving ends: TERM, QUIT and INT (reference xinetd §11.2), and how instances are told to end, without ever
+//! waiting for them in the loop.
+
+use crate::children::Child;
+use crate::options::Program;
+use crate::slot::SlotId;
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use portreeve_conf::{Level, Stop};
+use portreeve_sys::reap::{Pid, Signal, kill};
+use portreeve_workers::protocol::Worker;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long an instance may take to end after SIGTERM before it is killed (xinetd: 2.5 s of 4).
+const GRACE: Duration = Duration::from_millis(2500);
+
+/// In which way serving ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// End built-ins, and external instances unless they are to be left.
+    Term,
+    /// Leave everything as it is.
+    Quit,
+}
+
+impl Supervisor {
+    /// Stops serving. The loop ends when the instances that must end have ended.
+    pub fn stop(&mut self, how: Stopping) {
+        if self.stopping.is_some() {
+            // Told twice: at once.
+            self.finish();
+            return;
+        }
+        self.stopping = Some(how);
+        self.say(Level::Warning, "Exiting...");
+        let _ = portreeve_sys::systemd::notify("STOPPING=1");
+        for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.poll_slot(id, false);
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.listener = None;
+            }
+        }
+        if how == Stopping::Quit {
+            self.finish();
+            return;
+        }
+        let by_default = match self.options.program {
+            Program::Xinetd => Stop::Leave,
+            Program::Portreeve => Stop::End,
+        };
+        let ending: Vec<SlotId> = self
+            .slots
+            .iter()
+            .filter(|(_, s)| s.service.stop.unwrap_or(by_default) == Stop::End)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in ending {
+            self.end_programs(id, Signal::TERM);
+        }
+        self.stop_if_done();
+    }
+
+    /// Sends a signal to the programs of a slot; those that get TERM are killed later if they must be.
+    pub fn end_programs(&mut self, id: SlotId, signal: Signal) {
+        let name = crate::programs::slot_name(self, id);
+        let kill_at = self.stamp.mono() + GRACE;
+        for pid in self.children.of(id) {
+            self.say(Level::Warning, &format!("Sending signal {} to {name} server {pid}", signal.as_raw()));
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill(pid, signal);
+            }
+            if signal == Signal::TERM
+                && let Some(child) = self.children.programs.get_mut(&pid)
+            {
+                child.kill_at = Some(kill_at);
+                self.timers.set(kill_at, Alarm::Kill);
+            }
+        }
+    }
+
+    /// Somebody was told to end some time ago.
+    pub fn kill_alarm(&mut self) {
+        let now = self.stamp.mono();
+        let late = |c: &Child| c.kill_at.is_some_and(|at| at <= now);
+        let late: Vec<i32> =
+            self.children.programs.iter().filter(|(_, c)| late(c)).map(|(&p, _)| p).collect();
+        for pid in late {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill(pid, Signal::KILL);
+            }
+            if let Some(child) = self.children.programs.get_mut(&pid) {
+                child.kill_at = None;
+            }
+        }
+    }
+
+    /// Ends the loop when nobody is left who must end first.
+    pub fn stop_if_done(&mut self) {
+        if self.stopping == Some(Stopping::Term)
+            && !self.children.programs.values().any(|c| c.kill_at.is_some())
+        {
+            let by_default = self.options.program == Program::Xinetd;
+            let waits = self.children.programs.values().any(|c| {
+                let stop = self.slots.get(&c.slot).and_then(|s| s.service.stop);
+                match stop {
+                    Some(stop) => stop == Stop::End,
+                    None => !by_default,
+                }
+            });
+            if !waits {
+                self.finish();
+            }
+        }
+    }
+
+    /// The last act: files that name this process go.
+    pub fn finish(&mut self) {
+        if let Some(path) = &self.options.pidfile {
+            let _ = std::fs::remove_file(path);
+        }
+        self.control.remove_socket();
+        for worker in [Worker::Resolver, Worker::Builtin] {
+            if let Some(pid) = Pid::from_raw(self.staff.link(worker).pid) {
+                let _ = kill(pid, Signal::TERM);
+            }
+        }
+        if self.exit.is_none() {
+            self.exit = Some(ExitCode::SUCCESS);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What the supervisor owns, in one place. The files beside this one each add the part of its behaviour they are named
+//! after; the loop is in `serve`.
+
+use crate::announce::Announcer;
+use crate::children::Children;
+use crate::control::Control;
+use crate::launch::Inherited;
+use crate::listeners::Spare;
+use crate::log;
+use crate::names::Parked;
+use crate::options::Options;
+use crate::reading::Reading;
+use crate::slot::{Slot, SlotId};
+use crate::staff::Staff;
+use crate::stop::Stopping;
+use crate::timers::Timers;
+use portreeve_conf::Level;
+use portreeve_policy::{HostState, Now};
+use portreeve_sys::process::Readiness;
+use portreeve_sys::signals::SignalFd;
+use portreeve_sys::spawn::Spawner;
+use rustix::event::epoll;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The supervisor.
+#[derive(Debug)]
+pub struct Supervisor {
+    /// Command line.
+    pub options: Options,
+    /// The one poller.
+    pub epoll: OwnedFd,
+    /// Signals as events.
+    pub signals: SignalFd,
+    /// The moment of this wake-up.
+    pub stamp: log::Stamp,
+    /// The daemon's log.
+    pub log: log::Daemon,
+    /// The services' logs.
+    pub sinks: log::Sinks,
+    /// Writes START, EXIT, FAIL.
+    pub announcer: Announcer,
+    /// Services, by slot number.
+    pub slots: BTreeMap<SlotId, Slot>,
+    /// The next slot number.
+    pub next_slot: SlotId,
+    /// What all services share: process limit, denied sources, protected sources.
+    pub host: HostState,
+    /// What runs.
+    pub children: Children,
+    /// Clients that wait for their names.
+    pub parked: Parked,
+    /// The worker processes.
+    pub staff: Staff,
+    /// Moments to come.
+    pub timers: Timers,
+    /// Starts programs.
+    pub spawner: Spawner,
+    /// What children get from the supervisor's own state.
+    pub inherited: Inherited,
+    /// Sockets for whoever wants their address.
+    pub spare: Spare,
+    /// A configuration that is being read.
+    pub reading: Option<Reading>,
+    /// The control socket and its clients.
+    pub control: Control,
+    /// Descriptors of ours live at and above this number.
+    pub base: i32,
+    /// How many configurations were applied.
+    pub generation: u64,
+    /// Diagnostics of the configuration in force, for `reload`'s answer.
+    pub files: Vec<PathBuf>,
+    /// The configuration's `defaults`, for the dump.
+    pub defaults_dump: Vec<(String, String)>,
+    /// When serving began.
+    pub since: Duration,
+    /// Tickets for workers.
+    pub next_ticket: u64,
+    /// Set when the loop shall end.
+    pub stopping: Option<Stopping>,
+    /// The exit status once it has ended.
+    pub exit: Option<ExitCode>,
+    /// Whoever waits for us to be ready.
+    pub readiness: Option<Readiness>,
+    /// No descriptor was left at the last accept, and it was said.
+    pub starved: bool,
+    /// Ends of processes that nobody here had started, not yet told (bounded by the summary).
+    pub strangers: u64,
+}
+
+/// How a descriptor of the poller is named in its events: kind in the upper half, number in the lower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// The signal descriptor.
+    Signals,
+    /// The control socket.
+    Control,
+    /// A control client.
+    ControlClient(u32),
+    /// A worker's channel.
+    Worker(u32),
+    /// The listener of a slot.
+    Slot(SlotId),
+}
+
+impl Token {
+    /// As the kernel keeps it.
+    pub fn raw(self) -> u64 {
+        let (kind, number) = match self {
+            Self::Signals => (1, 0),
+            Self::Control => (2, 0),
+            Self::ControlClient(n) => (3, n),
+            Self::Worker(n) => (4, n),
+            Self::Slot(n) => (5, n),
+        };
+        (kind << 32) | u64::from(number)
+    }
+
+    /// As the kernel gives it back.
+    pub fn from_raw(raw: u64) -> Option<Self> {
+        let number = u32::try_from(raw & 0xffff_ffff).ok()?;
+        match raw >> 32 {
+            1 => Some(Self::Signals),
+            2 => Some(Self::Control),
+            3 => Some(Self::ControlClient(number)),
+            4 => Some(Self::Worker(number)),
+            5 => Some(Self::Slot(number)),
+            _ => None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// The moment, as policy wants it.
+    pub fn now(&self) -> Now {
+        Now { mono: self.stamp.mono(), minute: self.stamp.minute() }
+    }
+
+    /// A line in the daemon's log.
+    pub fn say(&mut self, level: Level, text: &str) {
+        self.log.say(&self.stamp, level, text);
+    }
+
+    /// A CRITICAL line in the daemon's log.
+    pub fn critical(&mut self, function: &str, text: &str) {
+        self.log.critical(&self.stamp, function, text);
+    }
+
+    /// Watches a descriptor for input.
+    pub fn watch(&self, fd: BorrowedFd<'_>, token: Token) -> rustix::io::Result<()> {
+        epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.raw()), epoll::EventFlags::IN)
+    }
+
+    /// Polls the listener of a slot, or stops to.
+    pub fn poll_slot(&mut self, id: SlotId, on: bool) {
+        let Some(listener) = self.slots.get_mut(&id).and_then(|s| s.listener.as_mut()) else { return };
+        if listener.polled == on {
+            return;
+        }
+        let data = epoll::EventData::new_u64(Token::Slot(id).raw());
+        let done = if on {
+            epoll::add(&self.epoll, &listener.fd, data, epoll::EventFlags::IN)
+        } else {
+            epoll::delete(&self.epoll, &listener.fd)
+        };
+        if done.is_ok() {
+            listener.polled = on;
+        }
+    }
+
+    /// A new ticket.
+    pub fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+}

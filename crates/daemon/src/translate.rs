@@ -1,0 +1,65 @@
+//! From `conf`'s words to `policy`'s: the one place where both are seen.
+
+use portreeve_conf::{self as conf, Action, AddressEntry, AddressMatch, DenyTime, Overload, Service};
+use portreeve_policy::{Denial, Origin, Pattern, Rule, Rules};
+use std::time::Duration;
+
+/// The policy of a service.
+pub fn rules(service: &Service) -> Rules {
+    let mut origins = Vec::new();
+    let mut note = |name: &'static str, place: &Option<conf::Place>| {
+        if let Some(place) = place {
+            origins.push((name, origin(place)));
+        }
+    };
+    note("cps", &service.cps.place);
+    note("instances", &service.instances.place);
+    note("per_source", &service.per_source.place);
+    note("deny_time", &service.deny_time.place);
+    note("only_from", &service.only_from_place);
+    if let Some(load) = &service.max_load {
+        note("max_load", &load.place);
+    }
+    if let Some(times) = &service.access_times {
+        note("access_times", &times.place);
+    }
+    let sensor = matches!(service.action, Action::Sensor).then(|| match service.deny_time.value {
+        DenyTime::Never => Denial::Never,
+        DenyTime::Minutes(minutes) => Denial::For(Duration::from_secs(u64::from(minutes) * 60)),
+        DenyTime::Forever => Denial::Forever,
+    });
+    Rules {
+        cps: service.cps.value,
+        overload_closes: service.overload.value == Overload::Close,
+        max_load: service.max_load.as_ref().map(|m| m.value),
+        windows: service.access_times.as_ref().map(|t| t.value.iter().map(|w| (w.from, w.to)).collect()),
+        instances: service.instances.value,
+        per_source: service.per_source.value,
+        per_source_prefix: service.per_source_prefix.value,
+        sensor,
+        only_from: service.only_from.as_deref().map(addresses),
+        no_access: service.no_access.as_deref().map(addresses),
+        origins,
+    }
+}
+
+/// Address words as rules; a factorized word becomes several.
+pub fn addresses(entries: &[AddressEntry]) -> Vec<Rule> {
+    let mut rules = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let mut add = |pattern| {
+            rules.push(Rule { text: entry.text.clone(), origin: origin(&entry.place), pattern });
+        };
+        match &entry.matches {
+            AddressMatch::V4(nets) => nets.iter().for_each(|&(net, bits)| add(Pattern::V4(net, bits))),
+            AddressMatch::V6(net, bits) => add(Pattern::V6(*net, *bits)),
+            AddressMatch::Name(name) => add(Pattern::Name(name.clone())),
+            AddressMatch::Suffix(suffix) => add(Pattern::Suffix(suffix.clone())),
+        }
+    }
+    rules
+}
+
+fn origin(place: &conf::Place) -> Origin {
+    Origin { file: place.file.clone(), line: place.line }
+}

@@ -1,0 +1,272 @@
+//! wait=yes services: one program gets the socket itself, which is not polled until it ends (reference xinetd §9.4). A
+//! refusal never leaves the service dead (§15.2 no. 1), and of a datagram socket only a refused datagram is taken, never
+//! the queue (no. 15). Strangers are kept from a stream listener by a socket filter, since nobody here accepts.
+
+use crate::launch::client_variables;
+use crate::machine::percent_m;
+use crate::programs::slot_name;
+use crate::slot::{Manner, SlotId, State};
+use crate::supervisor::Supervisor;
+use portreeve_conf::Level;
+use portreeve_policy::{
+    Arrival, Cause, Facts, HostState, Names, Pattern, Reason, Rule, Seat, Verdict, WaitVerdict, decide,
+    decide_wait,
+};
+use portreeve_sys::spawn::{SpawnError, Stdio};
+use portreeve_sys::{filter, limits, socket};
+use rustix::fd::AsFd;
+use rustix::net::RecvFlags;
+use std::ffi::CStr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// How long a socket rests after the kernel refused a process for it (xinetd's retry interval).
+const FORK_PAUSE: Duration = Duration::from_secs(5);
+/// Refused datagrams taken per wake-up.
+const REFUSALS: usize = 64;
+/// A source that is refused again within this time is not logged again (reference xinetd §3.2).
+const SAME_SOURCE: Duration = Duration::from_secs(60);
+
+impl Supervisor {
+    /// A connection waits at a stream listener of a wait=yes service.
+    pub fn start_wait_stream(&mut self, id: SlotId) {
+        let now = self.now();
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
+        let facts = Facts { names: Names::NotAsked, load };
+        match decide_wait(&slot.rules, &slot.state, &mut self.host, &facts, &now) {
+            WaitVerdict::Start(seat) => self.start_holder(id, None, seat),
+            WaitVerdict::Hold { reason, until } => self.hold(id, reason, until),
+        }
+        self.watch_rate(id);
+    }
+
+    fn hold(&mut self, id: SlotId, reason: Reason, until: Duration) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if !slot.hold_logged {
+            slot.hold_logged = true;
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, reason, None);
+        }
+        // A moment that has come already would spin the loop.
+        let until = until.max(self.stamp.mono() + Duration::from_millis(250));
+        self.pause(id, until, reason.word());
+    }
+
+    /// Datagrams wait at the socket of a wait=yes service.
+    pub fn start_wait_datagram(&mut self, id: SlotId) {
+        let now = self.now();
+        for _ in 0..REFUSALS {
+            let Some(slot) = self.slots.get_mut(&id) else { return };
+            let Some(listener) = slot.listener.as_ref() else { return };
+            let peer = match socket::peek_source(&listener.fd) {
+                Ok(Some(peer)) => peer,
+                Ok(None) => return,
+                Err(_) => {
+                    // An error of the socket (an ICMP answer to an earlier send) is read off and done with.
+                    let _ = rustix::net::sockopt::socket_error(&listener.fd);
+                    return;
+                }
+            };
+            let arrival = Arrival { peer, proven: false };
+            let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
+            let facts = Facts { names: Names::NotAsked, load };
+            let verdict = decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, false);
+            match verdict {
+                Verdict::Admit(seat) => {
+                    self.start_holder(id, Some(peer), seat);
+                    self.watch_rate(id);
+                    return;
+                }
+                // Nobody waits for the name of a datagram's claimed sender: docs/guide/differences.md.
+                Verdict::NeedNames => self.refuse_datagram(id, peer, Reason::Address),
+                Verdict::Refuse(refusal) => {
+                    self.refuse_datagram(id, peer, refusal.reason);
+                    if refusal.cause != Cause::Load {
+                        self.after_refusal(id, peer, &refusal);
+                    }
+                }
+            }
+            if !self.slots.get(&id).and_then(|s| s.listener.as_ref()).is_some_and(|l| l.polled) {
+                return;
+            }
+        }
+    }
+
+    /// Takes one datagram off the queue and says so, once a minute for one source.
+    pub fn refuse_datagram(&mut self, id: SlotId, peer: SocketAddr, reason: Reason) {
+        let now = self.stamp.mono();
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if let Some(listener) = &slot.listener {
+            let mut byte = [0u8; 1];
+            let _ = rustix::net::recv(&listener.fd, &mut byte, RecvFlags::DONTWAIT);
+        }
+        let again =
+            slot.last_refused.is_some_and(|(p, at)| p == peer && now.saturating_sub(at) < SAME_SOURCE);
+        if again {
+            slot.counts.refuse(reason, 1);
+        } else {
+            slot.last_refused = Some((peer, now));
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, reason, Some(peer));
+        }
+    }
+
+    /// Datagrams at a sensor: logged and counted; a claimed address is never denied for them (ARCHITECTURE §7).
+    pub fn sensor_datagrams(&mut self, id: SlotId) {
+        self.start_wait_datagram(id);
+    }
+
+    fn start_holder(&mut self, id: SlotId, peer: Option<SocketAddr>, seat: Seat) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.hold_logged = false;
+        let stream = slot.is_stream();
+        let (Some(plan), Some(listener)) = (slot.plan.clone(), slot.listener.as_ref()) else { return };
+        let local = (!stream).then_some(listener.address);
+        let variables = client_variables(peer, local, false);
+        let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
+        // The program expects a socket that blocks; while it runs nobody here touches it.
+        let _ = rustix::io::ioctl_fionbio(&listener.fd, false);
+        let low = rustix::io::fcntl_dupfd_cloexec(&listener.fd, 3);
+        let outcome = match &low {
+            Ok(fd) => self.spawner.spawn(&plan.image, &variables, Stdio::Client(fd.as_fd())),
+            Err(errno) => Err(SpawnError::Clone(*errno)),
+        };
+        drop(low);
+        let pid = match outcome {
+            Ok(pid) => pid.as_raw_nonzero().get(),
+            Err(SpawnError::Child { pid, stage, errno }) => {
+                self.say_not_executed(id, &plan.server, stage, errno);
+                pid.as_raw_nonzero().get()
+            }
+            Err(SpawnError::Clone(errno)) => {
+                drop(seat);
+                let name = slot_name(self, id);
+                self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
+                self.released(id);
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.counts.start_failures += 1;
+                }
+                self.pause(id, self.stamp.mono() + FORK_PAUSE, "fork failed");
+                return;
+            }
+        };
+        self.poll_slot(id, false);
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.status = State::Suspended;
+        }
+        self.started(id, pid, peer, Some(seat), true);
+    }
+
+    /// The program that had the socket has ended.
+    pub fn released(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if let Some(listener) = &slot.listener {
+            let _ = rustix::io::ioctl_fionbio(&listener.fd, true);
+        }
+        if slot.status == State::Suspended {
+            slot.status = State::Active;
+            self.poll_slot(id, true);
+        }
+    }
+
+    /// Puts the filter of a wait=yes stream service onto its listener, anew at each change of lists or denied sources.
+    pub fn attach_filter(&mut self, id: SlotId) {
+        let now = self.stamp.mono();
+        let Some(slot) = self.slots.get(&id) else { return };
+        if slot.manner() != Manner::Wait || !slot.is_stream() {
+            return;
+        }
+        let Some(listener) = &slot.listener else { return };
+        let dual = listener.address.is_ipv6() && !slot.service.listen.v6only;
+        let outcome = match program(slot.rules.rules(), &self.host, now, dual) {
+            Ok(None) => {
+                let _ = filter::detach(&listener.fd);
+                Ok(())
+            }
+            Ok(Some(program)) => filter::attach(&listener.fd, &program).map_err(|e| e.to_string()),
+            Err(too_long) => Err(too_long.to_string()),
+        };
+        if let Err(error) = outcome {
+            // Closed rather than open to everybody.
+            let name = slot.id().to_owned();
+            self.poll_slot(id, false);
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.listener = None;
+                slot.status = State::Retrying(0, error.clone());
+            }
+            self.say(Level::Error, &format!("service {name}: its address lists cannot be put onto its listener ({error}); it is not served"));
+        }
+    }
+}
+
+/// The filter for a listener: denied sources and no_access away, then only_from in. `None` when everybody may come.
+fn program(
+    rules: &portreeve_policy::Rules,
+    host: &HostState,
+    now: Duration,
+    dual: bool,
+) -> Result<Option<Vec<filter::Insn>>, filter::TooLong> {
+    let (mut deny4, mut deny6) = nets(rules.no_access.as_deref().unwrap_or_default(), dual);
+    for (ip, _) in host.denied.iter() {
+        if host.denies(ip, now) {
+            match ip {
+                IpAddr::V4(ip) => deny4.push((ip.to_bits(), 32)),
+                IpAddr::V6(ip) => deny6.push((ip.to_bits(), 128)),
+            }
+        }
+    }
+    let allow = rules.only_from.as_deref().map(|rules| nets(rules, dual));
+    if deny4.is_empty() && deny6.is_empty() && allow.is_none() {
+        return Ok(None);
+    }
+    let allow = allow.as_ref().map(|(v4, v6)| (v4.as_slice(), v6.as_slice()));
+    filter::allow_sources(&deny4, &deny6, allow).map(Some)
+}
+
+type Nets = (Vec<(u32, u8)>, Vec<(u128, u8)>);
+
+/// The networks of the rules. On a dual-stack socket (`dual`) an IPv6 rule that covers mapped addresses is an IPv4 rule
+/// too, because mapped clients arrive as IPv4 packets.
+fn nets(rules: &[Rule], dual: bool) -> Nets {
+    const MAPPED: u128 = 0xffff << 32;
+    let mut nets = Nets::default();
+    for rule in rules {
+        match &rule.pattern {
+            Pattern::V4(net, bits) => nets.0.push((*net, *bits)),
+            Pattern::V6(net, bits) => {
+                nets.1.push((*net, *bits));
+                if dual && *bits >= 96 && *net >> 32 == 0xffff {
+                    nets.0.push((u32::try_from(*net & 0xffff_ffff).unwrap_or(0), bits - 96));
+                } else if dual && *bits < 96 && MAPPED & prefix_mask(*bits) == *net {
+                    nets.0.push((0, 0));
+                }
+            }
+            Pattern::Name(_) | Pattern::Suffix(_) => {}
+        }
+    }
+    nets
+}
+
+fn prefix_mask(bits: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portreeve_policy::Origin;
+
+    fn rule(pattern: Pattern) -> Rule {
+        Rule { text: String::new(), origin: Origin { file: "f".into(), line: 1 }, pattern }
+    }
+
+    #[test]
+    fn ipv6_rules_reach_mapped_clients_only_on_dual_stack_sockets() {
+        let all = [rule(Pattern::V6(0, 0))];
+        assert_eq!(nets(&all, true).0, [(0, 0)]);
+        assert!(nets(&all, false).0.is_empty());
+        let one = [rule(Pattern::V6((0xffff << 32) | 0x7f00_0001, 128))];
+        assert_eq!(nets(&one, true).0, [(0x7f00_0001, 32)]);
+        let other = [rule(Pattern::V6(0x2001_0db8 << 96, 32))];
+        assert!(nets(&other, true).0.is_empty());
+    }
+}
