@@ -2,7 +2,7 @@
 
 use portreeve_compliance::client::{ask, ask_again, datagram_socket, dial, talk};
 use portreeve_compliance::wait::{must, never};
-use portreeve_compliance::{Answer, Config, End, Entry, World, both};
+use portreeve_compliance::{Answer, Config, End, Entry, both};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn stream(name: &str, port: u16) -> Entry {
@@ -77,25 +77,22 @@ fn streams() {
 
         let mut chargen = dial("127.0.0.1", 2005).expect("chargen");
         let text = chargen.read_count(74 * 200);
-        assert_chargen(world, &text.bytes);
+        assert_chargen(&text.bytes);
     });
 }
 
-/// Lines of 72 characters, each beginning one further in the alphabet. xinetd's lacks `~`.
-fn assert_chargen(world: &World, bytes: &[u8]) {
+/// Lines of 72 rising characters and CR LF, each beginning one further. Where the alphabet begins and ends is free:
+/// xinetd's lacks `~`, and its position jumps back now and then.
+fn assert_chargen(bytes: &[u8]) {
     let lines: Vec<&[u8]> = bytes.chunks_exact(74).collect();
-    assert!(lines.len() >= 2, "{} bytes", bytes.len());
-    let last = world.fix("chargen-has-all-95-characters", b'}', b'~');
-    let first = world.fix("chargen-has-all-95-characters", b'!', b' ');
+    assert!(lines.len() >= 100, "{} bytes", bytes.len());
+    let follows = |a: u8, b: u8| b == a + 1 || (a >= b'}' || b == b'!') && (b == b' ' || b == b'!');
     for pair in lines.windows(2) {
         let [a, b] = pair else { unreachable!() };
         assert_eq!(&a[72..], b"\r\n");
-        assert!(a[..72].iter().all(|c| (first..=last).contains(c)), "{:?}", String::from_utf8_lossy(a));
-        let next = if a[0] == last { first } else { a[0] + 1 };
-        assert_eq!(b[0], next, "the next line begins one further");
-        for step in a[..72].windows(2) {
-            assert_eq!(step[1], if step[0] == last { first } else { step[0] + 1 });
-        }
+        assert!(a[..72].iter().all(|c| (b' '..=b'~').contains(c)), "{:?}", String::from_utf8_lossy(a));
+        assert!(a[..72].windows(2).all(|step| follows(step[0], step[1])), "{:?}", String::from_utf8_lossy(a));
+        assert!(follows(a[0], b[0]), "{:?} after {:?}", b[0] as char, a[0] as char);
     }
 }
 
@@ -161,8 +158,12 @@ fn loops() {
         for port in [19_u16, 1023] {
             let low = std::net::UdpSocket::bind(("127.0.0.3", port)).expect("a low port");
             low.connect(("127.0.0.1", 2002)).expect("an address");
-            let answer = ask(&low, &[b'x'; 100], Duration::from_millis(700)).is_some();
-            assert_eq!(answer, world.fix("no-answer-to-low-ports", true, false), "from port {port}");
+            let answered = if world.is_ours() {
+                ask(&low, &[b'x'; 100], Duration::from_millis(700)).is_some()
+            } else {
+                ask_again(&low, &[b'x'; 100]).is_some()
+            };
+            assert_eq!(answered, world.fix("no-answer-to-low-ports", true, false), "from port {port}");
         }
     });
 }
