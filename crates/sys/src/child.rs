@@ -89,7 +89,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn set(&self, stage: Stage, errno: c_int) {
+    pub(crate) fn set(&self, stage: Stage, errno: c_int) {
         self.errno.store(errno, Ordering::Relaxed);
         self.stage.store(stage as u32, Ordering::Relaxed);
     }

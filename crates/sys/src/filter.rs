@@ -2,8 +2,12 @@
 //! SYN before the server that waits on the socket can accept it. Compiles address sets into classic BPF; decides
 //! nothing about who is refused.
 
+mod program;
+mod ranges;
+
+use program::{AND, JUMP_EQ, LOAD_BYTE, NETWORK_HEADER, Program};
+use ranges::Ranges;
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -111,216 +115,172 @@ pub fn detach(fd: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Disjoint, sorted, inclusive ranges that do not touch.
-struct Ranges(Vec<(u128, u128)>);
+#[cfg(test)]
+mod tests {
+    use super::program::{JUMP, JUMP_GE, LOAD_WORD, RETURN};
+    use super::*;
+    use proptest::prelude::*;
 
-impl Ranges {
-    fn of(prefixes: impl Iterator<Item = (u128, u8)>) -> Self {
-        let mut list: Vec<(u128, u128)> = prefixes
-            .map(|(address, bits)| {
+    /// What the kernel does with the program for a packet whose network header starts with `packet`.
+    fn passes(program: &[Insn], packet: &[u8]) -> bool {
+        let mut accumulator = 0u32;
+        let mut at = 0;
+        for _ in 0..program.len() {
+            let Insn { code, jt, jf, k } = program[at];
+            let offset = k.wrapping_sub(NETWORK_HEADER) as usize;
+            let jump = |taken: bool| usize::from(if taken { jt } else { jf });
+            at += 1;
+            match code {
+                LOAD_BYTE => accumulator = u32::from(packet[offset]),
+                LOAD_WORD => {
+                    accumulator = u32::from_be_bytes(packet[offset..offset + 4].try_into().unwrap());
+                }
+                AND => accumulator &= k,
+                JUMP => at += k as usize,
+                JUMP_EQ => at += jump(accumulator == k),
+                JUMP_GE => at += jump(accumulator >= k),
+                RETURN => return k != 0,
+                other => panic!("unknown instruction {other:#x}"),
+            }
+        }
+        panic!("the program does not end")
+    }
+
+    fn v4(source: u32) -> Vec<u8> {
+        let mut packet = vec![0; 20];
+        packet[0] = 0x45;
+        packet[12..16].copy_from_slice(&source.to_be_bytes());
+        packet
+    }
+
+    fn v6(source: u128) -> Vec<u8> {
+        let mut packet = vec![0; 40];
+        packet[0] = 0x6c; // part of the traffic class stands in the same byte
+        packet[8..24].copy_from_slice(&source.to_be_bytes());
+        packet
+    }
+
+    fn within4(list: &[(u32, u8)], address: u32) -> bool {
+        list.iter().any(|&(net, bits)| (net ^ address).checked_shr(32 - u32::from(bits)).unwrap_or(0) == 0)
+    }
+
+    fn within6(list: &[(u128, u8)], address: u128) -> bool {
+        list.iter().any(|&(net, bits)| (net ^ address).checked_shr(128 - u32::from(bits)).unwrap_or(0) == 0)
+    }
+
+    #[test]
+    fn nobody_and_everybody() {
+        let open = allow_sources(&[], &[], None).unwrap();
+        assert!(passes(&open, &v4(1)) && passes(&open, &v6(1)));
+        assert!(!passes(&open, &[0x50; 40]), "neither IPv4 nor IPv6");
+        let closed = allow_sources(&[], &[], Some((&[], &[]))).unwrap();
+        assert!(!passes(&closed, &v4(1)) && !passes(&closed, &v6(1)));
+        let family = allow_sources(&[(0, 0)], &[], None).unwrap();
+        assert!(!passes(&family, &v4(u32::MAX)) && passes(&family, &v6(u128::MAX)));
+    }
+
+    #[test]
+    fn deny_wins_over_allow() {
+        let program =
+            allow_sources(&[(0x0a01_0000, 16)], &[], Some((&[(0x0a00_0000, 8)], &[(1, 128)]))).unwrap();
+        for (address, expected) in [
+            (0x0a00_0001, true),
+            (0x0a00_ffff, true),
+            (0x0a01_0000, false),
+            (0x0a01_ffff, false),
+            (0x0a02_0000, true),
+            (0x0aff_ffff, true),
+            (0x0b00_0000, false),
+            (0x09ff_ffff, false),
+        ] {
+            assert_eq!(passes(&program, &v4(address)), expected, "{address:#x}");
+        }
+        assert!(passes(&program, &v6(1)) && !passes(&program, &v6(2)) && !passes(&program, &v6(0)));
+    }
+
+    #[test]
+    fn long_lists_work_up_to_the_kernels_limit_and_then_are_an_error() {
+        let list: Vec<(u32, u8)> = (0..1500).map(|i| (i * 7919, 32)).collect();
+        let program = allow_sources(&list, &[], None).unwrap();
+        assert!(program.len() <= MOST);
+        for &(address, _) in &list {
+            assert!(!passes(&program, &v4(address)));
+            assert!(passes(&program, &v4(address + 1)) && passes(&program, &v4(address.wrapping_sub(1))));
+        }
+        let list: Vec<(u32, u8)> = (0..5000).map(|i| (i * 7919, 32)).collect();
+        let error = allow_sources(&list, &[], None).unwrap_err();
+        assert!(error.needed > MOST && error.to_string().contains("4096"), "{error}");
+        // Adjacent addresses become one network, however many there are.
+        let list: Vec<(u32, u8)> = (0..65536).map(|i| (0x0a00_0000 + i, 32)).collect();
+        assert!(allow_sources(&list, &[], None).unwrap().len() < 20);
+    }
+
+    fn prefixes4() -> impl Strategy<Value = Vec<(u32, u8)>> {
+        // Few distinct addresses, so that prefixes nest and touch.
+        prop::collection::vec(
+            (
+                prop::sample::select(vec![
+                    0u32,
+                    1,
+                    0x0a00_0000,
+                    0x0a00_00ff,
+                    0x0a01_0203,
+                    0x7fff_ffff,
+                    0x8000_0000,
+                    u32::MAX,
+                ]),
+                0u8..=32,
+            ),
+            0..12,
+        )
+    }
+
+    fn prefixes6() -> impl Strategy<Value = Vec<(u128, u8)>> {
+        let base = 0x2001_0db8_0000_0000_0000_0000_0000_0000u128;
+        prop::collection::vec(
+            (
+                prop::sample::select(vec![
+                    0u128,
+                    1,
+                    base,
+                    base | 0xffff_ffff,
+                    base | (1 << 32),
+                    base | (0xffff_ffff << 32),
+                    base | (1 << 64),
+                    base ^ (1 << 96),
+                    u128::MAX,
+                ]),
+                0u8..=128,
+            ),
+            0..12,
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_plain_reading(
+            deny4 in prefixes4(), deny6 in prefixes6(), allow4 in prefixes4(), allow6 in prefixes6(),
+            limited in any::<bool>(), random4 in any::<u32>(), random6 in any::<u128>(), step in 0u8..3,
+        ) {
+            let allow: Option<Prefixes> = limited.then_some((&allow4[..], &allow6[..]));
+            let program = allow_sources(&deny4, &deny6, allow).unwrap();
+            // Each bound of each prefix and its neighbours, and anything else.
+            let near4 = deny4.iter().chain(&allow4).flat_map(|&(a, bits)| {
+                let host = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
+                [a & !host, a | host]
+            });
+            for address in near4.chain([random4]).map(|a| a.wrapping_add(u32::from(step)).wrapping_sub(1)) {
+                let expected = !within4(&deny4, address) && (!limited || within4(&allow4, address));
+                prop_assert_eq!(passes(&program, &v4(address)), expected, "{:#x}", address);
+            }
+            let near6 = deny6.iter().chain(&allow6).flat_map(|&(a, bits)| {
                 let host = u128::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
-                (address & !host, address | host)
-            })
-            .collect();
-        list.sort_unstable();
-        let mut merged: Vec<(u128, u128)> = Vec::with_capacity(list.len());
-        for (from, to) in list {
-            match merged.last_mut() {
-                Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
-                _ => merged.push((from, to)),
+                [a & !host, a | host]
+            });
+            for address in near6.chain([random6]).map(|a| a.wrapping_add(u128::from(step)).wrapping_sub(1)) {
+                let expected = !within6(&deny6, address) && (!limited || within6(&allow6, address));
+                prop_assert_eq!(passes(&program, &v6(address)), expected, "{:#x}", address);
             }
         }
-        Self(merged)
-    }
-
-    fn without(&self, holes: &Self) -> Self {
-        let mut left = Vec::new();
-        for &(mut from, to) in &self.0 {
-            let mut used_up = false;
-            for &(hole_from, hole_to) in &holes.0 {
-                if hole_to < from {
-                    continue;
-                }
-                if hole_from > to {
-                    break;
-                }
-                if hole_from > from {
-                    left.push((from, hole_from - 1));
-                }
-                match hole_to.checked_add(1) {
-                    Some(next) if next <= to => from = next,
-                    _ => {
-                        used_up = true;
-                        break;
-                    }
-                }
-            }
-            if !used_up {
-                left.push((from, to));
-            }
-        }
-        Self(left)
-    }
-}
-
-const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
-const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
-const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
-const JUMP_EQ: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-const JUMP_GE: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
-const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-const NETWORK_HEADER: u32 = 0xfff0_0000; // SKF_NET_OFF: counted from the IP header
-
-/// An instruction's place, counted from the end of the program.
-type Label = usize;
-
-/// A program written from its end to its start. BPF jumps forward only, so every target exists before the jump to
-/// it, and its distance is known.
-#[derive(Default)]
-struct Program {
-    backwards: Vec<Insn>,
-    verdicts: [Option<Label>; 2],
-}
-
-/// What an interval of one 32-bit word leads to.
-#[derive(Debug, PartialEq, Eq)]
-enum Leaf {
-    Verdict(bool),
-    /// The verdict depends on the following words.
-    Deeper(Vec<(u128, u128)>),
-}
-
-/// The intervals of the first word of `ranges`, each by its first value, covering all values.
-fn intervals(ranges: &[(u128, u128)]) -> Vec<(u32, Leaf)> {
-    let top = |n: u128| (n >> 96) as u32;
-    let mut whole: BTreeMap<u32, u32> = BTreeMap::new();
-    let mut parts: BTreeMap<u32, Vec<(u128, u128)>> = BTreeMap::new();
-    for &(from, to) in ranges {
-        // What remains of the bounds behind the first word, again in the upper bits.
-        let (rest_from, rest_to) = (from << 32, (to << 32) | u128::from(u32::MAX));
-        let (mut first, mut last) = (top(from), top(to));
-        if first == last && (rest_from, rest_to) != (0, u128::MAX) {
-            parts.entry(first).or_default().push((rest_from, rest_to));
-            continue;
-        }
-        if rest_from != 0 {
-            parts.entry(first).or_default().push((rest_from, u128::MAX));
-            first = first.saturating_add(1); // not the last one: first < last here
-        }
-        if rest_to != u128::MAX {
-            parts.entry(last).or_default().push((0, rest_to));
-            let Some(previous) = last.checked_sub(1) else { continue };
-            last = previous;
-        }
-        if first <= last {
-            whole.insert(first, last);
-        }
-    }
-    let mut marked: Vec<(u32, u32, Leaf)> =
-        whole.into_iter().map(|(from, to)| (from, to, Leaf::Verdict(true))).collect();
-    marked.extend(parts.into_iter().map(|(at, rest)| (at, at, Leaf::Deeper(rest))));
-    marked.sort_unstable_by_key(|&(from, ..)| from);
-    let mut all = Vec::with_capacity(marked.len() * 2 + 1);
-    let mut next = Some(0u32); // the first value not covered yet
-    for (from, to, leaf) in marked {
-        if let Some(gap) = next.filter(|&n| n < from) {
-            all.push((gap, Leaf::Verdict(false)));
-        }
-        all.push((from, leaf));
-        next = to.checked_add(1);
-    }
-    if let Some(gap) = next {
-        all.push((gap, Leaf::Verdict(false)));
-    }
-    all
-}
-
-impl Program {
-    fn push(&mut self, code: u16, k: u32) -> Label {
-        self.backwards.push(Insn { code, jt: 0, jf: 0, k });
-        self.backwards.len() - 1
-    }
-
-    /// A return within reach of the next instructions; far ones are written again, which is cheaper than a jump.
-    fn verdict(&mut self, pass: bool) -> Label {
-        let slot = usize::from(pass);
-        match self.verdicts.get(slot).copied().flatten() {
-            Some(label) if self.distance(label) < 200 => label,
-            _ => {
-                let label = self.push(RETURN, if pass { u32::MAX } else { 0 });
-                if let Some(place) = self.verdicts.get_mut(slot) {
-                    *place = Some(label);
-                }
-                label
-            }
-        }
-    }
-
-    /// How far an instruction written now would have to jump.
-    fn distance(&self, label: Label) -> usize {
-        self.backwards.len().saturating_sub(label).saturating_sub(1)
-    }
-
-    /// A place that a conditional jump (8 bits of distance) reaches even after `more` further instructions.
-    fn near(&mut self, label: Label, more: usize) -> Label {
-        let distance = self.distance(label);
-        if distance.saturating_add(more) <= 255 {
-            return label;
-        }
-        self.push(JUMP, u32::try_from(distance).unwrap_or(u32::MAX))
-    }
-
-    fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
-        let yes = self.near(yes, 1); // one more when `no` needs a long jump
-        let no = self.near(no, 0);
-        let short = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-        let (jt, jf) = (short(self.distance(yes)), short(self.distance(no)));
-        self.backwards.push(Insn { code, jt, jf, k });
-        self.backwards.len() - 1
-    }
-
-    /// Code that passes what `ranges` holds, reading words from `offset` behind the start of the network header.
-    fn words(&mut self, ranges: &[(u128, u128)], offset: u32) -> Label {
-        match ranges {
-            [] => self.verdict(false),
-            [(0, u128::MAX)] => self.verdict(true),
-            ranges => {
-                self.tree(&intervals(ranges), offset);
-                self.push(LOAD_WORD, NETWORK_HEADER.wrapping_add(offset))
-            }
-        }
-    }
-
-    /// A balanced search for the interval of the loaded word: the time of a packet grows with the logarithm.
-    fn tree(&mut self, leaves: &[(u32, Leaf)], offset: u32) -> Label {
-        match leaves {
-            [] => self.verdict(false),
-            [(_, Leaf::Verdict(pass))] => self.verdict(*pass),
-            [(_, Leaf::Deeper(rest))] => self.words(rest, offset.wrapping_add(4)),
-            [(_, before), only @ (value, _), (next, after)]
-                if before == after && value.checked_add(1) == Some(*next) =>
-            {
-                let yes = self.tree(std::slice::from_ref(only), offset);
-                let no = self.tree(leaves.get(..1).unwrap_or(&[]), offset);
-                self.branch(JUMP_EQ, *value, yes, no)
-            }
-            leaves => {
-                let (low, high) = leaves.split_at(leaves.len() / 2);
-                let start = high.first().map_or(0, |&(start, _)| start);
-                let yes = self.tree(high, offset);
-                let no = self.tree(low, offset);
-                self.branch(JUMP_GE, start, yes, no)
-            }
-        }
-    }
-
-    fn finish(mut self) -> Result<Vec<Insn>, TooLong> {
-        let needed = self.backwards.len();
-        if needed > MOST {
-            return Err(TooLong { needed });
-        }
-        self.backwards.reverse();
-        Ok(self.backwards)
     }
 }

@@ -209,3 +209,41 @@ impl Drop for Stack {
         let _ = unsafe { rustix::mm::munmap(self.base, self.size) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn without_close_range_nothing_leaks_either() {
+        crate::stdio::seal_inherited().unwrap();
+        let mut spawner = Spawner::new().unwrap();
+        spawner.share_table = false;
+        let open: Vec<_> = (0..100).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let image = ImageBuilder {
+            path: c"/bin/sh".into(),
+            argv: vec![c"sh".into(), c"-c".into(), c"ls /proc/$$/fd".into()],
+            ..ImageBuilder::default()
+        };
+        let pid = spawner.spawn(&image.build(), &[], Stdio::Client(write.as_fd())).unwrap();
+        drop(write);
+        let mut text = String::new();
+        std::fs::File::from(read).read_to_string(&mut text).unwrap();
+        rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
+        assert_eq!(text, "0\n1\n2\n");
+        assert_eq!(open.len(), 100);
+    }
+
+    #[test]
+    fn every_stage_comes_back_from_its_number() {
+        for stage in [Stage::Cgroup, Stage::CloseRange, Stage::Setuid, Stage::Setsid, Stage::Exec] {
+            let report = Report::default();
+            assert_eq!(report.get(), None);
+            report.set(stage, libc::EAGAIN);
+            assert_eq!(report.get(), Some((stage, libc::EAGAIN)));
+        }
+    }
+}

@@ -1,6 +1,10 @@
 //! What the kernel refuses when a user may have no more processes. Alone in its file, because the limit holds for
 //! the whole test process.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod skip;
+
 use portreeve_sys::spawn::{Ids, ImageBuilder, SpawnError, Spawner, Stage, Stdio};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Uid, WaitOptions, getrlimit, setrlimit, waitpid};
@@ -8,8 +12,7 @@ use std::os::fd::AsFd;
 
 #[test]
 fn too_many_processes_is_reported_where_the_kernel_says_it() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: changing ids needs root");
+    if !skip::is_root() {
         return;
     }
     const USER: u32 = 64_321; // owns nothing on a machine that is in order

@@ -1,6 +1,8 @@
 //! Signals and reaping belong to the whole process: this test has a process of its own and no harness, whose main
 //! thread would take the signals.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
 use portreeve_sys::reap::{Signal, Status, kill, kill_group, reap_next};
 use portreeve_sys::signals;
 use portreeve_sys::spawn::{ImageBuilder, Spawner, Stdio};

@@ -1,15 +1,15 @@
 //! A started process is exactly what its image says: seen from inside, by a shell that prints what it finds.
 
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod skip;
+
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind, SpawnError, Spawner, Stage, Stdio};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, waitpid};
 use std::ffi::{CStr, CString};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-
-fn root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 fn shell(script: &str) -> ImageBuilder {
     ImageBuilder {
@@ -80,8 +80,7 @@ fn one_spawner_starts_different_images() {
 
 #[test]
 fn ids_are_taken_completely() {
-    if !root() {
-        eprintln!("skipped: changing ids needs root");
+    if !skip::is_root() {
         return;
     }
     let mut image = shell("grep -E '^(Uid|Gid|Groups)' /proc/self/status");
@@ -131,8 +130,7 @@ fn limits_are_set_and_their_errors_ignored() {
 
 #[test]
 fn limits_come_after_the_uid() {
-    if !root() {
-        eprintln!("skipped: changing ids needs root");
+    if !skip::is_root() {
         return;
     }
     let mut image = shell("ulimit -H -n");
@@ -224,8 +222,7 @@ fn a_failure_names_its_stage() {
 
 #[test]
 fn without_root_own_ids_work_and_others_do_not() {
-    if !root() {
-        eprintln!("skipped: needs root to become somebody else first");
+    if !skip::is_root() {
         return;
     }
     // Ids are per thread for the kernel, so this thread alone gives up root.

@@ -1,0 +1,130 @@
+//! Listeners and datagram sockets on loopback, with ports of the kernel's choice.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use portreeve_sys::socket::{ListenOptions, bind_dgram, bind_raw, listen_stream, peek_source, send_now};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+
+fn local(fd: impl AsFd) -> SocketAddr {
+    SocketAddr::try_from(rustix::net::getsockname(fd).unwrap()).unwrap()
+}
+
+fn listen(options: ListenOptions) -> (OwnedFd, SocketAddr) {
+    let fd = listen_stream("127.0.0.1:0".parse().unwrap(), options).unwrap();
+    let address = local(&fd);
+    (fd, address)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap()
+}
+
+#[test]
+fn accepted_sockets_inherit_the_options() {
+    for wanted in [false, true] {
+        let options = ListenOptions { nodelay: wanted, keepalive: wanted, ..ListenOptions::default() };
+        let (fd, address) = listen(options);
+        assert_eq!(errno(rustix::net::accept(&fd).unwrap_err().into()), Errno::AGAIN, "nonblocking");
+        let _client = TcpStream::connect(address).unwrap();
+        let accepted = rustix::net::accept(&fd).unwrap();
+        assert_eq!(sockopt::tcp_nodelay(&accepted).unwrap(), wanted);
+        assert_eq!(sockopt::socket_keepalive(&accepted).unwrap(), wanted);
+        assert!(!rustix::fs::fcntl_getfl(&accepted).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+    }
+}
+
+#[test]
+fn the_queue_is_as_long_as_the_kernel_allows() {
+    let allowed: usize =
+        std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+    let (fd, address) = listen(ListenOptions::default());
+    // xinetd stops at 64; nobody accepts here.
+    let wanted = 300.min(allowed);
+    let clients: Vec<TcpStream> = (0..wanted).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let accepted = std::iter::from_fn(|| rustix::net::accept(&fd).ok()).count();
+    assert_eq!(accepted, clients.len());
+}
+
+#[test]
+fn an_address_in_use_is_an_error_and_a_restart_is_not() {
+    let (fd, address) = listen(ListenOptions::default());
+    let again = listen_stream(address, ListenOptions::default());
+    assert_eq!(errno(again.unwrap_err()), Errno::ADDRINUSE);
+    let client = TcpStream::connect(address).unwrap();
+    drop(rustix::net::accept(&fd).unwrap()); // leaves TIME-WAIT on our side
+    drop((fd, client));
+    listen_stream(address, ListenOptions::default()).unwrap();
+    let absent = "192.0.2.1:0".parse().unwrap();
+    assert_eq!(errno(listen_stream(absent, ListenOptions::default()).unwrap_err()), Errno::ADDRNOTAVAIL);
+    listen_stream(absent, ListenOptions { freebind: true, ..ListenOptions::default() }).unwrap();
+}
+
+#[test]
+fn v6only_means_what_it_says() {
+    let Ok(both) = listen_stream("[::]:0".parse().unwrap(), ListenOptions::default()) else {
+        return assert!(!std::path::Path::new("/proc/net/if_inet6").exists(), "IPv6 is there but refused");
+    };
+    assert!(TcpStream::connect(("127.0.0.1", local(&both).port())).is_ok());
+    let options = ListenOptions { v6only: true, ..ListenOptions::default() };
+    let only = listen_stream("[::]:0".parse().unwrap(), options).unwrap();
+    assert!(TcpStream::connect(("127.0.0.1", local(&only).port())).is_err());
+    assert!(TcpStream::connect(("::1", local(&only).port())).is_ok());
+}
+
+#[test]
+fn peeking_leaves_the_datagram() {
+    let fd = bind_dgram("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();
+    assert_eq!(peek_source(&fd).unwrap(), None);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"longer than one byte", local(&fd)).unwrap();
+    client.send_to(b"", local(&fd)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(peek_source(&fd).unwrap(), Some(client.local_addr().unwrap()));
+    }
+    let server = UdpSocket::from(fd);
+    assert_eq!(server.recv(&mut [0; 64]).unwrap(), 20);
+    assert_eq!(peek_source(&server).unwrap(), Some(client.local_addr().unwrap()), "an empty one counts too");
+    assert_eq!(server.recv(&mut [0; 64]).unwrap(), 0);
+    assert_eq!(peek_source(&server).unwrap(), None);
+    assert_eq!(
+        errno(bind_dgram(server.local_addr().unwrap(), ListenOptions::default()).unwrap_err()),
+        Errno::ADDRINUSE
+    );
+}
+
+#[test]
+fn sending_never_waits() {
+    let (fd, address) = listen(ListenOptions::default());
+    let mut client = TcpStream::connect(address).unwrap();
+    let accepted = rustix::net::accept(&fd).unwrap();
+    assert_eq!(send_now(&accepted, b"banner\r\n").unwrap(), 8);
+    let mut got = [0; 8];
+    client.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"banner\r\n");
+    let full = (0..100_000).find_map(|_| send_now(&accepted, &[0; 65536]).err());
+    assert_eq!(full.map(errno), Some(Errno::AGAIN));
+    drop(client);
+    let gone = (0..100).find_map(|_| match send_now(&accepted, b"x").map_err(errno) {
+        Err(Errno::PIPE | Errno::CONNRESET) => Some(()),
+        _ => {
+            std::thread::yield_now();
+            None
+        }
+    });
+    assert!(gone.is_some(), "and no signal ended this process");
+}
+
+#[test]
+fn raw_sockets_need_a_protocol() {
+    let address = "127.0.0.1:0".parse().unwrap();
+    for protocol in [0, 256] {
+        assert_eq!(errno(bind_raw(address, protocol, ListenOptions::default()).unwrap_err()), Errno::INVAL);
+    }
+    if rustix::process::geteuid().is_root() {
+        bind_raw(address, 253, ListenOptions::default()).unwrap();
+    }
+}
