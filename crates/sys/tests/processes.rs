@@ -2,6 +2,7 @@
 //! role. It has no harness, since a harness has threads and `daemonize` refuses those.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "roles report by what they print")]
 
 use portreeve_sys::process::{self, Side};
 use portreeve_sys::{stdio, systemd};
