@@ -136,7 +136,9 @@ impl Rate {
             self.sources.next_window();
         }
         match (self.phase, source) {
-            (Phase::Open, _) if closes => self.admit_or_close(limit, wait, now),
+            // A server that ends without accepting would be started in a loop: there the stop lasts a second at least.
+            (Phase::Open, None) if closes => self.admit_or_close(limit, wait.max(1), now),
+            (Phase::Open, Some(_)) if closes => self.admit_or_close(limit, wait, now),
             (_, Some(source)) => self.admit_by_share(limit, wait, source, now),
             (_, None) => self.admit_or_wait(limit, wait, now),
         }
