@@ -156,3 +156,97 @@ impl Place {
         out.put(FromBuiltin::Done { ticket: self.ticket, bytes_in, bytes_out, outcome });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::READ;
+    use super::super::texts;
+    use super::*;
+    use crate::protocol::FromBuiltin;
+    use portreeve_sys::seqpacket;
+    use rustix::event::epoll::CreateFlags;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    struct Bench {
+        clients: Clients,
+        epoll: OwnedFd,
+        out: Outbox,
+        supervisor: OwnedFd,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (supervisor, ours) = seqpacket::pair().unwrap();
+            let desk = Desk {
+                scratch: vec![0; READ].into(),
+                datagram: Box::default(),
+                chargen: texts::chargen_block(),
+            };
+            Bench {
+                clients: Clients::new(8, desk),
+                epoll: epoll::create(CreateFlags::CLOEXEC).unwrap(),
+                out: Outbox::new(ours),
+                supervisor,
+            }
+        }
+
+        fn begin(&mut self, ticket: u64, kind: BuiltinKind, idle_seconds: u32, now: u64) -> UnixStream {
+            let (client, server) = UnixStream::pair().unwrap();
+            let fd = OwnedFd::from(server);
+            let arrived = Arrived { ticket, kind, text: Vec::new(), idle_seconds, fd };
+            self.clients.begin(arrived, &self.epoll, &mut self.out, Duration::from_secs(now));
+            client
+        }
+
+        fn sweep(&mut self, now: u64) -> Vec<(u64, Outcome)> {
+            self.clients.sweep(&self.epoll, &mut self.out, Duration::from_secs(now));
+            self.out.send().unwrap();
+            let mut ended = Vec::new();
+            let mut buffer = [0; 256];
+            while let Ok(received) = seqpacket::recv(&self.supervisor, &mut buffer) {
+                match FromBuiltin::decode(&buffer[..received.len]).unwrap() {
+                    FromBuiltin::Done { ticket, outcome, .. } => ended.push((ticket, outcome)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            ended
+        }
+    }
+
+    #[test]
+    fn a_client_without_progress_ends_after_its_idle_time() {
+        let mut bench = Bench::new();
+        let first = bench.begin(1, BuiltinKind::Echo, 10, 100);
+        let second = bench.begin(2, BuiltinKind::Discard, 20, 100);
+        assert_eq!(bench.sweep(109), []);
+        (&first).write_all(b"x").unwrap();
+        bench.clients.wake(1, &bench.epoll, &mut bench.out, Duration::from_secs(109));
+        assert_eq!(bench.sweep(118), []);
+        assert_eq!(bench.sweep(119), [(1, Outcome::Idle)]);
+        assert_eq!(bench.sweep(120), [(2, Outcome::Idle)]);
+        assert_eq!((&first).read(&mut [0; 8]).unwrap(), 1, "what it was owed came first");
+        assert_eq!((&second).read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(bench.clients.deadline(), None, "nobody is there to be looked for");
+    }
+
+    #[test]
+    fn a_client_of_chargen_that_only_talks_makes_no_progress() {
+        let mut bench = Bench::new();
+        let client = bench.begin(1, BuiltinKind::Chargen, 10, 100);
+        for now in 101..110 {
+            (&client).write_all(b"keep me").unwrap();
+            bench.clients.wake(1, &bench.epoll, &mut bench.out, Duration::from_secs(now));
+            assert_eq!(bench.sweep(now), []);
+        }
+        assert_eq!(bench.sweep(111), [(1, Outcome::Idle)]);
+    }
+
+    #[test]
+    fn no_idle_time_means_the_usual_one() {
+        let mut bench = Bench::new();
+        let _client = bench.begin(1, BuiltinKind::Echo, 0, 100);
+        assert_eq!(bench.sweep(100 + USUAL_IDLE.as_secs() - 1), []);
+        assert_eq!(bench.sweep(100 + USUAL_IDLE.as_secs()), [(1, Outcome::Idle)]);
+    }
+}
