@@ -134,7 +134,7 @@ fn pages_name_only_what_exists() {
                 let has = |(_, c): &&(String, clap::Command)| {
                     c.get_arguments().any(|a| a.get_long() == Some(&option))
                 };
-                assert!(known.iter().any(|c| has(c)), "{}: `{full}` has no --{option}", path.display());
+                assert!(known.iter().any(has), "{}: `{full}` has no --{option}", path.display());
             }
         }
     }

@@ -88,17 +88,17 @@ fn clear(arguments: &Clear, out: &mut Output<'_>) -> Result<Exit, Failure> {
         Whom::One(address) => address.to_string(),
     };
     let answer = arguments.socket.ask(&format!("undeny {whom}"))?;
-    let cleared = number(&answer, "cleared");
+    let removed = number(&answer, "removed");
     if arguments.json {
         out.json(&answer)?;
     } else {
-        match cleared {
+        match removed {
             Some(0) => writeln!(out, "{whom}: was not denied")?,
             Some(n) => writeln!(out, "{whom}: cleared ({n})")?,
             None => writeln!(out, "{whom}: cleared")?,
         }
     }
-    Ok(if cleared == Some(0) { Exit::Found } else { Exit::Fine })
+    Ok(if removed == Some(0) { Exit::Found } else { Exit::Fine })
 }
 
 fn show(list: &List, out: &mut Output<'_>) -> Result<Exit, Failure> {

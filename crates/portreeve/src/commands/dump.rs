@@ -25,10 +25,6 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         out.json(&answer)?;
         return Ok(Exit::Fine);
     }
-    match (text(&answer, "path"), text(&answer, "dump")) {
-        ("", "") => writeln!(out, "dumped")?,
-        ("", dump) => write!(out, "{}", escape::lines(dump))?,
-        (path, _) => writeln!(out, "dumped to {}", escape::text(path))?,
-    }
+    writeln!(out, "dumped to {}", escape::text(text(&answer, "file")))?;
     Ok(Exit::Fine)
 }

@@ -46,12 +46,18 @@ fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
         snippet::write(out, &Finding::from_json(diagnostic))?;
     }
     if !applied(answer) {
-        return writeln!(out, "not applied: the running configuration stays");
+        let why = text(answer, "why_not");
+        let why = if why.is_empty() { String::new() } else { format!(": {}", escape::text(why)) };
+        return writeln!(out, "not applied{why}; the running configuration stays");
     }
     writeln!(out, "applied")?;
-    for (word, shown) in
-        [("new", "new"), ("changed", "changed"), ("dropped", "dropped"), ("kept", "unchanged")]
-    {
+    for (word, shown) in [
+        ("new", "new"),
+        ("changed", "changed"),
+        ("dropped", "dropped"),
+        ("held", "as it was, since its new entry is wrong"),
+        ("kept", "unchanged"),
+    ] {
         let ids: Vec<_> = items(answer, word).iter().filter_map(Value::as_str).map(escape::text).collect();
         if !ids.is_empty() {
             writeln!(out, "  {shown}: {}", ids.join(" "))?;
@@ -80,10 +86,13 @@ mod tests {
 
     #[test]
     fn a_refused_configuration_says_so_and_why() {
-        let answer = json!({"ok": true, "applied": false, "diagnostics": [{"severity": "error", "code": "bad-value",
+        let answer = json!({"ok": true, "applied": false, "why_not": "`defaults` is bad", "diagnostics": [{"severity": "error", "code": "bad-value",
             "file": "/etc/xinetd.conf", "line": 3, "column": 0, "message": "`cps` wants two numbers"}]});
         let text = shown(&answer);
         assert!(text.contains("/etc/xinetd.conf:3") && text.contains("two numbers"), "{text}");
-        assert!(text.ends_with("not applied: the running configuration stays\n"), "{text}");
+        assert!(
+            text.ends_with("not applied: `defaults` is bad; the running configuration stays\n"),
+            "{text}"
+        );
     }
 }

@@ -4,26 +4,30 @@ use crate::failure::{Exit, Failure};
 use crate::gate;
 use std::ffi::OsString;
 
-/// Run the daemon (replaces this process by portreeve-gate)
-///
-/// It stays in the foreground and logs to standard error, unless an option says otherwise; a service manager wants
-/// nothing else. The options are xinetd's, with one dash or two; + marks those that xinetd does not have.
-///
-///   -f FILE           configuration file (default /etc/xinetd.conf)
-///   -filelog FILE     write the daemon's log to FILE
-///   -syslog FACILITY  send the daemon's log to syslog under FACILITY
-///   -pidfile FILE     write the process id to FILE
-///   -stayalive        keep running with no service
-///   -dontfork         stay in the foreground; implies -stayalive
-///   -d                stay in the foreground and log to standard error
-///   -limit N          start at most N programs at once, over all services
-/// + -control PATH     control socket (default /run/portreeve/control)
-/// + -log-refused      log START and EXIT also for clients that are refused by address
-///   -version          print the version
-///   -logprocs N, -cc SECONDS, -reuse, -shutdownprocs N
-///                     accepted for xinetd's sake, without effect
+/// The gate's options as its own usage text has them; a test compares the two.
+const LONG: &str = "\
+Run the daemon (replaces this process by portreeve-gate)
+
+It stays in the foreground and logs to standard error, unless an option says otherwise; a service manager wants nothing \
+else. The options are xinetd's, with one dash or two; + marks those that xinetd does not have.
+
+  -f FILE           configuration file (default /etc/xinetd.conf)
+  -filelog FILE     write the daemon's log to FILE
+  -syslog FACILITY  send the daemon's log to syslog under FACILITY
+  -pidfile FILE     write the process id to FILE
+  -stayalive        keep running with no service
+  -dontfork         stay in the foreground; implies -stayalive
+  -d                stay in the foreground and log to standard error
+  -limit N          start at most N programs at once, over all services
+  -control PATH   + control socket (default /run/portreeve/control)
+  -log-refused    + log START and EXIT also for clients that are refused by address
+  -version          print the version
+  -logprocs N, -cc SECONDS, -reuse, -shutdownprocs N
+                    accepted for xinetd's sake, without effect";
+
+#[allow(missing_docs)]
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(about = "Run the daemon (replaces this process by portreeve-gate)", long_about = LONG)]
 pub struct Arguments {
     /// xinetd's options
     #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true)]

@@ -37,9 +37,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
 fn exit(answer: &Value) -> Exit {
     let service_down =
         items(answer, "services").iter().any(|s| matches!(text(s, "state"), "failed" | "retrying"));
-    let worker_down = items(answer, "workers")
-        .iter()
-        .any(|w| !matches!(text(w, "state"), "running" | "idle" | "not started" | ""));
+    let worker_down = items(answer, "workers").iter().any(|worker| text(worker, "state") == "down");
     if service_down || worker_down { Exit::Found } else { Exit::Fine }
 }
 
@@ -94,15 +92,15 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
             escape::text(text(worker, "name")),
             out_paint(out, text(worker, "state"))
         )?;
-        if let Some(pid) = number(worker, "pid") {
+        if let Some(pid @ 1..) = number(worker, "pid") {
             write!(out, ", pid {pid}")?;
         }
         if let Some(restarts @ 1..) = number(worker, "restarts") {
             write!(out, ", restarted {restarts} times")?;
         }
         let confinement = text(worker, "confinement");
-        if !confinement.is_empty() {
-            write!(out, ", {}", escape::text(confinement))?;
+        if text(worker, "state") == "ready" && !confinement.is_empty() {
+            write!(out, ", confinement {}", escape::text(confinement))?;
         }
         writeln!(out)?;
     }
@@ -122,7 +120,7 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
 
 fn out_paint(out: &Output<'_>, state: &str) -> String {
     let shown = escape::text(state);
-    out.paint(if state == "running" { Paint::Plain } else { Paint::Yellow }, &shown)
+    out.paint(if state == "down" { Paint::Red } else { Paint::Plain }, &shown)
 }
 
 fn paint(state: &str) -> Paint {
@@ -166,7 +164,7 @@ mod tests {
 
     fn answer(state: &str) -> Value {
         json!({"ok": true, "version": "0.1.0", "pid": 7, "uptime_seconds": 61, "config": "/etc/xinetd.conf",
-        "generation": 2, "running": 1, "workers": [{"name": "builtin", "state": "running", "pid": 9, "restarts": 0,
+        "generation": 2, "running": 1, "workers": [{"name": "builtin", "state": "ready", "pid": 9, "restarts": 0,
         "confinement": "seccomp"}], "bounds": [{"name": "parked", "used": 0, "limit": 8, "dropped": 3}],
         "log": {"dropped": 0}, "services": [{"id": "a\u{1b}b", "name": "a", "state": state, "address": "[::]:7",
         "protocol": "tcp", "wait": false, "running": 1, "accepted": 5, "refused": {"address": 2, "time": 0},
@@ -200,7 +198,7 @@ mod tests {
             assert_eq!(exit(&answer(state)), wanted, "{state}");
         }
         let mut down = answer("active");
-        down["workers"][0]["state"] = json!("restarting");
+        down["workers"][0]["state"] = json!("down");
         assert_eq!(exit(&down), Exit::Found);
     }
 
