@@ -232,3 +232,24 @@ impl Daemon<'_> {
         self.service_status(id).pointer(pointer).and_then(Value::as_u64).unwrap_or(0)
     }
 }
+
+impl World {
+    /// Starts the super-server without `-filelog`: its own messages go to syslog. Waits for nothing.
+    pub fn launch_syslog(&self, config: &Config, start: &Start) -> u32 {
+        self.write("xinetd.conf", config.text(self.side));
+        let executable = self.side.executable();
+        let mut argv: Vec<String> = vec![executable.to_string_lossy().into_owned()];
+        if self.side == Side::Ours {
+            argv.push("run".to_owned());
+        }
+        argv.extend(["-dontfork".to_owned(), "-f".to_owned(), format!("{HERE}/xinetd.conf")]);
+        argv.extend(["-pidfile".to_owned(), format!("{HERE}/daemon.pid")]);
+        if self.side == Side::Ours {
+            argv.extend(["--control".to_owned(), format!("{HERE}/control")]);
+        }
+        argv.extend(start.options.iter().cloned());
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let env: Vec<&str> = start.env.iter().map(String::as_str).collect();
+        self.spawn("daemon", &argv, &env)
+    }
+}

@@ -1,0 +1,245 @@
+//! Signals and the dump (reference xinetd §11.2, §11.4).
+
+use portreeve_compliance::client::{dial, talk};
+use portreeve_compliance::wait::{must, never};
+use portreeve_compliance::{Answer, Config, Connection, Daemon, End, Ended, Entry, World, both, signals};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+fn hold(port: u16) -> Connection {
+    let mut connection = dial("127.0.0.1", port).expect("a connection");
+    assert_eq!(connection.read_until(b"\n").text(), "held\n");
+    connection
+}
+
+fn echo(port: u16) -> Connection {
+    let mut connection = dial("127.0.0.1", port).expect("a connection");
+    connection.send(b"x");
+    assert_eq!(connection.read_count(1).bytes, b"x");
+    connection
+}
+
+fn is_open(connection: &mut Connection) -> bool {
+    connection.read_for(Duration::from_millis(100)).end == End::Open
+}
+
+fn config() -> Config {
+    Config::new()
+        .with(Entry::probe("s1", 2001, "hold"))
+        .with(Entry::internal("echo", "echo", 2002, "stream"))
+}
+
+/// TERM: xinetd leaves external programs alone and believes that it ends built-ins; ours ends both unless told otherwise.
+#[test]
+fn term() {
+    both(|world| {
+        let daemon = world.start(&config());
+        let (mut held, mut internal) = (hold(2001), echo(2002));
+        assert_eq!(daemon.stop(), Ended::Status(0));
+        world.expect_daemon_log(&["WARNING: Exiting..."]);
+        assert!(!world.path("daemon.pid").exists());
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::refused());
+        let left = world.fix("stop-ends-services", true, false);
+        assert_eq!(is_open(&mut held), left);
+        // xinetd's built-in ignores the TERM that it is sent and lives on without a parent.
+        let left = world.fix("builtins-end-with-the-daemon", true, false);
+        assert_eq!(is_open(&mut internal), left);
+    });
+}
+
+/// Called by its predecessor's name, or with `stop = leave`, ours leaves external programs too.
+#[test]
+fn term_under_the_old_name() {
+    both(|world| {
+        let executable = world.side.executable();
+        let argv = [
+            executable.to_str().expect("a path"),
+            "-dontfork",
+            "-f",
+            "/run/w/xinetd.conf",
+            "-filelog",
+            "/run/w/daemon.log",
+            "-pidfile",
+            "/run/w/daemon.pid",
+        ];
+        world.write("xinetd.conf", config().text(world.side));
+        let pid = world.spawn_as("daemon", &argv, &["PATH=/usr/bin:/bin", "TZ=UTC"], Some("xinetd"));
+        must("it works", || world.daemon_log_count("Started working: 2") == 1);
+        let (mut held, mut internal) = (hold(2001), echo(2002));
+        assert!(world.signal(pid, signals::TERM));
+        assert_eq!(world.wait(pid), Ended::Status(0));
+        assert!(is_open(&mut held), "left alone");
+        let left = world.fix("builtins-end-with-the-daemon", true, false);
+        assert_eq!(is_open(&mut internal), left);
+    });
+}
+
+/// QUIT: at once, nobody is killed.
+#[test]
+fn quit() {
+    both(|world| {
+        let daemon = world.start(&config());
+        let (mut held, _internal) = (hold(2001), echo(2002));
+        daemon.signal(signals::QUIT);
+        assert_eq!(world.wait(daemon.pid), Ended::Status(0));
+        assert!(!world.path("daemon.pid").exists());
+        assert!(is_open(&mut held));
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::refused());
+    });
+}
+
+/// INT: xinetd ignores it; in the foreground ours takes it for TERM.
+#[test]
+fn interrupt() {
+    both(|world| {
+        let daemon = world.start(&config());
+        daemon.signal(signals::INT);
+        if world.fix("interrupt-ends-in-the-foreground", false, true) {
+            assert_eq!(world.wait(daemon.pid), Ended::Status(0));
+        } else {
+            never("it ends", Duration::from_millis(300), || !daemon.runs());
+            assert!(is_open(&mut hold(2001)));
+        }
+    });
+}
+
+/// Signals that change nothing.
+#[test]
+fn ignored() {
+    both(|world| {
+        let daemon = world.start(&config());
+        let mut held = hold(2001);
+        for signal in [signals::PIPE, signals::ALRM, signals::CONT, signals::TSTP, 21, 22] {
+            daemon.signal(signal);
+            assert!(is_open(&mut hold(2001)), "after signal {signal}");
+        }
+        assert!(is_open(&mut held) && daemon.runs());
+    });
+}
+
+/// USR2 is HUP.
+#[test]
+fn usr2() {
+    both(|world| {
+        let daemon = world.start(&config());
+        world.write("xinetd.conf", Config::of(Entry::program("new", 2009)).text(world.side));
+        daemon.signal(signals::USR2);
+        world.expect_daemon_log(&["NOTICE: Starting reconfiguration"]);
+        must("reconfigured", || world.daemon_log_count("Reconfigured: new=1 old=0 dropped=2 (services)") == 1);
+        assert_eq!(talk("127.0.0.1", 2009, b""), Answer::closed("served\n"));
+    });
+}
+
+/// ABRT asks for a look at the books.
+#[test]
+fn consistency() {
+    both(|world| {
+        let daemon = world.start(&config());
+        let _held = hold(2001);
+        daemon.signal(signals::ABRT);
+        must("a verdict", || world.daemon_log_count("Consistency check passed") == 1);
+        assert!(daemon.runs());
+    });
+}
+
+fn dump(world: &World, daemon: &Daemon<'_>) -> (String, u32) {
+    daemon.signal(signals::USR1);
+    must("the dump is announced", || world.daemon_log_count("generated state dump in file ") >= 1);
+    let line = world.daemon_log().into_iter().find(|l| l.contains("generated state dump in file ")).unwrap_or_default();
+    let path = line.split_once(" in file ").map(|(_, path)| path.to_owned()).unwrap_or_default();
+    let inside = world.inside(&path.replace("/var/run/", "/run/"));
+    let mode = std::fs::metadata(&inside).map(|m| m.permissions().mode() & 0o777).unwrap_or(0);
+    (std::fs::read_to_string(inside).unwrap_or_default(), mode)
+}
+
+/// USR1: the state, under xinetd's headings; for root's eyes only in ours.
+#[test]
+fn the_dump() {
+    both(|world| {
+        let entry = Entry::probe("s1", 2001, "hold")
+            .first("flags = NOLIBWRAP IPv4")
+            .set("nice", "3")
+            .set("only_from", "127.0.0.0 localhost")
+            .set("access_times", "00:00-23:59")
+            .set("instances", "7")
+            .set("env", "A=1")
+            .set("passenv", "PATH")
+            .set("bind", "127.0.0.1");
+        let daemon = world.start(&Config::of(entry).with(Entry::internal("echo", "echo", 2002, "stream")));
+        let _held = hold(2001);
+        let (text, mode) = dump(world, &daemon);
+        assert_eq!(mode, world.fix("the-dump-is-private", 0o644, 0o600));
+        for wanted in [
+            "INTERNAL STATE DUMP: ",
+            "Current time: ",
+            "Services + defaults:",
+            "Service defaults",
+            "Service = s1",
+            "\tState = Active",
+            "\tService configuration: s1",
+            "\t\tid = s1",
+            "\t\tflags = NOLIBWRAP IPv4",
+            "\t\ttype = UNLISTED",
+            "\t\tsocket_type = stream",
+            "\t\tProtocol (name,number) = (tcp,6)",
+            "\t\tport = 2001",
+            "\t\twait = no",
+            "\t\tuser = 0",
+            "\t\tNice = 3",
+            "\t\tServer = /run/probe",
+            "\t\tServer argv = probe hold",
+            "\t\tAccess times = 00:00-23:59",
+            "\t\tOnly from:  127.0.0.0(NUMERIC) localhost(HOST)",
+            "\t\tNo access: No blocked sites",
+            "\t\tLogging to file: /run/w/log/s1 (no limits)",
+            "\t\tLog_on_success flags = HOST DURATION EXIT PID",
+            "\t\tLog_on_failure flags = HOST",
+            "\trunning servers = 1",
+            "\tretry servers = 0",
+            "\tattempts = ",
+            "\tservice fd = ",
+            "Service = echo",
+            "\t\ttype = INTERNAL UNLISTED",
+            "Server table dump:",
+            "s1 server",
+            "pid = ",
+            "Connection info:",
+            "\tservice = s1",
+            "\tremote_address = 127.0.0.1,",
+            "Retry table dump:",
+            "active_services = 2",
+            "available_services = 2",
+            "running_servers = 1",
+            "Logging service = ",
+            "process_limit = 0",
+            "config_file = /run/w/xinetd.conf",
+            "END OF DUMP",
+        ] {
+            assert!(text.lines().any(|line| line.starts_with(wanted)), "no line `{wanted}` in\n{text}");
+        }
+    });
+}
+
+/// A symbolic link in the dump's place is not followed by ours.
+#[test]
+fn a_link_in_the_place_of_the_dump() {
+    both(|world| {
+        let daemon = world.start(&config());
+        let victim = world.write("victim", "precious\n");
+        let (first, _) = dump(world, &daemon);
+        assert!(first.contains("END OF DUMP"));
+        let line = world.daemon_log().into_iter().find(|l| l.contains("generated state dump")).unwrap_or_default();
+        let path = line.split_once(" in file ").map(|(_, p)| p.replace("/var/run/", "/run/")).unwrap_or_default();
+        std::fs::remove_file(world.inside(&path)).expect("to remove the dump");
+        let (how, output) = world.run(&["/bin/ln", "-s", &victim, &path], &[]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        daemon.signal(signals::USR1);
+        // Whatever it says about it, it goes on.
+        must("it answers", || is_open(&mut hold(2001)));
+        if world.fix("the-dump-is-private", true, false) {
+            must("written through the link", || world.read("victim").contains("END OF DUMP"));
+        } else {
+            never("written through the link", Duration::from_millis(300), || world.read("victim") != "precious\n");
+        }
+    });
+}
