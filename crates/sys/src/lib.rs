@@ -22,6 +22,9 @@
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`process`] | going to the background, ids, own executable |
 
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+compile_error!("portreeve-sys is written for and tested on Linux with glibc");
+
 mod child;
 pub mod clock;
 pub mod file;

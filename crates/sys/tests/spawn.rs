@@ -275,3 +275,41 @@ fn a_limit_that_kills_before_exec_is_a_started_process() {
         Err(other) => panic!("{other}"),
     }
 }
+
+/// A control group of one test, removed with it.
+struct Cgroup(std::path::PathBuf);
+
+impl Cgroup {
+    /// In whichever hierarchy lets us: unified, mixed, or the old pids controller.
+    fn new() -> Option<Self> {
+        let name = format!("portreeve-sys-{}", std::process::id());
+        let bases = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
+        let paths = bases.iter().map(|base| std::path::Path::new(base).join(&name));
+        let made =
+            paths.into_iter().find(|p| std::fs::create_dir(p).is_ok() && p.join("cgroup.procs").exists());
+        made.map(Self)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_control_group_is_joined_before_privileges_go() {
+    let Some(group) = skip::is_root().then(Cgroup::new).flatten() else {
+        return skip::skip("NoPidsController");
+    };
+    let procs = std::fs::File::options().write(true).open(group.0.join("cgroup.procs")).unwrap();
+    let mut image = shell("cat /proc/self/cgroup; id -u");
+    image.ids = Some(Ids { uid: 65533, gid: 65532, groups: vec![] });
+    // Parked high, as listeners are: it must be usable although the child keeps only low descriptors.
+    let high = portreeve_sys::highfd::park(procs.into(), 600).unwrap();
+    image.cgroup_procs = Some(high);
+    let text = run(image);
+    let name = group.0.file_name().unwrap().to_str().unwrap();
+    assert!(text.lines().any(|l| l.ends_with(&format!("/{name}"))), "{text}");
+    assert!(text.ends_with("65533\n"), "{text}");
+}
