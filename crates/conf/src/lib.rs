@@ -1,84 +1,68 @@
 //! xinetd's configuration language: from bytes to [`Service`]s, with diagnostics.
 //!
 //! Pure: whatever the machine knows (files, users, names) is asked through [`Host`].
+//!
+//! ```text
+//! bytes ─ lex ─ syntax ─► ast ─ inclusion ─► sections in one order ─ resolve ─► Reading
+//!                                             assign + values  one line into a draft
+//!                                             fill, check      xinetd's rules, in its order
+//!                                             refuse, clash    what only portreeve refuses
+//!                                             build, advice    the service, and what to say about it
+//! ```
 #![forbid(unsafe_code)]
 
+// What others see.
 mod diagnostic;
 mod host;
 mod place;
+mod reading;
 mod service;
 
+// The two tables.
+mod attribute;
+mod attributes;
+mod codes;
+mod manual;
+
+// Bytes to sections.
+pub mod ast;
+mod inclusion;
+mod lex;
+mod syntax;
+
+// Sections to services.
+mod address;
+mod advice;
+mod assign;
+mod build;
+mod check;
+mod clash;
+mod draft;
+mod dump;
+mod fill;
+mod number;
+mod refuse;
+mod resolve;
+mod values;
+mod verdict;
+
+// What is said.
+mod nearest;
+mod report;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use attribute::{Attribute, Kind, Origin, Section, Values};
+pub use attributes::attributes;
+pub use codes::{Code, codes, codes_manual};
 pub use diagnostic::{Classic, Diagnostic, Level, Severity};
 pub use host::{DirEntry, Family, Host, SystemError, User};
+pub use manual::manual;
 pub use place::Place;
+pub use reading::{Fatal, LeftOut, Reading, Settings};
+pub use resolve::read;
 pub use service::*;
-
-use std::path::{Path, PathBuf};
-
-/// What a configuration says, taken as a whole.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// Services that can be served, in the order of their entries.
-    pub services: Vec<Service>,
-    /// Entries that cannot or shall not be served, with the reason.
-    pub left_out: Vec<LeftOut>,
-    /// The daemon's own settings from `defaults`.
-    pub settings: Settings,
-    /// Everything there is to say to a person, in the order of reading.
-    pub diagnostics: Vec<Diagnostic>,
-    /// What belongs into the daemon's log, in order: xinetd's own lines byte for byte (also those that add nothing for
-    /// a person, such as `removing X`), and ours where xinetd is silent. The daemon writes these and nothing else.
-    pub log: Vec<Classic>,
-    /// Every file that was read, the main one first.
-    pub files: Vec<PathBuf>,
-    /// A condition under which nothing of this may be used: bad `defaults`, unreadable main file.
-    pub fatal: Option<Fatal>,
-}
-
-/// An entry that is not served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Name of the entry.
-    pub name: String,
-    /// id.
-    pub id: String,
-    /// The entry's first line.
-    pub place: Place,
-    /// Why, in one sentence.
-    pub reason: String,
-    /// Left out because its author said so (`disable = yes`, `enabled`, `disabled`): not an error.
-    pub intended: bool,
-}
-
-/// Why a whole configuration cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fatal {
-    /// The main file could not be read.
-    Unreadable,
-    /// A value in `defaults` is bad: nothing may be served with other limits than were meant.
-    Defaults,
-}
-
-/// Settings of `defaults` that belong to the daemon and to no service.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settings {
-    /// `protect`: sources that no sensor denies.
-    pub protect: Vec<AddressEntry>,
-    /// What `defaults` set, for the dump: (attribute, value as xinetd prints it).
-    pub dump: Vec<(String, String)>,
-}
-
-/// Reads a configuration: the main file and all that it includes. Two passes, so that the place of `defaults` does not
-/// matter. Never fails: what is wrong is in the diagnostics, and a service that is wrong is left out alone.
-pub fn read(host: &dyn Host, main: &Path) -> Reading {
-    let _ = (host, main);
-    Reading {
-        services: Vec::new(),
-        left_out: Vec::new(),
-        settings: Settings::default(),
-        diagnostics: Vec::new(),
-        log: Vec::new(),
-        files: Vec::new(),
-        fatal: Some(Fatal::Unreadable),
-    }
-}
+pub use syntax::parse_file;

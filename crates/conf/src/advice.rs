@@ -1,0 +1,269 @@
+//! What a person would want to know about services that are served: limits that let nobody in, protocols that should not
+//! be open to all, files that are missing. Changes nothing, and says nothing about what is merely unusual.
+
+use crate::ast::Operator;
+use crate::attribute::Id;
+use crate::attributes;
+use crate::build::accepts_itself;
+use crate::codes::{self, Code};
+use crate::host::Host;
+use crate::inclusion::Found;
+use crate::place::Place;
+use crate::report::{AFTER, Finding, Order, Report};
+use crate::service::{Action, AddressList, AddressMatch, Builtin, Service, SocketType};
+use std::path::Path;
+
+/// Services that send secrets in the clear, by the names they have in /etc/services.
+const PLAINTEXT: &[(&str, &str)] = &[
+    ("telnet", "telnet"),
+    ("ftp", "ftp"),
+    ("tftp", "tftp"),
+    ("shell", "rsh"),
+    ("rsh", "rsh"),
+    ("login", "rlogin"),
+    ("rlogin", "rlogin"),
+    ("exec", "rexec"),
+    ("rexec", "rexec"),
+];
+/// The same by the names of their programs.
+const PLAINTEXT_PROGRAMS: &[(&str, &str)] = &[
+    ("telnetd", "telnet"),
+    ("ftpd", "ftp"),
+    ("tftpd", "tftp"),
+    ("rshd", "rsh"),
+    ("rlogind", "rlogin"),
+    ("rexecd", "rexec"),
+];
+
+/// A service with what it came from.
+pub(crate) struct Served<'a> {
+    pub(crate) service: &'a Service,
+    pub(crate) found: &'a Found,
+}
+
+/// Says what there is to say about each service alone and about all together.
+pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report) {
+    for Served { service, .. } in served {
+        let mut advice = Advice { service, report };
+        advice.refuses_everybody();
+        advice.plaintext();
+        advice.reflector();
+        advice.banners(host);
+        advice.flags();
+        advice.wait();
+    }
+    same_ids(served, report);
+    reuse(served, report);
+}
+
+struct Advice<'a> {
+    service: &'a Service,
+    report: &'a mut Report,
+}
+
+impl Advice<'_> {
+    fn warn(&mut self, code: &'static Code, place: Option<&Place>, message: String, help: Option<&str>) {
+        let place = place.unwrap_or(&self.service.place).clone();
+        let finding = Finding::new(code, place, message).maybe_help(help).service(&self.service.id);
+        self.report.add(AFTER, finding);
+    }
+
+    fn refuses_everybody(&mut self) {
+        let service = self.service;
+        let id = &service.id;
+        if matches!(service.action, Action::Sensor) {
+            return;
+        }
+        if service.only_from.as_ref().is_some_and(Vec::is_empty) {
+            let message = format!("`only_from` of service `{id}` is empty, so it refuses everybody");
+            let help = "remove the line to admit everybody, or name who is admitted";
+            self.warn(&codes::REFUSES_EVERYBODY, service.only_from_place.as_ref(), message, Some(help));
+        } else if open_to_all(&service.no_access, false) {
+            let message =
+                format!("`no_access` of service `{id}` holds every address, so it refuses everybody");
+            let place = service.no_access.iter().flatten().next().map(|entry| &entry.place);
+            let help = "an address in both lists is refused: name in `only_from` alone who is admitted";
+            self.warn(&codes::REFUSES_EVERYBODY, place, message, Some(help));
+        }
+        for (name, limit) in [("instances", &service.instances), ("per_source", &service.per_source)] {
+            if limit.value == Some(0) {
+                let message = format!("`{name} = 0` of service `{id}` refuses everybody");
+                self.warn(&codes::REFUSES_EVERYBODY, limit.place.as_ref(), message, None);
+            }
+        }
+        if let Some(load) = service.max_load.as_ref().filter(|load| load.value < 0.0) {
+            let message = format!("`max_load = {}` of service `{id}` refuses everybody", load.value);
+            self.warn(&codes::REFUSES_EVERYBODY, load.place.as_ref(), message, None);
+        }
+    }
+
+    /// Whether anybody can reach the service: not bound to loopback, no list in the way, no hosts rules.
+    fn is_open(&self) -> bool {
+        let local = self
+            .service
+            .listen
+            .bind
+            .as_ref()
+            .is_some_and(|(_, address)| address.to_canonical().is_loopback());
+        !local && open_to_all(&self.service.only_from, true)
+    }
+
+    fn plaintext(&mut self) {
+        let name = self.service.name.to_ascii_lowercase();
+        let by_name = PLAINTEXT.iter().find(|(known, _)| *known == name);
+        let program = match &self.service.action {
+            Action::External { server, .. } => server.rsplit('/').next().unwrap_or_default(),
+            Action::Internal(_) | Action::Sensor => return,
+        };
+        let program = program.strip_prefix("in.").unwrap_or(program);
+        let by_program = PLAINTEXT_PROGRAMS.iter().find(|(known, _)| *known == program);
+        let Some((_, protocol)) = by_name.or(by_program) else { return };
+        if self.is_open() {
+            let message =
+                format!("service `{}` offers {protocol}, unencrypted, to everybody", self.service.id);
+            self.warn(&codes::PLAINTEXT, None, message, Some("add `only_from`, or use an encrypted service"));
+        }
+    }
+
+    fn reflector(&mut self) {
+        let action = matches!(self.service.action, Action::Internal(Builtin::Echo | Builtin::Chargen));
+        if action && self.service.listen.socket == SocketType::Dgram && self.is_open() {
+            let message = format!("service `{}` answers datagrams from everybody", self.service.id);
+            self.warn(&codes::REFLECTOR, None, message, Some("add `only_from`, or switch it off"));
+        }
+    }
+
+    fn banners(&mut self, host: &dyn Host) {
+        const NO_SUCH: [i32; 2] = [2, 20];
+        let service = self.service;
+        for (name, path) in [
+            ("banner", &service.banner),
+            ("banner_success", &service.banner_success),
+            ("banner_fail", &service.banner_fail),
+        ] {
+            let Some(path) = path else { continue };
+            if host.read(Path::new(path)).is_err_and(|error| NO_SUCH.contains(&error.number)) {
+                let message =
+                    format!("`{name}` of service `{}` names `{path}`, which does not exist", service.id);
+                self.warn(&codes::BANNER_MISSING, None, message, None);
+            }
+        }
+    }
+
+    fn flags(&mut self) {
+        let idonly = self.service.flags.contains(&"IDONLY");
+        if idonly && !self.service.log_success.userid {
+            let message = format!("IDONLY of service `{}` has no effect without USERID", self.service.id);
+            self.warn(&codes::ID_ONLY, None, message, Some("add USERID to log_on_success"));
+        }
+    }
+
+    /// Who comes is not known where the program accepts by itself.
+    fn wait(&mut self) {
+        let service = self.service;
+        if !accepts_itself(service) {
+            return;
+        }
+        if let (Some(_), Some(place)) = (service.per_source.value, &service.per_source.place) {
+            let message =
+                format!("`per_source` has no effect on service `{}`, which accepts by itself", service.id);
+            self.warn(&codes::WITHOUT_EFFECT, Some(place), message, Some("write `wait = no`, or remove it"));
+        }
+        if service.banner.is_some() || service.banner_success.is_some() || service.banner_fail.is_some() {
+            let message =
+                format!("banners have no effect on service `{}`, which accepts by itself", service.id);
+            self.warn(&codes::WITHOUT_EFFECT, None, message, Some("write `wait = no`, or remove them"));
+        }
+    }
+}
+
+/// Whether a list holds every address. `absent` is the answer for a list that is not set.
+fn open_to_all(list: &AddressList, absent: bool) -> bool {
+    let Some(list) = list else { return absent };
+    let holds = |wanted: fn(&AddressMatch) -> bool| list.iter().any(|entry| wanted(&entry.matches));
+    let v4 = holds(
+        |matches| matches!(matches, AddressMatch::V4(nets) if nets.iter().any(|&(_, length)| length == 0)),
+    );
+    let v6 = holds(|matches| matches!(matches, AddressMatch::V6(_, 0)));
+    // For a list that admits, all of one family is open enough; one that refuses must hold both.
+    if absent { v4 || v6 } else { v4 && v6 }
+}
+
+fn same_ids(served: &[Served<'_>], report: &mut Report) {
+    let mut seen: std::collections::HashMap<String, &Service> = std::collections::HashMap::new();
+    for Served { service, .. } in served {
+        match seen.entry(service.id.to_ascii_lowercase()) {
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(service);
+            }
+            std::collections::hash_map::Entry::Occupied(first) => {
+                let message =
+                    format!("the id `{}` is also that of the service at {}", service.id, first.get().place);
+                let finding = Finding::new(&codes::SAME_ID, service.place.clone(), message)
+                    .help("give one of them an `id` of its own")
+                    .service(&service.id);
+                report.add(AFTER, finding);
+            }
+        }
+    }
+}
+
+fn reuse(served: &[Served<'_>], report: &mut Report) {
+    let with: Vec<&Service> = served
+        .iter()
+        .map(|served| served.service)
+        .filter(|service| service.flags.contains(&"REUSE"))
+        .collect();
+    if let Some(first) = with.first() {
+        let count = with.len();
+        let message = format!("REUSE has no effect ({count} service{})", if count == 1 { "" } else { "s" });
+        report.add(AFTER, Finding::new(&codes::REUSE, first.place.clone(), message));
+    }
+}
+
+/// A line of `defaults` that took effect.
+pub(crate) struct DefaultsLine {
+    pub(crate) id: Id,
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+    pub(crate) order: Order,
+}
+
+/// Says which lines of `defaults` would not reach which earlier services under xinetd, which copies them when a service
+/// starts.
+pub(crate) fn late_defaults(lines: &[DefaultsLine], served: &[Served<'_>], report: &mut Report) {
+    for line in lines {
+        let differs =
+            |served: &&Served<'_>| served.found.start() < line.order && differs(line.id, served.found);
+        let ids: Vec<String> =
+            served.iter().filter(differs).map(|served| format!("`{}`", served.service.id)).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        let shown = ids.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let more = if ids.len() > 3 { format!(" and {} more", ids.len() - 3) } else { String::new() };
+        let message =
+            format!("xinetd would not apply this `{}` to {shown}{more}, which stand before it", line.name);
+        let finding = Finding::new(&codes::DEFAULTS_LATE, line.place.clone(), message)
+            .help("move `defaults` to the top of the main file");
+        report.add(line.order, finding);
+    }
+}
+
+/// Whether a service would read differently with this attribute of `defaults` than without.
+fn differs(id: Id, found: &Found) -> bool {
+    let mut operators = found.entry.assignments.iter().filter_map(|assignment| {
+        let attribute = attributes::find(&assignment.name.text)?;
+        (attribute.id == id).then_some(assignment.operator)
+    });
+    match id {
+        Id::OnlyFrom | Id::NoAccess => !operators.any(|operator| operator == Operator::Set),
+        Id::Banner | Id::BannerSuccess | Id::BannerFail => operators.next().is_none(),
+        // Applied after reading where the service says nothing at all.
+        Id::LogOnSuccess | Id::LogOnFailure | Id::Passenv => {
+            let operators: Vec<Operator> = operators.collect();
+            !operators.is_empty() && !operators.contains(&Operator::Set)
+        }
+        _ => false,
+    }
+}

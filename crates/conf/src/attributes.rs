@@ -1,0 +1,296 @@
+//! THE table of attributes. It drives reading, `portreeve attributes`, the reference manual and completions; nothing
+//! about an attribute's shape is written anywhere else. What a value does is in the modules of `values`.
+
+use crate::ast::{Assignment, Operator, Word};
+use crate::attribute::{Attribute, Id, Kind, Origin, Section, Values};
+
+/// Words of `type`, in the order of xinetd's dump.
+pub(crate) const TYPES: &[&str] = &["RPC", "INTERNAL", "UNLISTED", "SPECIAL", "TCPMUX", "TCPMUXPLUS"];
+/// Words of `flags`, in the order of xinetd's dump.
+pub(crate) const FLAGS: &[&str] = &[
+    "REUSE",
+    "INTERCEPT",
+    "NORETRY",
+    "IDONLY",
+    "NAMEINARGS",
+    "NODELAY",
+    "KEEPALIVE",
+    "NOLIBWRAP",
+    "SENSOR",
+    "IPv4",
+    "IPv6",
+    "LABELED",
+];
+/// Words of `log_on_success`, in the order of xinetd's dump.
+pub(crate) const SUCCESS: &[&str] = &["HOST", "DURATION", "EXIT", "PID", "USERID", "TRAFFIC"];
+/// Words of `log_on_failure`, in the order of xinetd's dump.
+pub(crate) const FAILURE: &[&str] = &["HOST", "ATTEMPT", "USERID"];
+pub(crate) const SOCKET_TYPES: &[&str] = &["stream", "dgram", "raw", "seqpacket"];
+const YES_NO: &[&str] = &["yes", "no"];
+
+const ROW: Attribute = Attribute {
+    name: "",
+    id: Id::Ident,
+    values: Values::Exactly(1),
+    list: false,
+    section: Section::Service,
+    kind: Kind::Text,
+    form: "",
+    default: "",
+    bounds: "",
+    meaning: "",
+    origin: Origin::Xinetd,
+};
+
+const fn row(
+    id: Id,
+    name: &'static str,
+    form: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+) -> Attribute {
+    Attribute { name, id, form, default, meaning, ..ROW }
+}
+
+impl Attribute {
+    const fn kind(self, kind: Kind, bounds: &'static str) -> Self {
+        Self { kind, bounds, ..self }
+    }
+
+    const fn values(self, values: Values) -> Self {
+        Self { values, ..self }
+    }
+
+    const fn list(self) -> Self {
+        Self { values: Values::Any, list: true, ..self }
+    }
+
+    const fn also_in_defaults(self) -> Self {
+        Self { section: Section::Both, ..self }
+    }
+
+    const fn only_in_defaults(self) -> Self {
+        Self { section: Section::Defaults, ..self }
+    }
+
+    const fn ours(self) -> Self {
+        Self { origin: Origin::Portreeve, ..self }
+    }
+}
+
+const BANNER: &str = "Path of a file that is sent to every client before any check.";
+
+static TABLE: &[Attribute] = &[
+    // What and where.
+    row(Id::Ident, "id", "NAME", "the service's name",
+        "Names the service in the log, in `enabled` and `disabled`, and at a reload. Needed where two services have the same name."),
+    row(Id::Type, "type", "WORD …", "none",
+        "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. RPC, TCPMUX, TCPMUXPLUS: not supported yet. SPECIAL: accepted, without effect.")
+        .values(Values::Some).kind(Kind::Words(TYPES), ""),
+    row(Id::Flags, "flags", "WORD …", "none",
+        "NAMEINARGS: the first word of `server_args` is argv[0]. NODELAY, KEEPALIVE: set TCP_NODELAY, SO_KEEPALIVE. NOLIBWRAP: hosts.allow and hosts.deny do not apply. SENSOR: refuse every client and deny its address all services for `deny_time`. IPv4, IPv6: the family of the socket. NORETRY: no second attempt when the process cannot be started. IDONLY: only clients with an ident server, together with USERID in log_on_success. REUSE: always on, accepted. INTERCEPT, LABELED: accepted with a warning, without effect.")
+        .values(Values::Some).kind(Kind::Words(FLAGS), ""),
+    row(Id::Disable, "disable", "yes|no", "no",
+        "`yes` switches the service off; the rest of the section is not read. `no` never switches on a service with an error.")
+        .kind(Kind::Words(YES_NO), ""),
+    row(Id::SocketType, "socket_type", "TYPE", "stream for tcp, dgram for udp",
+        "The kind of socket.").kind(Kind::Words(SOCKET_TYPES), ""),
+    row(Id::Protocol, "protocol", "NAME", "tcp for stream, udp for dgram",
+        "The protocol, a name in /etc/protocols."),
+    row(Id::Port, "port", "PORT", "the port in /etc/services",
+        "The port to listen on. A service that is not UNLISTED must have the port that /etc/services gives it. 0: a port of the kernel's choice.")
+        .kind(Kind::Number, "0 to 65535"),
+    row(Id::Bind, "bind", "ADDRESS", "all addresses",
+        "The local address or host name to listen on. A name is resolved when the file is read.").also_in_defaults(),
+    row(Id::Bind, "interface", "ADDRESS", "all addresses",
+        "Another name of `bind`. It takes an address or host name, not the name of an interface.").also_in_defaults(),
+    row(Id::V6only, "v6only", "yes|no", "no",
+        "Whether an IPv6 socket leaves IPv4 clients alone.")
+        .kind(Kind::Words(YES_NO), "").also_in_defaults(),
+    row(Id::Wait, "wait", "yes|no", "none, must be given",
+        "`no`: one process for each connection. `yes`: one process gets the listening socket and accepts by itself; nothing else is started until it ends. Must be `yes` for dgram.")
+        .kind(Kind::Words(YES_NO), ""),
+    row(Id::Redirect, "redirect", "HOST PORT", "none",
+        "Pass connections on to another host. Not supported yet: the service is not served.").values(Values::Exactly(2)),
+    row(Id::RpcVersion, "rpc_version", "N[-M]", "none", "Versions of an RPC service. Not supported yet."),
+    row(Id::RpcNumber, "rpc_number", "NUMBER", "the number in /etc/rpc", "Program number of an unlisted RPC service. Not supported yet.")
+        .kind(Kind::Number, ""),
+
+    // The program.
+    row(Id::Server, "server", "PATH", "none, must be given",
+        "The program to start. It must be executable when the file is read. Not needed for INTERNAL.").kind(Kind::Path, ""),
+    row(Id::ServerArgs, "server_args", "WORD …", "none",
+        "Arguments of the program, without its name; with NAMEINARGS, the name first. Words are separated by white space, there is no quoting, and `#` is an ordinary character.")
+        .values(Values::Some),
+    row(Id::User, "user", "NAME|UID", "none, must be given",
+        "The user the program runs as. A number is taken without looking it up, its group is the same number. Not needed for INTERNAL.")
+        .kind(Kind::Text, "a user of the user database, or 0 to 4294967294"),
+    row(Id::Group, "group", "NAME|GID", "the user's own group",
+        "The group the program runs as.").kind(Kind::Text, "a group of the group database, or 0 to 4294967294"),
+    row(Id::Groups, "groups", "yes|no", "no",
+        "Whether the program gets the user's supplementary groups. `no`: it gets none.")
+        .kind(Kind::Words(YES_NO), "").also_in_defaults(),
+    row(Id::Umask, "umask", "MODE", "the daemon's own, at least 022",
+        "The program's umask, in octal.").kind(Kind::Number, "0 to 777, octal").also_in_defaults(),
+    row(Id::Nice, "nice", "NUMBER", "unchanged", "Added to the program's nice value.").kind(Kind::Number, ""),
+    row(Id::Env, "env", "NAME=VALUE …", "none",
+        "Variables added to the program's environment. A value cannot hold white space, and `#` is an ordinary character. `=` forgets earlier lines, `+=` adds to them.")
+        .list(),
+    row(Id::Passenv, "passenv", "NAME …", "all",
+        "The variables of the daemon's environment that the program gets. Set and empty: none of them.").list().also_in_defaults(),
+    row(Id::RlimitAs, "rlimit_as", "SIZE|UNLIMITED", "unchanged", "Address space of the program (RLIMIT_AS, soft and hard).")
+        .kind(Kind::Size, "suffix k or M; 0: unchanged"),
+    row(Id::RlimitCpu, "rlimit_cpu", "SECONDS|UNLIMITED", "unchanged", "CPU seconds of the program (RLIMIT_CPU, soft and hard).")
+        .kind(Kind::Limit, "0: unchanged"),
+    row(Id::RlimitData, "rlimit_data", "SIZE|UNLIMITED", "unchanged", "Data segment of the program (RLIMIT_DATA, soft and hard).")
+        .kind(Kind::Size, "suffix k or M; 0: unchanged"),
+    row(Id::RlimitRss, "rlimit_rss", "SIZE|UNLIMITED", "unchanged", "Resident set of the program (RLIMIT_RSS, soft and hard).")
+        .kind(Kind::Size, "suffix k or M; 0: unchanged"),
+    row(Id::RlimitStack, "rlimit_stack", "SIZE|UNLIMITED", "unchanged", "Stack of the program (RLIMIT_STACK, soft and hard).")
+        .kind(Kind::Size, "suffix k or M; 0: unchanged"),
+    row(Id::RlimitFiles, "rlimit_files", "NUMBER|UNLIMITED", "the daemon's hard limit", "Open files of the program (RLIMIT_NOFILE, soft and hard).")
+        .kind(Kind::Size, "suffix k or M; 0: unchanged"),
+
+    // Who may.
+    row(Id::OnlyFrom, "only_from", "ADDRESS …", "everybody",
+        "Who is admitted. An address (`10.1.2.3`), a network (`10.0.0.0/8`, `2001:db8::/32`), an address whose last numbers are 0 (`10.1.0.0` is 10.1.0.0/16, `0.0.0.0` everybody with IPv4), numbers in braces (`10.1.2.{3,4}`), a host name, or a domain with its dot (`.example.org`). Set and empty: nobody. An address in both lists is refused.")
+        .list().kind(Kind::Addresses, "").also_in_defaults(),
+    row(Id::NoAccess, "no_access", "ADDRESS …", "nobody", "Who is refused. Written like `only_from`.")
+        .list().kind(Kind::Addresses, "").also_in_defaults(),
+    row(Id::AccessTimes, "access_times", "H:MM-H:MM …", "always",
+        "When clients are admitted, local time, both ends included. A window cannot pass midnight; write two.")
+        .values(Values::Some).kind(Kind::Text, "0:00 to 23:59, start before end"),
+    row(Id::Libwrap, "libwrap", "NAME", "the program's name, for INTERNAL the service's",
+        "The daemon name under which hosts.allow and hosts.deny are asked."),
+    row(Id::DenyTime, "deny_time", "MINUTES|FOREVER|NEVER", "NEVER",
+        "How long a SENSOR denies all services to an address.").kind(Kind::Text, "0 or more; 0 is NEVER, -1 is FOREVER"),
+
+    // How many and how fast.
+    row(Id::Instances, "instances", "NUMBER|UNLIMITED", "UNLIMITED",
+        "How many processes of the service run at a time. 0 refuses everybody.").kind(Kind::Limit, "0 or more").also_in_defaults(),
+    row(Id::PerSource, "per_source", "NUMBER|UNLIMITED", "UNLIMITED",
+        "How many processes of the service run at a time for one source. 0 refuses everybody.")
+        .kind(Kind::Limit, "0 or more").also_in_defaults(),
+    row(Id::PerSourcePrefix, "per_source_prefix", "V4 V6", "32 64",
+        "What counts as one source for `per_source`: the lengths of the IPv4 and IPv6 networks.")
+        .values(Values::Exactly(2)).kind(Kind::Number, "1 to 32, 1 to 128").also_in_defaults().ours(),
+    row(Id::Cps, "cps", "RATE SECONDS", "50 10",
+        "Connections a second, and how long the limit acts when it is exceeded (see `overload`). `0 0` switches it off.")
+        .values(Values::Exactly(2)).kind(Kind::Number, "0 or more").also_in_defaults(),
+    row(Id::Overload, "overload", "fair|close", "fair",
+        "What happens when `cps` is exceeded. fair: sources above their share are refused, then the listener pauses. close: the listener is closed for the wait time, as xinetd does.")
+        .kind(Kind::Words(&["fair", "close"]), "").also_in_defaults().ours(),
+    row(Id::MaxLoad, "max_load", "LOAD", "none",
+        "Clients are refused while the one-minute load average is at least this.").kind(Kind::Number, "a decimal number above 0").also_in_defaults(),
+
+    // What is told.
+    row(Id::Banner, "banner", "PATH", "none", BANNER).kind(Kind::Path, "").also_in_defaults(),
+    row(Id::BannerSuccess, "banner_success", "PATH", "none", "Path of a file that is sent to a client that is admitted.")
+        .kind(Kind::Path, "").also_in_defaults(),
+    row(Id::BannerFail, "banner_fail", "PATH", "none", "Path of a file that is sent to a client that is refused.")
+        .kind(Kind::Path, "").also_in_defaults(),
+    row(Id::LogType, "log_type", "SYSLOG FACILITY [LEVEL] | FILE PATH [SOFT [HARD]]", "no log of the service",
+        "Where the service's START, EXIT and FAIL lines go. SOFT and HARD are sizes of the file with the suffix k or M: a warning at the one, an end at the other.")
+        .values(Values::Some).kind(Kind::Text, "facility: daemon auth authpriv user mail lpr news uucp ftp local0 to local7; level: emerg alert crit err warning notice info debug")
+        .also_in_defaults(),
+    row(Id::LogOnSuccess, "log_on_success", "WORD …", "none",
+        "What is logged of admitted clients: HOST and PID in START, EXIT (status) and DURATION at the end, USERID by ident, TRAFFIC for redirected services.")
+        .list().kind(Kind::Words(SUCCESS), "").also_in_defaults(),
+    row(Id::LogOnFailure, "log_on_failure", "WORD …", "none",
+        "What is logged of refused clients: HOST, ATTEMPT (the line alone), USERID by ident.")
+        .list().kind(Kind::Words(FAILURE), "").also_in_defaults(),
+
+    // Life of the service.
+    row(Id::OnRemove, "on_remove", "kill|drain", "kill",
+        "What happens to running processes when a reload removes the service: they are killed, as xinetd does, or left to end by themselves.")
+        .kind(Kind::Words(&["kill", "drain"]), "").also_in_defaults().ours(),
+    row(Id::Stop, "stop", "end|leave", "end; leave when called as xinetd",
+        "What happens to running programs when the daemon is told to stop: they are ended, or left running.")
+        .kind(Kind::Words(&["end", "leave"]), "").also_in_defaults().ours(),
+    row(Id::IdentleTimeout, "idle_timeout", "SECONDS", "300",
+        "When a connection to a built-in stream service is closed for silence.")
+        .kind(Kind::Number, "1 to 86400").also_in_defaults().ours(),
+
+    // Of `defaults` alone.
+    row(Id::Enabled, "enabled", "ID …", "all", "The ids of the services that are served; all others are not.").list().only_in_defaults(),
+    row(Id::Disabled, "disabled", "ID …", "none", "The ids of services that are not served, whatever `enabled` says.").list().only_in_defaults(),
+    row(Id::Protect, "protect", "ADDRESS …", "none",
+        "Addresses and networks that no SENSOR denies. No host names.").list().kind(Kind::Addresses, "").only_in_defaults().ours(),
+];
+
+/// `idle_timeout` where it is not set, in seconds.
+pub(crate) const IDLE_TIMEOUT: u32 = 300;
+
+/// Every attribute, by subject.
+pub fn attributes() -> &'static [Attribute] {
+    TABLE
+}
+
+/// The attribute of this name, compared without case.
+pub(crate) fn find(name: &str) -> Option<&'static Attribute> {
+    TABLE.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(name))
+}
+
+/// The values of a line without its trailing comment, and whether there was one.
+pub(crate) fn without_comment<'a>(attribute: &Attribute, values: &'a [Word]) -> (&'a [Word], bool) {
+    let before = attribute.before_comment();
+    let start = match attribute.values {
+        // Only the word directly behind the last value: anything else is a wrong number of values with or without it.
+        Values::Exactly(n) => values.get(n).filter(|word| word.text.starts_with('#')).map(|_| n),
+        _ => values.iter().skip(before).position(|word| word.text.starts_with('#')).map(|at| at + before),
+    };
+    match start.filter(|_| attribute.takes_comment()) {
+        Some(at) => (&values[..at], true),
+        None => (values, false),
+    }
+}
+
+/// Whether reading a section stops at its last line so far: `disable` with anything but `no`, unless an earlier
+/// `disable` counts.
+pub(crate) fn stops_reading(assignments: &[Assignment]) -> bool {
+    let value = |assignment: &Assignment| {
+        let attribute = find(&assignment.name.text).filter(|attribute| attribute.id == Id::Disable)?;
+        let (values, _) = without_comment(attribute, &assignment.values);
+        match (assignment.operator, values) {
+            (Operator::Set, [value]) => Some(!value.text.eq_ignore_ascii_case("no")),
+            _ => None,
+        }
+    };
+    let Some((last, earlier)) = assignments.split_last() else { return false };
+    value(last) == Some(true) && !earlier.iter().any(|assignment| value(assignment).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_lower_case_and_told() {
+        let mut seen = HashSet::new();
+        for attribute in attributes() {
+            assert!(seen.insert(attribute.name), "{} twice", attribute.name);
+            assert_eq!(attribute.name, attribute.name.to_ascii_lowercase());
+            assert!(
+                !attribute.meaning.is_empty() && !attribute.form.is_empty() && !attribute.default.is_empty()
+            );
+            assert!(attribute.meaning.ends_with('.'), "{}", attribute.name);
+        }
+    }
+
+    #[test]
+    fn lists_take_any_number_and_no_comment() {
+        for attribute in attributes() {
+            assert_eq!(attribute.list, attribute.values == Values::Any, "{}", attribute.name);
+            assert_eq!(attribute.takes_comment(), !attribute.list && attribute.name != "server_args");
+        }
+    }
+
+    #[test]
+    fn reference_counts_hold() {
+        // Reference xinetd §2.1: the rows of xinetd's own two tables.
+        let of_xinetd = || attributes().iter().filter(|a| a.origin == Origin::Xinetd);
+        assert_eq!(of_xinetd().filter(|a| a.in_service()).count(), 44);
+        assert_eq!(of_xinetd().filter(|a| a.in_defaults()).count(), 20);
+    }
+}

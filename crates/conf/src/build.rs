@@ -1,0 +1,157 @@
+//! A checked draft to a `Service`: the built-in defaults, argv, environment and the name for hosts.allow. Refuses nothing.
+
+use crate::attributes::{FLAGS, IDLE_TIMEOUT, TYPES};
+use crate::check::BuiltinName;
+use crate::draft::{Draft, Flag};
+use crate::fill::Implied;
+use crate::host::Host;
+use crate::place::Place;
+use crate::service::{Action, DenyTime, Ids, Listen, LogType, OnRemove, Overload, Service, Set, SocketType};
+
+/// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
+const CPS: (u32, u32) = (50, 10);
+/// One source: an IPv4 address, an IPv6 network of the size that one customer gets.
+const PREFIX: (u8, u8) = (32, 64);
+
+/// The service; `None` where an attribute is missing that `check` has already missed.
+pub(crate) fn build(
+    draft: &Draft,
+    implied: &Implied,
+    builtin: Option<BuiltinName>,
+    host: &dyn Host,
+    place: &Place,
+) -> Option<Service> {
+    let action = action(draft, builtin)?;
+    let nolibwrap = draft.flag(Flag::Nolibwrap) || !host.hosts_tables_active();
+    Some(Service {
+        name: draft.name().to_owned(),
+        id: draft.id().to_owned(),
+        place: place.clone(),
+        wrap_name: wrap_name(draft, &action),
+        action,
+        types: draft.types.words(TYPES),
+        flags: draft.flags.words(FLAGS),
+        listen: listen(draft, implied)?,
+        wait: draft.wait?,
+        noretry: draft.flag(Flag::Noretry),
+        nolibwrap,
+        ids: ids(draft, host),
+        instances: or(&draft.instances, None),
+        per_source: or(&draft.per_source, None),
+        per_source_prefix: or(&draft.per_source_prefix, PREFIX),
+        cps: or(&draft.cps, CPS),
+        overload: or(&draft.overload, Overload::Fair),
+        max_load: draft.max_load.clone(),
+        access_times: draft.access_times.clone(),
+        only_from: draft.only_from.as_ref().map(|set| set.entries()),
+        only_from_place: draft.only_from.as_ref().and_then(|set| set.place.clone()),
+        no_access: draft.no_access.as_ref().map(|set| set.entries()),
+        deny_time: or(&draft.deny_time, DenyTime::Never),
+        nice: draft.nice,
+        umask: draft.umask,
+        rlimits: draft.rlimits,
+        environment: environment(draft, host),
+        env_added: draft.env.clone().unwrap_or_default(),
+        passenv: draft.passenv.clone(),
+        banner: draft.banner.as_ref().map(|set| set.value.clone()),
+        banner_success: draft.banner_success.as_ref().map(|set| set.value.clone()),
+        banner_fail: draft.banner_fail.as_ref().map(|set| set.value.clone()),
+        log_type: draft.log_type.as_ref().map_or(LogType::None, |set| set.value.clone()),
+        log_success: draft.log_success,
+        log_failure: draft.log_failure,
+        on_remove: draft.on_remove.unwrap_or(OnRemove::Kill),
+        stop: draft.stop,
+        idle_timeout: draft.idle_timeout.unwrap_or(IDLE_TIMEOUT),
+    })
+}
+
+fn or<T: Clone>(set: &Option<Set<T>>, default: T) -> Set<T> {
+    set.clone().unwrap_or(Set { value: default, place: None })
+}
+
+fn basename(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn action(draft: &Draft, builtin: Option<BuiltinName>) -> Option<Action> {
+    if draft.flag(Flag::Sensor) {
+        return Some(Action::Sensor);
+    }
+    match builtin {
+        Some(BuiltinName::Known(builtin)) => return Some(Action::Internal(builtin)),
+        Some(BuiltinName::Sensor | BuiltinName::Tcpmux) => return None,
+        None => {}
+    }
+    let server = draft.server.as_ref()?.value.clone();
+    let args = draft.args.clone().unwrap_or_default();
+    let argv = match draft.flag(Flag::Nameinargs) {
+        true => args,
+        false => [basename(&server).to_owned()].into_iter().chain(args).collect(),
+    };
+    Some(Action::External { server, argv })
+}
+
+fn wrap_name(draft: &Draft, action: &Action) -> String {
+    match (&draft.libwrap, action) {
+        (Some(name), _) => name.clone(),
+        (None, Action::External { server, argv }) => match draft.flag(Flag::Nameinargs) {
+            true => argv.first().map_or("", |name| basename(name)).to_owned(),
+            false => basename(server).to_owned(),
+        },
+        (None, _) => draft.name().to_owned(),
+    }
+}
+
+fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
+    let text = draft.bind.as_ref().map(|set| set.value.0.clone());
+    Some(Listen {
+        socket: draft.socket?,
+        protocol: draft.protocol.clone()?,
+        port: draft.port?,
+        bind: text.zip(implied.bind),
+        family: implied.family,
+        v6only: draft.v6only.unwrap_or(false),
+        nodelay: draft.flag(Flag::Nodelay),
+        keepalive: draft.flag(Flag::Keepalive),
+    })
+}
+
+fn ids(draft: &Draft, host: &dyn Host) -> Ids {
+    let user = draft.user.clone();
+    let groups_yes = draft.groups == Some(true);
+    let groups = match user.as_ref().filter(|_| groups_yes) {
+        None => Vec::new(),
+        Some(user) => {
+            let known = if draft.user_is_number { host.user_by_id(user.uid) } else { Some(user.clone()) };
+            known.and_then(|user| host.groups_of(&user.name, user.gid)).unwrap_or_default()
+        }
+    };
+    Ids {
+        gid: draft.group.or(user.as_ref().map(|user| user.gid)),
+        group_set: draft.group.is_some(),
+        user,
+        groups,
+        groups_yes,
+    }
+}
+
+/// With passenv: those variables of the daemon, then env over them. A variable that is there keeps its position.
+fn environment(draft: &Draft, host: &dyn Host) -> Option<Vec<(String, String)>> {
+    let names = draft.passenv.as_ref()?;
+    let passed = names.iter().filter_map(|name| Some((name.clone(), host.variable(name)?)));
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for (name, value) in passed.chain(draft.env.iter().flatten().cloned()) {
+        match variables.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => variables.push((name, value)),
+        }
+    }
+    Some(variables)
+}
+
+/// Whether the service is a stream whose program accepts by itself.
+pub(crate) fn accepts_itself(service: &Service) -> bool {
+    service.wait
+        && service.listen.socket == SocketType::Stream
+        && matches!(service.action, Action::External { .. })
+}

@@ -1,0 +1,305 @@
+//! THE table of findings: the stable word of each, how grave it is, what it means and what to do. The table is the only
+//! source of findings, and docs/guide/diagnostics.md is made from it.
+
+use crate::diagnostic::Severity;
+
+/// A kind of finding.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// The stable word, e.g. `unknown-attribute`.
+    pub word: &'static str,
+    /// How grave.
+    pub severity: Severity,
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+macro_rules! codes {
+    ($($constant:ident $severity:ident $word:literal $meaning:literal $remedy:literal)*) => {
+        $(pub(crate) static $constant: Code = Code {
+            word: $word, severity: Severity::$severity, meaning: $meaning, remedy: $remedy,
+        };)*
+        static ALL: &[&Code] = &[$(&$constant),*];
+    };
+}
+
+codes! {
+    // Files.
+    UNREADABLE Error "unreadable"
+        "The main file cannot be read, so there is no configuration."
+        "Name an existing file with `-f`, or correct its permissions."
+    INCLUDE_UNREADABLE Error "include-unreadable"
+        "A file or directory that is to be included cannot be read. The rest is served without it."
+        "Correct the path, or remove the line."
+    INCLUDE_CYCLE Error "include-cycle"
+        "A file includes itself, directly or through others. xinetd crashes on it; here the inclusion is left out."
+        "Remove one of the inclusions."
+    INCLUDE_DEPTH Error "include-depth"
+        "More than 16 inclusions inside one another, or more than 4096 files. What lies deeper is not read."
+        "Include the files directly from the main file."
+    RELATIVE_INCLUDE Warning "relative-include"
+        "The path of an inclusion does not start with `/`: it means another file when the daemon reads it again, because the daemon works in `/`."
+        "Write the whole path."
+    SKIPPED_FILE Warning "skipped-file"
+        "`includedir` does not read files whose names contain a dot, so `*.conf` files are skipped without a word by xinetd."
+        "Rename the files so that their names hold no dot."
+    NOT_REGULAR Error "not-regular"
+        "An entry of an included directory is neither a regular file nor a link to one, and is skipped."
+        "Move it away: `includedir` does not descend."
+    CRLF Warning "crlf"
+        "The lines end in CR LF. xinetd takes the CR as part of each value and refuses the services; here it is dropped."
+        "Convert the file to Unix line ends."
+    BYTE_ORDER_MARK Warning "byte-order-mark"
+        "The file starts with a byte order mark. xinetd does not recognise the first keyword then; here the mark is dropped."
+        "Save the file without the mark."
+    NUL Warning "nul"
+        "A line holds a NUL byte: as in xinetd, the line ends there."
+        "Remove the byte."
+    LINE_TOO_LONG Error "line-too-long"
+        "A line is longer than 16384 bytes. xinetd breaks such a line in two; here the section is not used."
+        "Shorten the line, or move arguments into a script."
+    NOT_UTF8 Error "not-utf8"
+        "A value that is used is not UTF-8."
+        "Write the value in UTF-8."
+
+    // Sections.
+    UNKNOWN_SECTION Error "unknown-section"
+        "A line at the top level is neither `service NAME`, `defaults`, `include PATH` nor `includedir PATH`. As in xinetd, everything up to the next `}` is skipped."
+        "Correct the line, or remove it."
+    NAME_MISSING Error "name-missing"
+        "`service`, `include` or `includedir` stands alone. As in xinetd, everything up to the next `}` is skipped."
+        "Write the name or path behind it."
+    BRACE_MISSING Error "brace-missing"
+        "The line after `service NAME` or `defaults` must hold `{` and nothing else. As in xinetd, the section is skipped up to the next `}`."
+        "Put `{` on a line of its own."
+    SECTION_UNFINISHED Error "section-unfinished"
+        "The file ends inside a section, which is not used."
+        "Close the section with `}` on a line of its own."
+    SWALLOWED Error "swallowed"
+        "A section is skipped because the one before it has no `}` of its own, as in xinetd."
+        "Close the section before it with `}` on a line of its own."
+    SYNTAX Error "syntax"
+        "A line of a section is not `name = value`. As in xinetd, the whole section is dropped; in `defaults`, everything from this line on is."
+        "Write a name, white space, `=`, `+=` or `-=`, and the values."
+    SECOND_DEFAULTS Error "second-defaults"
+        "A file may hold one `defaults` section; further ones are ignored."
+        "Merge the sections."
+    EXTRA_WORDS Warning "extra-words"
+        "Words behind `service NAME`, `include PATH` or `defaults` are ignored."
+        "Remove them. Each inclusion needs a line of its own."
+    DEFAULTS_LATE Warning "defaults-late"
+        "`defaults` stands after services. xinetd would not apply these of its attributes to them; here the place of `defaults` does not matter."
+        "Move `defaults` to the top, so that xinetd and portreeve agree."
+
+    // Attributes.
+    UNKNOWN_ATTRIBUTE Warning "unknown-attribute"
+        "There is no such attribute; the line is ignored."
+        "Correct the name, or remove the line."
+    NOT_IN_DEFAULTS Warning "not-in-defaults"
+        "The attribute has no meaning in `defaults`; the line is ignored."
+        "Write it in each service that needs it."
+    ALREADY_SET Warning "already-set"
+        "The attribute was set before in this section. The first value counts, this line is ignored."
+        "Remove one of the lines."
+    OPERATOR Error "operator"
+        "`+=` and `-=` change lists only; the line is ignored."
+        "Write `=`."
+    WRONG_COUNT Error "wrong-count"
+        "The attribute takes another number of values; the line is ignored, and the attribute keeps its default."
+        "Give as many values as it takes."
+    NO_VALUE Warning "no-value"
+        "The attribute needs a value and has none; the line is ignored."
+        "Give a value, or remove the line."
+    TRAILING_COMMENT Warning "trailing-comment"
+        "A comment stands behind the value. xinetd counts its words as values and ignores the whole line, so that a limit is void there; here it is a comment."
+        "Put the comment on a line of its own, so that xinetd and portreeve agree."
+    HASH_IN_LIST Error "hash-in-list"
+        "`#` does not start a comment in a list: it and the words behind it are read as entries, as in xinetd."
+        "Put the comment on a line of its own."
+    HASH_IN_ARGUMENTS Warning "hash-in-arguments"
+        "`#` does not start a comment here: it and the words behind it are passed on, as in xinetd."
+        "Put the comment on a line of its own, if it is one."
+
+    // Values.
+    BAD_VALUE Error "bad-value"
+        "A value cannot be used. The service is not served; in `defaults`, nothing is."
+        "The message names what was expected."
+    UNKNOWN_USER Error "unknown-user"
+        "The user database has no such user, so the service is not served."
+        "Create the user, or name another. A number is taken as it is."
+    UNKNOWN_GROUP Error "unknown-group"
+        "The group database has no such group, so the service is not served."
+        "Create the group, or name another. A number is taken as it is."
+    NOT_EXECUTABLE Error "not-executable"
+        "The program does not exist or may not be executed, so the service is not served."
+        "Install the program, correct the path or its permissions, then reload."
+    SERVER_IS_DIRECTORY Error "server-is-directory"
+        "`server` names a directory. xinetd starts the service and fails at each connection; here it is not served."
+        "Name the program."
+    RELATIVE_PATH Error "relative-path"
+        "`server` must be a path that starts with `/`: xinetd checks it in the directory it was started in and executes it from `/`."
+        "Write the whole path."
+    BAD_ADDRESS Error "bad-address"
+        "An address is not one, or a host name does not resolve."
+        "Correct the address. A name must resolve when the file is read."
+    UNDEFINED_VARIABLE Warning "undefined-variable"
+        "`passenv` names a variable that the daemon itself does not have; it is left out."
+        "Remove the name, or set the variable for the daemon."
+
+    // Address lists.
+    ADDRESS_UNREADABLE Error "address-unreadable"
+        "An entry of an address list is neither an address, a network, a domain nor a host name that resolves. As in xinetd it is dropped and the service is served with the rest."
+        "Correct the entry. A list that loses all its entries refuses everybody."
+    ADDRESS_SHORT Warning "address-short"
+        "An address with fewer than four numbers is not a prefix: `10.1` is the single address 10.0.0.1."
+        "Write the network with its length, e.g. `10.1.0.0/16`."
+    ADDRESS_MASK Error "address-mask"
+        "A netmask in dotted form, or a length beyond the address's own, is read as the single address, as in xinetd."
+        "Write the length of the network, e.g. `10.0.0.0/8`."
+    ADDRESS_ODD Warning "address-odd"
+        "An entry is read otherwise than it looks: octal or hexadecimal numbers, numbers over 255 in braces, a scope."
+        "Write plain decimal numbers from 0 to 255."
+    ADDRESS_WILDCARD Warning "address-wildcard"
+        "`::` means every IPv6 address, as the manual says. xinetd matches nobody with it."
+        "Write `::/0`, so that xinetd and portreeve agree."
+    NETWORK_NAME Warning "network-name"
+        "A name from the networks database stands for one address only, unless the database gives a shortened number."
+        "Write the network with its length."
+    REFUSES_EVERYBODY Warning "refuses-everybody"
+        "No client can ever be admitted."
+        "Correct the limit or list, or switch the service off with `disable = yes`."
+
+    // The service as a whole.
+    MISSING_ATTRIBUTE Error "missing-attribute"
+        "An attribute that this service needs was not given, so it is not served."
+        "Add the attribute."
+    MISSING_SERVER Error "missing-server"
+        "The service has neither `server` nor `type = INTERNAL`, so there is nothing to serve."
+        "Add `server = /path/of/program`."
+    MISSING_PORT Error "missing-port"
+        "The service's port is not known, so it is not served."
+        "Add `port`, or the service to /etc/services."
+    NOT_LISTED Error "not-listed"
+        "The service is not in /etc/services with this protocol, and is not declared UNLISTED."
+        "Add `type = UNLISTED`, or the service to /etc/services."
+    PORT_DIFFERS Error "port-differs"
+        "/etc/services gives the service another port."
+        "Add `type = UNLISTED`, or correct the port."
+    NO_SUCH_BUILTIN Error "no-such-builtin"
+        "There is no built-in service of this name and socket type."
+        "Use echo, discard, chargen, daytime or time with stream or dgram, or remove INTERNAL."
+    DUPLICATE Error "duplicate"
+        "An earlier service listens on the same port, protocol and address. The first one is served."
+        "Remove one, or give it another port or `bind`."
+    SAME_ID Warning "same-id"
+        "Two services have the same id, so logs, `enabled`, `disabled` and a reload cannot tell them apart."
+        "Give one of them an `id` of its own."
+    FLAG_CONFLICT Error "flag-conflict"
+        "Flags or types of the service exclude each other, so it is not served."
+        "Remove one of them."
+    TRAFFIC Error "traffic"
+        "TRAFFIC can be logged for redirected services only. As in xinetd, the service is not served."
+        "Remove TRAFFIC from log_on_success, in `defaults` too."
+    BIND_FAMILY Error "bind-family"
+        "The address of `bind` does not belong to the family of the IPv4 or IPv6 flag. xinetd would listen on another address."
+        "Correct the flag or the address."
+    GROUPS_WITHOUT_USER Error "groups-without-user"
+        "`groups = yes` needs a user of the user database: the groups of a bare number are not known."
+        "Name the user, or write `groups = no`."
+    LOG_DIRECTORY Error "log-directory"
+        "The directory of the service's log file does not exist. As in xinetd, the service is not served."
+        "Create the directory, or correct `log_type`."
+    ALWAYS_RUNNING Error "no-wait-datagram"
+        "Only stream services can have `wait = no`. xinetd loops at full speed on such a service."
+        "Write `wait = yes`: the server then reads the datagrams itself."
+    LATER_RELEASE Error "later-release"
+        "This kind of service is not supported yet, so it is not served."
+        "Keep it under xinetd until then."
+    WAIT_LIST Error "wait-list"
+        "A stream service with `wait = yes` accepts its clients itself. Its lists are enforced by a filter on the socket, which knows addresses only and no host names."
+        "Write addresses instead of names, or `wait = no`."
+    HOSTS_RULES Error "hosts-rules-not-supported"
+        "hosts.allow or hosts.deny holds rules, which this release does not consult yet. Rather than ignore them, the service is not served."
+        "Write `flags = NOLIBWRAP` if the rules are not meant for this service."
+    SENSOR_NAME Error "sensor-name"
+        "`sensor` is no built-in service. xinetd loses all its listeners with it."
+        "Add `flags = SENSOR`."
+
+    // What a person would want to know.
+    PLAINTEXT Warning "plaintext-open"
+        "The protocol sends passwords or files unencrypted, and everybody may connect."
+        "Add `only_from`, or use an encrypted service."
+    REFLECTOR Warning "reflector"
+        "A datagram echo or chargen service that everybody may reach can be abused against third parties with forged addresses."
+        "Add `only_from`, or switch it off."
+    BANNER_MISSING Warning "banner-missing"
+        "The banner's file does not exist. Clients are served without it."
+        "Create the file, or remove the line."
+    FLAG_IGNORED Warning "flag-ignored"
+        "The flag has no effect here."
+        "Remove it."
+    REUSE Note "reuse"
+        "The flag REUSE has no effect: addresses are always reused."
+        "Nothing needs to be done."
+    WITHOUT_EFFECT Warning "without-effect"
+        "The attribute has no effect on this kind of service."
+        "Remove it, or change the service."
+    ID_ONLY Warning "idonly-without-userid"
+        "IDONLY works only together with USERID in log_on_success, as in xinetd."
+        "Add USERID to log_on_success."
+    USERID_CLEARED Warning "userid-cleared"
+        "USERID is not logged for the ident service, which would ask itself without end."
+        "Remove USERID."
+    BOTH_FAMILIES Note "both-families"
+        "Both IPv4 and IPv6 are set: the service uses IPv6, which serves IPv4 clients too, or IPv4 where there is no IPv6."
+        "Nothing needs to be done."
+}
+
+/// Every kind of finding, by subject.
+pub fn codes() -> &'static [&'static Code] {
+    ALL
+}
+
+/// docs/guide/diagnostics.md.
+pub fn codes_manual() -> String {
+    let mut text = String::from(
+        "# Diagnostics\n\n\
+         Every finding of `portreeve check` and of a reload carries one of these words. They are stable: scripts may rely on them.\n\
+         An **error** means that something is not served as written, a **warning** that the file may be read otherwise than its\n\
+         author thinks, a **note** changes nothing. The daemon's log has xinetd's own text for each condition that xinetd reports.\n\n\
+         This page is made from the table in `crates/conf/src/codes.rs`; a test compares the two.\n",
+    );
+    for code in ALL {
+        let severity = match code.severity {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        text.push_str(&format!(
+            "\n## `{}` ({severity})\n\n{}\n\n*Remedy:* {}\n",
+            code.word, code.meaning, code.remedy
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_plain() {
+        let mut seen = std::collections::HashSet::new();
+        for code in ALL {
+            assert!(seen.insert(code.word), "{} twice", code.word);
+            assert!(
+                code.word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{}",
+                code.word
+            );
+            assert!(code.meaning.ends_with('.') && code.remedy.ends_with('.'), "{}", code.word);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A section while it is read: what was set, by whom and where. Holds no rule about what fits together.
+
+use crate::address::Pattern;
+use crate::attribute::Id;
+use crate::host::User;
+use crate::place::Place;
+use crate::service::{
+    AddressEntry, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
+    SocketType, Stop, Window,
+};
+use std::net::IpAddr;
+
+/// `bind` as far as it is known when its line is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Bind {
+    /// The only address.
+    Fixed(IpAddr),
+    /// A name with several addresses: the family flags decide later.
+    Deferred,
+}
+
+/// An address list while it is edited.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AddressSet {
+    /// Each pattern with the word it came from.
+    pub(crate) entries: Vec<(Pattern, String, Place)>,
+    /// The line that first set it.
+    pub(crate) place: Option<Place>,
+}
+
+impl AddressSet {
+    /// The list as the service has it: one entry for each word.
+    pub(crate) fn entries(&self) -> Vec<AddressEntry> {
+        self.entries
+            .iter()
+            .map(|(pattern, text, place)| AddressEntry {
+                text: text.clone(),
+                place: place.clone(),
+                matches: pattern.matches(),
+            })
+            .collect()
+    }
+}
+
+/// Attributes that were given a value in this very section, as xinetd marks them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks(u64);
+
+impl Marks {
+    pub(crate) fn has(self, id: Id) -> bool {
+        self.0 & 1 << id as u64 != 0
+    }
+
+    pub(crate) fn add(&mut self, id: Id) {
+        self.0 |= 1 << id as u64;
+    }
+}
+
+/// Bits of the words of a closed set, by their index in its table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WordBits(u16);
+
+impl WordBits {
+    pub(crate) fn set(&mut self, index: usize, on: bool) {
+        let bit = 1u16.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
+        self.0 = if on { self.0 | bit } else { self.0 & !bit };
+    }
+
+    pub(crate) fn has(self, index: usize) -> bool {
+        self.0 >> index.min(15) & 1 == 1
+    }
+
+    /// The words that are set, in the order of the table.
+    pub(crate) fn words(self, table: &'static [&'static str]) -> Vec<&'static str> {
+        table.iter().enumerate().filter(|&(index, _)| self.has(index)).map(|(_, &word)| word).collect()
+    }
+}
+
+/// Words of `type`: indices into `attributes::TYPES`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Type {
+    Rpc,
+    Internal,
+    Unlisted,
+    Tcpmux = 4,
+    Tcpmuxplus,
+}
+
+/// Words of `flags`: indices into `attributes::FLAGS`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flag {
+    Intercept = 1,
+    Noretry,
+    Nameinargs = 4,
+    Nodelay,
+    Keepalive,
+    Nolibwrap,
+    Sensor,
+    Ipv4,
+    Ipv6,
+    Labeled,
+}
+
+/// What a section says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Draft {
+    /// `None` for `defaults`.
+    pub(crate) name: Option<String>,
+    pub(crate) marks: Marks,
+    /// Why the service cannot be served; the first reason.
+    pub(crate) broken: Option<String>,
+    pub(crate) types: WordBits,
+    pub(crate) flags: WordBits,
+    pub(crate) id: Option<String>,
+    pub(crate) disable: Option<bool>,
+    pub(crate) socket: Option<SocketType>,
+    pub(crate) protocol: Option<(String, i32)>,
+    pub(crate) port: Option<u16>,
+    pub(crate) bind: Option<Set<(String, Bind)>>,
+    pub(crate) v6only: Option<bool>,
+    pub(crate) wait: Option<bool>,
+    pub(crate) user: Option<User>,
+    /// The user was given as a number.
+    pub(crate) user_is_number: bool,
+    pub(crate) group: Option<u32>,
+    pub(crate) groups: Option<bool>,
+    pub(crate) server: Option<Set<String>>,
+    pub(crate) args: Option<Vec<String>>,
+    pub(crate) instances: Option<Set<Limit>>,
+    pub(crate) per_source: Option<Set<Limit>>,
+    pub(crate) per_source_prefix: Option<Set<(u8, u8)>>,
+    pub(crate) cps: Option<Set<(u32, u32)>>,
+    pub(crate) overload: Option<Set<Overload>>,
+    pub(crate) max_load: Option<Set<f64>>,
+    pub(crate) only_from: Option<AddressSet>,
+    pub(crate) no_access: Option<AddressSet>,
+    pub(crate) access_times: Option<Set<Vec<Window>>>,
+    pub(crate) deny_time: Option<Set<DenyTime>>,
+    pub(crate) libwrap: Option<String>,
+    pub(crate) nice: Option<i32>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) rlimits: Rlimits,
+    pub(crate) env: Option<Vec<(String, String)>>,
+    pub(crate) passenv: Option<Vec<String>>,
+    pub(crate) banner: Option<Set<String>>,
+    pub(crate) banner_success: Option<Set<String>>,
+    pub(crate) banner_fail: Option<Set<String>>,
+    pub(crate) log_type: Option<Set<LogType>>,
+    pub(crate) log_success: LogSuccess,
+    pub(crate) log_failure: LogFailure,
+    pub(crate) redirect: bool,
+    pub(crate) rpc_versions: bool,
+    pub(crate) rpc_number: bool,
+    pub(crate) on_remove: Option<OnRemove>,
+    pub(crate) stop: Option<Stop>,
+    pub(crate) idle_timeout: Option<u32>,
+    pub(crate) enabled: Option<Vec<String>>,
+    pub(crate) disabled: Option<Vec<String>>,
+    pub(crate) protect: Option<AddressSet>,
+}
+
+impl Draft {
+    pub(crate) fn is(&self, what: Type) -> bool {
+        self.types.has(what as usize)
+    }
+
+    pub(crate) fn flag(&self, flag: Flag) -> bool {
+        self.flags.has(flag as usize)
+    }
+
+    /// The service's name.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// The service's id: its name where none was set.
+    pub(crate) fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or(self.name())
+    }
+
+    /// What xinetd calls the section in its messages.
+    pub(crate) fn shown_name(&self) -> &str {
+        self.name.as_deref().unwrap_or("(null)")
+    }
+
+    pub(crate) fn is_mux(&self) -> bool {
+        self.is(Type::Tcpmux) || self.is(Type::Tcpmuxplus)
+    }
+
+    /// Keeps the first reason.
+    pub(crate) fn break_off(&mut self, reason: &str) {
+        self.broken.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// A service that starts from `defaults`: what a line of the service itself then replaces or edits.
+    pub(crate) fn starting_from(name: &str, defaults: &Self) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            log_success: defaults.log_success,
+            log_failure: defaults.log_failure,
+            only_from: defaults.only_from.clone(),
+            no_access: defaults.no_access.clone(),
+            passenv: defaults.passenv.clone(),
+            banner: defaults.banner.clone(),
+            banner_success: defaults.banner_success.clone(),
+            banner_fail: defaults.banner_fail.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What `defaults` settles where the service itself says nothing.
+    pub(crate) fn fill_from(&mut self, defaults: &Self) {
+        macro_rules! fill {
+            ($($field:ident)*) => { $(if self.$field.is_none() { self.$field = defaults.$field.clone(); })* };
+        }
+        fill!(instances per_source per_source_prefix cps overload max_load groups umask bind v6only log_type);
+        fill!(on_remove stop idle_timeout);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::{FLAGS, TYPES};
+
+    #[test]
+    fn indices_fit_their_tables() {
+        assert_eq!(TYPES[Type::Tcpmuxplus as usize], "TCPMUXPLUS");
+        assert_eq!(TYPES[Type::Unlisted as usize], "UNLISTED");
+        assert_eq!(FLAGS[Flag::Labeled as usize], "LABELED");
+        assert_eq!(FLAGS[Flag::Sensor as usize], "SENSOR");
+        assert!((Id::Protect as usize) < 64);
+    }
+
+    #[test]
+    fn words_come_in_the_order_of_the_table() {
+        let mut bits = WordBits::default();
+        bits.set(Type::Unlisted as usize, true);
+        bits.set(Type::Rpc as usize, true);
+        assert_eq!(bits.words(TYPES), ["RPC", "UNLISTED"]);
+        bits.set(Type::Rpc as usize, false);
+        assert_eq!(bits.words(TYPES), ["UNLISTED"]);
+    }
+}

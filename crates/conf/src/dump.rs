@@ -1,0 +1,117 @@
+//! What `defaults` set, as xinetd's dump shows it (reference xinetd §11.4). Looks no name up: `Bind` shows what was written.
+
+use crate::attributes::{FAILURE, SUCCESS};
+use crate::draft::{AddressSet, Draft};
+use crate::service::{AddressEntry, AddressMatch, Limit, LogFailure, LogSuccess, LogType};
+use crate::values::logging::{facility_name, level_name};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+impl crate::reading::Settings {
+    /// The lines of the dump below `Service defaults`, without their tab.
+    pub fn dump_lines(&self) -> impl Iterator<Item = String> {
+        self.dump.iter().map(|(name, value)| match (name.as_str(), value.as_str()) {
+            (name, "") => name.to_owned(),
+            ("Only from" | "No access" | "Logging to file", value) => format!("{name}: {value}"),
+            ("Logging to syslog.", value) => format!("{name} {value}"),
+            (name, value) => format!("{name} = {value}"),
+        })
+    }
+}
+
+impl AddressEntry {
+    /// The entry as xinetd's dump shows it: `10.0.0.0/255.0.0.0(NET)`, `127.0.0.1(NUMERIC)`, `localhost(HOST)`.
+    pub fn dump(&self) -> String {
+        let written_as_network = self.text.contains('/');
+        match &self.matches {
+            AddressMatch::V4(networks) => {
+                let one = |&(address, length): &(u32, u8)| {
+                    let address = Ipv4Addr::from(address);
+                    match written_as_network && length < 32 {
+                        true => format!("{address}/{}(NET)", Ipv4Addr::from(crate::address::v4_mask(length))),
+                        false => format!("{address}(NUMERIC)"),
+                    }
+                };
+                networks.iter().map(one).collect::<Vec<_>>().join(" ")
+            }
+            &AddressMatch::V6(address, length) => {
+                let address = Ipv6Addr::from(address);
+                match written_as_network && length < 128 {
+                    true => format!("{address}/{}(NET)", Ipv6Addr::from(crate::address::v6_mask(length))),
+                    false => format!("{address}(NUMERIC)"),
+                }
+            }
+            AddressMatch::Name(name) | AddressMatch::Suffix(name) => format!("{name}(HOST)"),
+        }
+    }
+}
+
+/// What `defaults` set: (name, value), in xinetd's order.
+pub(crate) fn defaults(draft: &Draft) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    let mut line = |name: &str, value: String| lines.push((name.to_owned(), value));
+    if let Some(set) = &draft.instances {
+        line("Instances", set.value.map_or("UNLIMITED".to_owned(), |number| number.to_string()));
+    }
+    if let Some(groups) = draft.groups {
+        line("Groups", if groups { "yes" } else { "no" }.to_owned());
+    }
+    if let Some(umask) = draft.umask {
+        line("umask", format!("{umask:o}"));
+    }
+    if let Some(set) = &draft.cps {
+        line("CPS", format!("max conn:{} wait:{}", set.value.0, set.value.1));
+    }
+    if let Some(set) = &draft.per_source {
+        line("PER_SOURCE", signed(set.value));
+    }
+    line("Bind", draft.bind.as_ref().map_or("All addresses.".to_owned(), |set| set.value.0.clone()));
+    line("Only from", list(&draft.only_from, "All sites"));
+    line("No access", list(&draft.no_access, "No blocked sites"));
+    logging(draft, &mut line);
+    if let Some(names) = &draft.passenv {
+        line("Passenv", names.join(" "));
+    }
+    lines
+}
+
+fn signed(limit: Limit) -> String {
+    limit.map_or("-1".to_owned(), |number| number.to_string())
+}
+
+fn list(set: &Option<AddressSet>, empty: &str) -> String {
+    match set {
+        Some(set) if !set.entries.is_empty() => {
+            set.entries.iter().map(|(pattern, ..)| format!(" {}", pattern.dump())).collect()
+        }
+        _ => empty.to_owned(),
+    }
+}
+
+fn logging(draft: &Draft, line: &mut impl FnMut(&str, String)) {
+    match draft.log_type.as_ref().map(|set| &set.value) {
+        None | Some(LogType::None) => return line("No logging", String::new()),
+        Some(LogType::Syslog { facility, level }) => {
+            let value = format!("Facility = {}, level = {}", facility_name(*facility), level_name(*level));
+            line("Logging to syslog.", value);
+        }
+        Some(LogType::File { path, soft, hard }) => {
+            let limits = match (soft, hard) {
+                (Some(soft), Some(hard)) => format!("(soft={soft} hard={hard})"),
+                _ => "(no limits)".to_owned(),
+            };
+            line("Logging to file", format!("{path} {limits}"));
+        }
+    }
+    line("Log_on_success flags", success_words(&draft.log_success).join(" "));
+    line("Log_on_failure flags", failure_words(&draft.log_failure).join(" "));
+}
+
+fn success_words(log: &LogSuccess) -> Vec<&'static str> {
+    let on = [log.host, log.duration, log.exit, log.pid, log.userid, log.traffic];
+    SUCCESS.iter().zip(on).filter(|(_, on)| *on).map(|(word, _)| *word).collect()
+}
+
+fn failure_words(log: &LogFailure) -> Vec<&'static str> {
+    let on = [log.host, log.attempt, log.userid];
+    FAILURE.iter().zip(on).filter(|(_, on)| *on).map(|(word, _)| *word).collect()
+}

@@ -1,0 +1,144 @@
+//! What only portreeve refuses: what xinetd accepts and then does wrongly, what this release cannot do yet, and what it
+//! could only do by ignoring a restriction. Each is listed in docs/guide/differences.md.
+
+use crate::address::Pattern;
+use crate::check::BuiltinName;
+use crate::codes;
+use crate::draft::{AddressSet, Draft, Flag, Type};
+use crate::fill::Implied;
+use crate::service::{FamilyFlag, SocketType};
+use crate::verdict::{Bench, Refused};
+use std::path::Path;
+
+/// Refuses what must not be served although xinetd would try.
+pub(crate) fn refuse(
+    draft: &Draft,
+    implied: &Implied,
+    builtin: Option<BuiltinName>,
+    bench: &mut Bench<'_>,
+) -> Result<(), Refused> {
+    later(draft, builtin, bench)?;
+    sensor_name(draft, builtin, bench)?;
+    no_wait(draft, bench)?;
+    bind_family(draft, implied, bench)?;
+    groups(draft, bench)?;
+    log_directory(draft, bench)?;
+    wait_list(draft, bench)?;
+    hosts_rules(draft, bench)
+}
+
+fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let what = if draft.redirect {
+        "`redirect`"
+    } else if draft.is(Type::Rpc) {
+        "`type = RPC`"
+    } else if draft.is_mux() || builtin == Some(BuiltinName::Tcpmux) {
+        "tcpmux"
+    } else {
+        return Ok(());
+    };
+    let message = format!("service `{}` needs {what}, which comes with a later release", draft.id());
+    bench.refuse_ourselves(&codes::LATER_RELEASE, draft, message, Some("keep it under xinetd until then"))
+}
+
+fn sensor_name(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if builtin != Some(BuiltinName::Sensor) || draft.flag(Flag::Sensor) {
+        return Ok(());
+    }
+    let message = format!("`{}` is no built-in service", draft.name());
+    bench.refuse_ourselves(&codes::SENSOR_NAME, draft, message, Some("add `flags = SENSOR`"))
+}
+
+fn no_wait(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if draft.wait != Some(false) || draft.socket == Some(SocketType::Stream) {
+        return Ok(());
+    }
+    let socket = draft.socket.map_or("", crate::check::socket_name);
+    let message = format!("service `{}` has `socket_type = {socket}` and `wait = no`", draft.id());
+    let help = Some("write `wait = yes`: the server then reads the datagrams itself");
+    let classic = format!("Service {} has socket_type {socket}, but does not wait", draft.name());
+    bench.refuse(&codes::ALWAYS_RUNNING, draft, message, classic, help)
+}
+
+fn bind_family(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let Some(address) = implied.bind else { return Ok(()) };
+    let flag = match implied.family {
+        FamilyFlag::V4 if address.is_ipv6() => "IPv4",
+        FamilyFlag::V6 if address.is_ipv4() => "IPv6",
+        _ => return Ok(()),
+    };
+    let message = format!("service `{}` has the flag {flag}, but `bind` is {address}", draft.id());
+    bench.refuse_ourselves(&codes::BIND_FAMILY, draft, message, Some("correct the flag or the address"))
+}
+
+fn groups(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let Some(user) = draft.user.as_ref().filter(|_| draft.groups == Some(true)) else { return Ok(()) };
+    let known = match draft.user_is_number {
+        true => bench.host.user_by_id(user.uid),
+        false => Some(user.clone()),
+    };
+    if known.is_some_and(|user| bench.host.groups_of(&user.name, user.gid).is_some()) {
+        return Ok(());
+    }
+    let message =
+        format!("service `{}` wants the groups of `{}`, which are not known", draft.id(), user.name);
+    let help = Some("name a user of the user database, or write `groups = no`");
+    bench.refuse_ourselves(&codes::GROUPS_WITHOUT_USER, draft, message, help)
+}
+
+/// xinetd creates the log when it starts the service and gives the service up if it cannot.
+fn log_directory(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    const NO_SUCH: [i32; 2] = [2, 20];
+    let Some(crate::service::LogType::File { path, .. }) = draft.log_type.as_ref().map(|set| &set.value)
+    else {
+        return Ok(());
+    };
+    let Some(directory) = Path::new(path).parent() else { return Ok(()) };
+    match bench.host.directory(directory) {
+        Err(error) if NO_SUCH.contains(&error.number) => {}
+        _ => return Ok(()),
+    }
+    let message = format!(
+        "the log of service `{}` cannot be created: there is no directory `{}`",
+        draft.id(),
+        directory.display()
+    );
+    let classic = format!("Service {} failed to start and is deactivated.", draft.id());
+    bench.refuse(
+        &codes::LOG_DIRECTORY,
+        draft,
+        message,
+        classic,
+        Some("create the directory, or correct `log_type`"),
+    )
+}
+
+/// The program accepts by itself there, so the kernel must know who may come; it knows addresses only.
+fn wait_list(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if draft.wait != Some(true) || draft.socket != Some(SocketType::Stream) || draft.is(Type::Internal) {
+        return Ok(());
+    }
+    let named = |set: &Option<AddressSet>| {
+        let entries = set.iter().flat_map(|set| &set.entries);
+        entries
+            .filter(|(pattern, ..)| matches!(pattern, Pattern::Name(_)))
+            .map(|(_, text, _)| text.clone())
+            .next()
+    };
+    let Some(name) = named(&draft.only_from).or_else(|| named(&draft.no_access)) else { return Ok(()) };
+    let message =
+        format!("service `{}` has `wait = yes`, so `{name}` in its lists cannot be enforced", draft.id());
+    let help = Some("write addresses instead of names, or `wait = no`");
+    bench.refuse_ourselves(&codes::WAIT_LIST, draft, message, help)
+}
+
+fn hosts_rules(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    // A sensor refuses everybody before the tables would be asked.
+    if draft.flag(Flag::Nolibwrap) || draft.flag(Flag::Sensor) || !bench.host.hosts_tables_active() {
+        return Ok(());
+    }
+    let message =
+        format!("hosts.allow or hosts.deny hold rules that would apply to service `{}`", draft.id());
+    let help = "this release does not consult them: write `flags = NOLIBWRAP` if they are not meant for this service";
+    bench.refuse_ourselves(&codes::HOSTS_RULES, draft, message, Some(help))
+}

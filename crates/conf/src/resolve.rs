@@ -1,0 +1,245 @@
+//! Sections to services. Two passes: all `defaults` first, then the services in their order, so that the place of
+//! `defaults` does not matter. Decides which service is left out; each rule is in a module of its own.
+
+use crate::advice::{self, DefaultsLine, Served};
+use crate::assign::assign;
+use crate::ast::End;
+use crate::build::build;
+use crate::check::{self, Earlier};
+use crate::clash::clash;
+use crate::codes;
+use crate::diagnostic::{Classic, Level};
+use crate::draft::Draft;
+use crate::dump;
+use crate::fill::fill;
+use crate::host::{Host, SystemError};
+use crate::inclusion::{self, Found, Gathered};
+use crate::reading::{Fatal, LeftOut, Reading, Settings};
+use crate::refuse::refuse;
+use crate::report::{AFTER, Finding, Order, Report};
+use crate::service::Service;
+use crate::verdict::{Bench, Refused};
+use std::path::Path;
+
+/// Reads a configuration: the main file and all that it includes. Never fails: what is wrong is in the diagnostics, and
+/// a service that is wrong is left out alone.
+pub fn read(host: &dyn Host, main: &Path) -> Reading {
+    let mut report = Report::default();
+    match inclusion::gather(host, main, &mut report) {
+        Ok(gathered) => resolve(host, gathered, report),
+        Err(error) => unreadable(main, &error, report),
+    }
+}
+
+fn unreadable(main: &Path, error: &SystemError, mut report: Report) -> Reading {
+    let message = format!("`{}` cannot be read: {}", main.display(), error.text);
+    let classic = format!("open( {} ) failed: {} (errno = {})", main.display(), error.text, error.number);
+    let finding =
+        Finding::new(&codes::UNREADABLE, None, message).classic(Classic::new(Level::Error, classic));
+    report.add(0, finding);
+    let (diagnostics, log) = report.finish();
+    Reading {
+        services: Vec::new(),
+        left_out: Vec::new(),
+        settings: Settings::default(),
+        diagnostics,
+        log,
+        files: Vec::new(),
+        fatal: Some(Fatal::Unreadable),
+    }
+}
+
+fn resolve(host: &dyn Host, gathered: Gathered, mut report: Report) -> Reading {
+    let Gathered { found, lost, files } = gathered;
+    let mut left_out: Vec<(Order, LeftOut)> = Vec::new();
+    for lost in lost {
+        let name = lost.name.text;
+        let entry =
+            LeftOut { id: name.clone(), name, place: lost.name.place, reason: lost.reason, intended: false };
+        left_out.push((lost.order, entry));
+    }
+    let Defaults { draft: defaults, lines, fatal } = read_defaults(host, &found, &mut report);
+    let mut candidates = Vec::new();
+    for found in &found {
+        match read_service(host, found, &defaults, &mut report) {
+            Some(Ok(draft)) => candidates.push(Candidate { draft, found }),
+            Some(Err(entry)) => left_out.push((found.start(), entry)),
+            None => {}
+        }
+    }
+    let candidates = chosen(candidates, &defaults, &mut left_out, &mut report);
+    let served = judged(host, candidates, &defaults, &mut left_out, &mut report);
+    let views: Vec<Served<'_>> = served.iter().map(|(service, found)| Served { service, found }).collect();
+    advice::late_defaults(&lines, &views, &mut report);
+    advice::advise(host, &views, &mut report);
+    if let Some(order) = fatal {
+        let text = "A fatal error was encountered while parsing the default section. xinetd will exit.";
+        report.end_log(order, Classic::new(Level::Error, text));
+    }
+    let reason = "a value in `defaults` is bad, so nothing is served";
+    let (services, stopped) = served.into_iter().partition::<Vec<_>, _>(|_| fatal.is_none());
+    for (service, found) in stopped {
+        left_out.push((found.start(), left(service.name, service.id, found, reason.to_owned(), false)));
+    }
+    left_out.sort_by_key(|&(order, _)| order);
+    let settings = Settings {
+        protect: defaults.protect.as_ref().map(|set| set.entries()).unwrap_or_default(),
+        dump: dump::defaults(&defaults),
+    };
+    let (diagnostics, log) = report.finish();
+    Reading {
+        services: services.into_iter().map(|(service, _)| service).collect(),
+        left_out: left_out.into_iter().map(|(_, entry)| entry).collect(),
+        settings,
+        diagnostics,
+        log,
+        files,
+        fatal: fatal.map(|_| Fatal::Defaults),
+    }
+}
+
+fn left(name: String, id: String, found: &Found, reason: String, intended: bool) -> LeftOut {
+    LeftOut { name, id, place: found.entry.place.clone(), reason, intended }
+}
+
+/// All `defaults` of all files together.
+struct Defaults {
+    draft: Draft,
+    /// The lines that took effect.
+    lines: Vec<DefaultsLine>,
+    /// Where a bad value stands, if there is one.
+    fatal: Option<Order>,
+}
+
+fn read_defaults(host: &dyn Host, found: &[Found], report: &mut Report) -> Defaults {
+    let mut defaults = Defaults { draft: Draft::default(), lines: Vec::new(), fatal: None };
+    for found in found.iter().filter(|found| found.entry.name.is_none()) {
+        for assignment in &found.entry.assignments {
+            let place = &assignment.name.place;
+            let order = found.order(place.line);
+            if let Some(attribute) = assign(host, &mut defaults.draft, assignment, order, report) {
+                let line =
+                    DefaultsLine { id: attribute.id, name: attribute.name, place: place.clone(), order };
+                defaults.lines.push(line);
+            }
+            if defaults.draft.broken.is_some() {
+                defaults.fatal.get_or_insert(order);
+            }
+        }
+    }
+    defaults
+}
+
+/// A service whose section was read to its end.
+struct Candidate<'a> {
+    draft: Draft,
+    found: &'a Found,
+}
+
+/// Reads the section of a service: `None` for `defaults`, an error for a service that ends here.
+fn read_service(
+    host: &dyn Host,
+    found: &Found,
+    defaults: &Draft,
+    report: &mut Report,
+) -> Option<Result<Draft, LeftOut>> {
+    let name = found.entry.name.as_ref()?;
+    let mut draft = Draft::starting_from(&name.text, defaults);
+    if !name.utf8 {
+        let message = "the name of the service is not UTF-8";
+        draft.break_off(message);
+        report.add(found.start(), Finding::new(&codes::NOT_UTF8, name.place.clone(), message));
+    }
+    for assignment in &found.entry.assignments {
+        assign(host, &mut draft, assignment, found.order(assignment.name.place.line), report);
+    }
+    let (reason, intended) = match (found.entry.end, draft.broken.take()) {
+        (End::Closed, broken) => {
+            draft.broken = broken;
+            return Some(Ok(draft));
+        }
+        (End::SwitchedOff, _) if draft.disable == Some(true) => ("`disable = yes`".to_owned(), true),
+        (End::SwitchedOff | End::Broken, Some(broken)) => (broken, false),
+        (End::SwitchedOff | End::Broken, None) => ("its section has a syntax error".to_owned(), false),
+    };
+    Some(Err(left(name.text.clone(), draft.id().to_owned(), found, reason, intended)))
+}
+
+/// What `enabled` and `disabled` leave, without the broken ones.
+fn chosen<'a>(
+    candidates: Vec<Candidate<'a>>,
+    defaults: &Draft,
+    left_out: &mut Vec<(Order, LeftOut)>,
+    report: &mut Report,
+) -> Vec<Candidate<'a>> {
+    let names = |list: &Option<Vec<String>>, id: &str| {
+        list.as_ref().map(|list| list.iter().any(|name| name.eq_ignore_ascii_case(id)))
+    };
+    let mut kept = Vec::new();
+    for Candidate { mut draft, found } in candidates {
+        let id = draft.id().to_owned();
+        let (reason, intended, silent) = if names(&defaults.enabled, &id) == Some(false) {
+            ("`enabled` does not name it".to_owned(), true, false)
+        } else if let Some(broken) = draft.broken.take() {
+            (broken, false, false)
+        } else if names(&defaults.disabled, &id) == Some(true) {
+            ("`disabled` names it".to_owned(), true, true)
+        } else {
+            kept.push(Candidate { draft, found });
+            continue;
+        };
+        if !silent {
+            report.log(AFTER, Classic::new(Level::Debug, format!("removing {}", draft.name())));
+        }
+        left_out.push((found.start(), left(draft.name().to_owned(), id, found, reason, intended)));
+    }
+    kept
+}
+
+/// The services that pass every rule.
+fn judged<'a>(
+    host: &dyn Host,
+    candidates: Vec<Candidate<'a>>,
+    defaults: &Draft,
+    left_out: &mut Vec<(Order, LeftOut)>,
+    report: &mut Report,
+) -> Vec<(Service, &'a Found)> {
+    let mut served: Vec<(Service, &Found)> = Vec::new();
+    let mut earlier = Vec::new();
+    for Candidate { mut draft, found } in candidates {
+        let mut bench = Bench { host, report, place: &found.entry.place };
+        match judge(&mut draft, defaults, &mut earlier, &served, &mut bench) {
+            Ok(service) => served.push((service, found)),
+            Err(Refused(reason)) => {
+                let (name, id) = (draft.name().to_owned(), draft.id().to_owned());
+                left_out.push((found.start(), left(name, id, found, reason, false)));
+            }
+        }
+    }
+    served
+}
+
+fn judge(
+    draft: &mut Draft,
+    defaults: &Draft,
+    earlier: &mut Vec<Earlier>,
+    served: &[(Service, &Found)],
+    bench: &mut Bench<'_>,
+) -> Result<Service, Refused> {
+    let implied = fill(draft, defaults, bench)?;
+    let builtin = check::check(draft, &implied, earlier, bench)?;
+    check::clear_userid(draft, bench);
+    earlier.push(Earlier::new(draft, &implied));
+    refuse(draft, &implied, builtin, bench)?;
+    let Some(service) = build(draft, &implied, builtin, bench.host, bench.place) else {
+        return Err(Refused("an attribute is missing".to_owned()));
+    };
+    if let Some((other, _)) = served.iter().find(|(other, _)| clash(&service.listen, &other.listen)) {
+        let message =
+            format!("service `{}` listens where the earlier service `{}` does", service.id, other.id);
+        let classic = format!("Service {} failed to start and is deactivated.", service.id);
+        let help = Some("give it another `port` or `bind`");
+        return bench.refuse(&codes::DUPLICATE, draft, message, classic, help);
+    }
+    Ok(service)
+}
