@@ -1,7 +1,7 @@
 //! Takes arrivals in: accepts, asks policy, and carries out the verdict. The pipeline of ARCHITECTURE §4 reads from top to
 //! bottom here; what a verdict entails stands in the files that are called.
 
-use crate::banner;
+use crate::banner::{self, Banner};
 use crate::machine::percent_m;
 use crate::slot::{Manner, SlotId, State};
 use crate::supervisor::Supervisor;
@@ -31,6 +31,8 @@ pub struct Client {
     pub fd: OwnedFd,
     /// The peer as the socket names it.
     pub peer: SocketAddr,
+    /// Starts of its program that the kernel refused.
+    pub attempts: u32,
 }
 
 impl Supervisor {
@@ -57,7 +59,7 @@ impl Supervisor {
                 Ok((fd, Some(address))) => {
                     self.starved = false;
                     if let Ok(peer) = SocketAddr::try_from(address) {
-                        self.arrival(Client { slot: id, fd, peer });
+                        self.arrival(Client { slot: id, fd, peer, attempts: 0 });
                     }
                 }
                 Ok((_, None)) => {}
@@ -84,9 +86,17 @@ impl Supervisor {
 
     /// One client. `banner` goes to everybody; then policy is asked.
     fn arrival(&mut self, client: Client) {
-        let Some(slot) = self.slots.get(&client.slot) else { return };
-        banner::send(client.fd.as_fd(), slot.banners.always.as_ref());
+        let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
+        self.send_banner(&client, banners.always.as_ref());
         self.judge(client, Names::NotAsked, false);
+    }
+
+    fn send_banner(&mut self, client: &Client, banner: Option<&Banner>) {
+        if let Some(path) = banner::send(client.fd.as_fd(), banner, self.stamp.mono()) {
+            let name = crate::programs::slot_name(self, client.slot);
+            let text = format!("service = {name}, open of banner {path} failed");
+            self.say(Level::Error, &text);
+        }
     }
 
     /// The second decision, with names (or without hope of any).
@@ -110,20 +120,22 @@ impl Supervisor {
 
     fn admit(&mut self, client: Client, seat: Seat) {
         let Some(slot) = self.slots.get(&client.slot) else { return };
-        banner::send(client.fd.as_fd(), slot.banners.success.as_ref());
-        match slot.manner() {
+        let (manner, banners) = (slot.manner(), slot.banners.clone());
+        self.send_banner(&client, banners.success.as_ref());
+        match manner {
             Manner::Builtin(kind) => self.serve_builtin(client, seat, kind),
-            _ => self.start_program(client, seat, 0),
+            _ => self.start_program(client, seat),
         }
     }
 
     /// The one way out for a client that is not served.
     pub fn refuse(&mut self, client: Client, refusal: &Refusal) {
-        let Client { slot: id, fd, peer } = client;
+        let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
+        self.send_banner(&client, banners.fail.as_ref());
+        let Client { slot: id, fd, peer, .. } = client;
         let strict = self.options.log_refused && refusal.reason == Reason::Address;
         let own_pid = i32::try_from(std::process::id()).unwrap_or(0);
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        banner::send(fd.as_fd(), slot.banners.fail.as_ref());
         if strict {
             self.announcer.start_line(&mut self.sinks, &self.stamp, slot, own_pid, Some(peer));
         }

@@ -1,50 +1,89 @@
-//! Banner files: read when the configuration is, sent without waiting. Owns their text; a missing file is said once and
-//! the connection goes on, as in xinetd.
+//! Banner files: sent without waiting. xinetd opens the file at each use, so an edited banner counts without a reload;
+//! here it is looked at when a second has passed, and read when it has changed. A missing file is said and the
+//! connection goes on, as in xinetd.
 
 use portreeve_conf::Service;
 use portreeve_sys::socket;
 use rustix::fd::BorrowedFd;
+use std::cell::{Cell, RefCell};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::time::Duration;
 
 /// Most bytes of a banner that are sent: what a fresh socket takes without waiting.
 const LONGEST: u64 = 64 * 1024;
+/// How long a look at the file counts.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// One banner file.
+#[derive(Debug)]
+pub struct Banner {
+    path: String,
+    text: RefCell<Option<Vec<u8>>>,
+    identity: Cell<(u64, u64, i64, i64)>,
+    looked: Cell<Option<Duration>>,
+}
 
 /// The banners of a service.
 #[derive(Debug, Default)]
 pub struct Banners {
     /// To everybody, before any check.
-    pub always: Option<Vec<u8>>,
+    pub always: Option<Banner>,
     /// To who is admitted.
-    pub success: Option<Vec<u8>>,
+    pub success: Option<Banner>,
     /// To who is refused.
-    pub fail: Option<Vec<u8>>,
+    pub fail: Option<Banner>,
 }
 
 impl Banners {
-    /// Reads the banners of a service. The second value names the files that could not be read.
-    pub fn read(service: &Service) -> (Self, Vec<String>) {
-        let mut missing = Vec::new();
-        let mut one = |path: &Option<String>| {
-            let path = path.as_ref()?;
-            match read(path) {
-                Ok(text) => Some(text),
-                Err(_) => {
-                    missing.push(path.clone());
-                    None
-                }
+    /// The banners that a service names; none is read yet.
+    pub fn of(service: &Service) -> Self {
+        let banner = |path: &Option<String>| path.clone().map(Banner::new);
+        Self {
+            always: banner(&service.banner),
+            success: banner(&service.banner_success),
+            fail: banner(&service.banner_fail),
+        }
+    }
+}
+
+impl Banner {
+    fn new(path: String) -> Self {
+        Self { path, text: RefCell::default(), identity: Cell::default(), looked: Cell::default() }
+    }
+
+    /// Sends the banner. What the socket does not take at once is dropped. The path when the file cannot be read.
+    fn send(&self, fd: BorrowedFd<'_>, now: Duration) -> Option<&str> {
+        let stale = self.looked.get().is_none_or(|at| now.saturating_sub(at) >= FRESH);
+        if stale {
+            self.looked.set(Some(now));
+            self.look();
+        }
+        match &*self.text.borrow() {
+            Some(text) => {
+                let _ = socket::send_now(fd, text);
+                None
+            }
+            None => stale.then_some(self.path.as_str()),
+        }
+    }
+
+    fn look(&self) {
+        let identity = match std::fs::metadata(&self.path) {
+            Ok(m) => (m.ino(), m.size(), m.mtime(), m.mtime_nsec()),
+            Err(_) => {
+                *self.text.borrow_mut() = None;
+                return;
             }
         };
-        let banners = Self {
-            always: one(&service.banner),
-            success: one(&service.banner_success),
-            fail: one(&service.banner_fail),
-        };
-        (banners, missing)
+        if self.identity.get() != identity || self.text.borrow().is_none() {
+            self.identity.set(identity);
+            *self.text.borrow_mut() = read(&self.path).ok();
+        }
     }
 }
 
 fn read(path: &str) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    use std::os::unix::fs::OpenOptionsExt;
     // A FIFO in a banner's place must not hold up the supervisor.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
@@ -53,9 +92,35 @@ fn read(path: &str) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Sends a banner if there is one. What the socket does not take at once is dropped.
-pub fn send(fd: BorrowedFd<'_>, banner: Option<&Vec<u8>>) {
-    if let Some(text) = banner {
-        let _ = socket::send_now(fd, text);
+/// Sends a banner if there is one. The path when there is one that cannot be read.
+pub fn send<'a>(fd: BorrowedFd<'_>, banner: Option<&'a Banner>, now: Duration) -> Option<&'a str> {
+    banner.and_then(|b| b.send(fd, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_missing_file_is_said_once_a_second_and_an_edited_one_is_read_again() {
+        let dir = std::env::temp_dir().join(format!("portreeve-banner-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("banner");
+        let banner = Banner::new(path.to_string_lossy().into_owned());
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let at = |ms| Duration::from_millis(ms);
+        assert!(banner.send(ours.as_fd(), at(0)).is_some());
+        assert!(banner.send(ours.as_fd(), at(500)).is_none());
+        std::fs::write(&path, "one\n").unwrap();
+        assert!(banner.send(ours.as_fd(), at(1100)).is_none());
+        std::fs::write(&path, "other\n").unwrap();
+        assert!(banner.send(ours.as_fd(), at(2200)).is_none());
+        drop(ours);
+        let mut got = String::new();
+        theirs.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "one\nother\n");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -190,7 +190,11 @@ fn open_control(supervisor: &mut Supervisor) {
     let path = std::path::absolute(&path).unwrap_or(path);
     if let Some(dir) = path.parent() {
         use std::os::unix::fs::DirBuilderExt;
-        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(dir);
+        if std::fs::DirBuilder::new().mode(0o755).create(dir).is_ok() {
+            // Our umask has taken the group's way in; the socket's own mode decides who may use it.
+            use std::os::unix::fs::PermissionsExt;
+            let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755));
+        }
     }
     // The one name-service call of the supervisor, before it serves anybody: who may read the control socket.
     let group = if root { names::group("portreeve").ok().map(|g| (0, g.gid)) } else { None };

@@ -38,7 +38,7 @@ impl Supervisor {
 
     /// Hands an admitted client to the worker.
     pub fn serve_builtin(&mut self, client: Client, seat: Seat, kind: Builtin) {
-        let Client { slot: id, fd, peer } = client;
+        let Client { slot: id, fd, peer, .. } = client;
         let ticket = self.ticket();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         // daytime and time need no process in xinetd: pid 0 and no EXIT line (reference xinetd §9.1).
@@ -51,7 +51,7 @@ impl Supervisor {
             seat,
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
-            logs_exit,
+            exit_pid: logs_exit.then_some(pid),
         };
         self.children.sessions.insert(ticket, session);
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
@@ -64,11 +64,10 @@ impl Supervisor {
 
     fn end_session(&mut self, ticket: u64, status: Status) {
         let Some(session) = self.children.sessions.remove(&ticket) else { return };
-        if session.logs_exit
+        if let Some(pid) = session.exit_pid
             && let Some(slot) = self.slots.get(&session.slot)
         {
             let seconds = self.stamp.wall() - session.started_wall;
-            let pid = self.staff.link(Worker::Builtin).pid;
             self.announcer.exit(&mut self.sinks, &self.stamp, slot, status, pid, seconds);
         }
         self.forget_if_done(session.slot);
@@ -246,6 +245,9 @@ impl Supervisor {
 
     /// The worker takes messages (again).
     pub fn builtin_has_room(&mut self) {
+        if self.builtin_state() != State::Active {
+            return;
+        }
         for id in self.builtin_slots() {
             let Some(slot) = self.slots.get_mut(&id) else { continue };
             if slot.status == State::NoWorker {

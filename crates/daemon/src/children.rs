@@ -1,9 +1,9 @@
 //! The table of what runs on behalf of clients: programs by process id, built-in sessions by ticket. Owns the seats;
 //! dropping an entry frees its seat.
 
+use crate::admit::Client;
 use crate::slot::SlotId;
 use portreeve_policy::Seat;
-use rustix::fd::OwnedFd;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -42,21 +42,15 @@ pub struct Session {
     pub started_wall: i64,
     /// Monotonic start.
     pub started: Duration,
-    /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.
-    pub logs_exit: bool,
+    /// The process id of its EXIT line (echo, discard, chargen); none for daytime and time, as in xinetd.
+    pub exit_pid: Option<i32>,
 }
 
 /// A client that waits for a start that the kernel refused.
 #[derive(Debug)]
 pub struct PutOff {
-    /// Of which slot.
-    pub slot: SlotId,
-    /// The client's socket.
-    pub fd: OwnedFd,
-    /// The client.
-    pub peer: SocketAddr,
-    /// Starts that failed.
-    pub attempts: u32,
+    /// The client; it counts the starts that failed.
+    pub client: Client,
     /// When to try again.
     pub at: Duration,
 }
@@ -85,7 +79,7 @@ impl Children {
     pub fn name(&self, slot: SlotId) -> bool {
         self.programs.values().any(|c| c.slot == slot)
             || self.sessions.values().any(|s| s.slot == slot)
-            || self.put_off.iter().any(|p| p.slot == slot)
+            || self.put_off.iter().any(|p| p.client.slot == slot)
     }
 
     /// Monotonic start of the oldest instance of a slot.

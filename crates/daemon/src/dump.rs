@@ -64,8 +64,8 @@ impl Supervisor {
         }
         let _ = writeln!(o, "\nRetry table dump:");
         for put_off in &self.children.put_off {
-            let name = crate::programs::slot_name(self, put_off.slot);
-            let _ = writeln!(o, "{name} server\nattempts = {}", put_off.attempts);
+            let name = crate::programs::slot_name(self, put_off.client.slot);
+            let _ = writeln!(o, "{name} server\nattempts = {}", put_off.client.attempts);
         }
         let available = self.slots.values().filter(|s| s.available()).count();
         let active = self.slots.values().filter(|s| s.status == State::Active).count();
@@ -90,7 +90,7 @@ impl Supervisor {
         let _ = writeln!(o, "Service = {}\n\tState = {state}\n\tService configuration: {}", s.name, s.name);
         configuration(o, s);
         let _ = writeln!(o, "\trunning servers = {}", slot.state.running());
-        let retries = self.children.put_off.iter().filter(|p| p.slot == id).count();
+        let retries = self.children.put_off.iter().filter(|p| p.client.slot == id).count();
         let _ = writeln!(o, "\tretry servers = {retries}");
     }
 }

@@ -23,8 +23,8 @@ const RETRY: Duration = Duration::from_secs(5);
 const TRIES: u32 = 5;
 
 impl Supervisor {
-    /// Starts the program for an accepted client. `attempts` failed before.
-    pub fn start_program(&mut self, client: Client, seat: Seat, attempts: u32) {
+    /// Starts the program for an admitted client.
+    pub fn start_program(&mut self, mut client: Client, seat: Seat) {
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(plan) = slot.plan.clone() else { return };
         let local = bound_to(&client.fd).ok();
@@ -44,7 +44,8 @@ impl Supervisor {
                 drop(seat);
                 let name = slot_name(self, client.slot);
                 self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
-                self.put_off(client, attempts + 1);
+                client.attempts += 1;
+                self.put_off(client);
             }
         }
     }
@@ -89,11 +90,11 @@ impl Supervisor {
         self.say(Level::Error, &text);
     }
 
-    fn put_off(&mut self, client: Client, attempts: u32) {
+    fn put_off(&mut self, client: Client) {
         let Some(slot) = self.slots.get_mut(&client.slot) else { return };
         slot.counts.start_failures += 1;
         let noretry = slot.service.noretry;
-        if noretry || attempts >= TRIES || self.children.put_off.len() >= MOST_PUT_OFF {
+        if noretry || client.attempts >= TRIES || self.children.put_off.len() >= MOST_PUT_OFF {
             if !noretry {
                 let name = slot_name(self, client.slot);
                 self.say(Level::Error, &format!("service {name}: too many consecutive fork failures"));
@@ -105,31 +106,15 @@ impl Supervisor {
         }
         let at = self.stamp.mono() + RETRY;
         self.timers.set(at, Alarm::Retry);
-        let Client { slot, fd, peer } = client;
-        self.children.put_off.push(PutOff { slot, fd, peer, attempts, at });
+        self.children.put_off.push(PutOff { client, at });
     }
 
     /// The alarm: whoever has waited long enough is judged again, all checks but the rate.
     pub fn retry_starts(&mut self) {
         let now = self.stamp.mono();
         while self.children.put_off.first().is_some_and(|p| p.at <= now) {
-            let PutOff { slot: id, fd, peer, attempts, .. } = self.children.put_off.remove(0);
-            self.judge_again(Client { slot: id, fd, peer }, attempts);
-        }
-    }
-
-    fn judge_again(&mut self, client: Client, attempts: u32) {
-        use portreeve_policy::{Arrival, Facts, Verdict, decide};
-        let now = self.now();
-        let Some(slot) = self.slots.get(&client.slot) else { return };
-        let arrival = Arrival { peer: client.peer, proven: true };
-        let load = slot.rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
-        // A client that is put off had its names confirmed once; names that a rule needs again refuse it.
-        let facts = Facts { names: Names::NotAsked, load };
-        match decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, true) {
-            Verdict::Admit(seat) => self.start_program(client, seat, attempts),
-            Verdict::NeedNames => self.park(client),
-            Verdict::Refuse(refusal) => self.refuse(client, &refusal),
+            let PutOff { client, .. } = self.children.put_off.remove(0);
+            self.judge(client, Names::NotAsked, true);
         }
     }
 }

@@ -61,8 +61,8 @@ impl Supervisor {
 
     /// A reading is complete.
     pub fn apply(&mut self, purpose: Purpose, result: Result) {
-        for diagnostic in &result.diagnostics {
-            self.say_diagnostic(diagnostic);
+        for line in &result.log {
+            self.say(line.level, &line.text);
         }
         let start = purpose == Purpose::Start;
         let refused = self.refuses(start, &result);
@@ -109,29 +109,6 @@ impl Supervisor {
             return Some(("the file has errors and no service; the running services stay".to_owned(), 1));
         }
         None
-    }
-
-    fn say_diagnostic(&mut self, diagnostic: &Diagnostic) {
-        if let Some(classic) = &diagnostic.classic {
-            self.say(classic.level, &classic.text);
-        }
-        let level = match diagnostic.severity {
-            Severity::Note => return,
-            Severity::Warning => Level::Warning,
-            Severity::Error => Level::Error,
-        };
-        if diagnostic.classic.is_some() {
-            return;
-        }
-        let mut text = String::new();
-        if let Some(place) = &diagnostic.place {
-            text.push_str(&format!("{place}: "));
-        }
-        text.push_str(&diagnostic.message);
-        if let Some(help) = &diagnostic.help {
-            text.push_str(&format!(" ({help})"));
-        }
-        self.say(level, &text);
     }
 
     fn swap(&mut self, start: bool, result: Result) -> Changes {
@@ -239,11 +216,10 @@ impl Supervisor {
                 return;
             }
         };
-        let banners = self.read_banners(&service);
         let slot = Slot {
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
-            banners: Rc::new(banners),
+            banners: Rc::new(Banners::of(&service)),
             state: ServiceState::new(),
             sink,
             listener: None,
@@ -263,14 +239,6 @@ impl Supervisor {
             let name = crate::programs::slot_name(self, id);
             self.say(Level::Debug, &format!("Started service: {name}"));
         }
-    }
-
-    fn read_banners(&mut self, service: &Service) -> Banners {
-        let (banners, missing) = Banners::read(service);
-        for path in missing {
-            self.say(Level::Error, &format!("service = {}, open of banner {path} failed", service.id));
-        }
-        banners
     }
 
     /// A service that stays: new settings for new clients, the same socket unless its address changed.
@@ -296,13 +264,12 @@ impl Supervisor {
                 }
             }
         }
-        let banners = self.read_banners(&service);
         let moved = old.listen != service.listen;
         let plan = launch::plan(&service, &self.inherited).map(Rc::new);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
         slot.plan = plan;
-        slot.banners = Rc::new(banners);
+        slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;
         slot.service = service;
         if moved {
@@ -344,7 +311,7 @@ impl Supervisor {
     }
 
     fn end_instances(&mut self, id: SlotId, how: OnRemove) {
-        self.children.put_off.retain(|p| p.slot != id);
+        self.children.put_off.retain(|p| p.client.slot != id);
         if how == OnRemove::Drain {
             return;
         }
