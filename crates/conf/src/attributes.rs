@@ -207,7 +207,7 @@ static TABLE: &[Attribute] = &[
     row(Id::Stop, "stop", "end|leave", "end; leave when called as xinetd",
         "What happens to running programs when the daemon is told to stop: they are ended, or left running.")
         .kind(Kind::Words(&["end", "leave"]), "").also_in_defaults().ours(),
-    row(Id::IdentleTimeout, "idle_timeout", "SECONDS", "300",
+    row(Id::IdleTimeout, "idle_timeout", "SECONDS", "300",
         "When a connection to a built-in stream service is closed for silence.")
         .kind(Kind::Number, "1 to 86400").also_in_defaults().ours(),
 

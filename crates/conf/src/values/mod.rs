@@ -197,7 +197,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::PerSourcePrefix => limits::per_source_prefix(draft, line)?,
         Id::Cps => limits::cps(draft, line)?,
         Id::MaxLoad => limits::max_load(draft, line)?,
-        Id::IdentleTimeout => limits::idle_timeout(draft, line)?,
+        Id::IdleTimeout => limits::idle_timeout(draft, line)?,
         Id::Overload | Id::OnRemove | Id::Stop => limits::choice(draft, line)?,
         Id::OnlyFrom | Id::NoAccess | Id::Protect => access::addresses(draft, line)?,
         Id::AccessTimes => access::access_times(draft, line)?,
