@@ -24,7 +24,8 @@ impl Host for Obliging {
     fn directory(&self, path: &Path) -> Result<Vec<DirEntry>, SystemError> {
         let inside = self.0.keys().filter(|file| file.parent() == Some(path));
         let name = |file: &PathBuf| file.file_name().expect("a name").as_encoded_bytes().to_vec();
-        Ok(inside.map(|file| DirEntry { name: name(file), regular: true }).collect())
+        let entries: Vec<_> = inside.map(|file| DirEntry { name: name(file), regular: true }).collect();
+        if entries.is_empty() && path != Path::new("/dev") { Err(missing()) } else { Ok(entries) }
     }
     fn executable(&self, _: &Path) -> Result<(), SystemError> {
         Ok(())
@@ -91,6 +92,7 @@ fn the_examples_are_served_as_written() {
         files.insert(Path::new("/etc/xinetd.d").join(entry.file_name()), text(entry.path()));
     }
     let count = files.len() - 1;
+    files.insert("/opt/challenge/busy.txt".into(), b"come back later\n".to_vec());
     let reading = read(&Obliging(files), Path::new("/etc/xinetd.conf"));
     assert_served_as_written(&reading, &["challenge", "check_mk", "mysqlchk", "rsync", "tftp", "tripwire"]);
     assert_eq!(reading.services.len(), count, "each file has one service");

@@ -4,7 +4,7 @@ use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Paint, wrap};
 use crate::table::{Cell, Table};
-use portreeve_conf::{Attribute, AttributeOrigin, Kind, Section, Values};
+use portreeve_conf::{Attribute, Kind, Origin, Section, Values};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -69,7 +69,7 @@ fn where_allowed(section: Section) -> &'static str {
 }
 
 fn ours(attribute: &Attribute) -> bool {
-    attribute.origin == AttributeOrigin::Portreeve
+    attribute.origin == Origin::Portreeve
 }
 
 fn to_json(attribute: &Attribute) -> Value {

@@ -1,6 +1,6 @@
 //! The commands: one file each, with its arguments, its help and what it does. This file only lists them.
 
-//ATTR pub mod attributes;
+pub mod attributes;
 pub mod check;
 pub mod completions;
 pub mod demo;
@@ -39,7 +39,7 @@ pub enum Command {
     Reload(reload::Arguments),
     Denied(denied::Arguments),
     Dump(dump::Arguments),
-    //ATTR     Attributes(attributes::Arguments),
+    Attributes(attributes::Arguments),
     Demo(demo::Arguments),
     Links(links::Arguments),
     Completions(completions::Arguments),
@@ -56,7 +56,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Reload(arguments) => reload::run(&arguments, out),
         Command::Denied(arguments) => denied::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
-        //ATTR         Command::Attributes(arguments) => attributes::run(&arguments, out),
+        Command::Attributes(arguments) => attributes::run(&arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Links(arguments) => links::run(&arguments, out),
         Command::Completions(arguments) => completions::run(&arguments, out),
