@@ -54,9 +54,10 @@ fn whole(line: &str) -> (usize, usize) {
 
 fn origin<'a>(finding: &Finding) -> Origin<'a> {
     let origin = Origin::path(escape::text(&finding.file).into_owned());
-    match finding.line {
-        0 => origin,
-        line => origin.line(line as usize),
+    match (finding.line, finding.column) {
+        (0, _) => origin,
+        (line, 0) => origin.line(line as usize),
+        (line, column) => origin.line(line as usize).char_column(column as usize),
     }
 }
 

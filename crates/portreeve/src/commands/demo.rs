@@ -123,9 +123,8 @@ impl Teller<'_> {
         let own = std::env::current_exe()
             .map_or_else(|_| "portreeve".to_owned(), |path| escape::os(path.as_os_str()));
         let control = escape::os(self.control.as_os_str());
-        let elsewhere = shown.iter().find(|s| s.name == "elsewhere").map_or("elsewhere", |s| s.name);
         writeln!(out, "\n  and what the daemon knows:\n")?;
-        for rest in ["status", &format!("explain {elsewhere} 127.0.0.1"), "denied list", "denied clear all"] {
+        for rest in ["status", "explain elsewhere 127.0.0.1", "denied list", "denied clear all"] {
             writeln!(out, "             {own} {rest} --control {control}")?;
         }
         writeln!(
@@ -139,7 +138,7 @@ impl Teller<'_> {
     fn line(&mut self, out: &mut Output<'_>, line: &str) -> std::io::Result<()> {
         if self.json {
             writeln!(out, "{}", json!({ "event": "line", "line": line }))?;
-        } else {
+        } else if !line.contains("]: DEBUG: ") {
             let paint = match line {
                 l if l.contains(": FAIL: ") || l.contains(" ERROR: ") || l.contains("CRITICAL: ") => {
                     Paint::Red

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 /// Show what the running daemon serves
 ///
 /// For each service: its state, address, running instances, accepted and refused clients, limits and their fill.
-/// Exit code 1 when a service has failed or is still waiting for its address, or a worker is down.
+/// Exit code 1 when a service still waits for its address, or a worker is down.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
@@ -150,8 +150,11 @@ fn limits(service: &Value) -> String {
     let shown: Vec<_> = items(service, "limits")
         .iter()
         .filter_map(|limit| {
-            let bound = number(limit, "limit")?;
-            Some(format!("{} {}/{bound}", text(limit, "name"), number(limit, "used").unwrap_or(0)))
+            let (name, bound) = (text(limit, "name"), number(limit, "limit")?);
+            // Each source has its own fill; `explain` tells that of one.
+            let of_one_source = name == "per_source";
+            let used = number(limit, "used").filter(|_| !of_one_source);
+            Some(used.map_or_else(|| format!("{name} {bound}"), |used| format!("{name} {used}/{bound}")))
         })
         .collect();
     shown.join(", ")
