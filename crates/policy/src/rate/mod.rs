@@ -166,14 +166,13 @@ impl Rate {
 
     fn admit_by_share(&mut self, limit: u32, wait: u32, source: IpAddr, now: Duration) -> Pace {
         self.sources.count(source);
-        let elapsed = self.window.elapsed(now);
         if self.phase == Phase::Open {
             if !self.window.exceeds(limit, now) {
                 return Pace::Pass;
             }
             return self.trip(limit, wait, source, now);
         }
-        if self.sources.refuse_if_above(source, limit, elapsed) {
+        if self.sources.refuse_if_above(source, limit, self.window.elapsed(now)) {
             // The attempt is nobody's load. What the source was admitted for before stays counted: else many sources
             // that each make one connection too many would pass without limit.
             self.window.forget_one();
@@ -182,7 +181,6 @@ impl Rate {
         if !self.window.exceeds(limit, now) {
             return Pace::Pass;
         }
-        self.sources.refuse_all_above(limit, elapsed);
         self.pause(limit, self.end_of_overload(wait, now))
     }
 

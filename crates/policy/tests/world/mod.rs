@@ -3,7 +3,8 @@
 #![allow(unreachable_pub)] // shared by them, published by none
 
 use portreeve_policy::*;
-use std::net::{IpAddr, SocketAddr};
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 pub fn ip(text: &str) -> IpAddr {
@@ -124,4 +125,38 @@ pub fn refusal(verdict: Verdict) -> Refusal {
         Verdict::Refuse(refusal) => refusal,
         other => panic!("not refused: {other:?}"),
     }
+}
+
+// Traffic for the rate limit.
+
+pub fn rated(limit: u32, wait: u32) -> World {
+    World::new(Rules { cps: (limit, wait), ..Rules::default() })
+}
+
+pub fn closing(limit: u32, wait: u32) -> World {
+    World::new(Rules { cps: (limit, wait), overload_closes: true, ..Rules::default() })
+}
+
+/// How many of `peers`, one after the other at `now`, are admitted.
+pub fn admitted<'a>(world: &mut World, peers: impl IntoIterator<Item = &'a str>, now: Now) -> usize {
+    peers.into_iter().filter(|peer| world.cause(peer, now).is_none()).count()
+}
+
+pub fn many(peer: &str, times: usize) -> Vec<&str> {
+    vec![peer; times]
+}
+
+pub fn source(n: u8) -> IpAddr {
+    if n % 3 == 2 {
+        Ipv6Addr::from_bits((0x2001_0db8 << 96) | (u128::from(n) << 64)).into()
+    } else {
+        Ipv4Addr::from([192, 0, 2, n]).into()
+    }
+}
+
+/// Bursts, gaps and long silences from few or many sources.
+pub fn traffic() -> impl Strategy<Value = Vec<(u64, u8)>> {
+    let gap = prop_oneof![6 => Just(0u64), 4 => 1u64..400, 2 => 400u64..3000, 1 => 3000u64..40_000];
+    let source = prop_oneof![3 => Just(0u8), 3 => 0u8..4, 2 => 0u8..=255];
+    proptest::collection::vec((gap, source), 1..300)
 }
