@@ -39,14 +39,19 @@ pub fn run_builtin(channel: OwnedFd) -> ExitCode {
 }
 
 fn run(channel: OwnedFd, bounds: Bounds) -> ExitCode {
-    let Ok(mut engine) = Engine::new(channel, bounds) else { return ExitCode::FAILURE };
-    loop {
-        match engine.turn() {
-            Ok(Goes::On) => {}
-            Ok(Goes::Home) => return ExitCode::SUCCESS,
-            Err(_) => return ExitCode::FAILURE,
+    match serve(channel, bounds) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            crate::entry::complain(&format!("worker builtin: {error}"));
+            ExitCode::FAILURE
         }
     }
+}
+
+fn serve(channel: OwnedFd, bounds: Bounds) -> std::io::Result<()> {
+    let mut engine = Engine::new(channel, bounds)?;
+    while engine.turn()? == Goes::On {}
+    Ok(())
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Worker, Optio
 }
 
 /// To standard error, which the supervisor lets through; nobody to tell when that fails.
-fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "portreeve-gate: {text}");
 }
 

@@ -21,7 +21,10 @@ use std::sync::Arc;
 pub fn run_resolver(channel: OwnedFd) -> ExitCode {
     match run(channel, Arc::new(lookup::NameService)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Err(error) => {
+            crate::entry::complain(&format!("worker resolver: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 

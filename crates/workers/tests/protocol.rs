@@ -2,9 +2,9 @@
 
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
-    Answer, BadMessage, BuiltinKind, Family, FromBuiltin, FromResolver, List, MAX_MESSAGE, MAX_NAME, MAX_RULES,
-    Missing, NamesAnswer, Outcome, Question, RateNote, Referee, Refusal, RulesHead, RulesInParts, ToBuiltin,
-    ToResolver, Worker, rules_messages,
+    Answer, BadMessage, BuiltinKind, Family, FromBuiltin, FromResolver, List, MAX_MESSAGE, MAX_NAME,
+    MAX_RULES, Missing, NamesAnswer, Outcome, Question, RateNote, Referee, Refusal, RulesHead, RulesInParts,
+    ToBuiltin, ToResolver, Worker, rules_messages,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -78,11 +78,15 @@ fn head() -> impl Strategy<Value = RulesHead> {
 
 fn to_builtin() -> impl Strategy<Value = ToBuiltin> {
     prop_oneof![
-        (any::<u64>(), kind(), any::<u32>(), socket_address())
-            .prop_map(|(ticket, kind, idle_seconds, peer)| ToBuiltin::Serve { ticket, kind, idle_seconds, peer }),
+        (any::<u64>(), kind(), any::<u32>(), socket_address()).prop_map(
+            |(ticket, kind, idle_seconds, peer)| ToBuiltin::Serve { ticket, kind, idle_seconds, peer }
+        ),
         (any::<u32>(), kind()).prop_map(|(slot, kind)| ToBuiltin::Datagrams { slot, kind }),
-        (any::<u32>(), any::<bool>(), head())
-            .prop_map(|(slot, log_served, head)| ToBuiltin::RulesHead { slot, log_served, head }),
+        (any::<u32>(), any::<bool>(), head()).prop_map(|(slot, log_served, head)| ToBuiltin::RulesHead {
+            slot,
+            log_served,
+            head
+        }),
         (any::<u32>(), select(vec![List::OnlyFrom, List::NoAccess]), vec(pattern(), 0..100))
             .prop_map(|(slot, list, patterns)| ToBuiltin::RulesPart { slot, list, patterns }),
         any::<u32>().prop_map(|slot| ToBuiltin::RulesEnd { slot }),
@@ -95,15 +99,13 @@ fn to_builtin() -> impl Strategy<Value = ToBuiltin> {
 }
 
 fn from_builtin() -> impl Strategy<Value = FromBuiltin> {
-    let outcome = select(vec![
-        Outcome::Complete,
-        Outcome::Idle,
-        Outcome::Broken,
-        Outcome::Full,
-        Outcome::Ended,
-    ]);
-    let refusal = (socket_address(), reason(), any::<u32>())
-        .prop_map(|(source, reason, count)| Refusal { source, reason, count });
+    let outcome =
+        select(vec![Outcome::Complete, Outcome::Idle, Outcome::Broken, Outcome::Full, Outcome::Ended]);
+    let refusal = (socket_address(), reason(), any::<u32>()).prop_map(|(source, reason, count)| Refusal {
+        source,
+        reason,
+        count,
+    });
     let note = prop_oneof![
         any::<u32>().prop_map(|seconds| RateNote::Tripped { seconds }),
         any::<u32>().prop_map(|seconds| RateNote::Paused { seconds }),
@@ -112,7 +114,12 @@ fn from_builtin() -> impl Strategy<Value = FromBuiltin> {
     prop_oneof![
         missing().prop_map(|missing| FromBuiltin::Ready { missing }),
         (any::<u64>(), any::<u64>(), any::<u64>(), outcome).prop_map(
-            |(ticket, bytes_in, bytes_out, outcome)| FromBuiltin::Done { ticket, bytes_in, bytes_out, outcome }
+            |(ticket, bytes_in, bytes_out, outcome)| FromBuiltin::Done {
+                ticket,
+                bytes_in,
+                bytes_out,
+                outcome
+            }
         ),
         (
             any::<u32>(),
@@ -123,18 +130,20 @@ fn from_builtin() -> impl Strategy<Value = FromBuiltin> {
             vec((reason(), any::<u64>()), 0..9),
             any::<(u64, u64)>()
         )
-            .prop_map(|(slot, served, served_count, refused, refused_count, refused_by, (muted, lost))| {
-                FromBuiltin::Datagrams {
-                    slot,
-                    served,
-                    served_count,
-                    refused,
-                    refused_count,
-                    refused_by,
-                    muted,
-                    lost,
+            .prop_map(
+                |(slot, served, served_count, refused, refused_count, refused_by, (muted, lost))| {
+                    FromBuiltin::Datagrams {
+                        slot,
+                        served,
+                        served_count,
+                        refused,
+                        refused_count,
+                        refused_by,
+                        muted,
+                        lost,
+                    }
                 }
-            }),
+            ),
         (any::<u32>(), note).prop_map(|(slot, note)| FromBuiltin::Rate { slot, note }),
     ]
 }
@@ -162,10 +171,7 @@ fn to_resolver() -> impl Strategy<Value = ToResolver> {
 }
 
 fn from_resolver() -> impl Strategy<Value = FromResolver> {
-    let names = prop_oneof![
-        vec(host(), 0..16).prop_map(NamesAnswer::Known),
-        Just(NamesAnswer::Unavailable)
-    ];
+    let names = prop_oneof![vec(host(), 0..16).prop_map(NamesAnswer::Known), Just(NamesAnswer::Unavailable)];
     let answer = prop_oneof![
         Just(Answer::NotFound),
         Just(Answer::Unavailable),

@@ -48,6 +48,7 @@ const RUNTIME: &[c_long] = &[
 /// What the builtin worker does with sockets it was given. No socket(2), no connect(2), no open(2) of any kind.
 const BUILTIN: &[c_long] = &[
     // Waiting.
+    libc::SYS_epoll_create1,
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,
     libc::SYS_epoll_ctl,
@@ -196,16 +197,15 @@ const DEADLY: &[c_long] = &[
 /// A kernel without seccomp filters, or an architecture without a list.
 pub(super) fn restrict(worker: Worker) -> io::Result<()> {
     let errno = |number: i32| SeccompAction::Errno(number.cast_unsigned());
-    let mut filters = vec![
-        // The strictest answer of all filters counts, so the order of the three does not matter.
-        compile(plain(DEADLY), SeccompAction::Allow, SeccompAction::KillProcess)?,
-        compile(allowed(worker)?, errno(libc::EPERM), SeccompAction::Allow)?,
-    ];
+    // The strictest answer of all filters counts, whatever their order. Yet the list of what is allowed comes last: it
+    // does not allow to install another.
+    let mut filters = vec![compile(plain(DEADLY), SeccompAction::Allow, SeccompAction::KillProcess)?];
     if worker == Worker::Resolver {
         // Its arguments are in memory, out of a filter's sight. ENOSYS makes the C library use clone(2) instead, whose
         // flags can be read.
         filters.push(compile(plain(&[libc::SYS_clone3]), SeccompAction::Allow, errno(libc::ENOSYS))?);
     }
+    filters.push(compile(allowed(worker)?, errno(libc::EPERM), SeccompAction::Allow)?);
     filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
 }
 
@@ -224,8 +224,10 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             // Memory, but never executable.
             let exec = u64::from(libc::PROT_EXEC.cast_unsigned());
             for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-                rules.insert(call, vec![when(2, exec, 0)?]);
+                rules.insert(call, vec![when(2, SeccompCmpOp::MaskedEq(exec), 0)?]);
             }
+            // Its own limits: to ask (no new value), not to set.
+            rules.insert(libc::SYS_prlimit64, vec![when(2, SeccompCmpOp::Eq, 0)?]);
         }
         Worker::Resolver => {
             rules.extend(plain(RESOLVER));
@@ -234,18 +236,16 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             rules.insert(libc::SYS_clone3, Vec::new());
             // A thread, never a process.
             let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
-            rules.insert(libc::SYS_clone, vec![when(0, thread, thread)?]);
+            rules.insert(libc::SYS_clone, vec![when(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
         }
     }
     Ok(rules)
 }
 
-/// The rule: argument `index`, masked, equals `value`.
-fn when(index: u8, mask: u64, value: u64) -> io::Result<SeccompRule> {
-    let condition =
-        SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
-            .map_err(io::Error::other)?;
-    SeccompRule::new(vec![condition]).map_err(io::Error::other)
+/// The rule: argument `index` compares to `value`.
+fn when(index: u8, how: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
+    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Qword, how, value);
+    condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(io::Error::other)
 }
 
 fn compile(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> io::Result<BpfProgram> {
