@@ -139,6 +139,15 @@ impl Drop for Demo {
     }
 }
 
+/// A directory of this test's own, removed at its end.
+struct Room(PathBuf);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -228,16 +237,16 @@ fn it_needs_no_root() {
     if !rustix::process::geteuid().is_root() {
         return; // then every other test here shows it
     }
-    let (nobody, room) =
-        (65534, std::env::temp_dir().join(format!("portreeve-demo-test-{}", std::process::id())));
-    fs::create_dir(&room).expect("a new directory");
+    const NOBODY: u32 = 65534;
+    // Where this user may read and execute, which the build's directory need not be.
+    let room = Room(std::env::temp_dir().join(format!("portreeve-demo-test-{}", std::process::id())));
+    fs::create_dir(&room.0).expect("a new directory");
     for name in ["portreeve", "portreeve-gate"] {
-        fs::copy(portreeve().with_file_name(name), room.join(name)).expect("copied");
+        fs::copy(portreeve().with_file_name(name), room.0.join(name)).expect("copied");
     }
-    let demo = Demo::start(&room.join("portreeve"), Some(nobody));
+    let demo = Demo::start(&room.0.join("portreeve"), Some(NOBODY));
     serves_refuses_and_explains(&demo);
     demo.end(Signal::INT);
-    fs::remove_dir_all(&room).expect("removable");
 }
 
 /// The options that `portreeve run --help` shows are the gate's own.

@@ -103,7 +103,7 @@ fn the_examples_are_served_as_written() {
 #[test]
 fn the_demonstration_shows_what_it_says() {
     let minute = 600;
-    let shown = services::all(Scene { user: "somebody", script: Path::new("/tmp/hello"), minute })
+    let shown = services::all(Scene { user: "somebody", script: Path::new("/tmp/hello"), minute }, &[])
         .expect("ports are free");
     let file = PathBuf::from("/demo/xinetd.conf");
     let text = services::configuration(&shown).into_bytes();

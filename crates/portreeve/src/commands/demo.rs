@@ -3,22 +3,19 @@
 
 use crate::demo::house::House;
 use crate::demo::services::{self, Scene, Shown};
+use crate::demo::teller::Teller;
 use crate::demo::watch::{Event, Gate};
-use crate::escape;
 use crate::failure::{Exit, Failure, system_text};
-use crate::output::{Output, Paint};
+use crate::output::Output;
 use crate::rehearse;
 use portreeve_sys::signals::{Signal, SignalFd};
 use portreeve_sys::{names, signals};
-use serde_json::json;
-use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
 /// How long the gate may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The line that says how many services are served (reference xinetd §11.1).
-const SERVING: &str = "Started working: ";
+/// How often other ports are looked for when somebody took one in between.
+const ATTEMPTS: u32 = 5;
 
 /// Show it at work: on loopback, without root, without a file
 ///
@@ -31,6 +28,16 @@ pub struct Arguments {
     pub json: bool,
 }
 
+/// How a gate's time ended.
+enum Outcome {
+    /// Somebody wants the demonstration to end.
+    Told,
+    /// The gate ended by itself.
+    Died,
+    /// Somebody else was quicker at one of the ports.
+    Overtaken,
+}
+
 /// Serves, prints events, ends.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     // Signals become data first: from here on nothing ends this process without the house being removed.
@@ -39,55 +46,74 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         .map_err(|error| Failure::new(format!("signals cannot be taken over: {}", system_text(&error))))?;
     let house = House::new()?;
     let script = house.write("hello", 0o700, services::HELLO)?;
-    let shown = services::all(Scene { user: &user(), script: &script, minute: rehearse::minute() })?;
-    let configuration = house.write("xinetd.conf", 0o600, &services::configuration(&shown))?;
-    let control = house.path().join("control");
-    let mut gate = Gate::start(&configuration, &control)?;
-    let mut teller = Teller { json: arguments.json, control: &control, configuration: &configuration };
-    let ended = serve(&mut gate, &told, &shown, &mut teller, out);
-    let mut late = Vec::new();
-    let status = gate.end(|line| late.push(line.to_owned()));
-    // A reader that went away ends the demonstration, but the gate is ended all the same.
-    for line in &late {
-        teller.line(out, line)?;
-    }
-    match ended? {
-        Event::Ended => {
-            let how = status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string());
-            Err(Failure::new(format!("the gate ended by itself ({how}); what it said stands above")))
+    let (user, control) = (user(), house.path().join("control"));
+    let scene = Scene { user: &user, script: &script, minute: rehearse::minute() };
+    let mut taken = Vec::new();
+    for attempt in 1..=ATTEMPTS {
+        let shown = services::all(scene, &taken)?;
+        let name = if attempt == 1 { "xinetd.conf".to_owned() } else { format!("xinetd-{attempt}.conf") };
+        let configuration = house.write(&name, 0o600, &services::configuration(&shown))?;
+        let teller = Teller { json: arguments.json, control: &control, configuration: &configuration };
+        let mut gate = Gate::start(&configuration, &control)?;
+        let outcome = serve(&mut gate, &told, &shown, &teller, out);
+        let mut late = Vec::new();
+        let status = gate.end(|line| late.push(line.to_owned()));
+        // A reader that went away ends the demonstration, but the gate is ended all the same.
+        for line in &late {
+            teller.line(out, line)?;
         }
-        _ => {
-            teller.end(out)?;
-            Ok(Exit::Fine)
+        match outcome? {
+            Outcome::Told => {
+                teller.end(out)?;
+                return Ok(Exit::Fine);
+            }
+            Outcome::Died => {
+                let how = status.map_or_else(|| "in an unknown way".to_owned(), |status| status.to_string());
+                return Err(Failure::new(format!(
+                    "the gate ended by itself ({how}); what it said stands above"
+                )));
+            }
+            Outcome::Overtaken => taken.extend(shown.iter().map(|service| service.port)),
         }
     }
+    Err(Failure::new(format!("in {ATTEMPTS} attempts not all ports could be had")))
 }
 
 fn serve(
     gate: &mut Gate,
     told: &SignalFd,
     shown: &[Shown],
-    teller: &mut Teller<'_>,
+    teller: &Teller<'_>,
     out: &mut Output<'_>,
-) -> Result<Event, Failure> {
+) -> Result<Outcome, Failure> {
     let mut introduced = false;
     loop {
         let patience = (!introduced).then_some(PATIENCE);
         match gate.next(told, patience)? {
-            Event::Line(line) if !introduced => {
+            Event::Line(line) => {
                 teller.line(out, &line)?;
-                if line.contains(SERVING) {
-                    introduced = true;
-                    teller.introduce(out, shown, gate.pid())?;
+                match serving(&line) {
+                    Some(count) if !introduced && count < shown.len() => return Ok(Outcome::Overtaken),
+                    Some(_) if !introduced => {
+                        introduced = true;
+                        teller.introduce(out, shown, gate.pid())?;
+                    }
+                    _ => {}
                 }
             }
-            Event::Line(line) => teller.line(out, &line)?,
             Event::Nothing => {
                 return Err(Failure::new(format!("the gate did not serve within {} s", PATIENCE.as_secs())));
             }
-            end @ (Event::Told | Event::Ended) => return Ok(end),
+            Event::Told => return Ok(Outcome::Told),
+            Event::Ended => return Ok(Outcome::Died),
         }
     }
+}
+
+/// How many services the gate says it serves: `Started working: 6 available services` (reference xinetd §11.1).
+fn serving(line: &str) -> Option<usize> {
+    let (_, rest) = line.split_once("Started working: ")?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// The user this runs as, as the configuration wants it: a name, or the number where it has no name.
@@ -96,69 +122,16 @@ fn user() -> String {
     names::user_by_id(uid).map_or_else(|_| uid.to_string(), |user| user.name)
 }
 
-/// Prints the demonstration, for people or for machines.
-struct Teller<'a> {
-    json: bool,
-    control: &'a Path,
-    configuration: &'a Path,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Teller<'_> {
-    fn introduce(&mut self, out: &mut Output<'_>, shown: &[Shown], pid: u32) -> std::io::Result<()> {
-        if self.json {
-            let services: Vec<_> = shown
-                .iter()
-                .map(|s| json!({ "name": s.name, "port": s.port, "shows": s.shows, "try": s.attempt }))
-                .collect();
-            let ready = json!({ "event": "ready", "pid": pid, "control": escape::os(self.control.as_os_str()),
-                "configuration": escape::os(self.configuration.as_os_str()), "services": services });
-            writeln!(out, "{ready}")?;
-            return out.flush();
-        }
-        writeln!(out, "\nportreeve serves. In another terminal, try:\n")?;
-        for service in shown {
-            let name = out.paint(Paint::Bold, &format!("{:<10}", service.name));
-            writeln!(out, "  {name} {}\n             {}", service.shows, service.attempt)?;
-        }
-        let own = std::env::current_exe()
-            .map_or_else(|_| "portreeve".to_owned(), |path| escape::os(path.as_os_str()));
-        let control = escape::os(self.control.as_os_str());
-        writeln!(out, "\n  and what the daemon knows:\n")?;
-        for rest in ["status", "explain elsewhere 127.0.0.1", "denied list", "denied clear all"] {
-            writeln!(out, "             {own} {rest} --control {control}")?;
-        }
-        writeln!(
-            out,
-            "\nThe configuration is {}. Ctrl-C ends it.\n",
-            escape::os(self.configuration.as_os_str())
-        )?;
-        out.flush()
-    }
-
-    fn line(&mut self, out: &mut Output<'_>, line: &str) -> std::io::Result<()> {
-        if self.json {
-            writeln!(out, "{}", json!({ "event": "line", "line": line }))?;
-        } else if !line.contains("]: DEBUG: ") {
-            let paint = match line {
-                l if l.contains(": FAIL: ") || l.contains(" ERROR: ") || l.contains("CRITICAL: ") => {
-                    Paint::Red
-                }
-                l if l.contains(": START: ") => Paint::Green,
-                l if l.contains(": EXIT: ") => Paint::Plain,
-                _ => Paint::Dim,
-            };
-            let text = out.paint(paint, &escape::text(line));
-            writeln!(out, "{text}")?;
-        }
-        out.flush()
-    }
-
-    fn end(&mut self, out: &mut Output<'_>) -> std::io::Result<()> {
-        if self.json {
-            writeln!(out, "{}", json!({ "event": "end" }))?;
-        } else {
-            writeln!(out, "\nended; nothing is left behind")?;
-        }
-        out.flush()
+    #[test]
+    fn the_gate_says_how_many_it_serves() {
+        assert_eq!(
+            serving("26/11/22@19:37:31 portreeve[1]: NOTICE: Started working: 1 available service"),
+            Some(1)
+        );
+        assert_eq!(serving("NOTICE: Started service: echo"), None);
     }
 }

@@ -4,4 +4,5 @@
 pub mod house; //     the private directory
 pub mod ports; //     free ports on loopback
 pub mod services; //  what is served, and a line to try each
+pub mod teller; //    what is printed
 pub mod watch; //     the gate, its events, and the end

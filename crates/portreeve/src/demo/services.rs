@@ -35,9 +35,9 @@ pub struct Scene<'a> {
 pub const HELLO: &str =
     "#!/bin/sh\necho \"hello $REMOTE_HOST, this is process $$, started for you by portreeve\"\n";
 
-/// The services, on free ports.
-pub fn all(scene: Scene<'_>) -> Result<Vec<Shown>, Failure> {
-    let mut taken = Vec::new();
+/// The services, on free ports that are not `avoided`.
+pub fn all(scene: Scene<'_>, avoided: &[u16]) -> Result<Vec<Shown>, Failure> {
+    let mut taken = avoided.to_vec();
     let mut shown = Vec::new();
     for (name, wish, shows, entry) in entries(scene) {
         let port = ports::free(wish, &taken)?;
