@@ -18,8 +18,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
             return ExitCode::from(2);
         }
     };
-    // Before the walls: afterwards the zone's file cannot be read.
+    // Before the walls: afterwards the zone's file cannot be read, nor where the kernel has mapped its clock.
     portreeve_sys::clock::load_zone();
+    let _ = portreeve_sys::clock::monotonic();
     let missing = match confine(worker, ids) {
         Ok(missing) => missing,
         Err(error) => {

@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test with its own main")]
 
+#[path = "confinement/zone.rs"]
+mod zone;
+
 use portreeve_sys::process::is_root;
 use portreeve_sys::seqpacket;
 use portreeve_sys::spawn::{ImageBuilder, Spawner, Stdio as ThirdDescriptor};
@@ -33,6 +36,10 @@ const CASES: &[(&str, fn())] = &[
     ("a_worker_ends_with_its_supervisor", a_worker_ends_with_its_supervisor),
     ("a_confined_builtin_serves_everything", a_confined_builtin_serves_everything),
     ("a_confined_resolver_answers_everything", a_confined_resolver_answers_everything),
+    (
+        "a_confined_resolver_asks_dns_and_tells_no_from_nobody",
+        a_confined_resolver_asks_dns_and_tells_no_from_nobody,
+    ),
 ];
 
 fn main() -> ExitCode {
@@ -100,6 +107,12 @@ fn child(role: &str, words: &[String]) -> ExitCode {
             // Not before the worker is confined: it says so by writing, which our parent reads.
             let _ = std::io::stdin().read(&mut [0; 1]);
             drop(worker);
+            ExitCode::SUCCESS
+        }
+        // In namespaces of its own: a name server that this test controls, and a resolver that asks it.
+        "dns" => {
+            zone::serve();
+            dns_answers();
             ExitCode::SUCCESS
         }
         other => panic!("no role {other}"),
@@ -442,5 +455,45 @@ fn a_confined_resolver_answers_everything() {
     }
     // No name server may be reachable here: then it is "unavailable", and a slow "no" elsewhere. Never a crash.
     let _ = lookup(Question::Addresses("no-such-host.invalid".into(), Family::V4));
+    worker.dismiss();
+}
+
+fn a_confined_resolver_asks_dns_and_tells_no_from_nobody() {
+    if !is_root() {
+        println!("SKIP: not root, so there is no namespace with a name server of our own");
+        return;
+    }
+    let conf = std::env::temp_dir().join(format!("portreeve-resolv-{}", std::process::id()));
+    std::fs::write(&conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n").unwrap();
+    let script = "ip link set lo up && mount --bind \"$1\" /etc/resolv.conf && exec \"$0\" --child dns";
+    let ended = Command::new("unshare")
+        .args(["-n", "-m", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(&conf)
+        .status();
+    let _ = std::fs::remove_file(&conf);
+    assert!(ended.unwrap().success());
+}
+
+fn dns_answers() {
+    let worker = Hired::new(Worker::Resolver);
+    let mut referee = Referee::new(Worker::Resolver);
+    assert!(matches!(referee.from_resolver(&worker.hear()), Ok(FromResolver::Ready { .. })));
+    let names = |last: u8| {
+        let mut bytes = Vec::new();
+        let address = [192, 0, 2, last].into();
+        ToResolver::Reverse { ticket: u64::from(last), address }.encode(&mut bytes).unwrap();
+        worker.send(&bytes, None);
+        match referee.clone().from_resolver(&worker.hear()).unwrap() {
+            FromResolver::Names { ticket, names } if ticket == u64::from(last) => names,
+            other => panic!("{other:?}"),
+        }
+    };
+    let none = NamesAnswer::Known(Vec::new());
+    assert_eq!(names(zone::HONEST), NamesAnswer::Known(vec!["honest.example".into()]));
+    assert_eq!(names(zone::LIAR), none, "its name leads elsewhere");
+    assert_eq!(names(zone::NAMELESS), none, "a true negative");
+    assert_eq!(names(zone::FAILING), NamesAnswer::Unavailable, "the server fails");
+    assert_eq!(names(zone::SILENT), NamesAnswer::Unavailable, "nobody answers");
     worker.dismiss();
 }
