@@ -276,6 +276,20 @@ fn wrong_calls_end_with_two_and_help_with_zero() {
 }
 
 #[test]
+fn a_gate_that_is_not_there_is_named() {
+    let room = Room::new("gate");
+    let alone = room.0.join("portreeve");
+    // cp(1), since a descriptor of ours that writes to a program could be inherited by a fork of another test's thread,
+    // and a program that is open for writing cannot be executed.
+    assert!(Command::new("cp").args([PORTREEVE, text(&alone)]).status().expect("cp runs").success());
+    let output =
+        Command::new(&alone).arg("run").env("PATH", ".").current_dir(&room.0).output().expect("it runs");
+    assert_eq!(code(&output), Some(2));
+    assert!(err(&output).contains("portreeve-gate was not found"), "{}", err(&output));
+    assert!(err(&output).contains(text(&room.0)), "{}", err(&output));
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let mut child = Command::new(PORTREEVE)
         .args(["attributes", "--json"])

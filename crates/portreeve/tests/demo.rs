@@ -1,5 +1,5 @@
 //! The demonstration from end to end: started as a person starts it, tried with real connections, asked over its
-//! control socket, ended by a signal; nothing of it may be left. Needs the gate, which it has built.
+//! control socket, ended by a signal; nothing of it may be left. And how a call reaches the gate. Has the gate built.
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -241,12 +241,29 @@ fn it_needs_no_root() {
     // Where this user may read and execute, which the build's directory need not be.
     let room = Room(std::env::temp_dir().join(format!("portreeve-demo-test-{}", std::process::id())));
     fs::create_dir(&room.0).expect("a new directory");
-    for name in ["portreeve", "portreeve-gate"] {
-        fs::copy(portreeve().with_file_name(name), room.0.join(name)).expect("copied");
-    }
+    // cp(1), since a descriptor of ours that writes to a program could be inherited by a fork of another test's thread,
+    // and a program that is open for writing cannot be executed.
+    let from = ["portreeve", "portreeve-gate"].map(|name| portreeve().with_file_name(name));
+    assert!(Command::new("cp").args(from).arg(&room.0).status().expect("cp runs").success());
     let demo = Demo::start(&room.0.join("portreeve"), Some(NOBODY));
     serves_refuses_and_explains(&demo);
     demo.end(Signal::INT);
+}
+
+#[test]
+fn the_link_takes_the_options_of_the_program_it_is_named_after() {
+    let room = Room(std::env::temp_dir().join(format!("portreeve-link-test-{}", std::process::id())));
+    fs::create_dir(&room.0).expect("a new directory");
+    let made = Command::new(portreeve()).arg("links").arg(&room.0).output().expect("portreeve runs");
+    assert!(made.status.success(), "{made:?}");
+    let called =
+        |option: &str| Command::new(room.0.join("xinetd")).arg(option).output().expect("the link runs");
+    let version = called("-version");
+    assert_eq!(version.status.code(), Some(0), "{version:?}");
+    let unknown = called("-help");
+    assert_eq!(unknown.status.code(), Some(2), "xinetd would start the daemon: {unknown:?}");
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(said.contains("Usage: xinetd"), "{said}");
 }
 
 /// The options that `portreeve run --help` shows are the gate's own.
