@@ -41,8 +41,6 @@ pub fn does(service: &Service) -> String {
         }
         Action::Internal(builtin) => format!("built-in {}", builtin_name(*builtin)),
         Action::Sensor => "sensor: refuses and remembers".to_owned(),
-        #[allow(unreachable_patterns)]
-        _ => "other".to_owned(),
     }
 }
 
@@ -52,8 +50,6 @@ pub fn action_word(service: &Service) -> &'static str {
         Action::External { .. } => "program",
         Action::Internal(_) => "built-in",
         Action::Sensor => "sensor",
-        #[allow(unreachable_patterns)]
-        _ => "other",
     }
 }
 

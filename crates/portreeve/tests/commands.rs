@@ -276,6 +276,18 @@ fn wrong_calls_end_with_two_and_help_with_zero() {
 }
 
 #[test]
+fn a_wrong_attribute_is_answered_with_the_nearest() {
+    let output = portreeve(&["attributes", "only_form"]);
+    assert_eq!(code(&output), Some(2));
+    assert!(err(&output).contains("'only_from'"), "{}", err(&output));
+    assert!(out(&portreeve(&["attributes", "ONLY_FROM"])).starts_with("only_from "));
+    assert!(
+        out(&portreeve(&["completions", "bash"])).contains("per_source_prefix"),
+        "shells complete the names"
+    );
+}
+
+#[test]
 fn a_gate_that_is_not_there_is_named() {
     let room = Room::new("gate");
     let alone = room.0.join("portreeve");

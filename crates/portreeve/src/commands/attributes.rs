@@ -1,9 +1,9 @@
 //! `portreeve attributes`: what may stand in a configuration, from the one table that the reader itself uses.
 
-use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Paint, wrap};
 use crate::table::{Cell, Table};
+use clap::builder::PossibleValuesParser;
 use portreeve_conf::{Attribute, Kind, Origin, Section, Values};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -15,6 +15,7 @@ const WIDTH: usize = 96;
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// One attribute only
+    #[arg(value_parser = names(), ignore_case = true, hide_possible_values = true)]
     pub name: Option<String>,
     /// Answer in JSON
     #[arg(long)]
@@ -33,12 +34,13 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     let all = portreeve_conf::attributes();
     match &arguments.name {
         Some(name) => {
-            let found = all.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(name));
-            let attribute = found.ok_or_else(|| unknown(name, all))?;
-            if arguments.json {
-                out.json(&to_json(attribute))?;
-            } else {
-                write_one(out, attribute)?;
+            let found = all.iter().filter(|attribute| attribute.name.eq_ignore_ascii_case(name));
+            for attribute in found {
+                if arguments.json {
+                    out.json(&to_json(attribute))?;
+                } else {
+                    write_one(out, attribute)?;
+                }
             }
         }
         None if arguments.json => {
@@ -49,15 +51,9 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     Ok(Exit::Fine)
 }
 
-fn unknown(name: &str, all: &[Attribute]) -> Failure {
-    let lower = name.to_ascii_lowercase();
-    let near: Vec<_> =
-        all.iter().map(|a| a.name).filter(|known| known.contains(&lower) || lower.contains(known)).collect();
-    let message = format!("there is no attribute `{}`", escape::text(name));
-    match near.as_slice() {
-        [] => Failure::with_help(message, "`portreeve attributes` lists them all"),
-        near => Failure::with_help(message, format!("there is {}", near.join(", "))),
-    }
+/// The names, so that a wrong one is answered with the nearest, and shells complete them.
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(portreeve_conf::attributes().iter().map(|attribute| attribute.name))
 }
 
 fn where_allowed(section: Section) -> &'static str {
@@ -150,12 +146,5 @@ mod tests {
         for attribute in portreeve_conf::attributes() {
             assert!(all.contains(attribute.name));
         }
-    }
-
-    #[test]
-    fn an_unknown_name_is_answered_with_near_ones() {
-        let said = shown(Some("banne")).unwrap_err().to_string();
-        assert!(said.contains("banner_fail"), "{said}");
-        assert!(shown(Some("x\x1b")).unwrap_err().to_string().contains("x\\x1b"));
     }
 }
