@@ -112,7 +112,11 @@ impl Supervisor {
         let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
         let facts = Facts { names, load };
         match decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, resumed) {
-            Verdict::Admit(seat) => self.admit(client, seat),
+            Verdict::Admit(seat) => {
+                let id = client.slot;
+                self.admit(client, seat);
+                self.watch_rate(id);
+            }
             Verdict::NeedNames => self.park(client),
             Verdict::Refuse(refusal) => self.refuse(client, &refusal),
         }

@@ -3,7 +3,6 @@
 
 use crate::admit::Client;
 use crate::children::Session;
-use crate::programs::slot_name;
 use crate::slot::{Manner, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
@@ -108,17 +107,7 @@ impl Supervisor {
                 }
             }
             FromBuiltin::Rate { slot, note } => {
-                let name = slot_name(self, slot);
-                match note {
-                    RateNote::Tripped { seconds } => {
-                        let text = format!(
-                            "Deactivating service {name} due to excessive incoming connections.  Restarting in {seconds} seconds."
-                        );
-                        self.say(Level::Error, &text);
-                    }
-                    RateNote::Paused { .. } => {}
-                    RateNote::Resumed => self.say(Level::Error, &format!("Activating service {name}")),
-                }
+                self.say_rate(slot, note != RateNote::Resumed);
             }
         }
     }

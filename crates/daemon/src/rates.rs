@@ -6,40 +6,43 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::RateChange;
-use std::time::Duration;
 
 impl Supervisor {
     /// The rate state of a slot has changed.
     pub fn rate_changed(&mut self, id: SlotId, change: RateChange) {
-        let now = self.stamp.mono();
-        let Some(slot) = self.slots.get(&id) else { return };
-        let name = slot.id().to_owned();
         match change {
-            RateChange::Throttled { until } => self.say_deactivating(&name, until.saturating_sub(now)),
+            RateChange::Throttled { .. } => {}
             RateChange::Paused { until } => {
                 self.pause(id, until, "more connections per second than cps allows");
             }
             RateChange::Closed { until } => {
-                self.say_deactivating(&name, until.saturating_sub(now));
                 self.poll_slot(id, false);
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.listener = None;
                     slot.status = State::Closed(until);
                 }
             }
-            RateChange::Resumed => {
-                self.say(Level::Error, &format!("Activating service {name}"));
-                self.reopen_after_rate(id);
-            }
+            RateChange::Resumed => self.reopen_after_rate(id),
         }
+        self.say_rate(id, change != RateChange::Resumed);
         self.watch_rate(id);
     }
 
-    fn say_deactivating(&mut self, name: &str, wait: Duration) {
-        let seconds = wait.as_millis().div_ceil(1000);
-        let text = format!(
-            "Deactivating service {name} due to excessive incoming connections.  Restarting in {seconds} seconds."
-        );
+    /// Says when an overload begins and when it ends, once each, however often it changes its shape in between.
+    pub fn say_rate(&mut self, id: SlotId, overloaded: bool) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.overloaded == overloaded {
+            return;
+        }
+        slot.overloaded = overloaded;
+        let (name, seconds) = (slot.id(), slot.service.cps.value.1);
+        let text = if overloaded {
+            format!(
+                "Deactivating service {name} due to excessive incoming connections.  Restarting in {seconds} seconds."
+            )
+        } else {
+            format!("Activating service {name}")
+        };
         self.say(Level::Error, &text);
     }
 

@@ -161,6 +161,8 @@ impl Supervisor {
         self.tell_builtin_ports();
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.attach_filter(id);
+            // A rate that was switched off ends its overload.
+            self.rate_alarm(id);
         }
         let available = self.slots.values().filter(|s| s.available()).count();
         if start {
@@ -227,6 +229,7 @@ impl Supervisor {
             counts: Counts::default(),
             last_refused: None,
             rate_alarm: None,
+            overloaded: false,
             hold_logged: false,
             service,
         };

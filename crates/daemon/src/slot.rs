@@ -121,6 +121,8 @@ pub struct Slot {
     pub last_refused: Option<(SocketAddr, Duration)>,
     /// The alarm that is set for the rate.
     pub rate_alarm: Option<Duration>,
+    /// The overload of its rate was said and its end was not.
+    pub overloaded: bool,
     /// A wait=yes refusal was logged and nothing has changed since.
     pub hold_logged: bool,
 }

@@ -9,8 +9,8 @@ use crate::slot::{Manner, SlotId, State};
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
 use portreeve_policy::{
-    Arrival, Cause, Facts, HostState, Names, Pattern, Reason, Rule, Seat, Verdict, WaitVerdict, decide,
-    decide_wait,
+    Arrival, Cause, Facts, HostState, Names, Pattern, RateChange, Reason, Rule, Seat, Verdict, WaitVerdict,
+    decide, decide_wait,
 };
 use portreeve_sys::spawn::{SpawnError, Stdio};
 use portreeve_sys::{filter, limits, socket};
@@ -46,6 +46,13 @@ impl Supervisor {
         if !slot.hold_logged {
             slot.hold_logged = true;
             self.announcer.fail(&mut self.sinks, &self.stamp, slot, reason, None);
+        }
+        if reason == Reason::Rate {
+            self.say_rate(id, true);
+            if self.slots.get(&id).is_some_and(|s| s.state.rate_view(&self.now()).state == "closed") {
+                self.rate_changed(id, RateChange::Closed { until });
+                return;
+            }
         }
         // A moment that has come already would spin the loop.
         let until = until.max(self.stamp.mono() + Duration::from_millis(250));
@@ -236,7 +243,7 @@ fn nets(rules: &[Rule], dual: bool) -> Nets {
                 nets.1.push((*net, *bits));
                 if dual && *bits >= 96 && *net >> 32 == 0xffff {
                     nets.0.push((u32::try_from(*net & 0xffff_ffff).unwrap_or(0), bits - 96));
-                } else if dual && *bits < 96 && MAPPED & prefix_mask(*bits) == *net {
+                } else if dual && *bits < 96 && (MAPPED ^ *net) & prefix_mask(*bits) == 0 {
                     nets.0.push((0, 0));
                 }
             }
