@@ -165,8 +165,8 @@ fn ipv6_and_mapped_peers() {
         row(&["no_access = 127.0.0.0/8"], "::1", true),
         row(&["no_access = ::1"], "::1", false),
         row(&["no_access = ::1"], "127.0.0.1", true),
-        // Not a wildcard.
-        row(&["only_from = ::"], "::1", false),
+        // What 0.0.0.0 is for IPv4.
+        fixed("v6-any-is-a-wildcard", &["only_from = ::"], "::1", false),
         fixed("v6-prefix-128", &["only_from = ::1/128"], "::1", false),
         fixed("v6-prefix-128", &["only_from = fd00:0:0:1::1/128"], "fd00:0:0:1::1", false),
         row(&["only_from = fd00:0:0:1::1/128"], "fd00:0:0:1::2", false),

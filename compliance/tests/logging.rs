@@ -1,9 +1,9 @@
 //! What is logged, byte by byte, and where (reference xinetd §10).
 
-use portreeve_compliance::client::{dial, talk};
+use portreeve_compliance::client::talk;
 use portreeve_compliance::lines::split_daemon_line;
 use portreeve_compliance::wait::{must, never};
-use portreeve_compliance::{Answer, Config, Entry, Side, Start, both, signals};
+use portreeve_compliance::{Answer, Config, Entry, Start, both, signals};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -357,17 +357,5 @@ fn control_bytes() {
         assert!(world.daemon_log_count("Bad socket type: ") >= 1, "{:?}", world.daemon_log());
         let raw = world.read("daemon.log").contains('\x1b');
         assert_eq!(raw, world.fix("control-bytes-are-escaped", true, false));
-    });
-}
-
-/// An administrator who wants xinetd's START and EXIT of refused clients can have them.
-#[test]
-fn parity_for_refused_clients() {
-    both(|world| {
-        let entry = Entry::program("s1", 2001).set("no_access", "127.0.0.3").only(Side::Ours, "log_refused = xinetd");
-        let _daemon = world.start(&Config::of(entry));
-        talk("127.0.0.3", 2001, b"");
-        must("the refusal is logged", || !world.service_log("s1").is_empty());
-        drop(dial("127.0.0.1", 2001));
     });
 }
