@@ -68,6 +68,21 @@ pub fn allow_sources(
     program.finish()
 }
 
+/// The program that lets a packet pass when it was sent to this host alone: no broadcast, no multicast, no copy of our
+/// own. A datagram service that answers a crowd's address answers in a crowd, and the sender may be forged.
+#[must_use]
+pub fn unicast_only() -> Vec<Insn> {
+    const PACKET_TYPE: u32 = 0xffff_f004; // SKF_AD_OFF + SKF_AD_PKTTYPE
+    const HOST: u32 = 0; // PACKET_HOST
+    let insn = |code, jf, k| Insn { code, jt: 0, jf, k };
+    vec![
+        insn(program::LOAD_WORD, 0, PACKET_TYPE),
+        insn(JUMP_EQ, 1, HOST),
+        insn(program::RETURN, 0, u32::MAX),
+        insn(program::RETURN, 0, 0),
+    ]
+}
+
 /// Puts `program` on a socket in place of the one it has. Sockets accepted from now on carry it too, so a client
 /// once let in stays so only while it is not denied by the program of its own time.
 ///

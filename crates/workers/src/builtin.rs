@@ -41,6 +41,7 @@ pub fn run_builtin(channel: OwnedFd) -> ExitCode {
 fn run(channel: OwnedFd, bounds: Bounds) -> ExitCode {
     match serve(channel, bounds) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if crate::entry::supervisor_has_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             crate::entry::complain(&format!("worker builtin: {error}"));
             ExitCode::FAILURE

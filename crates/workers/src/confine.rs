@@ -3,7 +3,8 @@
 //! In this order, because each step needs what the next one takes away: limits, own user, no capabilities,
 //! `no_new_privs`, end with the supervisor, no core and no tracing, Landlock, seccomp. Where the kernel lacks a part the worker goes
 //! on and reports it (`status` shows it): a server without its built-ins because of an old kernel helps nobody. One
-//! thing is not optional: a worker that was started as root and cannot leave root does not run.
+//! thing is not optional: a worker that stays root (a container whose root may not change users) runs only behind both
+//! Landlock and seccomp.
 
 mod calls;
 mod identity;
@@ -12,6 +13,7 @@ mod reach;
 pub use identity::Ids;
 
 use crate::protocol::{Missing, Worker};
+use portreeve_sys::process::is_root;
 use rustix::process::{Resource, Rlimit};
 use std::io;
 
@@ -35,14 +37,15 @@ fn walls(worker: Worker) -> Walls {
 /// Confines this process for good. Returns what could not be put on.
 ///
 /// # Errors
-/// Root could not be given up.
+/// Root could not be given up, and the other walls do not stand either.
 pub fn confine(worker: Worker, ids: Option<Ids>) -> io::Result<Vec<Missing>> {
     let mut missing = Vec::new();
+    let was_root = is_root();
     let walls = walls(worker);
     note(&mut missing, Missing::Limits, limit(&walls));
-    if portreeve_sys::process::is_root() {
-        identity::leave_root(worker, ids)?;
-    } else {
+    let stays_root =
+        if was_root { identity::leave_root(worker, ids).err().filter(|_| is_root()) } else { None };
+    if !was_root || stays_root.is_some() {
         missing.push(Missing::OwnUser);
     }
     // Root's own capabilities went with the uid. These are the ones that a service manager may have given us.
@@ -56,7 +59,11 @@ pub fn confine(worker: Worker, ids: Option<Ids>) -> io::Result<Vec<Missing>> {
         missing.push(part);
     }
     note(&mut missing, Missing::Seccomp, calls::restrict(worker));
-    Ok(missing)
+    let behind_others = !missing.contains(&Missing::Landlock) && !missing.contains(&Missing::Seccomp);
+    match stays_root {
+        Some(error) if !behind_others => Err(error),
+        _ => Ok(missing),
+    }
 }
 
 fn note(missing: &mut Vec<Missing>, part: Missing, result: io::Result<()>) {

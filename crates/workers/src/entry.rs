@@ -60,6 +60,11 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Worker, Optio
     }
 }
 
+/// A channel that ends with messages in it ends by an error instead of an end; it is the same order to go home.
+pub(crate) fn supervisor_has_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
 /// To standard error, which the supervisor lets through; nobody to tell when that fails.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "portreeve-gate: {text}");

@@ -1,4 +1,43 @@
-//! The confined processes (resolver, builtin) and the messages between them and the supervisor.
+//! The confined processes of the super-server, and the messages between them and the supervisor.
+//!
+//! Root never parses a byte that came from the network; whatever does is a worker: a process of its own, started by the
+//! supervisor with one channel on descriptor 3, confined before it reads its first message, killed when it says what it may
+//! not say, and started again with back-off. The supervisor serves on while a worker is away.
+//!
+//! | worker | does | file |
+//! |---|---|---|
+//! | `resolver` | asks the name services: host names with forward confirmation, users, groups, services, networks | [`resolver`](run_resolver) |
+//! | `builtin` | answers echo, discard, chargen, daytime, time; decides on datagrams by a copy of the policy | [`builtin`](run_builtin) |
+//!
+//! # What a worker may do
+//!
+//! | | resolver | builtin |
+//! |---|---|---|
+//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 |
+//! | groups, capabilities | none | none |
+//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none |
+//! | network | any connection, no TCP listener | the sockets it is handed, no new one |
+//! | processes | threads; no other program | one thread; no other program |
+//! | signals | to itself | to itself |
+//! | descriptors | 256 | 8192: 4096 clients, 2048 datagram services |
+//! | core file, tracing | no | no |
+//! | after the supervisor's death | killed | killed |
+//! | says | `Ready`, `Names`, `Answer` | `Ready`, `Done`, `Datagrams`, `Rate` |
+//!
+//! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
+//! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's
+//! user. A root that may not change users (a container without those capabilities) is kept only behind both Landlock and
+//! seccomp.
+//!
+//! # What the built-ins do differently from xinetd
+//!
+//! * Streams: an idle time (an hour where the service names none), 4096 clients at most; one that does not take its echo is not
+//!   read from either. `chargen` includes `~`.
+//! * Datagrams: every queued one is answered (xinetd throws all but one away), whole up to the longest. A chargen answer is
+//!   never larger than its request. No answer to a source port below 1024, to a port of our own built-ins, to a source that is no
+//!   single host, or to what was sent to a broadcast or multicast address.
+//! * Datagrams and rules by host name: nobody can be asked here, so where such a rule could decide, the datagram is refused.
+//! * A refused source is named in the log once a minute, up to 1024 of them; all are counted.
 #![forbid(unsafe_code)]
 
 mod builtin;

@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub fn run_resolver(channel: OwnedFd) -> ExitCode {
     match run(channel, Arc::new(lookup::NameService)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if crate::entry::supervisor_has_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             crate::entry::complain(&format!("worker resolver: {error}"));
             ExitCode::FAILURE

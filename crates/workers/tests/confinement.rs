@@ -15,7 +15,9 @@ use portreeve_workers::protocol::{
 };
 use portreeve_workers::{confine, main as worker_main};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::thread::CapabilitySets;
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -33,8 +35,13 @@ const CASES: &[(&str, fn())] = &[
     ("another_program_is_death", another_program_is_death),
     ("root_is_given_up", root_is_given_up),
     ("without_root_only_the_own_user_is_missing", without_root_only_the_own_user_is_missing),
+    (
+        "a_root_that_may_not_change_users_is_confined_all_the_same",
+        a_root_that_may_not_change_users_is_confined_all_the_same,
+    ),
     ("a_worker_ends_with_its_supervisor", a_worker_ends_with_its_supervisor),
     ("a_confined_builtin_serves_everything", a_confined_builtin_serves_everything),
+    ("what_was_sent_to_a_crowd_is_not_answered", what_was_sent_to_a_crowd_is_not_answered),
     ("a_confined_resolver_answers_everything", a_confined_resolver_answers_everything),
     (
         "a_confined_resolver_asks_dns_and_tells_no_from_nobody",
@@ -74,6 +81,11 @@ fn child(role: &str, words: &[String]) -> ExitCode {
         "try" => {
             if words.get(1).map(String::as_str) == Some("unprivileged") {
                 portreeve_sys::process::become_user(65_534, 65_534).unwrap();
+            }
+            if words.get(1).map(String::as_str) == Some("powerless") {
+                let none = rustix::thread::CapabilitySet::empty();
+                let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+                rustix::thread::set_capabilities(None, sets).unwrap();
             }
             let worker = Worker::by_name(words.first().unwrap()).unwrap();
             // Opened before: what a confined process may do with a socket it already has.
@@ -115,6 +127,11 @@ fn child(role: &str, words: &[String]) -> ExitCode {
             dns_answers();
             ExitCode::SUCCESS
         }
+        // In a namespace of its own with a network of its own.
+        "crowd" => {
+            crowd();
+            ExitCode::SUCCESS
+        }
         other => panic!("no role {other}"),
     }
 }
@@ -124,7 +141,7 @@ fn attempts(socket: &OwnedFd, parent: Pid) -> Vec<(&'static str, bool)> {
     let listener: SocketAddr = "127.0.0.1:9".parse().unwrap();
     let refused = |result: rustix::io::Result<()>| {
         // Refused by the other side, or by nobody: the kernel let it try.
-        !matches!(result, Err(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS))
+        !matches!(result, Err(Errno::PERM | Errno::ACCESS | Errno::NOSYS))
     };
     vec![
         ("read /etc/passwd", std::fs::read("/etc/passwd").is_ok()),
@@ -275,6 +292,28 @@ fn without_root_only_the_own_user_is_missing() {
     tried.end();
 }
 
+fn a_root_that_may_not_change_users_is_confined_all_the_same() {
+    if !is_root() {
+        println!("SKIP: not root");
+        return;
+    }
+    // Whether it runs depends on the other walls; on a kernel without them it must not.
+    let mut tried = again(&["try", "builtin", "powerless"]).spawn().unwrap();
+    drop(tried.stdin.take());
+    let mut out = String::new();
+    tried.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let walls = tried.wait().unwrap().success();
+    if !walls {
+        println!("SKIP: this kernel has no Landlock or no seccomp; the worker did not run, which is right");
+        return;
+    }
+    assert!(out.contains(&format!("missing: {}", Missing::OwnUser.word())), "{out}");
+    assert!(
+        !out.contains(": yes") || out.matches(": yes").count() == 1 && out.contains("memory: yes"),
+        "{out}"
+    );
+}
+
 fn a_worker_ends_with_its_supervisor() {
     let mut supervisor = again(&["orphan"]).spawn().unwrap();
     let stdin = supervisor.stdin.take().unwrap();
@@ -403,6 +442,51 @@ fn a_confined_builtin_serves_everything() {
             BuiltinKind::Echo | BuiltinKind::Chargen => assert_eq!(answer.unwrap(), 5),
         }
     }
+    worker.dismiss();
+}
+
+fn what_was_sent_to_a_crowd_is_not_answered() {
+    if !is_root() {
+        println!("SKIP: not root, so there is no namespace with a network of our own");
+        return;
+    }
+    let script = "ip link set lo up && ip link add crowd0 type veth peer name crowd1 \
+                  && ip addr add 10.9.0.1/24 brd + dev crowd0 && ip link set crowd1 up && ip link set crowd0 up \
+                  && exec \"$0\" --child crowd";
+    let mut shell = Command::new("unshare");
+    let ended = shell.args(["-n", "sh", "-c", script]).arg(std::env::current_exe().unwrap()).status();
+    assert!(ended.unwrap().success());
+}
+
+fn crowd() {
+    let worker = Hired::new(Worker::Builtin);
+    worker.hear();
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let mut bytes = Vec::new();
+    let client = UdpSocket::bind("10.9.0.1:0").unwrap();
+    client.set_broadcast(true).unwrap();
+    let send = |to: &str, text: &[u8]| client.send_to(text, (to, port)).unwrap();
+    // It does arrive where nobody looks at how it was addressed: this network shows what it shall show.
+    let plain = UdpSocket::bind("0.0.0.0:0").unwrap();
+    client.send_to(b"to all", ("10.9.0.255", plain.local_addr().unwrap().port())).unwrap();
+    plain.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    assert_eq!(plain.recv(&mut [0; 16]).unwrap(), 6);
+    ToBuiltin::Datagrams { slot: 1, kind: BuiltinKind::Echo }.encode(&mut bytes).unwrap();
+    worker.send(&bytes, Some(socket.as_fd()));
+    for message in rules_messages(1, false, &portreeve_policy::Rules::default()).unwrap() {
+        message.encode(&mut bytes).unwrap();
+        worker.send(&bytes, None);
+    }
+    send("10.9.0.1", b"one");
+    client.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    assert_eq!(client.recv(&mut [0; 16]).unwrap(), 3);
+    send("10.9.0.255", b"to all of the network");
+    send("255.255.255.255", b"to all");
+    send("10.9.0.1", b"again");
+    let mut answer = [0; 64];
+    let n = client.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..n], b"again", "what was sent to all has been answered");
     worker.dismiss();
 }
 

@@ -1,5 +1,7 @@
 //! The messages: what is written is read back, and no bytes at all make reading panic.
 
+#![allow(clippy::unwrap_used, reason = "tests, their generators and helpers")]
+
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
     Answer, BadMessage, BuiltinKind, Family, FromBuiltin, FromResolver, List, MAX_MESSAGE, MAX_NAME,

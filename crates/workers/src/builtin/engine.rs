@@ -10,7 +10,7 @@ use super::silence::Silence;
 use super::texts;
 use crate::protocol::{BadMessage, BuiltinKind, FromBuiltin, MAX_MESSAGE, Outcome, RulesInParts, ToBuiltin};
 use portreeve_policy::{HostState, Now};
-use portreeve_sys::{clock, seqpacket};
+use portreeve_sys::{clock, filter, seqpacket};
 use rustix::event::{
     Timespec,
     epoll::{self, CreateFlags, EventData, EventFlags},
@@ -194,6 +194,10 @@ impl Engine {
             (ToBuiltin::Datagrams { slot, kind }, Some(fd)) => {
                 self.forget(slot, now.mono);
                 if self.services.len() < self.most_services {
+                    // What was sent to a broadcast or multicast address does not even arrive: every host of the network
+                    // would answer it, and the sender may be forged. Without it the kernel has no socket filters at
+                    // all, and then nothing else here is worse for it.
+                    let _ = filter::attach(&fd, &filter::unicast_only());
                     self.services.insert(slot, (Service::new(slot, kind, fd), false));
                 }
             }

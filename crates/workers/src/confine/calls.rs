@@ -1,8 +1,8 @@
 //! Seccomp: which system calls a worker may make. The lists are data, each group with its reason.
 //!
 //! Three answers. A call on the list passes. One that no library makes by itself, and whose use means that the worker
-//! is somebody else's now, kills it ([`DEADLY`]; the supervisor sees it and starts a new one). Every other gets `EPERM`,
-//! so that a C library that tries something newer falls back instead of dying.
+//! is somebody else's now, kills it ([`DEADLY`]; the supervisor sees it and starts a new one). Every other gets `ENOSYS`,
+//! as if the kernel did not have it: C libraries then fall back to an older call, where `EPERM` makes them give up.
 
 use crate::protocol::Worker;
 use libc::c_long;
@@ -196,16 +196,13 @@ const DEADLY: &[c_long] = &[
 /// # Errors
 /// A kernel without seccomp filters, or an architecture without a list.
 pub(super) fn restrict(worker: Worker) -> io::Result<()> {
-    let errno = |number: i32| SeccompAction::Errno(number.cast_unsigned());
-    // The strictest answer of all filters counts, whatever their order. Yet the list of what is allowed comes last: it
-    // does not allow to install another.
-    let mut filters = vec![compile(plain(DEADLY), SeccompAction::Allow, SeccompAction::KillProcess)?];
-    if worker == Worker::Resolver {
-        // Its arguments are in memory, out of a filter's sight. ENOSYS makes the C library use clone(2) instead, whose
-        // flags can be read.
-        filters.push(compile(plain(&[libc::SYS_clone3]), SeccompAction::Allow, errno(libc::ENOSYS))?);
-    }
-    filters.push(compile(allowed(worker)?, errno(libc::EPERM), SeccompAction::Allow)?);
+    let unknown = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
+    // The strictest answer of the two counts, whatever their order. Yet the list of what is allowed comes last: it does
+    // not allow to install another.
+    let filters = [
+        compile(plain(DEADLY), SeccompAction::Allow, SeccompAction::KillProcess)?,
+        compile(allowed(worker)?, unknown, SeccompAction::Allow)?,
+    ];
     filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter).map_err(io::Error::other))
 }
 
@@ -217,35 +214,46 @@ fn plain(list: &[c_long]) -> Rules {
 }
 
 fn allowed(worker: Worker) -> io::Result<Rules> {
+    use SeccompCmpArgLen::{Dword, Qword};
+    use SeccompCmpOp::{Eq, MaskedEq};
     let mut rules = plain(RUNTIME);
     match worker {
         Worker::Builtin => {
             rules.extend(plain(BUILTIN));
             // Memory, but never executable.
-            let exec = u64::from(libc::PROT_EXEC.cast_unsigned());
+            let exec = number(libc::PROT_EXEC);
             for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-                rules.insert(call, vec![when(2, SeccompCmpOp::MaskedEq(exec), 0)?]);
+                rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
             }
+            // The filter on a datagram socket that came: no other option of a socket, and no other level.
+            let level = (1, Dword, Eq, number(libc::SOL_SOCKET));
+            let option = (2, Dword, Eq, number(libc::SO_ATTACH_FILTER));
+            rules.insert(libc::SYS_setsockopt, vec![when(&[level, option])?]);
             // Its own limits: to ask (no new value), not to set.
-            rules.insert(libc::SYS_prlimit64, vec![when(2, SeccompCmpOp::Eq, 0)?]);
+            rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
         }
         Worker::Resolver => {
             rules.extend(plain(RESOLVER));
             rules.extend(plain(RESOLVER_X86));
-            // Only the list of filters above says ENOSYS to clone3; here it must pass, or EPERM would win.
-            rules.insert(libc::SYS_clone3, Vec::new());
-            // A thread, never a process.
-            let thread = u64::from(libc::CLONE_THREAD.cast_unsigned());
-            rules.insert(libc::SYS_clone, vec![when(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
+            // A thread, never a process. clone3 is not on the list: its flags are in memory, out of a filter's sight,
+            // and the C library falls back to this.
+            let thread = number(libc::CLONE_THREAD);
+            rules.insert(libc::SYS_clone, vec![when(&[(0, Dword, MaskedEq(thread), thread)])?]);
         }
     }
     Ok(rules)
 }
 
-/// The rule: argument `index` compares to `value`.
-fn when(index: u8, how: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
-    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Qword, how, value);
-    condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(io::Error::other)
+/// The rule: each of these arguments (by index) compares so to its value.
+fn when(arguments: &[(u8, SeccompCmpArgLen, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
+    let conditions = arguments.iter().map(|(index, length, how, value)| {
+        SeccompCondition::new(*index, length.clone(), how.clone(), *value)
+    });
+    conditions.collect::<Result<Vec<_>, _>>().and_then(SeccompRule::new).map_err(io::Error::other)
+}
+
+fn number(constant: libc::c_int) -> u64 {
+    u64::from(constant.cast_unsigned())
 }
 
 fn compile(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> io::Result<BpfProgram> {
