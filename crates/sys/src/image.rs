@@ -1,9 +1,10 @@
 //! What a process is to become: path, arguments, environment, ids, limits. Owns every byte that the child of
 //! [`crate::spawn`] will read, converted once when the configuration is loaded. Starts nothing.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// The ids that a process takes. Without root the groups are left alone, as xinetd does (xinetd.md §7).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl ImageBuilder {
         Image {
             path: self.path,
             argv: Strings::pack(&self.argv),
-            env: Arc::new(Strings::pack(&self.env)),
+            env: shared(Strings::pack(&self.env)),
             ids: self.ids,
             umask: self.umask,
             nice: self.nice.filter(|&n| n != 0),
@@ -129,15 +130,24 @@ impl Image {
     pub fn path(&self) -> &CStr {
         &self.path
     }
+}
 
-    /// Uses `other`'s environment block when it has the same bytes: a thousand services that inherit the
-    /// supervisor's environment then hold one copy of it. Returns whether it is shared now.
-    pub fn share_environment(&mut self, other: &Image) -> bool {
-        if self.env == other.env {
-            self.env = Arc::clone(&other.env);
+thread_local! {
+    /// The environment that was packed last.
+    static LAST: RefCell<Weak<Strings>> = const { RefCell::new(Weak::new()) };
+}
+
+/// One copy for neighbours that are equal: a thousand services that inherit the supervisor's environment are built
+/// one after the other and hold it once (1.3 of 5 MiB without this).
+fn shared(packed: Strings) -> Arc<Strings> {
+    LAST.with_borrow_mut(|last| match last.upgrade().filter(|l| **l == packed) {
+        Some(same) => same,
+        None => {
+            let new = Arc::new(packed);
+            *last = Arc::downgrade(&new);
+            new
         }
-        Arc::ptr_eq(&self.env, &other.env)
-    }
+    })
 }
 
 /// A limit in the kernel's form: `struct rlimit64` is two u64, soft then hard, with all ones for infinity.
@@ -192,10 +202,12 @@ mod tests {
     #[test]
     fn equal_environments_are_shared_and_others_not() {
         let first = image(&[c"PATH=/bin", c"TZ=UTC"]);
-        let mut same = image(&[c"PATH=/bin", c"TZ=UTC"]);
-        let mut other = image(&[c"PATH=/bin"]);
-        assert!(same.share_environment(&first));
-        assert!(!other.share_environment(&first));
-        assert_eq!(other.env.pointers().count(), 1);
+        let same = image(&[c"PATH=/bin", c"TZ=UTC"]);
+        assert!(Arc::ptr_eq(&first.env, &same.env));
+        let other = image(&[c"PATH=/bin"]);
+        assert!(!Arc::ptr_eq(&other.env, &first.env));
+        assert_eq!((first.env.pointers().count(), other.env.pointers().count()), (2, 1));
+        drop((first, same, other));
+        assert_eq!(image(&[c"PATH=/bin"]).env.pointers().count(), 1, "nothing is kept for nobody");
     }
 }
