@@ -107,7 +107,7 @@ fn intercept(draft: &mut Draft, bench: &mut Bench<'_>) {
         finding = finding.classic(Classic::new(Level::Error, text));
         cleared = true;
     }
-    if draft.wait == Some(false) {
+    if draft.wait != Some(true) {
         let text = format!("Multi-threaded services cannot be intercepted: {}", draft.id());
         finding = finding.classic(Classic::new(Level::Error, text));
         cleared = true;

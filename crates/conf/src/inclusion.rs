@@ -102,7 +102,8 @@ impl Gatherer<'_> {
                 }
             }
         }
-        self.next = base + Order::from(source.last_line()) + 1;
+        // One more than there are lines: what is said about the end comes after the last line.
+        self.next = base + Order::from(source.last_line()) + 2;
         open.pop();
     }
 

@@ -20,6 +20,7 @@ pub(crate) fn refuse(
     later(draft, builtin, bench)?;
     sensor_name(draft, builtin, bench)?;
     no_wait(draft, bench)?;
+    socket_mismatch(draft, bench)?;
     bind_family(draft, implied, bench)?;
     groups(draft, bench)?;
     log_directory(draft, bench)?;
@@ -58,6 +59,28 @@ fn no_wait(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     let help = Some("write `wait = yes`: the server then reads the datagrams itself");
     let classic = format!("Service {} has socket_type {socket}, but does not wait", draft.name());
     bench.refuse(&codes::ALWAYS_RUNNING, draft, message, classic, help)
+}
+
+/// Pairs that socket(2) always refuses; xinetd finds out when it starts the service.
+fn socket_mismatch(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    const TCP: i32 = 6;
+    const UDP: i32 = 17;
+    let (Some(socket), Some((protocol, number))) = (draft.socket, &draft.protocol) else { return Ok(()) };
+    let impossible = match socket {
+        SocketType::Stream => *number == UDP,
+        SocketType::Dgram => *number == TCP,
+        SocketType::Seqpacket => matches!(*number, TCP | UDP),
+        SocketType::Raw => false,
+    };
+    if !impossible {
+        return Ok(());
+    }
+    let socket = crate::check::socket_name(socket);
+    let message =
+        format!("service `{}` has `socket_type = {socket}` and `protocol = {protocol}`", draft.id());
+    let classic = format!("Service {} failed to start and is deactivated.", draft.id());
+    let help = Some("use tcp with stream and udp with dgram");
+    bench.refuse(&codes::SOCKET_MISMATCH, draft, message, classic, help)
 }
 
 fn bind_family(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {

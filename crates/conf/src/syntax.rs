@@ -275,7 +275,8 @@ impl<'a> Reader<'a> {
         let finding = Finding::new(&codes::SECTION_UNFINISHED, entry.place.clone(), message)
             .help("close it with `}` on a line of its own")
             .classic(Classic::at(Level::Error, "incomplete entry", &self.source.place(line)));
-        self.say(line, finding);
+        // Behind whatever there is to say about the last line itself.
+        self.say(line + 1, finding);
     }
 
     fn too_long(&mut self, line: Line<'a>) -> bool {
@@ -330,7 +331,7 @@ impl<'a> Reader<'a> {
                 let line = self.here();
                 let text = "missing } in last service entry";
                 let classic = Classic::at(Level::Warning, text, &self.source.place(line));
-                self.events.push(Event::Log(line, classic));
+                self.events.push(Event::Log(line + 1, classic));
                 return;
             };
             if line.is_only(b'}') {
