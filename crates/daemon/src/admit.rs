@@ -138,14 +138,13 @@ impl Supervisor {
         self.send_banner(&client, banners.fail.as_ref());
         let Client { slot: id, fd, peer, .. } = client;
         let strict = self.options.log_refused && refusal.reason == Reason::Address;
-        let own_pid = i32::try_from(std::process::id()).unwrap_or(0);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if strict {
-            self.announcer.start_line(&mut self.sinks, &self.stamp, slot, own_pid, Some(peer));
+            self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         }
         self.announcer.fail(&mut self.sinks, &self.stamp, slot, refusal.reason, Some(peer));
         if strict {
-            self.announcer.exit(&mut self.sinks, &self.stamp, slot, Status::Exited(0), own_pid, 0);
+            self.announcer.exit(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, 0);
         }
         drop(fd);
         self.after_refusal(id, peer, refusal);

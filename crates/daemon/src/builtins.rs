@@ -40,17 +40,17 @@ impl Supervisor {
         let Client { slot: id, fd, peer, .. } = client;
         let ticket = self.ticket();
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        // daytime and time need no process in xinetd: pid 0 and no EXIT line (reference xinetd §9.1).
-        let logs_exit = !matches!(kind, Builtin::Daytime | Builtin::Time);
-        let pid = if logs_exit { self.staff.link(Worker::Builtin).pid } else { 0 };
+        // daytime and time hold no instance and end without a line, as in xinetd (reference xinetd §9.1). Nobody has a
+        // process of its own here, so all are pid 0.
+        let lasts = !matches!(kind, Builtin::Daytime | Builtin::Time);
         let idle_seconds = slot.service.idle_timeout;
-        self.announcer.start(&mut self.sinks, &self.stamp, slot, pid, Some(peer));
+        self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         let session = Session {
             slot: id,
-            seat,
+            seat: lasts.then_some(seat),
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
-            exit_pid: logs_exit.then_some(pid),
+            logs_exit: lasts,
         };
         self.children.sessions.insert(ticket, session);
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
@@ -63,11 +63,11 @@ impl Supervisor {
 
     fn end_session(&mut self, ticket: u64, status: Status) {
         let Some(session) = self.children.sessions.remove(&ticket) else { return };
-        if let Some(pid) = session.exit_pid
+        if session.logs_exit
             && let Some(slot) = self.slots.get(&session.slot)
         {
             let seconds = self.stamp.wall() - session.started_wall;
-            self.announcer.exit(&mut self.sinks, &self.stamp, slot, status, pid, seconds);
+            self.announcer.exit(&mut self.sinks, &self.stamp, slot, status, 0, seconds);
         }
         self.forget_if_done(session.slot);
     }

@@ -37,13 +37,13 @@ pub struct Session {
     pub slot: SlotId,
     /// Its place in the limits, given back when the entry goes.
     #[expect(dead_code, reason = "held for its drop")]
-    pub seat: Seat,
+    pub seat: Option<Seat>,
     /// Start in seconds since 1970.
     pub started_wall: i64,
     /// Monotonic start.
     pub started: Duration,
-    /// The process id of its EXIT line (echo, discard, chargen); none for daytime and time, as in xinetd.
-    pub exit_pid: Option<i32>,
+    /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.
+    pub logs_exit: bool,
 }
 
 /// A client that waits for a start that the kernel refused.
