@@ -294,10 +294,14 @@ fn diagnostic(j: &mut Json, d: &Diagnostic) {
         j.text("file", &place.file);
         j.plain("line", place.line);
         j.plain("column", place.column);
+        j.plain("length", place.length);
     }
     j.text("message", &d.message);
     if let Some(help) = &d.help {
         j.text("help", help);
+    }
+    if let Some(line) = &d.source_line {
+        j.text("source_line", line);
     }
     if let Some(service) = &d.service {
         j.text("service", service);

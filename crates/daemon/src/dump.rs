@@ -5,6 +5,7 @@ use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service};
 use portreeve_sys::{clock, file};
+use rustix::fd::AsRawFd;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -71,6 +72,7 @@ impl Supervisor {
         let active = self.slots.values().filter(|s| s.status == State::Active).count();
         let _ = writeln!(o, "\nactive_services = {active}\navailable_services = {available}");
         let _ = writeln!(o, "running_servers = {}", self.children.programs.len());
+        let _ = writeln!(o, "Logging service = not enabled");
         let _ = writeln!(o, "\nmax_descriptors = {}", portreeve_sys::limits::nofile().soft);
         let _ = writeln!(o, "process_limit = {}", self.options.limit.unwrap_or(0));
         let _ = writeln!(o, "config_file = {}", self.options.config.display());
@@ -92,6 +94,9 @@ impl Supervisor {
         let _ = writeln!(o, "\trunning servers = {}", slot.state.running());
         let retries = self.children.put_off.iter().filter(|p| p.client.slot == id).count();
         let _ = writeln!(o, "\tretry servers = {retries}");
+        let _ = writeln!(o, "\tattempts = {}", slot.counts.start_failures);
+        let fd = slot.listener.as_ref().map_or(-1, |l| l.fd.as_raw_fd());
+        let _ = writeln!(o, "\tservice fd = {fd}");
     }
 }
 

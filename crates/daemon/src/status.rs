@@ -84,7 +84,7 @@ impl Supervisor {
             let sources = u32::try_from(slot.state.sources()).unwrap_or(u32::MAX);
             limit("sources", sources, None);
             if service.per_source.value.is_some() {
-                limit("per_source", 0, service.per_source.value);
+                limit("per_source", slot.state.most_of_one_source(), service.per_source.value);
             }
         });
         let note = match &slot.status {

@@ -44,6 +44,11 @@ impl Occupancy {
         self.per_source.len()
     }
 
+    /// Instances of the source that has most.
+    pub(crate) fn most_of_one_source(&self) -> u32 {
+        self.per_source.values().copied().max().unwrap_or(0)
+    }
+
     /// Instances from the network of `address`, counted by `prefix`.
     pub(crate) fn from(&self, address: IpAddr, prefix: (u8, u8)) -> u32 {
         let source = network(address, prefix);

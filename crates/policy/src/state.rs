@@ -43,6 +43,11 @@ impl ServiceState {
         self.inner.borrow().occupancy.sources()
     }
 
+    /// Running instances of the source that has most: how near anybody is to per_source.
+    pub fn most_of_one_source(&self) -> u32 {
+        self.inner.borrow().occupancy.most_of_one_source()
+    }
+
     /// The state of the rate limit, for status.
     pub fn rate_view(&self, now: &Now) -> RateView {
         self.inner.borrow().rate.view(now.mono)
