@@ -153,14 +153,12 @@ fn parity_for_refused_clients() {
         let options = if world.is_ours() { vec!["--log-refused".to_owned()] } else { vec![] };
         let _daemon = world.start_with(&config, Start { options, ..Start::default() });
         assert_eq!(talk("127.0.0.3", 2001, b""), Answer::closed(""));
-        // No process was started, so there is no number of one.
-        let pid = world.fix("refused-before-any-process", "N", "0");
         world.expect_log(
             "s1",
             &[
-                format!("START: s1 pid={pid} from=::ffff:127.0.0.3"),
-                "FAIL: s1 address from=::ffff:127.0.0.3".to_owned(),
-                format!("EXIT: s1 status=0 pid={pid} duration=N(sec)"),
+                "START: s1 pid=N from=::ffff:127.0.0.3",
+                "FAIL: s1 address from=::ffff:127.0.0.3",
+                "EXIT: s1 status=0 pid=N duration=N(sec)",
             ],
         );
     });

@@ -306,8 +306,8 @@ fn syslog() {
         let config = Config::new()
             .with(Entry::program("s1", 2001).set("log_type", "SYSLOG local3 warning"))
             .with(Entry::program("s2", 2002).set("log_type", "SYSLOG authpriv").set("instances", "0"));
-        let start = Start::default();
-        let log_before = world.launch_syslog(&config, &start);
+        let start = Start { options: vec!["-syslog".into(), "local5".into()], ..Start::default() };
+        let pid = world.launch_syslog(&config, &start);
         let mut got: Vec<String> = Vec::new();
         let mut hear = |wanted: &str| {
             must(wanted, || {
@@ -321,7 +321,6 @@ fn syslog() {
             got.iter().find(|line| line.contains(wanted)).cloned().unwrap_or_default()
         };
         let name = world.fix("program-name-in-logs", "xinetd", "portreeve");
-        let pid = log_before;
         let check = |line: String, priority: &str, text: &str| {
             let rest = line.strip_prefix(priority).unwrap_or_else(|| panic!("{line} begins with {priority}"));
             // `Nov 22 16:27:22 `
@@ -332,8 +331,8 @@ fn syslog() {
             assert!(program.starts_with(&format!("{name}[")), "{line}");
             assert_eq!(said, text);
         };
-        // daemon = 3, notice = 5: 8 * 3 + 5; xinetd's facility for its own messages is daemon by default.
-        check(hear("Started working"), "<29>", "Started working: 2 available services");
+        // local5 = 21, notice = 5: 8 * 21 + 5.
+        check(hear("Started working"), "<173>", "Started working: 2 available services");
         assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
         // local3 = 19, warning = 4.
         check(hear("START: s1"), "<156>", "START: s1 pid=N from=::ffff:127.0.0.1");
@@ -342,7 +341,7 @@ fn syslog() {
         // authpriv = 10, info = 6.
         check(hear("FAIL: s2"), "<86>", "FAIL: s2 service_limit from=::ffff:127.0.0.1");
         world.signal(pid, signals::TERM);
-        check(hear("Exiting"), "<28>", "Exiting...");
+        check(hear("Exiting"), "<172>", "Exiting...");
     });
 }
 

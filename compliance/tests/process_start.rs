@@ -3,6 +3,7 @@
 use portreeve_compliance::client::talk;
 use portreeve_compliance::daemon::environment;
 use portreeve_compliance::init::FILES;
+use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Entry, Start, World, both};
 use serde_json::{Value, json};
 
@@ -197,19 +198,21 @@ fn resource_limits() {
         // xinetd sets limits after the change of user; root may raise its own where it has the capability.
         let root = report("127.0.0.1", 2050);
         let bits = u64::from_str_radix(root["cap_eff"].as_str().unwrap_or(""), 16).expect("capabilities");
-        let raised = if bits & CAP_SYS_RESOURCE != 0 { json!([30000, 30000]) } else { json!([1024, FILES]) };
+        let kept = world.fix("limits-are-capped-not-dropped", json!([1024, FILES]), json!([FILES, FILES]));
+        let raised = if bits & CAP_SYS_RESOURCE != 0 { json!([30000, 30000]) } else { kept };
         assert_eq!(root["limits"]["files"], raised);
     });
 }
 
-/// Limits above the hard limit, for a program that is not root: they stay as they were, in silence.
+/// Limits above the hard limit, for a program that is not root: xinetd sets nothing, in silence; ours as much as it can.
 #[test]
 fn a_limit_that_cannot_be_raised() {
     both(|world| {
         let entry = Entry::probe("s1", 2001, "report").set("user", "nobody").set("rlimit_files", "30000");
         let _daemon = world.start(&Config::of(entry));
         let got = report("127.0.0.1", 2001);
-        assert_eq!(got["limits"]["files"], json!([1024, FILES]));
+        let expected = world.fix("limits-are-capped-not-dropped", json!([1024, FILES]), json!([FILES, FILES]));
+        assert_eq!(got["limits"]["files"], expected);
     });
 }
 
@@ -349,19 +352,24 @@ fn socket_flags() {
     });
 }
 
-/// The program cannot be executed: the reason is logged, the client's connection ends.
+/// The program is gone when a client comes: the reason is logged, the client's connection ends.
 #[test]
 fn a_program_that_cannot_be_executed() {
     both(|world| {
         let script = world.write_mode("gone", "#!/bin/sh\necho here\n", 0o755);
+        let other = world.write_mode("other", "#!/bin/sh\necho here\n", 0o755);
         let config = Config::new()
-            .with(Entry::program("directory", 2001).set("server", "/tmp"))
-            .with(Entry::program("gone", 2002).set("server", &script).unset("server_args"));
+            .with(Entry::program("gone", 2001).set("server", &script).unset("server_args"))
+            .with(Entry::program("closed", 2002).set("server", &other).unset("server_args"));
         let _daemon = world.start(&config);
-        assert_eq!(talk("127.0.0.1", 2002, b""), Answer::closed("here\n"));
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("here\n"));
+        must("the first is logged", || world.service_log("gone").len() == 2);
         std::fs::remove_file(world.path("gone")).expect("to remove the script");
-        let table =
-            [(2001, "directory", "/tmp", "Permission denied (errno = 13)"), (2002, "gone", "/run/w/gone", "No such file or directory (errno = 2)")];
+        world.write_mode("other", "#!/bin/sh\necho here\n", 0o644);
+        let table = [
+            (2001, "gone", script, "No such file or directory (errno = 2)"),
+            (2002, "closed", other, "Permission denied (errno = 13)"),
+        ];
         for (port, id, path, reason) in table {
             assert_eq!(talk("127.0.0.1", port, b""), Answer::closed(""), "{id}");
             world.expect_daemon_log(&[format!("ERROR: execv( {path} ) failed: {reason}")]);
@@ -369,12 +377,28 @@ fn a_program_that_cannot_be_executed() {
         // xinetd's child ends with status 0, so that its log looks as if the program had run.
         let status = world.fix("a-failed-exec-is-not-status-0", "status=0", "status=1");
         world.expect_log(
-            "directory",
+            "closed",
             &[
-                "START: directory pid=N from=::ffff:127.0.0.1".to_owned(),
-                format!("EXIT: directory {status} pid=N duration=N(sec)"),
+                "START: closed pid=N from=::ffff:127.0.0.1".to_owned(),
+                format!("EXIT: closed {status} pid=N duration=N(sec)"),
             ],
         );
+    });
+}
+
+/// A directory passes xinetd's check and fails at each client.
+#[test]
+fn a_directory_as_program() {
+    both(|world| {
+        let _daemon = world.start(&Config::of(Entry::program("s1", 2001).set("server", "/tmp")));
+        let expected = world.fix("a-directory-is-no-program", Answer::closed(""), Answer::refused());
+        assert_eq!(talk("127.0.0.1", 2001, b""), expected);
+        let said = world.fix(
+            "a-directory-is-no-program",
+            "execv( /tmp ) failed: Permission denied (errno = 13)",
+            "Server /tmp is not executable",
+        );
+        must("it is logged", || world.daemon_log_count(said) >= 1);
     });
 }
 

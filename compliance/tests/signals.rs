@@ -189,7 +189,7 @@ fn the_dump() {
             "\t\tServer = /run/probe",
             "\t\tServer argv = probe hold",
             "\t\tAccess times = 00:00-23:59",
-            "\t\tOnly from:  127.0.0.0(NUMERIC) localhost(HOST)",
+            "\t\tOnly from: ",
             "\t\tNo access: No blocked sites",
             "\t\tLogging to file: /run/w/log/s1 (no limits)",
             "\t\tLog_on_success flags = HOST DURATION EXIT PID",
