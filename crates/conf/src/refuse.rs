@@ -4,8 +4,10 @@
 use crate::address::Pattern;
 use crate::check::BuiltinName;
 use crate::codes;
+use crate::diagnostic::{Classic, Level};
 use crate::draft::{AddressSet, Draft, Flag, Type};
 use crate::fill::Implied;
+use crate::report::AFTER;
 use crate::service::{FamilyFlag, SocketType};
 use crate::verdict::{Bench, Refused};
 use std::path::Path;
@@ -126,6 +128,8 @@ fn log_directory(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         draft.id(),
         directory.display()
     );
+    let creation = format!("creation of {} log failed", draft.id());
+    bench.report.log(AFTER, Classic::new(Level::Error, creation));
     let classic = format!("Service {} failed to start and is deactivated.", draft.id());
     bench.refuse(
         &codes::LOG_DIRECTORY,

@@ -90,12 +90,11 @@ fn prepare(
     clock::load_zone();
     let stamp = log::Stamp::new();
     let since = stamp.mono();
+    let umask = set_umask();
     let mut daemon_log = open_log(options)?;
     daemon_log.new_pid();
-    let inherited = Inherited {
-        umask: current_umask() | 0o022,
-        files: if before.hard > CHILD_FILES_MOST { CHILD_FILES } else { before.hard },
-    };
+    let inherited =
+        Inherited { umask, files: if before.hard > CHILD_FILES_MOST { CHILD_FILES } else { before.hard } };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
     let epoll = highfd::park(epoll, base).map_err(|e| format!("epoll: {e}"))?;
     let spare = Spare::from_systemd(base);
@@ -171,10 +170,13 @@ fn open_log(options: &Options) -> Result<log::Daemon, String> {
     }
 }
 
+/// The inherited umask with 022 added, as xinetd has it: for our own files and, unless told otherwise, for the programs.
 /// umask(2) can only be read by setting it.
-fn current_umask() -> u32 {
-    let old = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    old.bits()
+fn set_umask() -> u32 {
+    let inherited = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let umask = inherited | rustix::fs::Mode::from_raw_mode(0o022);
+    rustix::process::umask(umask);
+    umask.bits()
 }
 
 fn open_control(supervisor: &mut Supervisor) {
@@ -190,11 +192,7 @@ fn open_control(supervisor: &mut Supervisor) {
     let path = std::path::absolute(&path).unwrap_or(path);
     if let Some(dir) = path.parent() {
         use std::os::unix::fs::DirBuilderExt;
-        if std::fs::DirBuilder::new().mode(0o755).create(dir).is_ok() {
-            // Our umask has taken the group's way in; the socket's own mode decides who may use it.
-            use std::os::unix::fs::PermissionsExt;
-            let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755));
-        }
+        let _ = std::fs::DirBuilder::new().mode(0o755).create(dir);
     }
     // The one name-service call of the supervisor, before it serves anybody: who may read the control socket.
     let group = if root { names::group("portreeve").ok().map(|g| (0, g.gid)) } else { None };

@@ -35,7 +35,8 @@ impl Supervisor {
             return;
         }
         slot.overloaded = overloaded;
-        let (name, seconds) = (slot.id(), slot.service.cps.value.1);
+        // xinetd names the service here, not its id.
+        let (name, seconds) = (&slot.service.name, slot.service.cps.value.1);
         let text = if overloaded {
             format!(
                 "Deactivating service {name} due to excessive incoming connections.  Restarting in {seconds} seconds."

@@ -208,7 +208,7 @@ impl Supervisor {
     fn add(&mut self, service: Rc<Service>) {
         let id = self.next_slot;
         self.next_slot += 1;
-        let sink = match self.sinks.open(&service.log_type) {
+        let sink = match self.sinks.open(&service.id, &service.log_type) {
             Ok(sink) => sink,
             Err(error) => {
                 self.say(Level::Error, &format!("creation of {} log failed", service.id));
@@ -253,7 +253,7 @@ impl Supervisor {
             return;
         }
         if old.log_type != service.log_type {
-            match self.sinks.open(&service.log_type) {
+            match self.sinks.open(&service.id, &service.log_type) {
                 Ok(sink) => {
                     if let Some(slot) = self.slots.get_mut(&id) {
                         let before = std::mem::replace(&mut slot.sink, sink);

@@ -83,8 +83,8 @@ impl Supervisor {
         let services = self.sinks.flush();
         for news in self.sinks.news() {
             let text = match news {
-                SinkError::Soft(path) => format!("Size of {path} log exceeded soft limit"),
-                SinkError::Hard(path) => format!("Size of {path} log exceeded hard limit"),
+                SinkError::Soft(id) => format!("Size of {id} log exceeded soft limit"),
+                SinkError::Hard(id) => format!("Size of {id} log exceeded hard limit"),
                 SinkError::Write(path, error) => {
                     format!("cannot write log {path}: {error}; records are kept back, then dropped")
                 }

@@ -21,7 +21,7 @@ pub enum SinkId {
 /// What happened to a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkError {
-    /// The soft limit was passed; logging goes on.
+    /// The soft limit was passed; logging goes on. Of which service (or the first of several).
     Soft(String),
     /// The hard limit was passed; logging stops until reload.
     Hard(String),
@@ -32,6 +32,7 @@ pub enum SinkError {
 #[derive(Debug)]
 struct FileLog {
     path: String,
+    of: String,
     soft: Option<u64>,
     hard: Option<u64>,
     fd: OwnedFd,
@@ -60,7 +61,7 @@ impl Sinks {
     }
 
     /// Opens the log a service asks for, or joins one that is open.
-    pub fn open(&mut self, log: &LogType) -> std::io::Result<SinkId> {
+    pub fn open(&mut self, id: &str, log: &LogType) -> std::io::Result<SinkId> {
         let (path, soft, hard) = match log {
             LogType::None => return Ok(SinkId::None),
             LogType::Syslog { facility, level } => {
@@ -79,6 +80,7 @@ impl Sinks {
         let size = size_of(&fd);
         let log = FileLog {
             path: path.clone(),
+            of: id.to_owned(),
             soft,
             hard,
             fd,
@@ -158,11 +160,11 @@ impl Sinks {
         log.size += (log.buffer.len() - before) as u64;
         if log.soft.is_some_and(|soft| log.size > soft) && !log.warned {
             log.warned = true;
-            self.news.push(SinkError::Soft(log.path.clone()));
+            self.news.push(SinkError::Soft(log.of.clone()));
         }
         if log.hard.is_some_and(|hard| log.size > hard) {
             log.stopped = true;
-            self.news.push(SinkError::Hard(log.path.clone()));
+            self.news.push(SinkError::Hard(log.of.clone()));
         }
     }
 
