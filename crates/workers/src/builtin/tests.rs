@@ -408,9 +408,11 @@ fn a_ban_takes_effect_and_ends() {
         other => panic!("{other:?}"),
     }
     worker.tell(&ToBuiltin::Denied { address, denied: false, until_ms: None }, None);
+    worker.settle();
     client.send(b"back").unwrap();
     assert_eq!(client.recv(&mut [0; 8]).unwrap(), 4);
     worker.tell(&ToBuiltin::Denied { address, denied: true, until_ms: Some(0) }, None);
+    worker.settle();
     client.send(b"over").unwrap();
     assert_eq!(client.recv(&mut [0; 8]).unwrap(), 4);
 }
