@@ -10,10 +10,10 @@ impl crate::reading::Settings {
     /// The lines of the dump below `Service defaults`, without their tab.
     pub fn dump_lines(&self) -> impl Iterator<Item = String> {
         self.dump.iter().map(|(name, value)| match (name.as_str(), value.as_str()) {
-            (name, "") => name.to_owned(),
+            ("No logging", _) => "No logging".to_owned(),
             ("Only from" | "No access" | "Logging to file", value) => format!("{name}: {value}"),
             ("Logging to syslog.", value) => format!("{name} {value}"),
-            (name, value) => format!("{name} = {value}"),
+            (name, value) => format!("{name} = {value}").trim_end().to_owned(),
         })
     }
 }

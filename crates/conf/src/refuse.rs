@@ -2,6 +2,7 @@
 //! could only do by ignoring a restriction. Each is listed in docs/guide/differences.md.
 
 use crate::address::Pattern;
+use crate::attribute::Id;
 use crate::check::BuiltinName;
 use crate::codes;
 use crate::diagnostic::{Classic, Level};
@@ -128,8 +129,12 @@ fn log_directory(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         draft.id(),
         directory.display()
     );
-    let creation = format!("creation of {} log failed", draft.id());
-    bench.report.log(AFTER, Classic::new(Level::Error, creation));
+    // The log of `defaults` is one for all, and is tried once.
+    let owner = if draft.marks.has(Id::LogType) { draft.id() } else { "default" };
+    let creation = Classic::new(Level::Error, format!("creation of {owner} log failed"));
+    if owner != "default" || !bench.report.has_logged(&creation) {
+        bench.report.log(AFTER, creation);
+    }
     let classic = format!("Service {} failed to start and is deactivated.", draft.id());
     bench.refuse(
         &codes::LOG_DIRECTORY,

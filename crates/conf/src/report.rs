@@ -149,6 +149,11 @@ impl Report {
         self.log.push((order, classic));
     }
 
+    /// Whether this line is in the log already.
+    pub(crate) fn has_logged(&self, classic: &Classic) -> bool {
+        self.log.iter().any(|(_, line)| line == classic)
+    }
+
     /// Ends the log with this line, in the place of all that was read later: there xinetd stops.
     pub(crate) fn end_log(&mut self, order: Order, classic: Classic) {
         self.log.retain(|&(at, _)| at <= order);

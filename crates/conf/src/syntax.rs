@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     fn extra_words(&mut self, words: &[Word], from: usize) {
-        let Some(extra) = words.get(from).filter(|word| !word.text.starts_with('#')) else { return };
+        let Some(extra) = words.get(from).filter(|word| !word.text.starts_with(['#', '{'])) else { return };
         let message = format!("`{}` and what follows on this line is ignored", extra.text);
         let finding = Finding::new(&codes::EXTRA_WORDS, extra.place.clone(), message);
         self.say(extra.place.line, finding);

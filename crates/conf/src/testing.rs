@@ -103,7 +103,7 @@ impl Host for FakeHost {
             Family::V4 => address.is_ipv4(),
             Family::V6 => address.is_ipv6(),
         };
-        self.names.get(name).into_iter().flatten().copied().filter(wanted).collect()
+        self.names.get(&name.to_ascii_lowercase()).into_iter().flatten().copied().filter(wanted).collect()
     }
     fn network(&self, name: &str) -> Option<u32> {
         self.networks.get(name).copied()

@@ -7,7 +7,7 @@ use crate::slot::{Manner, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Builtin, Level};
-use portreeve_policy::{Reason, Seat};
+use portreeve_policy::Seat;
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{
     BuiltinKind, FromBuiltin, Outcome, RateNote, ToBuiltin, Worker, rules_messages,
@@ -83,27 +83,19 @@ impl Supervisor {
                 };
                 self.end_session(ticket, status);
             }
-            FromBuiltin::Datagrams { slot, served, served_count, refused, refused_count, lost, .. } => {
+            FromBuiltin::Datagrams { slot, served, served_count, refused, refused_by, lost, .. } => {
                 let Some(slot) = self.slots.get_mut(&slot) else { return };
                 for peer in &served {
                     self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(*peer));
                 }
                 slot.counts.accepted += served_count;
                 slot.counts.lost += lost;
-                let mut counted = 0;
-                for refusal in &refused {
-                    slot.counts.refuse(refusal.reason, u64::from(refusal.count));
-                    counted += u64::from(refusal.count);
-                    self.announcer.fail_line(
-                        &mut self.sinks,
-                        &self.stamp,
-                        slot,
-                        refusal.reason,
-                        Some(refusal.source),
-                    );
+                for (reason, count) in refused_by {
+                    slot.counts.refuse(reason, count);
                 }
-                if let Some(rest) = refused_count.checked_sub(counted).filter(|&n| n > 0) {
-                    slot.counts.refuse(refused.first().map_or(Reason::Address, |r| r.reason), rest);
+                for refusal in &refused {
+                    let (reason, source) = (refusal.reason, Some(refusal.source));
+                    self.announcer.fail_line(&mut self.sinks, &self.stamp, slot, reason, source);
                 }
             }
             FromBuiltin::Rate { slot, note } => {

@@ -1,0 +1,156 @@
+//! What only portreeve refuses. Each is a row of docs/guide/differences.md.
+
+use super::{FakeHost, codes, left_out, log, names, reading, reading_on, service, stream};
+
+/// A service whose program accepts by itself.
+fn waiting(more: &str) -> String {
+    stream("s1", 2000, more).replace("wait = no", "wait = yes")
+}
+
+#[test]
+fn datagrams_need_wait() {
+    for (socket, protocol) in [("dgram", "udp"), ("raw", "icmp")] {
+        let text =
+            stream("s1", 2000, "").replace("stream", socket).replace("= tcp", &format!("= {protocol}"));
+        let no = reading(&text);
+        assert_eq!(log(&no), [format!("Error: Service s1 has socket_type {socket}, but does not wait")]);
+        assert_eq!(codes(&no), ["no-wait-datagram"]);
+        assert_eq!(names(&reading(text.replace("wait = no", "wait = yes"))), ["s1"]);
+    }
+}
+
+#[test]
+fn sockets_that_cannot_be_made() {
+    for (socket, protocol) in [("stream", "udp"), ("dgram", "tcp"), ("seqpacket", "tcp")] {
+        let text = waiting("").replace("stream", socket).replace("= tcp", &format!("= {protocol}"));
+        assert_eq!(codes(&reading(text)), ["socket-mismatch"], "{socket} {protocol}");
+    }
+}
+
+#[test]
+fn kinds_that_come_later() {
+    let rpc = "service rstatd\n{\n\ttype = RPC\n\tsocket_type = stream\n\tprotocol = tcp\n\twait = yes\n\tuser = root\n\
+               \tserver = /bin/sh\n\trpc_version = 1-3\n}\n";
+    let mux = stream("s1", 2000, "").replace("UNLISTED", "TCPMUX UNLISTED");
+    let muxer =
+        "service tcpmux\n{\n\ttype = INTERNAL UNLISTED\n\tport = 1\n\tsocket_type = stream\n\twait = no\n}\n";
+    for text in [&stream("s1", 2000, "\tredirect = 127.0.0.1 80\n"), rpc, &mux, muxer] {
+        let reading = reading(text);
+        assert_eq!(codes(&reading), ["later-release"], "{text}");
+        assert!(reading.left_out[0].reason.contains("later release"));
+    }
+}
+
+#[test]
+fn a_wait_list_must_be_addresses() {
+    for (lines, fine) in [
+        ("", true),
+        ("\tonly_from = 10.0.0.0/8 ::1\n\tno_access = 10.0.0.{1,2}\n", true),
+        ("\tonly_from = localhost\n", false),
+        ("\tno_access = .example.org\n", false),
+    ] {
+        assert_eq!(codes(&reading(waiting(lines))).contains(&"wait-list"), !fine, "{lines}");
+    }
+    assert_eq!(
+        service("\tonly_from = localhost\n").only_from.unwrap().len(),
+        1,
+        "with wait = no names are fine"
+    );
+}
+
+#[test]
+fn hosts_rules_are_not_ignored() {
+    let with_rules = |text: String| {
+        let mut host = FakeHost::debian();
+        host.rules = true;
+        reading_on(host, text)
+    };
+    let refused = with_rules(stream("s1", 2000, ""));
+    assert_eq!((names(&refused), codes(&refused)), (vec![], vec!["hosts-rules-not-supported"]));
+    assert!(refused.diagnostics[0].help.as_ref().unwrap().contains("flags = NOLIBWRAP"));
+    assert_eq!(names(&with_rules(stream("s1", 2000, "\tflags = NOLIBWRAP\n"))), ["s1"]);
+    assert_eq!(
+        names(&with_rules(stream("s1", 2000, "\tflags = SENSOR\n"))),
+        ["s1"],
+        "it refuses everybody anyway"
+    );
+    assert!(service("").nolibwrap, "without rules there is nothing to ask");
+}
+
+#[test]
+fn bind_must_fit_its_flag() {
+    assert!(left_out("\tflags = IPv6\n\tbind = 127.0.0.1\n").contains("IPv6"));
+    assert!(left_out("\tflags = IPv4\n\tbind = ::1\n").contains("IPv4"));
+    assert_eq!(service("\tflags = IPv4 IPv6\n\tbind = 127.0.0.1\n").listen.family, crate::FamilyFlag::V4);
+}
+
+#[test]
+fn groups_need_a_known_user() {
+    let numeric = |uid: &str| stream("s1", 2000, "\tgroups = yes\n").replace("nobody", uid);
+    assert_eq!(codes(&reading(numeric("54321"))), ["groups-without-user"]);
+    assert_eq!(reading(numeric("1000")).services[0].ids.groups, [1000, 100]);
+}
+
+#[test]
+fn a_log_needs_its_directory() {
+    let reading = reading(stream("s1", 2000, "\tlog_type = FILE /var/log/none/x\n"));
+    assert_eq!((names(&reading), codes(&reading)), (vec![], vec!["log-directory"]));
+    assert_eq!(
+        log(&reading),
+        ["Error: creation of s1 log failed", "Error: Service s1 failed to start and is deactivated."]
+    );
+    let defaults = "defaults\n{\n\tlog_type = FILE /var/log/none/x\n}\n";
+    let shared = super::reading(format!("{defaults}{}{}", stream("s1", 2000, ""), stream("s2", 2001, "")));
+    assert_eq!(
+        log(&shared),
+        [
+            "Error: creation of default log failed",
+            "Error: Service s1 failed to start and is deactivated.",
+            "Error: Service s2 failed to start and is deactivated.",
+        ]
+    );
+}
+
+#[test]
+fn programs_are_absolute_executable_and_no_directories() {
+    let mut host = FakeHost::debian();
+    host.programs.insert("/var/log".into());
+    host.programs.insert("bin/sh".into());
+    for (server, code) in
+        [("/var/log", "server-is-directory"), ("bin/sh", "relative-path"), ("/bin/nosuch", "not-executable")]
+    {
+        let reading = reading_on(host.clone(), stream("s1", 2000, "").replace("/bin/sh", server));
+        assert_eq!(codes(&reading), [code]);
+        assert_eq!(
+            log(&reading)[0],
+            format!("Error: Server {server} is not executable [file=/etc/xinetd.conf] [line=9]")
+        );
+    }
+}
+
+#[test]
+fn a_built_in_named_sensor_needs_the_flag() {
+    let text =
+        "service sensor\n{\n\ttype = INTERNAL UNLISTED\n\tport = 5\n\tsocket_type = stream\n\twait = no\n}\n";
+    assert_eq!(codes(&reading(text)), ["sensor-name"]);
+    assert_eq!(names(&reading(text.replace("wait", "flags = SENSOR\n\twait"))), ["sensor"]);
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_not_wrapped() {
+    for line in ["instances = 4294967297", "cps = 4294967297 1", "nice = 99999999999", "deny_time = -7"] {
+        assert!(!left_out(&format!("\t{line}\n")).is_empty(), "{line}");
+    }
+    assert!(!left_out("\tlog_type = FILE relative\n").is_empty());
+    assert!(!left_out("\tonly_from = 1.2.3.4.{5}\n").is_empty(), "xinetd shifts by a negative count");
+}
+
+#[test]
+fn intercept_and_labeled_are_ignored_with_a_warning() {
+    let intercept = reading(waiting("\tflags = INTERCEPT\n"));
+    assert_eq!((names(&intercept), codes(&intercept)), (vec!["s1"], vec!["flag-ignored"]));
+    let cleared = reading(stream("s1", 2000, "\tflags = INTERCEPT\n"));
+    assert_eq!(log(&cleared), ["Error: Multi-threaded services cannot be intercepted: s1"]);
+    let labeled = reading(stream("s1", 2000, "\tflags = LABELED\n"));
+    assert_eq!((names(&labeled), codes(&labeled)), (vec!["s1"], vec!["flag-ignored"]));
+}

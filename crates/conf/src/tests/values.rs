@@ -1,0 +1,231 @@
+//! Reference xinetd §2.1: each attribute's values, bounds, and xinetd's message for a bad one.
+
+use super::{codes, log, reading, service, stream, with_line};
+use crate::{Classic, DenyTime, Level, LogType, OnRemove, Overload, Stop};
+
+/// xinetd's messages for a line of a service, without places.
+fn complaints(line: &str) -> Vec<(Level, String)> {
+    let reading = reading(with_line(line));
+    let bare =
+        |line: &Classic| (line.level, line.text.split(" [file=").next().unwrap_or_default().to_owned());
+    reading.log.iter().map(bare).collect()
+}
+
+#[test]
+fn bad_values_are_told_in_xinetds_words_and_drop_the_service() {
+    for (line, message) in [
+        ("type = BOGUS", "Bad service type: BOGUS"),
+        ("flags = DISABLE", "Bad service flag: DISABLE"),
+        ("nice = x", "Error parsing: x"),
+        ("instances = -1", "Number of instances is invalid: -1"),
+        ("per_source = 5x", "Number of per source instances is invalid: 5x"),
+        ("cps = x 1", "cps argument not a number"),
+        ("cps = 1 x", "cps time argument not a number"),
+        ("cps = -5 10", "cps arguments invalid"),
+        ("max_load = 0", "error parsing max_load argument"),
+        ("max_load = x", "error reading max_load argument"),
+        ("umask = 8", "umask argument is invalid."),
+        ("umask = 1000", "umask argument is invalid."),
+        ("rlimit_as = 1G", "Address space limit is invalid: 1G"),
+        ("rlimit_as = xM", "Address space limit is invalid: x"),
+        ("rlimit_cpu = 10M", "CPU limit is invalid: 10M"),
+        ("rlimit_data = x", "Data limit is invalid: x"),
+        ("rlimit_rss = x", "RSS limit is invalid: x"),
+        ("rlimit_stack = -1", "Stack limit is invalid: -1"),
+        ("rlimit_files = x", "Max files limit is invalid: x"),
+        ("v6only = x", "Bad value for v6only: x"),
+        ("deny_time = x", "Error parsing: x"),
+        ("access_times = 22:00-02:00", "invalid time interval: 22:00-02:00"),
+        ("access_times = 00:00-24:00", "invalid time interval"),
+        ("access_times = x", "incorrect time interval"),
+        ("bind = nohost.invalid", "bad address"),
+        ("groups = x", "Bad value for groups: x"),
+        ("group = ghost", "Unknown group: ghost"),
+        ("group = 4294967295", "Error parsing group as a number: 4294967295"),
+        ("log_type = FILE", "wrong number of arguments"),
+        ("log_type = BOGUS x", "Unknown log type: BOGUS"),
+        ("log_type = SYSLOG nosuch", "Unknown syslog facility: nosuch"),
+        ("log_type = SYSLOG daemon nosuch", "Unknown syslog level: nosuch"),
+        ("log_type = FILE /var/log/x y", "soft limit is invalid"),
+        ("log_type = FILE /var/log/x 1 y", "hard limit is invalid"),
+        ("log_type = FILE /var/log/x 9 8", "hard limit (8) is less than soft limit (9)"),
+        ("log_on_failure = RECORD", "Bad log_on_failure flag: RECORD"),
+        ("log_on_success = FOO", "Bad log_on_success flag: FOO"),
+        ("env = A", "A has no '='"),
+        ("env -= A=1", "operator '-=' not supported for env attribute"),
+        ("redirect = 127.0.0.1 70000", "port number too large"),
+        ("redirect = 127.0.0.1 nosuch", "port number invalid"),
+        ("redirect = nohost.invalid 80", "bad address"),
+        ("rpc_version = 3-1", "bad version range: 3"),
+        ("rpc_number = x", "Error parsing: x"),
+    ] {
+        let name = line.split(' ').next().unwrap();
+        let texts: Vec<String> = complaints(line).into_iter().map(|(_, text)| text).collect();
+        let disabling = format!("Error parsing attribute {name} - DISABLING SERVICE");
+        assert_eq!(texts, [message, &disabling, "removing s1"], "{line}");
+    }
+}
+
+#[test]
+fn lists_of_words_complain_as_warnings() {
+    for line in
+        ["type = BOGUS", "flags = BOGUS", "log_on_success = BOGUS", "log_on_failure = BOGUS", "env -= A=1"]
+    {
+        assert_eq!(complaints(line)[0].0, Level::Warning, "{line}");
+    }
+    for line in ["type =", "flags =", "server_args =", "log_type =", "access_times ="] {
+        let name = line.trim_end_matches(" =");
+        let text = format!("attribute {name} expects at least 1 value and none was given.");
+        assert_eq!(complaints(line)[0], (Level::Warning, text));
+    }
+}
+
+#[test]
+fn lines_that_are_void_leave_the_service() {
+    for (line, message) in [
+        ("foo = 1", "bad service attribute: foo"),
+        ("port = 5", "Service s1: attribute already set: port"),
+        ("nice += 5", "Service s1: operator '+=' cannot be used for attribute 'nice'"),
+        ("nice -= 5", "Service s1: operator '-=' cannot be used for attribute 'nice'"),
+        ("nice =", "attribute nice expects 1 values and 0 values were specified"),
+        ("cps = 1 2 3", "attribute cps expects 2 values and 3 values were specified"),
+        ("passenv = GHOST", "undefined environment variable: GHOST"),
+        ("only_from = nohost.invalid 10.0.0.1", "failed to parse nohost.invalid"),
+    ] {
+        let reading = reading(stream("s1", 2000, &format!("\t{line}\n")));
+        assert_eq!(reading.services.len(), 1, "{line}");
+        assert!(
+            log(&reading)[0].contains(&format!(": {message} [file=/etc/xinetd.conf] [line=10]")),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn numbers_limits_and_sizes() {
+    let service = service(
+        "\tinstances = unlimited\n\tper_source = 0\n\tcps = 0 0\n\tnice = -5\n\tumask = 002\n\tmax_load = 99.5x\n\
+         \trlimit_as = 512M\n\trlimit_cpu = UNLIMITED\n\trlimit_stack = 0\n\trlimit_files = 1k\n",
+    );
+    assert_eq!((service.instances.value, service.per_source.value), (None, Some(0)));
+    assert_eq!((service.cps.value, service.nice, service.umask), ((0, 0), Some(-5), Some(2)));
+    assert_eq!(service.max_load.unwrap().value, 99.5);
+    assert_eq!(service.rlimits.address_space, Some(Some(512 << 20)));
+    assert_eq!(service.rlimits.cpu_seconds, Some(None));
+    assert_eq!(service.rlimits.stack, None, "0 is how xinetd marks a limit that is not set");
+    assert_eq!(service.rlimits.files, Some(Some(1024)));
+}
+
+#[test]
+fn what_holds_where_nothing_is_set() {
+    let service = service("");
+    assert_eq!(
+        (service.instances.value, service.per_source.value, service.cps.value),
+        (None, None, (50, 10))
+    );
+    assert_eq!((service.per_source_prefix.value, service.overload.value), ((32, 64), Overload::Fair));
+    assert_eq!(
+        (service.deny_time.value, service.on_remove, service.stop),
+        (DenyTime::Never, OnRemove::Kill, None)
+    );
+    assert_eq!((service.log_type, service.environment, service.passenv), (LogType::None, None, None));
+    assert_eq!((service.id.as_str(), service.wrap_name.as_str(), service.nolibwrap), ("s1", "sh", true));
+    assert_eq!((service.cps.place, service.nice, service.umask), (None, None, None));
+}
+
+#[test]
+fn our_own_attributes() {
+    let service = service(
+        "\tper_source_prefix = 24 56\n\toverload = close\n\ton_remove = DRAIN\n\tstop = leave\n\tidle_timeout = 60\n",
+    );
+    assert_eq!((service.per_source_prefix.value, service.overload.value), ((24, 56), Overload::Close));
+    assert_eq!(
+        (service.on_remove, service.stop, service.idle_timeout),
+        (OnRemove::Drain, Some(Stop::Leave), 60)
+    );
+    for line in
+        ["per_source_prefix = 33 64", "overload = slow", "on_remove = drian", "stop = x", "idle_timeout = 0"]
+    {
+        let reading = reading(stream("s1", 2000, &format!("\t{line}\n")));
+        assert_eq!((reading.services.len(), codes(&reading)), (0, vec!["bad-value"]), "{line}");
+    }
+}
+
+#[test]
+fn deny_time_and_log_type() {
+    for (text, time) in [
+        ("FOREVER", DenyTime::Forever),
+        ("-1", DenyTime::Forever),
+        ("never", DenyTime::Never),
+        ("0", DenyTime::Never),
+        ("7", DenyTime::Minutes(7)),
+    ] {
+        assert_eq!(service(&format!("\tdeny_time = {text}\n")).deny_time.value, time);
+    }
+    let log_type = |text: &str| service(&format!("\tlog_type = {text}\n")).log_type;
+    assert_eq!(log_type("syslog AUTHPRIV"), LogType::Syslog { facility: 10 << 3, level: 6 });
+    assert_eq!(log_type("SYSLOG local7 debug"), LogType::Syslog { facility: 23 << 3, level: 7 });
+    let file = |soft, hard| LogType::File { path: "/var/log/x".to_owned(), soft, hard };
+    assert_eq!(log_type("FILE /var/log/x"), file(None, None));
+    assert_eq!(log_type("FILE /var/log/x 1k"), file(Some(1024), Some(1024 + 5 * 1024)));
+    assert_eq!(log_type("FILE /var/log/x 1M"), file(Some(1 << 20), Some((1 << 20) + (1 << 20) / 100)));
+    assert_eq!(log_type("FILE /var/log/x 100M"), file(Some(100 << 20), Some((100 << 20) + 20 * 1024)));
+    assert_eq!(log_type("FILE /var/log/x 1k 2k"), file(Some(1024), Some(2048)));
+}
+
+#[test]
+fn ids_of_the_program() {
+    let with = |lines: &str| {
+        let text = stream("s1", 2000, lines).replace("\tuser = nobody\n", "");
+        reading(text).services.remove(0).ids
+    };
+    let ids = with("\tuser = ctf\n");
+    assert_eq!((ids.user.as_ref().unwrap().uid, ids.gid, ids.group_set), (1000, Some(1000), false));
+    assert!(ids.groups.is_empty() && !ids.groups_yes, "no supplementary groups by default");
+    let ids = with("\tuser = ctf\n\tgroup = root\n\tgroups = yes\n");
+    assert_eq!((ids.gid, ids.group_set, ids.groups), (Some(0), true, vec![1000, 100]));
+    let ids = with("\tuser = 12345\n");
+    let user = ids.user.unwrap();
+    assert_eq!((user.name.as_str(), user.uid, user.gid, ids.gid), ("12345", 12345, 12345, Some(12345)));
+    assert_eq!(with("\tuser = 1000\n").user.unwrap().name, "ctf");
+}
+
+#[test]
+fn the_environment_is_built_in_xinetds_order() {
+    let pairs = |list: &[(&str, &str)]| {
+        list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
+    };
+    let plain = service("\tenv = A=1\n\tenv += B=2\n");
+    assert_eq!((plain.environment, plain.env_added), (None, pairs(&[("A", "1"), ("B", "2")])));
+    assert_eq!(service("\tenv = A=1\n\tenv = B=2\n").env_added, pairs(&[("B", "2")]));
+    let passed = service("\tpassenv = PATH HOME\n\tenv = PATH=/x A=1\n");
+    assert_eq!(passed.environment, Some(pairs(&[("PATH", "/x"), ("HOME", "/"), ("A", "1")])));
+    assert_eq!(service("\tpassenv =\n").environment, Some(Vec::new()));
+    assert_eq!(service("\tpassenv = PATH HOME\n\tpassenv -= path\n").passenv, Some(vec!["HOME".to_owned()]));
+    assert_eq!(service("\tenv = A=1=2 =x\n").env_added, pairs(&[("A", "1=2"), ("", "x")]));
+}
+
+#[test]
+fn log_flags_accumulate() {
+    let log = service("\tlog_on_success = HOST pid\n\tlog_on_success += EXIT\n\tlog_on_success -= HOST\n")
+        .log_success;
+    assert!(log.pid && log.exit && !log.host && !log.duration);
+    let log = service("\tlog_on_failure = HOST ATTEMPT\n\tlog_on_failure = USERID\n").log_failure;
+    assert!(log.userid && !log.host && !log.attempt);
+}
+
+#[test]
+fn nearest_words_are_named() {
+    for (line, help) in [
+        ("log_on_failer = HOST", "did you mean `log_on_failure`?"),
+        ("flags = NODLAY", "did you mean `NODELAY`?"),
+        ("log_type = SYSLOG deamon", "did you mean `daemon`?"),
+        ("overload = clsoe", "did you mean `close`?"),
+        ("protocol = tcp6", "write `tcp`, and `flags = IPv6` or `flags = IPv4`"),
+        ("flags = DISABLE", "write `disable = yes`"),
+    ] {
+        let text = stream("s1", 2000, &format!("\t{line}\n")).replace("\tprotocol = tcp\n", "");
+        let reading = reading(text);
+        assert_eq!(reading.diagnostics[0].help.as_deref(), Some(help), "{line}");
+    }
+}
