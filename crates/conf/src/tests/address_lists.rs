@@ -103,3 +103,11 @@ fn protect_takes_addresses_only() {
     let in_service = reading(stream("s1", 2000, "\tprotect = 10.0.0.1\n"));
     assert_eq!(codes(&in_service), ["unknown-attribute"]);
 }
+
+#[test]
+fn single_ipv6_addresses_and_the_wildcard_match() {
+    assert_eq!(
+        matches("::1/128 2001:db8::1 ::"),
+        [AddressMatch::V6(1, 128), AddressMatch::V6((0x2001_0db8 << 96) + 1, 128), AddressMatch::V6(0, 0),]
+    );
+}

@@ -123,3 +123,24 @@ fn relative_paths_are_doubtful() {
     let reading = reading_on(host, "include a\n");
     assert_eq!((names(&reading), codes(&reading)), (vec!["s1"], vec!["relative-include"]));
 }
+
+#[test]
+fn an_included_directory_is_no_file() {
+    let mut host = FakeHost::debian();
+    host.directory("/etc/d", &[]);
+    let reading = reading_on(host, format!("include /etc/d\n{}", stream("s1", 1, "")));
+    assert_eq!((names(&reading), codes(&reading)), (vec!["s1"], vec!["include-unreadable"]));
+}
+
+#[test]
+fn files_of_a_directory_are_logged_at_its_line() {
+    let mut host = with(&[("/etc/d/a", "# a\n# b\n"), ("/etc/d/b", "")]);
+    host.directory("/etc/d", &[("a", true), ("b", true)]);
+    assert_eq!(
+        log(&reading_on(host, "\nincludedir /etc/d\n")),
+        [
+            "Debug: Reading included configuration file: /etc/d/a [file=/etc/xinetd.conf] [line=2]",
+            "Debug: Reading included configuration file: /etc/d/b [file=/etc/xinetd.conf] [line=2]",
+        ]
+    );
+}
