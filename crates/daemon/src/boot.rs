@@ -118,6 +118,8 @@ fn prepare(
         spare,
         reading: None,
         control: Control::default(),
+        most_sessions: portreeve_workers::most_clients(usize::try_from(before.hard).unwrap_or(usize::MAX))
+            .max(1),
         base,
         generation: 0,
         files: Vec::new(),

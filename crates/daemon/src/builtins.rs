@@ -56,12 +56,13 @@ impl Supervisor {
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
         if !self.tell_builtin(&message, Some(fd)) {
             self.end_session(ticket, Status::Exited(1));
-        } else if self.staff.link(Worker::Builtin).backlog() > CROWDED {
+        } else if self.staff.link(Worker::Builtin).backlog() > CROWDED || self.sessions_full() {
             self.rest_builtins();
         }
     }
 
     fn end_session(&mut self, ticket: u64, status: Status) {
+        let was_full = self.sessions_full();
         let Some(session) = self.children.sessions.remove(&ticket) else { return };
         if session.logs_exit
             && let Some(slot) = self.slots.get(&session.slot)
@@ -70,6 +71,14 @@ impl Supervisor {
             self.announcer.exit(&mut self.sinks, &self.stamp, slot, status, 0, seconds);
         }
         self.forget_if_done(session.slot);
+        if was_full {
+            self.builtin_has_room();
+        }
+    }
+
+    /// Whether the worker has all the clients it can hold; more wait in the kernel's queue.
+    fn sessions_full(&self) -> bool {
+        self.children.sessions.len() >= self.most_sessions
     }
 
     /// The worker has spoken.
@@ -226,7 +235,7 @@ impl Supervisor {
 
     /// The worker takes messages (again).
     pub fn builtin_has_room(&mut self) {
-        if self.builtin_state() != State::Active {
+        if self.builtin_state() != State::Active || self.sessions_full() {
             return;
         }
         for id in self.builtin_slots() {

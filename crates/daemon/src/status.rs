@@ -46,6 +46,7 @@ impl Supervisor {
         bound("clients waiting for names", self.parked.len(), MOST_PARKED, 0);
         bound("clients waiting for a process", self.children.put_off.len(), crate::children::MOST_PUT_OFF, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
+        bound("built-in sessions", self.children.sessions.len(), self.most_sessions, 0);
         bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
@@ -89,7 +90,9 @@ impl Supervisor {
         });
         let note = match &slot.status {
             State::Paused(_, why) => (*why).to_owned(),
-            State::NoWorker => "the builtin worker is not ready".to_owned(),
+            State::NoWorker => {
+                "the builtin worker is not ready, or has all the clients it can hold".to_owned()
+            }
             State::Retrying(attempt, why) => format!("{why}, attempt {attempt}"),
             State::Closed(_) => "more connections per second than cps allows".to_owned(),
             State::Suspended => "a program has the socket".to_owned(),

@@ -67,6 +67,8 @@ pub struct Supervisor {
     pub reading: Option<Reading>,
     /// The control socket and its clients.
     pub control: Control,
+    /// Most clients that the builtin worker can hold at once.
+    pub most_sessions: usize,
     /// Descriptors of ours live at and above this number.
     pub base: i32,
     /// How many configurations were applied.

@@ -2,15 +2,35 @@
 //! signal mask and dispositions. Installs no handler, ever, so nothing can run in the middle of anything.
 
 pub use rustix::process::Signal;
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const HIGHEST: u32 = 64;
 
 /// A nonblocking descriptor that becomes readable when a signal of its set arrives.
 #[derive(Debug)]
-pub struct SignalFd(OwnedFd);
+pub struct SignalFd {
+    fd: OwnedFd,
+    batch: Cell<Batch>,
+}
+
+/// Signals read at once.
+const MOST: usize = 8;
+
+/// Number, sender's pid, sender's uid.
+type Arrived = (i32, i32, u32);
+
+/// What one system call brought. Most bring one signal; that the kernel had no more is then known already, and the
+/// read that would only say so is saved: one per wake-up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Batch {
+    signals: [Arrived; MOST],
+    next: usize,
+    len: usize,
+    drained: bool,
+}
 
 /// Blocks every signal, sets every ignored one to its default (so that a started program inherits neither), and
 /// returns a descriptor for `wanted`. Signals outside `wanted` stay blocked and are never delivered; faults still
@@ -37,33 +57,52 @@ pub fn take_over(wanted: &[Signal]) -> io::Result<SignalFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(SignalFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(SignalFd { fd, batch: Cell::default() })
 }
 
 impl SignalFd {
-    /// The next pending signal: its number, the sender's pid (0 from the kernel) and uid. None when there is none.
+    /// The next signal: its number, the sender's pid (0 from the kernel) and uid. None when there was none left at
+    /// the last look; one that has come since keeps the descriptor readable.
     pub fn read(&self) -> Option<(i32, i32, u32)> {
-        let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
-        let size = size_of::<libc::signalfd_siginfo>();
-        loop {
-            let fd = std::os::fd::AsRawFd::as_raw_fd(&self.0);
-            // SAFETY: the buffer has `size` bytes.
-            let got = unsafe { libc::read(fd, info.as_mut_ptr().cast(), size) };
-            if usize::try_from(got) == Ok(size) {
-                // SAFETY: the kernel has filled the whole structure.
-                let info = unsafe { info.assume_init() };
-                return Some((info.ssi_signo.cast_signed(), info.ssi_pid.cast_signed(), info.ssi_uid));
-            }
-            if got >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-                return None;
+        let mut batch = self.batch.get();
+        if batch.next >= batch.len {
+            let drained = std::mem::take(&mut batch.drained);
+            batch.len = 0;
+            if !drained {
+                batch = self.fetch();
             }
         }
+        let found = batch.signals.get(..batch.len).and_then(|list| list.get(batch.next)).copied();
+        batch.next = batch.next.saturating_add(1);
+        self.batch.set(batch);
+        found
+    }
+
+    fn fetch(&self) -> Batch {
+        let mut infos = MaybeUninit::<[libc::signalfd_siginfo; MOST]>::uninit();
+        let got = loop {
+            let (buffer, size) = (infos.as_mut_ptr().cast(), size_of_val(&infos));
+            // SAFETY: the buffer has `size` bytes.
+            let got = unsafe { libc::read(self.fd.as_raw_fd(), buffer, size) };
+            if got >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                break usize::try_from(got).unwrap_or(0);
+            }
+        };
+        let len = (got / size_of::<libc::signalfd_siginfo>()).min(MOST);
+        let mut batch = Batch { len, drained: len > 0 && len < MOST, ..Batch::default() };
+        for (index, place) in batch.signals.iter_mut().enumerate().take(len) {
+            // SAFETY: the kernel has filled the first `len` structures, and `index` is below that.
+            let info = unsafe { &*infos.as_ptr().cast::<libc::signalfd_siginfo>().add(index) };
+            *place = (info.ssi_signo.cast_signed(), info.ssi_pid.cast_signed(), info.ssi_uid);
+        }
+        batch
     }
 }
 
 impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

@@ -3,8 +3,8 @@
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
-use std::os::fd::{AsFd, OwnedFd};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Why the control socket could not be made.
@@ -102,12 +102,23 @@ pub fn connect(path: &Path) -> rustix::io::Result<OwnedFd> {
 /// # Errors
 /// `ENOTCONN`, `ENOTSOCK`.
 pub fn peer_credentials(fd: impl AsFd) -> rustix::io::Result<Peer> {
-    let credentials = sockopt::socket_peercred(fd)?;
-    Ok(Peer {
-        pid: credentials.pid.as_raw_nonzero().get(),
-        uid: credentials.uid.as_raw(),
-        gid: credentials.gid.as_raw(),
-    })
+    // Not rustix's: its pid cannot be 0, which is what the kernel says of a process of another pid namespace.
+    let mut found = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut size = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the out-pointers are valid, and `size` is the size of what the first one points to.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut size,
+        )
+    };
+    if result != 0 {
+        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    }
+    Ok(Peer { pid: found.pid, uid: found.uid, gid: found.gid })
 }
 
 fn stream() -> rustix::io::Result<OwnedFd> {

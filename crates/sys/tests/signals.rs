@@ -59,6 +59,34 @@ fn main() {
     assert_eq!((ended.pid, ended.status), (teller, Status::Exited(7)));
     assert!(ended.max_rss_kib > 0);
 
+    // More kinds than one read brings, each once, and then the end.
+    let own = rustix::process::getpid();
+    let all = [
+        Signal::HUP,
+        Signal::INT,
+        Signal::QUIT,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::TERM,
+        Signal::CONT,
+        Signal::WINCH,
+        Signal::URG,
+    ];
+    let many = signals::take_over(&all).unwrap();
+    for signal in all {
+        kill(own, signal).unwrap();
+    }
+    let mut seen: Vec<i32> = std::iter::from_fn(|| many.read()).map(|(signo, ..)| signo).collect();
+    seen.sort_unstable();
+    let mut expected: Vec<i32> = all.iter().map(|s| s.as_raw()).collect();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+    kill(own, Signal::HUP).unwrap();
+    assert!(readable(&many));
+    assert_eq!(many.read().map(|s| s.0), Some(Signal::HUP.as_raw()));
+    assert_eq!((many.read(), many.read()), (None, None));
+
     // Many at once, one signal: every one is found.
     let mut many: Vec<_> = (0..20).map(|_| start("exit 0")).collect();
     let asleep = start("exec sleep 60");

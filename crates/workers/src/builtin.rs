@@ -28,10 +28,19 @@ impl Bounds {
     /// As many as the limit on descriptors allows, with room for the channel and for a descriptor that just arrives.
     fn of_this_process() -> Self {
         let descriptors = usize::try_from(portreeve_sys::limits::nofile().soft).unwrap_or(usize::MAX);
-        let free = descriptors.saturating_sub(64);
-        Bounds { clients: 4096.min(free / 4 * 3), services: 2048.min(free / 4) }
+        let free = descriptors.saturating_sub(16);
+        Bounds { clients: most_clients(descriptors), services: 2048.min(free / 4) }
     }
 }
+
+/// How many clients the builtin worker holds at once under this limit on descriptors. The supervisor leaves more in the
+/// kernel's queue.
+pub fn most_clients(descriptors: usize) -> usize {
+    4096.min(descriptors.min(DESCRIPTORS).saturating_sub(16) / 4 * 3)
+}
+
+/// The worker's own limit on descriptors.
+pub(crate) const DESCRIPTORS: usize = 8192;
 
 /// Serves until the supervisor closes `channel`. Says nothing of its own accord: `Ready` was sent by the caller.
 pub fn run_builtin(channel: OwnedFd) -> ExitCode {

@@ -28,7 +28,7 @@ struct Walls {
 fn walls(worker: Worker) -> Walls {
     match worker {
         // Clients, datagram sockets, and a few of its own.
-        Worker::Builtin => Walls { descriptors: 8192, processes: Some(0) },
+        Worker::Builtin => Walls { descriptors: crate::builtin::DESCRIPTORS as u64, processes: Some(0) },
         // A look-up holds a handful of sockets and files for each thread.
         Worker::Resolver => Walls { descriptors: 256, processes: None },
     }

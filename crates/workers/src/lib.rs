@@ -46,7 +46,7 @@ mod entry;
 pub mod protocol;
 mod resolver;
 
-pub use builtin::run_builtin;
+pub use builtin::{most_clients, run_builtin};
 pub use confine::{Ids, confine};
 pub use entry::main;
 pub use resolver::run_resolver;

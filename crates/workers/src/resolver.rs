@@ -31,7 +31,7 @@ pub fn run_resolver(channel: OwnedFd) -> ExitCode {
 
 fn run(channel: OwnedFd, names: Arc<dyn lookup::Lookup>) -> io::Result<()> {
     let channel = Arc::new(channel);
-    let pool = Pool::start(&channel, &names)?;
+    let pool = Pool::start(&channel, &names);
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         match seqpacket::recv(channel.as_fd(), &mut buffer) {

@@ -31,23 +31,25 @@ impl Shared {
 /// The pool.
 pub(super) struct Pool {
     shared: Arc<Shared>,
+    /// What the caller needs to do the work itself, where no thread could be made (a limit on processes): slow names then
+    /// hold up the others, but there are names.
+    alone: Option<(Arc<OwnedFd>, Arc<dyn Lookup>)>,
 }
 
 impl Pool {
-    /// Starts the threads; they end with the process.
-    ///
-    /// # Errors
-    /// A thread could not be made.
-    pub(super) fn start(channel: &Arc<OwnedFd>, names: &Arc<dyn Lookup>) -> io::Result<Self> {
+    /// Starts the threads, or as many as can be had; they end with the process.
+    pub(super) fn start(channel: &Arc<OwnedFd>, names: &Arc<dyn Lookup>) -> Self {
         let shared = Arc::new(Shared::default());
-        for number in 0..=THREADS {
+        let start = |number| {
             let (shared, channel, names) = (shared.clone(), channel.clone(), names.clone());
             std::thread::Builder::new()
                 .name(format!("names-{number}"))
                 .stack_size(STACK)
-                .spawn(move || work(&shared, &channel, names.as_ref(), number < THREADS))?;
-        }
-        Ok(Pool { shared })
+                .spawn(move || work(&shared, &channel, names.as_ref(), number < THREADS))
+        };
+        let started = (0..=THREADS).take_while(|&number| start(number).is_ok()).count();
+        let alone = (started == 0).then(|| (channel.clone(), names.clone()));
+        Pool { shared, alone }
     }
 
     /// Takes a question in; what can be answered at once is.
@@ -59,6 +61,10 @@ impl Pool {
             Fate::Queued => {
                 // All: the one that wakes might not be one that takes this job.
                 self.shared.news.notify_all();
+                if let Some((channel, names)) = &self.alone {
+                    let job = next(&self.shared, true);
+                    let _ = answer(&self.shared, channel, names.as_ref(), &job);
+                }
                 None
             }
             Fate::Joined => None,
@@ -71,25 +77,31 @@ impl Pool {
 fn work(shared: &Shared, channel: &OwnedFd, names: &dyn Lookup, slow_too: bool) {
     loop {
         let job = next(shared, slow_too);
-        let found = match &job {
-            Job::Names(address) => Found::Names(lookup::host_names(names, *address)),
-            Job::Entry(question) => Found::Entry(lookup::entry(names, question)),
-        };
-        let known = match &found {
-            Found::Names(names) => Some(names),
-            Found::Entry(_) => None,
-        };
-        let tickets = shared.queue().done(&job, known, clock::monotonic());
-        for ticket in tickets {
-            let message = match &found {
-                Found::Names(names) => FromResolver::Names { ticket, names: names.clone() },
-                Found::Entry(answer) => FromResolver::Answer { ticket, answer: answer.clone() },
-            };
-            if say(channel, &message).is_err() {
-                return; // the supervisor has gone; the main thread sees it too and ends the process
-            }
+        if answer(shared, channel, names, &job).is_err() {
+            return; // the supervisor has gone; the main thread sees it too and ends the process
         }
     }
+}
+
+/// Looks one thing up and tells everybody who asked for it.
+fn answer(shared: &Shared, channel: &OwnedFd, names: &dyn Lookup, job: &Job) -> io::Result<()> {
+    let found = match job {
+        Job::Names(address) => Found::Names(lookup::host_names(names, *address)),
+        Job::Entry(question) => Found::Entry(lookup::entry(names, question)),
+    };
+    let known = match &found {
+        Found::Names(names) => Some(names),
+        Found::Entry(_) => None,
+    };
+    let tickets = shared.queue().done(job, known, clock::monotonic());
+    for ticket in tickets {
+        let message = match &found {
+            Found::Names(names) => FromResolver::Names { ticket, names: names.clone() },
+            Found::Entry(answer) => FromResolver::Answer { ticket, answer: answer.clone() },
+        };
+        say(channel, &message)?;
+    }
+    Ok(())
 }
 
 enum Found {
