@@ -85,7 +85,7 @@ def rates(rows, title, note, limit):
 def refusals(rows):
     out = ['### Refusals', '', 'A client that `only_from` does not name, or that is over `per_source`; 100 source addresses.', '']
     for cell in ('c1', 'c16'):
-        lines = [[SHOWN.get(n.split(':')[0], n.split(':')[0]) + ', ' + n.split(': ', 1)[1],
+        lines = [[SHOWN.get(n.split(':')[0], n.split(':')[0]) + ('' if n.startswith('lim') else ', ' + n.split(': ', 1)[1]),
                   show(value(rows, n, cell, 'rate')), show(value(rows, n, cell, 'p50_us')),
                   show((value(rows, n, cell, 'self_us') or 0) + (value(rows, n, cell, 'ch_us') or 0), 1),
                   show(ratio(rows, n, 'xinetd: ' + n.split(': ', 1)[1], cell), 2)]
