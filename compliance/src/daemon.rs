@@ -2,14 +2,12 @@
 //! about what a test expects.
 
 use crate::entry::Config;
-use crate::init::HERE;
+use crate::init::{HERE, PROBE};
 use crate::lines::{daemon_line, service_line, split_daemon_line};
 use crate::side::Side;
 use crate::wait::{DEADLINE, must, until};
 use crate::world::{Ended, World};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 
 /// Signal numbers of Linux that tests send.
 pub mod signals {
@@ -48,7 +46,9 @@ impl Default for Start {
 
 /// The environment that super-servers get when a test does not say otherwise.
 pub fn environment() -> Vec<String> {
-    ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TZ=UTC"].map(str::to_owned).to_vec()
+    ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TZ=UTC"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// A super-server that listens.
@@ -202,13 +202,10 @@ impl Daemon<'_> {
         std::fs::read_dir(path).map(Iterator::count).unwrap_or(0)
     }
 
-    /// Sends one request to the control socket and reads the answer to its end. Ours only.
+    /// Sends one request to the control socket, from inside, and gives the whole answer. Ours only.
     pub fn control(&self, request: &str) -> String {
-        let mut socket = UnixStream::connect(self.world.path("control")).expect("the control socket");
-        socket.set_read_timeout(Some(DEADLINE)).expect("a deadline");
-        writeln!(socket, "{request}").expect("to ask");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer");
+        let (how, answer) = self.world.run(&[PROBE, "control", &format!("{HERE}/control"), request], &[]);
+        assert_eq!(how, Ended::Status(0), "asking `{request}`: {answer}");
         answer
     }
 

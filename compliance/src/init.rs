@@ -105,7 +105,13 @@ fn private_dev() -> io::Result<()> {
     mount("dev", "/dev", "tmpfs", MountFlags::NOSUID, Some(c"mode=755"))?;
     for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
         let path = format!("/dev/{name}");
-        mknodat(CWD, &*path, FileType::CharacterDevice, Mode::from_raw_mode(0o666), rustix::fs::makedev(1, minor))?;
+        mknodat(
+            CWD,
+            &*path,
+            FileType::CharacterDevice,
+            Mode::from_raw_mode(0o666),
+            rustix::fs::makedev(1, minor),
+        )?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
     }
     mknodat(

@@ -84,7 +84,10 @@ mod tests {
     fn only_xinetds_stamp_is_accepted() {
         let table = [
             ("26/11/22@16:06:15: START: a pid=12 from=127.0.0.1", "START: a pid=N from=127.0.0.1"),
-            ("26/1/2@06:06:15: EXIT: a status=0 pid=0 duration=12(sec)", "EXIT: a status=0 pid=0 duration=N(sec)"),
+            (
+                "26/1/2@06:06:15: EXIT: a status=0 pid=0 duration=12(sec)",
+                "EXIT: a status=0 pid=0 duration=N(sec)",
+            ),
             ("26/01/2@06:06:15: X", "(not a service log line) 26/01/2@06:06:15: X"),
             ("2026/1/2@06:06:15: X", "(not a service log line) 2026/1/2@06:06:15: X"),
             ("26/1/2@6:06:15: X", "(not a service log line) 26/1/2@6:06:15: X"),

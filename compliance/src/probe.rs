@@ -5,6 +5,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recvfrom, send
 use rustix::process::{Resource, getpgrp, getpriority_process, getrlimit, getsid};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub fn main() -> ExitCode {
         "accept" => accept(number(1, 1), word(2)),
         "datagrams" => datagrams(number(1, 1), number(2, 0)),
         "first-datagram" => first_datagram(),
+        "control" => control(word(1), word(2)),
         // Also without arguments, and with any words that a test wants to see again.
         _ => report(),
     }
@@ -70,7 +72,10 @@ fn describe() -> Value {
 /// The environment in the order in which it was given.
 fn environment() -> Vec<String> {
     let raw = std::fs::read("/proc/self/environ").unwrap_or_default();
-    raw.split(|&b| b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect()
+    raw.split(|&b| b == 0)
+        .filter(|w| !w.is_empty())
+        .map(|w| String::from_utf8_lossy(w).into_owned())
+        .collect()
 }
 
 /// Open descriptors: number, what it is, and its status flags. A socket is named by its rank, so that "0, 1 and 2 are
@@ -79,7 +84,8 @@ fn descriptors() -> Vec<Value> {
     let mut found = Vec::new();
     let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return found };
     let mut seen: Vec<String> = Vec::new();
-    let mut numbers: Vec<u32> = list.flatten().filter_map(|e| e.file_name().to_string_lossy().parse().ok()).collect();
+    let mut numbers: Vec<u32> =
+        list.flatten().filter_map(|e| e.file_name().to_string_lossy().parse().ok()).collect();
     numbers.sort_unstable();
     for number in numbers {
         // The descriptor of the listing itself is gone by now and fails here.
@@ -128,6 +134,22 @@ fn hold(status: u64) -> ExitCode {
     let mut rest = [0_u8; 1024];
     while matches!(std::io::stdin().lock().read(&mut rest), Ok(n) if n > 0) {}
     ExitCode::from(u8::try_from(status).unwrap_or(255))
+}
+
+/// A client of the control socket: one request, the answer on standard output.
+fn control(path: &str, request: &str) -> ExitCode {
+    let asked = UnixStream::connect(path).and_then(|mut socket| {
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        writeln!(socket, "{request}")?;
+        std::io::copy(&mut socket, &mut std::io::stdout())
+    });
+    match asked {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{path}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// A single-threaded stream server: accepts from descriptor 0 and serves `count` clients, one after the other.

@@ -81,7 +81,12 @@ fn run(sides: &[Side], body: &(impl Fn(&World) + Sync)) {
             })
             .collect();
         let results: Vec<bool> = running.into_iter().map(|thread| thread.join().unwrap_or(true)).collect();
-        sides.iter().zip(results).filter(|(_, failed)| *failed).map(|(side, _)| side.name()).collect::<Vec<_>>()
+        sides
+            .iter()
+            .zip(results)
+            .filter(|(_, failed)| *failed)
+            .map(|(side, _)| side.name())
+            .collect::<Vec<_>>()
     });
     assert!(failed.is_empty(), "failed for: {}", failed.join(", "));
 }
@@ -317,7 +322,10 @@ fn make_directory(directory: &Path, side: Side) {
         ("hosts.allow", "# empty\n"),
         ("hosts.deny", "# empty\n"),
         ("hosts", HOSTS),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\nnetworks: files\n"),
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\nnetworks: files\n",
+        ),
         ("resolv.conf", "# no server: names come from the hosts file\n"),
     ];
     for (name, text) in etc {

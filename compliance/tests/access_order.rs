@@ -71,8 +71,14 @@ fn the_rate_comes_first_and_counts_refused_clients() {
         let log = world.service_log("rate");
         let rest = log.iter().skip_while(|line| *line == "FAIL: rate load from=::ffff:127.0.0.1");
         let rest: Vec<&String> = rest.collect();
-        assert!(!rest.is_empty() && rest.len() < log.len(), "some for the load, then some for the rate: {log:?}");
-        assert!(rest.iter().all(|line| *line == "FAIL: rate connections per second from=::ffff:127.0.0.1"), "{log:?}");
+        assert!(
+            !rest.is_empty() && rest.len() < log.len(),
+            "some for the load, then some for the rate: {log:?}"
+        );
+        assert!(
+            rest.iter().all(|line| *line == "FAIL: rate connections per second from=::ffff:127.0.0.1"),
+            "{log:?}"
+        );
         world.expect_daemon_log(&[
             "ERROR: Deactivating service rate due to excessive incoming connections.  Restarting in 600 seconds.",
         ]);
@@ -84,7 +90,10 @@ fn the_rate_comes_first_and_counts_refused_clients() {
 #[test]
 fn address_comes_before_libwrap() {
     both(|world| {
-        world.write("etc/hosts.deny", "ALL: 127.0.0.3\necho: 127.0.0.4\nwrapname: 127.0.0.5\ndaytime: 127.0.0.6\n");
+        world.write(
+            "etc/hosts.deny",
+            "ALL: 127.0.0.3\necho: 127.0.0.4\nwrapname: 127.0.0.5\ndaytime: 127.0.0.6\n",
+        );
         let config = Config::new()
             .with(Entry::program("addr", 2001).set("no_access", "127.0.0.3"))
             .with(Entry::program("wrap", 2002))
@@ -98,7 +107,9 @@ fn address_comes_before_libwrap() {
                 assert_eq!(talk("127.0.0.1", port, b""), Answer::refused(), "{id}");
                 let said = world.daemon_log();
                 assert!(
-                    said.iter().any(|l| l.starts_with("ERROR: hosts.allow or hosts.deny hold rules") && l.contains(id)),
+                    said.iter()
+                        .any(|l| l.starts_with("ERROR: hosts.allow or hosts.deny hold rules")
+                            && l.contains(id)),
                     "{id}: {said:?}"
                 );
             }
@@ -110,9 +121,15 @@ fn address_comes_before_libwrap() {
 
         assert_eq!(talk("127.0.0.3", 2002, b""), Answer::closed(""));
         world.expect_log("wrap", &refused_in_child(world, "wrap", "libwrap", from));
-        world.expect_daemon_log(&[format!("INFO: libwrap refused connection to wrap (libwrap=echo) from {from}")]);
+        world.expect_daemon_log(&[format!(
+            "INFO: libwrap refused connection to wrap (libwrap=echo) from {from}"
+        )]);
 
-        assert_eq!(talk("127.0.0.4", 2003, b""), Answer::closed("served\n"), "not asked under the server's name");
+        assert_eq!(
+            talk("127.0.0.4", 2003, b""),
+            Answer::closed("served\n"),
+            "not asked under the server's name"
+        );
         assert_eq!(talk("127.0.0.5", 2003, b""), Answer::closed(""));
         world.expect_daemon_log(&[
             "INFO: libwrap refused connection to named (libwrap=wrapname) from ::ffff:127.0.0.5",
@@ -153,12 +170,14 @@ fn parity_for_refused_clients() {
         let options = if world.is_ours() { vec!["--log-refused".to_owned()] } else { vec![] };
         let _daemon = world.start_with(&config, Start { options, ..Start::default() });
         assert_eq!(talk("127.0.0.3", 2001, b""), Answer::closed(""));
+        // No process was started, so there is no number of one.
+        let pid = world.fix("refused-before-any-process", "N", "0");
         world.expect_log(
             "s1",
             &[
-                "START: s1 pid=N from=::ffff:127.0.0.3",
-                "FAIL: s1 address from=::ffff:127.0.0.3",
-                "EXIT: s1 status=0 pid=N duration=N(sec)",
+                format!("START: s1 pid={pid} from=::ffff:127.0.0.3"),
+                "FAIL: s1 address from=::ffff:127.0.0.3".to_owned(),
+                format!("EXIT: s1 status=0 pid={pid} duration=N(sec)"),
             ],
         );
     });
@@ -171,9 +190,8 @@ fn banners() {
         let always = world.write("always", "ALWAYS\n");
         let good = world.write("good", "GOOD\n");
         let bad = world.write("bad", "BAD\n");
-        let banners = |entry: Entry| {
-            entry.set("banner", &always).set("banner_success", &good).set("banner_fail", &bad)
-        };
+        let banners =
+            |entry: Entry| entry.set("banner", &always).set("banner_success", &good).set("banner_fail", &bad);
         let config = Config::new()
             .with(banners(Entry::program("served", 2001).set("no_access", "127.0.0.3")))
             .with(banners(Entry::program("limit", 2002).set("instances", "0")))
@@ -181,7 +199,9 @@ fn banners() {
             .with(banners(Entry::internal("echo", "echo", 2004, "stream").set("no_access", "127.0.0.3")))
             .with(Entry::program("missing", 2005).set("banner", "/run/w/absent"))
             .with(Entry::program("missing2", 2006).set("banner_success", "/run/w/absent2"))
-            .with(Entry::program("missing3", 2007).set("banner_fail", "/run/w/absent3").set("instances", "0"));
+            .with(
+                Entry::program("missing3", 2007).set("banner_fail", "/run/w/absent3").set("instances", "0"),
+            );
         let _daemon = world.start(&config);
         let table = [
             ("127.0.0.1", 2001, "ALWAYS\nGOOD\nserved\n"),

@@ -20,7 +20,12 @@ const fn row(lines: &'static [&'static str], from: &'static str, served: bool) -
 }
 
 /// They differ on purpose; ours does the opposite of xinetd.
-const fn fixed(difference: &'static str, lines: &'static [&'static str], from: &'static str, theirs: bool) -> Row {
+const fn fixed(
+    difference: &'static str,
+    lines: &'static [&'static str],
+    from: &'static str,
+    theirs: bool,
+) -> Row {
     Row { lines, from, theirs, ours: !theirs, difference }
 }
 
@@ -348,7 +353,8 @@ fn words_that_disable_the_service() {
     both(|world| {
         let mut config = Config::of(Entry::program("good", 2000));
         for (number, (word, _)) in (1..).zip(WORDS) {
-            config = config.with(Entry::program(&format!("bad{number}"), 2000 + number).set("only_from", word));
+            config =
+                config.with(Entry::program(&format!("bad{number}"), 2000 + number).set("only_from", word));
         }
         let _daemon = world.start(&config);
         assert_eq!(talk("127.0.0.1", 2000, b""), Answer::closed("served\n"));
@@ -356,7 +362,10 @@ fn words_that_disable_the_service() {
             assert_eq!(talk("127.0.0.1", 2000 + number, b""), Answer::refused(), "{word}");
             assert!(world.daemon_log_count(message) >= 1, "{word}: {:?}", world.daemon_log());
         }
-        assert_eq!(world.daemon_log_count("Error parsing attribute only_from - DISABLING SERVICE"), WORDS.len());
+        assert_eq!(
+            world.daemon_log_count("Error parsing attribute only_from - DISABLING SERVICE"),
+            WORDS.len()
+        );
     });
 }
 
@@ -440,16 +449,13 @@ fn addresses_in_the_log() {
             .with(Entry::program("dual", 2001).set("log_on_success", "HOST"))
             .with(Entry::program("four", 2002).set("log_on_success", "HOST").first("flags = IPv4"));
         let _daemon = world.start(&config);
-        for (from, port) in [("127.0.0.2", 2001), ("::1", 2001), ("fd00:0:0:1::2", 2001), ("127.0.0.2", 2002)] {
+        for (from, port) in [("127.0.0.2", 2001), ("::1", 2001), ("fd00:0:0:1::2", 2001), ("127.0.0.2", 2002)]
+        {
             assert_eq!(talk(from, port, b""), Answer::closed("served\n"));
         }
         world.expect_log(
             "dual",
-            &[
-                "START: dual from=::ffff:127.0.0.2",
-                "START: dual from=::1",
-                "START: dual from=fd00:0:0:1::2",
-            ],
+            &["START: dual from=::ffff:127.0.0.2", "START: dual from=::1", "START: dual from=fd00:0:0:1::2"],
         );
         world.expect_log("four", &["START: four from=127.0.0.2"]);
     });

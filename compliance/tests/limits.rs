@@ -67,7 +67,9 @@ fn per_source() {
         let _g = hold("127.0.0.2", 2003);
         assert_eq!(talk("127.0.0.2", 2003, b""), Answer::closed(""));
         for (id, from) in [("dual", "::ffff:127.0.0.2"), ("dual", "fd00:0:0:1::1"), ("four", "127.0.0.2")] {
-            must("the refusal is logged", || world.service_log(id).contains(&fail(id, "per_source_limit", from)));
+            must("the refusal is logged", || {
+                world.service_log(id).contains(&fail(id, "per_source_limit", from))
+            });
         }
         must("the refusal is logged", || {
             world.service_log("two").contains(&fail("two", "per_source_limit", "::ffff:127.0.0.2"))
@@ -79,7 +81,8 @@ fn per_source() {
 #[test]
 fn process_limit() {
     both(|world| {
-        let config = Config::new().with(Entry::probe("a", 2001, "hold")).with(Entry::probe("b", 2002, "hold"));
+        let config =
+            Config::new().with(Entry::probe("a", 2001, "hold")).with(Entry::probe("b", 2002, "hold"));
         let start = Start { options: vec!["-limit".into(), "2".into()], ..Start::default() };
         let _daemon = world.start_with(&config, start);
         let (first, _second) = (hold("127.0.0.1", 2001), hold("127.0.0.1", 2002));
@@ -136,7 +139,8 @@ fn rate_closes_and_reopens() {
         let (port, id) = (2001 + number, format!("s{number}"));
         let served = Answer::closed("served\n");
         assert_eq!(answers, [served.clone(), served.clone(), served.clone(), Answer::closed("")]);
-        assert_eq!(talk("127.0.0.2", port, b""), Answer::refused(), "closed for everybody");
+        // In the moment of closing, the kernel resets who is half-way in.
+        must("closed for everybody", || talk("127.0.0.2", port, b"") == Answer::refused());
         let stop = format!(
             "ERROR: Deactivating service {id} due to excessive incoming connections.  Restarting in 2 seconds."
         );
@@ -179,11 +183,13 @@ fn the_rate_does_not_forget_instances() {
 fn the_hidden_default() {
     both(|world| {
         let config = Config::new().with_all((0..4).map(|n| {
-            Entry::internal("daytime", &format!("s{n}"), 2001 + n, "stream").only(Side::Ours, "overload = close")
+            Entry::internal("daytime", &format!("s{n}"), 2001 + n, "stream")
+                .only(Side::Ours, "overload = close")
         }));
         let _daemon = world.start(&config);
-        let (_, answers) =
-            (0..4).find_map(|n| Some((n, burst("127.0.0.1", 2001 + n, 51)?))).expect("one burst within a second");
+        let (_, answers) = (0..4)
+            .find_map(|n| Some((n, burst("127.0.0.1", 2001 + n, 51)?)))
+            .expect("one burst within a second");
         let served = answers.iter().filter(|answer| answer.bytes.len() > 20).count();
         assert_eq!(served, 50);
         assert_eq!(answers[50], Answer::closed(""));

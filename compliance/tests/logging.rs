@@ -78,7 +78,10 @@ fn exit_records() {
     both(|world| {
         let config = Config::new()
             .with(Entry::shell("status", 2001, "exit${IFS}200").set("log_on_success", "EXIT"))
-            .with(Entry::shell("killed", 2002, "kill${IFS}-9${IFS}$$").set("log_on_success", "EXIT PID DURATION"))
+            .with(
+                Entry::shell("killed", 2002, "kill${IFS}-9${IFS}$$")
+                    .set("log_on_success", "EXIT PID DURATION"),
+            )
             .with(Entry::shell("term", 2003, "kill${IFS}$$").set("log_on_success", "EXIT"));
         let _daemon = world.start(&config);
         for port in 2001..=2003 {
@@ -100,7 +103,8 @@ fn numbers() {
         let text = world.read("log/s1");
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].ends_with(&format!(": START: s1 pid={pid} from=::ffff:127.0.0.1")), "{text}");
-        let (_, end) = lines[1].split_once(&format!(": EXIT: s1 status=0 pid={pid} duration=")).expect("an EXIT line");
+        let (_, end) =
+            lines[1].split_once(&format!(": EXIT: s1 status=0 pid={pid} duration=")).expect("an EXIT line");
         let seconds: u32 = end.strip_suffix("(sec)").and_then(|s| s.parse().ok()).expect("seconds");
         assert!((1..30).contains(&seconds), "{text}");
     });
@@ -169,7 +173,8 @@ fn log_files() {
         talk("127.0.0.1", 2002, b"");
         must("both are logged", || world.service_log("s1").len() == 2 && world.service_log("s2").len() == 3);
         assert_eq!(world.service_log("s2")[0], "EARLIER");
-        let mode = |name: &str| std::fs::metadata(world.path(name)).map(|m| m.permissions().mode() & 0o7777).ok();
+        let mode =
+            |name: &str| std::fs::metadata(world.path(name)).map(|m| m.permissions().mode() & 0o7777).ok();
         assert_eq!(mode("log/s1"), Some(0o644));
         assert_eq!(mode("daemon.pid"), Some(0o644));
         assert_eq!(world.read("daemon.pid"), format!("{}\n", daemon.pid));
@@ -195,7 +200,8 @@ fn a_log_that_cannot_be_created() {
 #[test]
 fn size_limits() {
     both(|world| {
-        let entry = Entry::program("s1", 2001).set("cps", "0 0").set("log_type", "FILE /run/w/log/s1 300 400");
+        let entry =
+            Entry::program("s1", 2001).set("cps", "0 0").set("log_type", "FILE /run/w/log/s1 300 400");
         let config = Config::of(entry);
         let daemon = world.start(&config);
         must("the hard limit is met", || {
@@ -249,7 +255,8 @@ fn the_daemon_log() {
         let text = world.read("daemon.log");
         let name = world.fix("program-name-in-logs", "xinetd", "portreeve");
         for line in text.lines() {
-            let (program, pid, _) = split_daemon_line(line).unwrap_or_else(|| panic!("not in the format: {line}"));
+            let (program, pid, _) =
+                split_daemon_line(line).unwrap_or_else(|| panic!("not in the format: {line}"));
             assert_eq!((program, pid), (name, daemon.pid), "{line}");
         }
         daemon.stop();
@@ -278,11 +285,15 @@ fn started_working() {
 fn local_time() {
     both(|world| {
         let env = ["PATH=/usr/bin:/bin", "TZ=PST8"].map(str::to_owned).to_vec();
-        let _daemon = world.start_with(&Config::of(Entry::program("s1", 2001)), Start { env, ..Start::default() });
+        let _daemon =
+            world.start_with(&Config::of(Entry::program("s1", 2001)), Start { env, ..Start::default() });
         talk("127.0.0.1", 2001, b"");
         must("logged", || world.service_log("s1").len() == 2);
-        let hour = |text: String| -> u64 { text.split_once('@').and_then(|(_, t)| t.get(..2)?.parse().ok()).expect("an hour") };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
+        let hour = |text: String| -> u64 {
+            text.split_once('@').and_then(|(_, t)| t.get(..2)?.parse().ok()).expect("an hour")
+        };
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
         // The hour may have turned since.
         let possible = [(now / 3600 + 16) % 24, ((now - 120) / 3600 + 16) % 24];
         for name in ["log/s1", "daemon.log"] {

@@ -57,7 +57,8 @@ fn unknown_options() {
         write(world, &Config::of(Entry::program("s1", 2001)));
         for (number, option) in ["-help", "-foo", "--version-of-nothing"].iter().enumerate() {
             let log = format!("/run/w/unknown{number}.log");
-            let options: Vec<&str> = [option, "-dontfork", "-filelog", &log].into_iter().chain(FILE.iter().copied()).collect();
+            let options: Vec<&str> =
+                [option, "-dontfork", "-filelog", &log].into_iter().chain(FILE.iter().copied()).collect();
             let name = format!("unknown{number}");
             let pid = call(world, &name, &options);
             if world.fix("unknown-options-are-mistakes", false, true) {
@@ -80,7 +81,10 @@ fn version() {
         let (ended, output) = run(world, "version", &["-version"]);
         assert_eq!(ended, Ended::Status(0));
         assert!(output.split_whitespace().count() >= 2, "{output}");
-        assert!(output.contains(world.fix("program-name-in-logs", "2.3.15.3", env!("CARGO_PKG_VERSION"))), "{output}");
+        assert!(
+            output.contains(world.fix("program-name-in-logs", "2.3.15.3", env!("CARGO_PKG_VERSION"))),
+            "{output}"
+        );
     });
 }
 
@@ -89,8 +93,19 @@ fn version() {
 fn accepted_options() {
     both(|world| {
         write(world, &Config::of(Entry::program("s1", 2001)));
-        let options =
-            ["-dontfork", "-reuse", "-shutdownprocs", "5", "-logprocs", "7", "-cc", "3600", "-limit", "20", "-stayalive"];
+        let options = [
+            "-dontfork",
+            "-reuse",
+            "-shutdownprocs",
+            "5",
+            "-logprocs",
+            "7",
+            "-cc",
+            "3600",
+            "-limit",
+            "20",
+            "-stayalive",
+        ];
         let more = ["-filelog", "/run/w/daemon.log", "-pidfile", "/run/w/daemon.pid"];
         let all: Vec<&str> = options.into_iter().chain(more).chain(FILE.iter().copied()).collect();
         let pid = call(world, "daemon", &all);
@@ -118,14 +133,18 @@ fn in_the_background() {
         must("it works", || world.daemon_log_count("Started working: 1 available service") == 1);
         let pid: u32 = world.read("daemon.pid").trim().parse().expect("a number");
         let stat = std::fs::read_to_string(world.inside(&format!("/proc/{pid}/stat"))).expect("the process");
-        let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3).map(str::to_owned));
+        let session =
+            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3).map(str::to_owned));
         assert_eq!(session, Some(pid.to_string()), "leads its session");
         let cwd = std::fs::read_link(world.inside(&format!("/proc/{pid}/cwd"))).expect("its directory");
         assert_eq!(cwd.to_string_lossy(), "/");
         for number in 0..3 {
             let target = std::fs::read_link(world.inside(&format!("/proc/{pid}/fd/{number}")));
             let target = target.map(|t| t.to_string_lossy().into_owned()).unwrap_or_default();
-            assert!(target == "/dev/null" || target.starts_with("socket:"), "descriptor {number} is {target}");
+            assert!(
+                target == "/dev/null" || target.starts_with("socket:"),
+                "descriptor {number} is {target}"
+            );
         }
         assert!(!talk("127.0.0.1", 2001, b"").bytes.is_empty());
         world.signal(pid, signals::TERM);
@@ -138,7 +157,8 @@ fn in_the_background() {
 fn end_of_writer(world: &World) -> Ended {
     must("something is logged", || !world.read("daemon.log").is_empty());
     let text = world.read("daemon.log");
-    let pid = text.lines().filter_map(split_daemon_line).map(|(_, pid, _)| pid).last().expect("a process number");
+    let pid =
+        text.lines().filter_map(split_daemon_line).map(|(_, pid, _)| pid).last().expect("a process number");
     world.wait(pid)
 }
 
@@ -152,7 +172,8 @@ fn no_services() {
         let _ = run(world, "empty", &options);
         assert_eq!(end_of_writer(world), Ended::Status(1));
         assert!(world.daemon_log_count("no services. Exiting...") == 1, "{:?}", world.daemon_log());
-        let stay: Vec<&str> = ["-dontfork", "-filelog", "/run/w/stay.log"].iter().chain(FILE).copied().collect();
+        let stay: Vec<&str> =
+            ["-dontfork", "-filelog", "/run/w/stay.log"].iter().chain(FILE).copied().collect();
         let pid = call(world, "stay", &stay);
         must("it works", || world.read("stay.log").contains("Started working: 0 available services"));
         world.signal(pid, signals::TERM);
@@ -179,7 +200,8 @@ fn no_configuration() {
 fn bad_defaults() {
     both(|world| {
         write(world, &Config::of(Entry::program("s1", 2001)).defaults("instances = many"));
-        let options: Vec<&str> = ["-dontfork", "-filelog", "/run/w/daemon.log"].iter().chain(FILE).copied().collect();
+        let options: Vec<&str> =
+            ["-dontfork", "-filelog", "/run/w/daemon.log"].iter().chain(FILE).copied().collect();
         let (ended, _) = run(world, "bad", &options);
         assert_eq!(ended, Ended::Status(world.fix("bad-defaults-end-with-2", 0, 2)));
         let log = world.daemon_log();
@@ -201,7 +223,8 @@ fn no_log() {
             ["-dontfork", "-filelog", "/run/w/absent/log"].iter().chain(FILE).copied().collect();
         let (ended, output) = run(world, "nolog", &options);
         assert_eq!(ended, Ended::Status(1), "{output}");
-        let said = world.fix("errors-name-the-file", "can't open log file", "/run/w/absent/log: No such file");
+        let said =
+            world.fix("errors-name-the-file", "can't open log file", "/run/w/absent/log: No such file");
         assert!(output.contains(said), "{output}");
     });
 }

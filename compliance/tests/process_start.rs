@@ -72,7 +72,8 @@ fn signals_are_reset() {
         let answer = talk("127.0.0.1", 2001, b"").text();
         for name in ["SigBlk", "SigIgn"] {
             let line = answer.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-            let set = u64::from_str_radix(line.trim_start_matches([':', '\t']), 16).expect("a set of signals");
+            let set =
+                u64::from_str_radix(line.trim_start_matches([':', '\t']), 16).expect("a set of signals");
             // Above 31 are real-time signals; the C library keeps two of them for itself and nobody can change those.
             assert_eq!(set & 0x7fff_ffff, 0, "{name}{line}");
         }
@@ -93,7 +94,8 @@ fn ids() {
             .with(Entry::probe("nogroups", 2006, "report").set("user", "member").set("groups", "no"))
             .with(Entry::probe("rootgroups", 2007, "report").set("user", "root").set("groups", "yes"));
         let passwd = world.read_outside("/etc/passwd") + "member:x:7001:7001::/:/bin/false\n";
-        let group = world.read_outside("/etc/group") + "member:x:7001:\nclub:x:7002:member\nchess:x:7003:member\n";
+        let group =
+            world.read_outside("/etc/group") + "member:x:7001:\nclub:x:7002:member\nchess:x:7003:member\n";
         world.cover("/etc/passwd", &passwd);
         world.cover("/etc/group", &group);
         let _daemon = world.start(&config);
@@ -211,7 +213,8 @@ fn a_limit_that_cannot_be_raised() {
         let entry = Entry::probe("s1", 2001, "report").set("user", "nobody").set("rlimit_files", "30000");
         let _daemon = world.start(&Config::of(entry));
         let got = report("127.0.0.1", 2001);
-        let expected = world.fix("limits-are-capped-not-dropped", json!([1024, FILES]), json!([FILES, FILES]));
+        let expected =
+            world.fix("limits-are-capped-not-dropped", json!([1024, FILES]), json!([FILES, FILES]));
         assert_eq!(got["limits"]["files"], expected);
     });
 }
@@ -240,8 +243,18 @@ fn environments() {
             .with(Entry::probe("whole", 2001, "report"))
             .with(Entry::probe("some", 2002, "report").set("passenv", "A TZ ABSENT"))
             .with(Entry::probe("none", 2003, "report").set("passenv", ""))
-            .with(Entry::probe("added", 2004, "report").set("passenv", "A").line("env = C=3 D=").line("env += E=a=b"))
-            .with(Entry::probe("replaced", 2005, "report").set("passenv", "A").line("env = C=3").line("env = D=4"))
+            .with(
+                Entry::probe("added", 2004, "report")
+                    .set("passenv", "A")
+                    .line("env = C=3 D=")
+                    .line("env += E=a=b"),
+            )
+            .with(
+                Entry::probe("replaced", 2005, "report")
+                    .set("passenv", "A")
+                    .line("env = C=3")
+                    .line("env = D=4"),
+            )
             .with(Entry::probe("changed", 2006, "report").set("env", "A=other REMOTE_HOST=mine C=1 C=2"))
             .with(Entry::probe("four", 2007, "report").set("passenv", "").first("flags = IPv4"))
             .with(Entry::program("undefined", 2008).set("passenv", "NOT_THERE"));
@@ -320,7 +333,8 @@ fn nameinargs_after_server_args() {
         let entry = Entry::probe("s1", 2001, "tcpd z").line("flags = NAMEINARGS");
         let _daemon = world.start(&Config::of(entry));
         let answer = talk("127.0.0.1", 2001, b"");
-        let served = serde_json::from_slice::<Value>(&answer.bytes).map(|v| strings(&v["argv"])).unwrap_or_default();
+        let served =
+            serde_json::from_slice::<Value>(&answer.bytes).map(|v| strings(&v["argv"])).unwrap_or_default();
         let expected: Vec<String> =
             world.fix("flags-in-any-position", vec![], vec!["tcpd".to_owned(), "z".to_owned()]);
         assert_eq!(served, expected);

@@ -2,7 +2,9 @@
 
 use portreeve_compliance::client::{ask, datagram_socket, dial, dial_to, talk};
 use portreeve_compliance::wait::{must, never};
-use portreeve_compliance::{Answer, Config, Connection, DEADLINE, End, Entry, Side, World, both, ours, signals};
+use portreeve_compliance::{
+    Answer, Config, Connection, DEADLINE, End, Entry, Side, World, both, ours, signals,
+};
 use std::time::Duration;
 
 const SERVED: &str = "served\n";
@@ -87,7 +89,10 @@ fn settings_change() {
             .with(Entry::program("server", 2003))
             .with(Entry::shell("user", 2004, "id${IFS}-u").set("user", "nobody"))
             .with(Entry::shell("env", 2005, "echo${IFS}$NEW").set("env", "NEW=here"))
-            .with(Entry::probe("hours", 2006, "hold").set("access_times", &portreeve_compliance::wait::closed_hours()));
+            .with(
+                Entry::probe("hours", 2006, "hold")
+                    .set("access_times", &portreeve_compliance::wait::closed_hours()),
+            );
         daemon.reload(&new);
         world.expect_daemon_log(&["NOTICE: Reconfigured: new=0 old=6 dropped=0 (services)"]);
         let after: Vec<_> = (2001..=2006).map(|port| listener(world, port)).collect();
@@ -156,7 +161,8 @@ fn draining() {
 #[test]
 fn an_entry_that_becomes_invalid() {
     both(|world| {
-        let daemon = world.start(&Config::of(Entry::probe("s1", 2001, "hold")).with(Entry::program("s2", 2002)));
+        let daemon =
+            world.start(&Config::of(Entry::probe("s1", 2001, "hold")).with(Entry::program("s2", 2002)));
         let mut held = hold(2001);
         let broken = Entry::probe("s1", 2001, "hold").set("user", "no_such_user");
         daemon.reload(&Config::of(broken).with(Entry::program("s2", 2002)));
@@ -218,7 +224,11 @@ fn an_unreadable_file() {
         std::fs::remove_file(world.path("xinetd.conf")).expect("to remove it");
         daemon.signal(signals::HUP);
         world.expect_daemon_log(&["WARNING: reconfiguration failed"]);
-        assert!(world.daemon_log_count("open( /run/w/xinetd.conf ) failed: No such file or directory (errno = 2)") >= 1);
+        assert!(
+            world
+                .daemon_log_count("open( /run/w/xinetd.conf ) failed: No such file or directory (errno = 2)")
+                >= 1
+        );
         assert!(is_open(&mut held));
         assert!(is_open(&mut hold(2001)));
         assert!(daemon.runs());
@@ -252,9 +262,7 @@ fn bad_defaults() {
 #[test]
 fn a_service_that_is_switched_off_by_its_rate() {
     both(|world| {
-        let entry = || {
-            Entry::program("s1", 2001).set("cps", "1 3").only(Side::Ours, "overload = close")
-        };
+        let entry = || Entry::program("s1", 2001).set("cps", "1 3").only(Side::Ours, "overload = close");
         let config = Config::of(entry()).with(Entry::program("s2", 2002));
         let daemon = world.start(&config);
         must("the rate trips", || {

@@ -24,9 +24,7 @@ fn is_open(connection: &mut Connection) -> bool {
 }
 
 fn config() -> Config {
-    Config::new()
-        .with(Entry::probe("s1", 2001, "hold"))
-        .with(Entry::internal("echo", "echo", 2002, "stream"))
+    Config::new().with(Entry::probe("s1", 2001, "hold")).with(Entry::internal("echo", "echo", 2002, "stream"))
 }
 
 /// TERM: xinetd leaves external programs alone and believes that it ends built-ins; ours ends both unless told otherwise.
@@ -125,7 +123,9 @@ fn usr2() {
         world.write("xinetd.conf", Config::of(Entry::program("new", 2009)).text(world.side));
         daemon.signal(signals::USR2);
         world.expect_daemon_log(&["NOTICE: Starting reconfiguration"]);
-        must("reconfigured", || world.daemon_log_count("Reconfigured: new=1 old=0 dropped=2 (services)") == 1);
+        must("reconfigured", || {
+            world.daemon_log_count("Reconfigured: new=1 old=0 dropped=2 (services)") == 1
+        });
         assert_eq!(talk("127.0.0.1", 2009, b""), Answer::closed("served\n"));
     });
 }
@@ -145,7 +145,11 @@ fn consistency() {
 fn dump(world: &World, daemon: &Daemon<'_>) -> (String, u32) {
     daemon.signal(signals::USR1);
     must("the dump is announced", || world.daemon_log_count("generated state dump in file ") >= 1);
-    let line = world.daemon_log().into_iter().find(|l| l.contains("generated state dump in file ")).unwrap_or_default();
+    let line = world
+        .daemon_log()
+        .into_iter()
+        .find(|l| l.contains("generated state dump in file "))
+        .unwrap_or_default();
     let path = line.split_once(" in file ").map(|(_, path)| path.to_owned()).unwrap_or_default();
     let inside = world.inside(&path.replace("/var/run/", "/run/"));
     let mode = std::fs::metadata(&inside).map(|m| m.permissions().mode() & 0o777).unwrap_or(0);
@@ -228,8 +232,10 @@ fn a_link_in_the_place_of_the_dump() {
         let victim = world.write("victim", "precious\n");
         let (first, _) = dump(world, &daemon);
         assert!(first.contains("END OF DUMP"));
-        let line = world.daemon_log().into_iter().find(|l| l.contains("generated state dump")).unwrap_or_default();
-        let path = line.split_once(" in file ").map(|(_, p)| p.replace("/var/run/", "/run/")).unwrap_or_default();
+        let line =
+            world.daemon_log().into_iter().find(|l| l.contains("generated state dump")).unwrap_or_default();
+        let path =
+            line.split_once(" in file ").map(|(_, p)| p.replace("/var/run/", "/run/")).unwrap_or_default();
         std::fs::remove_file(world.inside(&path)).expect("to remove the dump");
         let (how, output) = world.run(&["/bin/ln", "-s", &victim, &path], &[]);
         assert_eq!(how, Ended::Status(0), "{output}");
@@ -239,7 +245,9 @@ fn a_link_in_the_place_of_the_dump() {
         if world.fix("the-dump-is-private", true, false) {
             must("written through the link", || world.read("victim").contains("END OF DUMP"));
         } else {
-            never("written through the link", Duration::from_millis(300), || world.read("victim") != "precious\n");
+            never("written through the link", Duration::from_millis(300), || {
+                world.read("victim") != "precious\n"
+            });
         }
     });
 }

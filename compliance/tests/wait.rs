@@ -37,7 +37,8 @@ fn one_server_at_a_time() {
         let mut first = dial("127.0.0.2", 2001).expect("a connection");
         let mut second = dial("127.0.0.3", 2001).expect("a connection in the queue");
         never("a second server", Duration::from_millis(300), || {
-            second.read_for(Duration::from_millis(20)).end != End::Open || world.processes("accept 1 slow").len() > 1
+            second.read_for(Duration::from_millis(20)).end != End::Open
+                || world.processes("accept 1 slow").len() > 1
         });
         first.send(b"\n");
         assert!(first.read_all().text().starts_with("served ::ffff:127.0.0.2 "));
@@ -51,7 +52,8 @@ fn one_server_at_a_time() {
 #[test]
 fn only_from_on_a_stream_server() {
     both(|world| {
-        let entry = single("s1", 2001, "accept 1").set("only_from", "127.0.0.2 ::1").set("no_access", "127.0.0.9");
+        let entry =
+            single("s1", 2001, "accept 1").set("only_from", "127.0.0.2 ::1").set("no_access", "127.0.0.9");
         let _daemon = world.start(&Config::of(entry));
         if world.is_ours() {
             for from in ["127.0.0.2", "::1"] {
@@ -63,7 +65,10 @@ fn only_from_on_a_stream_server() {
                 assert_eq!(end, Some(End::Dropped), "{from}");
             }
             assert!(talk("127.0.0.2", 2001, b"").text().starts_with("served "), "still there");
-            assert!(world.service_log("s1").iter().all(|line| !line.starts_with("FAIL")), "no FAIL line for a dropped one");
+            assert!(
+                world.service_log("s1").iter().all(|line| !line.starts_with("FAIL")),
+                "no FAIL line for a dropped one"
+            );
         } else {
             let mut connection = dial("127.0.0.2", 2001).expect("the kernel accepts");
             must("refused again and again", || {
@@ -82,13 +87,11 @@ fn only_from_on_a_stream_server() {
 #[test]
 fn a_denied_source_and_a_stream_server() {
     ours(|world| {
-        let config = Config::new()
-            .with(single("s1", 2001, "accept 1"))
-            .with(
-                Entry::internal("discard", "trap", 2002, "stream")
-                    .set("flags", "SENSOR")
-                    .set("deny_time", "FOREVER"),
-            );
+        let config = Config::new().with(single("s1", 2001, "accept 1")).with(
+            Entry::internal("discard", "trap", 2002, "stream")
+                .set("flags", "SENSOR")
+                .set("deny_time", "FOREVER"),
+        );
         let _daemon = world.start(&config);
         assert!(talk("127.0.0.7", 2001, b"").text().starts_with("served "));
         talk("127.0.0.7", 2002, b"");
@@ -185,9 +188,11 @@ fn banners_of_stream_servers() {
 #[test]
 fn a_datagram_server() {
     both(|world| {
-        let config = Config::new()
-            .with(Entry::datagram("s1", 2001, "datagrams 1"))
-            .with(Entry::datagram("start", 2002, "first-datagram"));
+        let config = Config::new().with(Entry::datagram("s1", 2001, "datagrams 1")).with(Entry::datagram(
+            "start",
+            2002,
+            "first-datagram",
+        ));
         let _daemon = world.start(&config);
         let client = datagram_socket("127.0.0.2", 2001);
         let answer = ask(&client, b"hello", DEADLINE).expect("an answer");
@@ -278,8 +283,13 @@ fn datagram_without_wait() {
 fn intercept() {
     both(|world| {
         let entry = Entry::datagram("s1", 2001, "datagrams 1").set("flags", "INTERCEPT");
-        let _daemon = world.start(&Config::of(entry).with(Entry::program("other", 2002).set("flags", "INTERCEPT")));
-        assert_eq!(talk("127.0.0.1", 2002, b""), Answer::closed("served\n"), "ignored where it has no meaning");
+        let _daemon =
+            world.start(&Config::of(entry).with(Entry::program("other", 2002).set("flags", "INTERCEPT")));
+        assert_eq!(
+            talk("127.0.0.1", 2002, b""),
+            Answer::closed("served\n"),
+            "ignored where it has no meaning"
+        );
         let client = datagram_socket("127.0.0.2", 2001);
         let patience = if world.side == Side::Ours { DEADLINE } else { Duration::from_millis(800) };
         let served = ask(&client, b"x", patience).is_some();
