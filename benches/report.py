@@ -63,6 +63,12 @@ def foreign(rows):
     return f'Other work on the machine meanwhile: median {statistics.median(load):.2f} of a core.' if load else ''
 
 
+def when(results, name):
+    """When an experiment ended: sections may be measured anew one by one, and then are not from one run."""
+    moment = datetime.datetime.fromtimestamp(os.path.getmtime(os.path.join(results, name + '-portreeve.json')))
+    return f'Measured {moment:%Y-%m-%d %H:%M}.'
+
+
 def rates(rows, title, note, limit):
     """A section with a table per cell: rate, latency, CPU, ratios to the peer and to the limit."""
     out = [f'### {title}', '', note, '']
@@ -145,7 +151,7 @@ def goals(spawn, refused, memory):
 def machine():
     with open('/proc/cpuinfo') as file:
         model = re.search(r'^model name\s*:\s*(.*)$', file.read(), re.M)
-    return (f'Measured {datetime.date.today()} on {os.cpu_count()} × {model.group(1) if model else platform.machine()}, '
+    return (f'{os.cpu_count()} × {model.group(1) if model else platform.machine()}, '
             f'Linux {platform.release()}; server and children pinned to CPU 0, load generator to CPU 1.')
 
 
@@ -154,20 +160,25 @@ def main():
     spawn, refused, memory = (rows_of(results, n) for n in ('e1', 'e5', 'e7'))
     one, many = rows_of(results, 'e2-n1'), rows_of(results, 'e2-n500')
     out = [machine(), ''] + goals(spawn, refused, memory)
+
+    def dated(lines, name):
+        return lines[:2] + [when(results, name), ''] + lines[2:]
+
     if spawn:
-        out += rates(spawn, 'Spawn path', 'One process per connection; the child has no libc, so that the server shows. '
-                     '"limit: contract" does what any super-server must do per connection, without policy.', 'lim-contract')
+        note = ('One process per connection; the child has no libc, so that the server shows. '
+                '"limit: contract" does what any super-server must do per connection, without policy.')
+        out += dated(rates(spawn, 'Spawn path', note, 'lim-contract'), 'e1')
     if refused:
-        out += refusals(refused)
+        out += dated(refusals(refused), 'e5')
     if memory:
-        out += footprint(memory)
+        out += dated(footprint(memory), 'e7')
     if many:
-        out += services(one, many)
+        out += dated(services(one, many), 'e2-n500')
     for name, title in (('e3-echo', 'Built-in echo, stream'), ('e3-uecho', 'Built-in echo, datagram'),
                         ('e3-utime', 'Built-in time, datagram')):
         rows = rows_of(results, name)
         if rows:
-            out += rates(rows, title, '', 'lim-echo')
+            out += dated(rates(rows, title, '', 'lim-echo'), name)
     with open(readme) as file:
         text = file.read()
     before, rest = text.split(BEGIN)
