@@ -3,8 +3,8 @@
 use portreeve_compliance::client::{dial, talk};
 use portreeve_compliance::wait::{must, never};
 use portreeve_compliance::{
-    Answer, Config, Connection, DEADLINE, Daemon, End, Ended, Entry, Reason, Start, World, both, ours, signals,
-    skip, until,
+    Answer, Config, Connection, DEADLINE, Daemon, End, Ended, Entry, Reason, Start, World, both, ours,
+    signals, skip, until,
 };
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
