@@ -50,6 +50,10 @@ pub trait Host {
     fn read(&self, path: &Path) -> Result<Vec<u8>, SystemError>;
     /// The entries of a directory, in any order, without `.` and `..`.
     fn directory(&self, path: &Path) -> Result<Vec<DirEntry>, SystemError>;
+    /// Whether the path is a directory; links are followed. Asked once or twice for each service, so a real machine does not list it.
+    fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
+        self.directory(path).map(|_| true)
+    }
     /// access(2) with X_OK by the real uid.
     fn executable(&self, path: &Path) -> Result<(), SystemError>;
     /// getpwnam(3).

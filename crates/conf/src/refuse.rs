@@ -120,7 +120,8 @@ fn log_directory(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         return Ok(());
     };
     let Some(directory) = Path::new(path).parent() else { return Ok(()) };
-    match bench.host.directory(directory) {
+    match bench.host.is_directory(directory) {
+        Ok(false) => {}
         Err(error) if NO_SUCH.contains(&error.number) => {}
         _ => return Ok(()),
     }

@@ -76,6 +76,10 @@ impl Host for Machine {
         Ok(entries)
     }
 
+    fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
+        std::fs::metadata(path).map(|m| m.is_dir()).map_err(system_error)
+    }
+
     fn executable(&self, path: &Path) -> Result<(), SystemError> {
         rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(|e| system_error(e.into()))
     }

@@ -27,7 +27,8 @@ impl Supervisor {
     pub fn start_program(&mut self, mut client: Client, seat: Seat) {
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(plan) = slot.plan.clone() else { return };
-        let local = bound_to(&client.fd).ok();
+        let bound = slot.listener.as_ref().map(|l| l.address).filter(|a| !a.ip().is_unspecified());
+        let local = bound.or_else(|| bound_to(&client.fd).ok());
         let variables = client_variables(Some(client.peer), local, true);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let outcome = self.spawner.spawn(&plan.image, &variables, Stdio::Client(client.fd.as_fd()));

@@ -15,7 +15,6 @@ impl Supervisor {
     pub fn take_signals(&mut self) {
         while let Some((number, _, _)) = self.signals.read() {
             match Signal::from_named_raw(number) {
-                Some(Signal::CHILD) => self.bury(),
                 Some(Signal::HUP | Signal::USR2) => self.reload(None),
                 Some(Signal::USR1) => {
                     // What became of it has been said in the log.

@@ -82,6 +82,8 @@ impl Supervisor {
         }
         let diagnostics = result.diagnostics.clone();
         let changes = self.swap(start, result);
+        // A reading leaves holes in the heap that nothing here will ever fill.
+        portreeve_sys::process::trim_heap();
         self.reloaded(purpose, &changes, &diagnostics);
     }
 

@@ -57,6 +57,10 @@ impl Host for Machine {
         Ok(entries)
     }
 
+    fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
+        fs::metadata(path).map(|meta| meta.is_dir()).map_err(|error| failed(&error))
+    }
+
     fn executable(&self, path: &Path) -> Result<(), SystemError> {
         rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(|errno| failed(&errno.into()))
     }

@@ -2,7 +2,7 @@
 
 use crate::confine::{Ids, confine};
 use crate::protocol::{FromBuiltin, FromResolver, MAX_MESSAGE, Worker};
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -18,6 +18,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
             return ExitCode::from(2);
         }
     };
+    // Started through a link that says `exe`; ps shall say who this is.
+    let _ = rustix::thread::set_name(&CString::new(worker.name()).unwrap_or_default());
     // Before the walls: afterwards the zone's file cannot be read, nor where the kernel has mapped its clock.
     portreeve_sys::clock::load_zone();
     let _ = portreeve_sys::clock::monotonic();

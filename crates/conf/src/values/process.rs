@@ -21,7 +21,7 @@ pub(super) fn server(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
         let message = format!("the program `{text}` cannot be executed: {}", error.text);
         return Err(Bad::new(message, classic).code(&codes::NOT_EXECUTABLE));
     }
-    if line.host.directory(path).is_ok() {
+    if line.host.is_directory(path) == Ok(true) {
         return Err(Bad::new(format!("`{text}` is a directory"), classic).code(&codes::SERVER_IS_DIRECTORY));
     }
     draft.server = line.set(text.to_owned());
