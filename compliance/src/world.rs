@@ -285,6 +285,7 @@ impl World {
     }
 
     /// Prints the configuration and logs; for a failure.
+    #[allow(clippy::print_stderr)] // into the captured output of the test that failed
     fn tell(&self) {
         for name in ["xinetd.conf", "daemon.log", "daemon.err", "daemon.out"] {
             let text = self.read(name);

@@ -332,7 +332,7 @@ fn domains() {
 }
 
 /// A name that leads elsewhere: the forward lookup at the time of the check decides in ours, xinetd believes the reverse
-/// one. (Whether a reverse name that does not lead back is believed needs a name server of our own; see policy's tests.)
+/// one. (Reverse names that do not lead back: names.rs, with a name server of its own.)
 #[test]
 fn a_name_of_another_address() {
     both(|world| {
