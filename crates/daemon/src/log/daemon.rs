@@ -1,7 +1,7 @@
 //! The daemon's own log: syslog, a file (`-filelog`) or standard error. Says what xinetd says in xinetd's words, then
 //! what xinetd keeps to itself. Values are escaped here, so that no caller can forget to.
 
-use super::{BACKLOG, Stamp};
+use super::{BACKLOG, Stamp, shared};
 use crate::escape::escaped;
 use portreeve_conf::Level;
 use portreeve_sys::{file, syslog::Syslog};
@@ -100,7 +100,7 @@ impl Daemon {
             _ if self.buffer.is_empty() => return true,
             Sink::Syslog { .. } => return true,
             Sink::File { fd, .. } => rustix::io::write(fd, &self.buffer),
-            Sink::Stderr => rustix::io::write(rustix::stdio::stderr(), &self.buffer),
+            Sink::Stderr => shared::write(rustix::stdio::stderr(), &self.buffer),
         };
         let n = wrote.unwrap_or(0).min(self.buffer.len());
         self.buffer.drain(..n);

@@ -3,6 +3,7 @@
 //! never waited for.
 
 mod daemon;
+mod shared;
 mod sinks;
 mod stamp;
 

@@ -1,7 +1,7 @@
 //! The services' logs: files with soft and hard limits, shared by path, and syslog. Owns the descriptors and what has
 //! not been written yet. A file that cannot be written (full disk) keeps a bounded backlog and counts what it drops.
 
-use super::{BACKLOG, Stamp};
+use super::{BACKLOG, Stamp, shared};
 use portreeve_conf::LogType;
 use portreeve_sys::{file, syslog::Syslog};
 use rustix::fd::{AsFd, OwnedFd};
@@ -185,7 +185,12 @@ impl Sinks {
         if log.buffer.is_empty() {
             return true;
         }
-        match rustix::io::write(&log.fd, &log.buffer) {
+        let wrote = if is_shared(&log.path) {
+            shared::write(log.fd.as_fd(), &log.buffer)
+        } else {
+            rustix::io::write(&log.fd, &log.buffer)
+        };
+        match wrote {
             Ok(n) => {
                 log.buffer.drain(..n.min(log.buffer.len()));
                 log.failing = false;
@@ -218,6 +223,10 @@ fn open_file(path: &str) -> std::io::Result<OwnedFd> {
         "/dev/stderr" => rustix::stdio::stderr().try_clone_to_owned(),
         path => file::open_append(Path::new(path), 0o644),
     }
+}
+
+fn is_shared(path: &str) -> bool {
+    matches!(path, "/dev/stdout" | "/dev/stderr")
 }
 
 fn size_of(fd: impl AsFd) -> u64 {
