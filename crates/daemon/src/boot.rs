@@ -129,6 +129,7 @@ fn prepare(
         stopping: None,
         exit: None,
         readiness,
+        flush_set: false,
         starved: false,
         strangers: 0,
     };

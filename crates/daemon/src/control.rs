@@ -24,6 +24,8 @@ const LONGEST_REQUEST: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a reload may keep its client waiting.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the socket rests when no descriptor is left.
+const STARVED: Duration = Duration::from_millis(200);
 
 /// The socket and its clients.
 #[derive(Debug, Default)]
@@ -83,7 +85,14 @@ impl Supervisor {
     pub fn accept_control(&mut self) {
         for _ in 0..MOST_CLIENTS {
             let Some(listener) = &self.control.listener else { return };
-            let Ok(fd) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else { return };
+            let fd = match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(fd) => fd,
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    self.rest_control();
+                    return;
+                }
+                Err(_) => return,
+            };
             if self.control.clients.len() >= MOST_CLIENTS {
                 continue;
             }
@@ -99,6 +108,22 @@ impl Supervisor {
             self.timers.set(until, Alarm::Control(u64::from(number)));
             let client = ControlClient { fd, may_change, request: Vec::new(), answer: None, until };
             self.control.clients.insert(number, client);
+        }
+    }
+
+    /// No descriptor is left. The client stays in the queue, and polling for it now would only spin.
+    fn rest_control(&mut self) {
+        if let Some(listener) = &self.control.listener
+            && epoll::delete(&self.epoll, listener).is_ok()
+        {
+            self.timers.set(self.stamp.mono() + STARVED, Alarm::ControlAgain);
+        }
+    }
+
+    /// The alarm: whoever waits at the control socket may be taken again.
+    pub fn watch_control(&mut self) {
+        if let Some(listener) = &self.control.listener {
+            let _ = self.watch(listener.as_fd(), Token::Control);
         }
     }
 

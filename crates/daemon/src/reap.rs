@@ -4,11 +4,15 @@
 use crate::slot::{SlotId, State};
 use crate::stop::Stopping;
 use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_sys::reap::{Reaped, Signal, Status, reap_next};
+use std::time::Duration;
 
-/// Most ends handled per wake-up; the descriptor stays readable for the rest.
+/// Most ends handled at once; the rest come with the next alarm, because the signal that told of them has been read.
 const ENDS: usize = 256;
+/// How long the rest waits, so that the clients of this wake-up come first.
+const REST: Duration = Duration::from_millis(1);
 
 impl Supervisor {
     /// Signals are waiting.
@@ -31,11 +35,13 @@ impl Supervisor {
         self.bury();
     }
 
-    fn bury(&mut self) {
+    /// Takes the ended children out of the process table.
+    pub fn bury(&mut self) {
         for _ in 0..ENDS {
             let Some(ended) = reap_next() else { return };
             self.ended(&ended);
         }
+        self.timers.set(self.stamp.mono() + REST, Alarm::Ends);
     }
 
     fn ended(&mut self, ended: &Reaped) {

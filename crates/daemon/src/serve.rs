@@ -73,8 +73,10 @@ impl Supervisor {
             Alarm::Worker(index) => self.start_worker_again(index),
             Alarm::Reading(number) => self.reading_late(number),
             Alarm::Control(client) => self.control_late(client),
+            Alarm::ControlAgain => self.watch_control(),
             Alarm::Kill => self.kill_alarm(),
-            Alarm::Flush => {}
+            Alarm::Ends => self.bury(),
+            Alarm::Flush => self.flush_set = false,
         }
     }
 
@@ -92,7 +94,9 @@ impl Supervisor {
             self.say(Level::Error, &text);
         }
         let own = self.log.flush();
-        if !(services && own) {
+        // One alarm at a time: one a wake-up would keep as many of them going as there were wake-ups.
+        if !(self.flush_set || services && own) {
+            self.flush_set = true;
             self.timers.set(self.stamp.mono() + LOG_RETRY, Alarm::Flush);
         }
     }

@@ -284,10 +284,15 @@ impl Supervisor {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.lose_worker(index, &format!("its channel failed: {error}"));
-                    return false;
+                    // A question waits for the next resolver: a name is not unknown because a worker died.
+                    // What the builtin worker must know it is told when it is back.
+                    if worker == Worker::Builtin {
+                        return false;
+                    }
                 }
             }
         }
+        let Some(link) = self.staff.link_mut(index) else { return false };
         if link.waiting.len() >= MOST_WAITING {
             link.dropped += 1;
             return false;

@@ -2,6 +2,7 @@
 //! waiting for them in the loop.
 
 use crate::children::Child;
+use crate::names::Parked;
 use crate::options::Program;
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
@@ -34,6 +35,10 @@ impl Supervisor {
         }
         self.stopping = Some(how);
         self.say(Level::Warning, "Exiting...");
+        // Nobody is started from here on: neither who waits for a name or another try, nor by a reading under way.
+        self.reading = None;
+        self.parked = Parked::default();
+        self.children.put_off.clear();
         let _ = portreeve_sys::systemd::notify("STOPPING=1");
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.poll_slot(id, false);

@@ -87,6 +87,8 @@ pub struct Supervisor {
     pub exit: Option<ExitCode>,
     /// Whoever waits for us to be ready.
     pub readiness: Option<Readiness>,
+    /// The alarm for logs that did not take everything is set.
+    pub flush_set: bool,
     /// No descriptor was left at the last accept, and it was said.
     pub starved: bool,
     /// Ends of processes that nobody here had started, not yet told (bounded by the summary).

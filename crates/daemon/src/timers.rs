@@ -24,10 +24,14 @@ pub enum Alarm {
     Worker(u8),
     /// A reading of the configuration has waited long enough for the resolver.
     Reading(u64),
+    /// Poll the control socket again.
+    ControlAgain,
     /// A control client has had its time.
     Control(u64),
     /// Instances that were asked to end have not.
     Kill,
+    /// More children have ended than were handled at once.
+    Ends,
     /// Something in a log buffer could not be written.
     Flush,
 }
