@@ -181,7 +181,8 @@ impl Supervisor {
 
     /// The worker shall leave a datagram socket alone.
     pub fn take_datagrams(&mut self, id: SlotId) {
-        if self.staff.link(Worker::Builtin).presence == Presence::Ready {
+        // One that is not ready yet may have the socket on its way.
+        if self.staff.link(Worker::Builtin).presence != Presence::Off {
             self.tell_builtin(&ToBuiltin::Forget { slot: id }, None);
         }
     }

@@ -2,7 +2,7 @@
 //! service that had the address before, parked at high descriptor numbers so that children need not close them.
 
 use portreeve_conf::{FamilyFlag, Listen, SocketType};
-use portreeve_sys::{highfd, socket};
+use portreeve_sys::{filter, highfd, socket};
 use rustix::fd::{AsFd, OwnedFd};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -37,10 +37,38 @@ impl Spare {
         spare
     }
 
-    fn take(&mut self, address: SocketAddr, kind: SocketType) -> Option<OwnedFd> {
-        let at = self.sockets.iter().position(|(a, k, _)| *a == address && *k == kind)?;
-        Some(self.sockets.swap_remove(at).2)
+    /// A socket of one that is not to be had this way is closed, so that the address can be bound anew.
+    fn take(&mut self, address: SocketAddr, listen: &Listen) -> Option<OwnedFd> {
+        let at = self.sockets.iter().position(|(a, k, _)| *a == address && *k == listen.socket)?;
+        let fd = self.sockets.swap_remove(at).2;
+        let families = !address.is_ipv6()
+            || listen.socket == SocketType::Raw
+            || rustix::net::sockopt::ipv6_v6only(&fd).is_ok_and(|only| only == listen.v6only);
+        (families && adopt(&fd, listen).is_ok()).then_some(fd)
     }
+}
+
+/// Makes a socket that served otherwise before as `open` would have made it: it may block (a wait=yes program had it),
+/// carry a filter of addresses, or have other options.
+pub fn adopt(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
+    let fd = fd.as_fd();
+    rustix::io::ioctl_fionbio(fd, true)?;
+    filter::detach(fd)?;
+    set_options(fd, listen)
+}
+
+/// Sets the options that may change while a socket serves; connections accepted from now on have them.
+pub fn set_options(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
+    if listen.socket == SocketType::Stream {
+        rustix::net::sockopt::set_tcp_nodelay(&fd, listen.nodelay)?;
+        rustix::net::sockopt::set_socket_keepalive(&fd, listen.keepalive)?;
+    }
+    Ok(())
+}
+
+/// Whether a service needs another socket than the one it had.
+pub fn moved(old: &Listen, new: &Listen) -> bool {
+    address(old) != address(new) || old.family != new.family || old.v6only != new.v6only
 }
 
 /// The address that a service listens at.
@@ -67,14 +95,14 @@ pub struct Opened {
 /// Opens the listener of a service.
 pub fn open(listen: &Listen, spare: &mut Spare, base: i32) -> std::io::Result<Opened> {
     let wanted = address(listen);
-    if let Some(fd) = spare.take(wanted, listen.socket) {
+    if let Some(fd) = spare.take(wanted, listen) {
         return Ok(Opened { fd, address: wanted, fell_back: false });
     }
     let may_fall_back = listen.bind.is_none() && listen.family == FamilyFlag::Unset && wanted.is_ipv6();
     match open_at(listen, wanted) {
         Err(error) if may_fall_back && no_ipv6(&error) => {
             let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen.port);
-            let fd = match spare.take(v4, listen.socket) {
+            let fd = match spare.take(v4, listen) {
                 Some(fd) => fd,
                 None => open_at(listen, v4)?,
             };

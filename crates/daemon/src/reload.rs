@@ -232,6 +232,7 @@ impl Supervisor {
             last_refused: None,
             rate_alarm: None,
             overloaded: false,
+            unfiltered: false,
             hold_logged: false,
             service,
         };
@@ -269,17 +270,24 @@ impl Supervisor {
                 }
             }
         }
-        let moved = old.listen != service.listen;
+        let moved = listeners::moved(&old.listen, &service.listen);
         let plan = launch::plan(&service, &self.inherited).map(Rc::new);
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        let manner = slot.manner();
         slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
         slot.plan = plan;
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;
         slot.service = service;
+        let other_manner = slot.manner() != manner;
+        if other_manner {
+            self.take_datagrams(id);
+        }
         if moved {
             self.take_datagrams(id);
             self.end_instances(id, old.on_remove);
+            // Whoever is left to end in peace has the old socket, not the one that comes.
+            self.children.programs.values_mut().filter(|c| c.slot == id).for_each(|c| c.holds_socket = false);
             self.poll_slot(id, false);
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.listener = None;
@@ -287,7 +295,16 @@ impl Supervisor {
             }
             self.open_slot(id);
         } else {
-            self.give_rules(id);
+            if let Some(slot) = self.slots.get(&id)
+                && let Some(listener) = &slot.listener
+            {
+                let _ = listeners::set_options(&listener.fd, &slot.service.listen);
+            }
+            if other_manner {
+                self.serve_otherwise(id);
+            } else {
+                self.give_rules(id);
+            }
             // A service that was held back by its old limits is looked at with the new ones.
             if let Some(slot) = self.slots.get_mut(&id)
                 && let State::Paused(until, _) = &mut slot.status
@@ -296,6 +313,22 @@ impl Supervisor {
                 *until = self.stamp.mono();
                 self.timers.set(self.stamp.mono(), Alarm::Unpause(id));
             }
+        }
+    }
+
+    /// A service that became another built-in, a sensor, or a built-in that was one: on the same socket.
+    fn serve_otherwise(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        if matches!(slot.manner(), Manner::Builtin(_) | Manner::BuiltinDatagrams(_)) {
+            self.need_worker(Worker::Builtin);
+        }
+        let Some(slot) = self.slots.get(&id) else { return };
+        if let Some(listener) = &slot.listener {
+            let _ = listeners::adopt(&listener.fd, &slot.service.listen);
+        }
+        if matches!(slot.status, State::Active | State::NoWorker) {
+            self.poll_slot(id, false);
+            self.put_to_work(id);
         }
     }
 
@@ -332,6 +365,9 @@ impl Supervisor {
 
     /// Opens the listener of a slot, or sets the alarm for another try.
     pub fn open_slot(&mut self, id: SlotId) {
+        if self.stopping.is_some() {
+            return;
+        }
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let name = slot.id().to_owned();
         let attempt = match slot.status {
@@ -341,28 +377,11 @@ impl Supervisor {
         match listeners::open(&slot.service.listen, &mut self.spare, self.base) {
             Ok(opened) => {
                 slot.listener = Some(Listener { fd: opened.fd, address: opened.address, polled: false });
-                slot.status = State::Active;
-                let manner = slot.manner();
                 if opened.fell_back {
                     let text = format!("IPv6 socket creation failed for service {name}, trying IPv4");
                     self.say(Level::Notice, &text);
                 }
-                self.attach_filter(id);
-                match manner {
-                    Manner::BuiltinDatagrams(_) => {
-                        let state = self.builtin_state();
-                        if let Some(slot) = self.slots.get_mut(&id) {
-                            slot.status = state;
-                        }
-                        self.give_datagrams(id);
-                    }
-                    Manner::Builtin(_) if self.builtin_state() == State::NoWorker => {
-                        if let Some(slot) = self.slots.get_mut(&id) {
-                            slot.status = State::NoWorker;
-                        }
-                    }
-                    _ => self.poll_slot(id, true),
-                }
+                self.put_to_work(id);
             }
             Err(error) => {
                 let error = crate::machine::percent_m(&error);
@@ -372,6 +391,24 @@ impl Supervisor {
                 if attempt == 0 {
                     self.say(Level::Error, &format!("bind failed ({error}). service = {name}"));
                 }
+            }
+        }
+    }
+
+    /// Gives an open listener to whoever serves it: the poller or the builtin worker.
+    fn put_to_work(&mut self, id: SlotId) {
+        let worker = self.builtin_state();
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        match slot.manner() {
+            Manner::BuiltinDatagrams(_) => {
+                slot.status = worker;
+                self.give_datagrams(id);
+            }
+            Manner::Builtin(_) if worker == State::NoWorker => slot.status = worker,
+            _ => {
+                slot.status = State::Active;
+                self.poll_slot(id, true);
+                self.attach_filter(id);
             }
         }
     }

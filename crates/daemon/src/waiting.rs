@@ -171,7 +171,11 @@ impl Supervisor {
         }
         if slot.status == State::Suspended {
             slot.status = State::Active;
+            let unfiltered = slot.unfiltered;
             self.poll_slot(id, true);
+            if unfiltered {
+                self.attach_filter(id);
+            }
         }
     }
 
@@ -192,16 +196,38 @@ impl Supervisor {
             Ok(Some(program)) => filter::attach(&listener.fd, &program).map_err(|e| e.to_string()),
             Err(too_long) => Err(too_long.to_string()),
         };
-        if let Err(error) = outcome {
-            // Closed rather than open to everybody.
-            let name = slot.id().to_owned();
+        match outcome {
+            Ok(()) => self.filter_fits(id),
+            Err(error) => self.filter_does_not_fit(id, error),
+        }
+    }
+
+    /// Rather nobody than everybody: the service rests until the lists fit, which each change of them and each source
+    /// that is denied no longer tries again. A program that has the socket keeps it with the filter of before.
+    fn filter_does_not_fit(&mut self, id: SlotId, error: String) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let news = !std::mem::replace(&mut slot.unfiltered, true);
+        let name = slot.id().to_owned();
+        if slot.status != State::Suspended {
+            slot.status = State::Retrying(0, error.clone());
             self.poll_slot(id, false);
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.listener = None;
-                slot.status = State::Retrying(0, error.clone());
-            }
+        }
+        if news {
             self.say(Level::Error, &format!("service {name}: its address lists cannot be put onto its listener ({error}); it is not served"));
         }
+    }
+
+    fn filter_fits(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if !std::mem::take(&mut slot.unfiltered) {
+            return;
+        }
+        let name = slot.id().to_owned();
+        if matches!(slot.status, State::Retrying(..)) {
+            slot.status = State::Active;
+            self.poll_slot(id, true);
+        }
+        self.say(Level::Notice, &format!("service {name}: its address lists are on its listener again"));
     }
 }
 
