@@ -331,8 +331,8 @@ fn domains() {
     both(|world| check(world, ROWS, |e| e.first("flags = IPv4")));
 }
 
-/// A name that leads elsewhere: the forward lookup at the time of the check decides in ours, xinetd believes the reverse
-/// one. (Reverse names that do not lead back: names.rs, with a name server of its own.)
+/// A name admits its own address and no other. (Reverse names that do not lead back: names.rs, with a name server of its
+/// own.)
 #[test]
 fn a_name_of_another_address() {
     both(|world| {

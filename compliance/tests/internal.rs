@@ -87,7 +87,7 @@ fn streams() {
 fn assert_chargen(bytes: &[u8]) {
     let lines: Vec<&[u8]> = bytes.chunks_exact(74).collect();
     assert!(lines.len() >= 100, "{} bytes", bytes.len());
-    let follows = |a: u8, b: u8| b == a + 1 || (a >= b'}' || b == b'!') && (b == b' ' || b == b'!');
+    let follows = |a: u8, b: u8| b == a + 1 || b == b'!' || a >= b'}' && b == b' ';
     for pair in lines.windows(2) {
         let [a, b] = pair else { unreachable!() };
         assert_eq!(&a[72..], b"\r\n");

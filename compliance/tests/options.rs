@@ -158,7 +158,7 @@ fn end_of_writer(world: &World) -> Ended {
     must("something is logged", || !world.read("daemon.log").is_empty());
     let text = world.read("daemon.log");
     let pid =
-        text.lines().filter_map(split_daemon_line).map(|(_, pid, _)| pid).last().expect("a process number");
+        text.lines().rev().find_map(split_daemon_line).map(|(_, pid, _)| pid).expect("a process number");
     world.wait(pid)
 }
 
