@@ -1,5 +1,8 @@
-//! A machine for fuzz targets: its files come from the input, everything else from small tables. Knows no target.
+//! Fuzz targets for what root reads, and the machine they are read on: its files come from the input, everything else from
+//! small tables.
 #![forbid(unsafe_code)]
+
+pub mod targets;
 
 use portreeve_conf::{DirEntry, Family, Host, SystemError, User};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

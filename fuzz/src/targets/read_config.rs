@@ -1,12 +1,11 @@
 //! Any bytes as a configuration: reading ends, never panics, and nothing of it could write a line of its own into a log.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use crate::{MAIN, Machine};
 use portreeve_conf::{Severity, SocketType, codes, parse_file, read};
-use portreeve_fuzz::{MAIN, Machine};
 use std::path::Path;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let reading = read(&Machine::new(input), Path::new(MAIN));
     for line in &reading.log {
         assert!(!line.text.chars().any(char::is_control), "{:?}", line.text);
@@ -28,4 +27,4 @@ fuzz_target!(|input: &[u8]| {
         let (again, _) = parse_file(MAIN, lossless.as_bytes());
         assert_eq!(again.to_string(), lossless);
     }
-});
+}

@@ -1,8 +1,6 @@
 //! Any list of networks and any peer: the compiled list gives the answer of a plain search, and names the first rule
 //! that matches.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use portreeve_policy::{AddressSet, Match, Names, Origin, Pattern, Rule};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -51,7 +49,8 @@ fn covers(pattern: &Pattern, peer: IpAddr) -> bool {
     }
 }
 
-fuzz_target!(|data: &[u8]| {
+/// One input.
+pub fn run(data: &[u8]) {
     let mut input = Input(data);
     let [count, kind] = input.bytes();
     let peer: IpAddr =
@@ -68,4 +67,4 @@ fuzz_target!(|data: &[u8]| {
     let first = rules.iter().position(|rule| covers(&rule.pattern, peer));
     let answer = AddressSet::build(rules).matches(peer, &Names::NotAsked);
     assert_eq!(answer, first.map_or(Match::No, Match::Yes), "{peer}");
-});
+}

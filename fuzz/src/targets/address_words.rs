@@ -1,10 +1,8 @@
 //! Any text as the words of an address list: each pattern is a network with its host bits clear, and removing the words
 //! again leaves an empty list, which refuses everybody.
-#![no_main]
 
-use libfuzzer_sys::fuzz_target;
+use crate::{MAIN, Machine};
 use portreeve_conf::{AddressMatch, Reading, read};
-use portreeve_fuzz::{MAIN, Machine};
 use std::path::Path;
 
 fn reading(lines: &str) -> Reading {
@@ -15,7 +13,8 @@ fn reading(lines: &str) -> Reading {
     read(&Machine::new(text.as_bytes()), Path::new(MAIN))
 }
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Ok(words) = std::str::from_utf8(input) else { return };
     if words.contains(['\n', '\0']) || words.len() > 4096 {
         return;
@@ -40,4 +39,4 @@ fuzz_target!(|input: &[u8]| {
     }
     let mut emptied = reading(&format!("\tonly_from = {words}\n\tonly_from -= {words}\n")).services;
     assert_eq!(emptied.pop().and_then(|service| service.only_from), Some(Vec::new()), "{words:?}");
-});
+}

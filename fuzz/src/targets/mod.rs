@@ -1,0 +1,15 @@
+//! The targets by name. Each takes any bytes and panics when something that must hold does not.
+
+pub mod address_set;
+pub mod address_words;
+pub mod read_config;
+
+/// A target: its name and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const ALL: &[Target] = &[
+    ("read_config", read_config::run),
+    ("address_words", address_words::run),
+    ("address_set", address_set::run),
+];
