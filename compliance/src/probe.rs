@@ -1,12 +1,15 @@
 //! The program that the services of the tests start: it reports how it was started, or behaves in one named way.
 //! It knows nothing of either super-server.
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recvfrom, sendto};
 use rustix::process::{Resource, getpgrp, getpriority_process, getrlimit, getsid};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 /// The first argument chooses what to do.
@@ -21,6 +24,7 @@ pub fn main() -> ExitCode {
         "datagrams" => datagrams(number(1, 1), number(2, 0)),
         "first-datagram" => first_datagram(),
         "control" => control(word(1), word(2)),
+        "listen-and-run" => listen_and_run(word(1), arguments.get(2..).unwrap_or_default()),
         // Also without arguments, and with any words that a test wants to see again.
         _ => report(),
     }
@@ -150,6 +154,32 @@ fn control(path: &str, request: &str) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Plays the service manager: listens, and becomes the program with the socket as its descriptor 3.
+fn listen_and_run(port: &str, argv: &[String]) -> ExitCode {
+    let error = listening(port).map(|socket| {
+        let mut command = Command::new(argv.first().map(String::as_str).unwrap_or(""));
+        command.args(argv.get(1..).unwrap_or_default()).env("LISTEN_FDS", "1");
+        command.env("LISTEN_PID", std::process::id().to_string());
+        let error = command.exec();
+        drop(socket);
+        error
+    });
+    let error = error.unwrap_or_else(|error| error);
+    let _ = writeln!(std::io::stderr(), "listen-and-run: {error}");
+    ExitCode::FAILURE
+}
+
+/// A listener that is descriptor 3 and survives exec.
+fn listening(port: &str) -> std::io::Result<std::net::TcpListener> {
+    let port: u16 = port.parse().map_err(std::io::Error::other)?;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
+    if listener.as_raw_fd() != 3 {
+        return Err(std::io::Error::other("descriptor 3 is taken"));
+    }
+    fcntl_setfd(&listener, FdFlags::empty())?;
+    Ok(listener)
 }
 
 /// A single-threaded stream server: accepts from descriptor 0 and serves `count` clients, one after the other.

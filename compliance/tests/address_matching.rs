@@ -2,7 +2,8 @@
 //! a row.
 
 use portreeve_compliance::client::{dial_to, talk};
-use portreeve_compliance::{Answer, Config, DEADLINE, End, Entry, World, both};
+use portreeve_compliance::{Answer, Config, DEADLINE, Daemon, End, Entry, World, both};
+use serde_json::Value;
 
 /// One row: how the lists are set, who connects, whether xinetd serves, whether ours serves, and under which name the
 /// difference is known.
@@ -35,7 +36,7 @@ fn check(world: &World, rows: &[Row], change: impl Fn(Entry) -> Entry) {
         let entry = Entry::program(&format!("r{number}"), 3000 + number as u16).unset("log_type");
         config = config.with(row.lines.iter().fold(change(entry), |entry, line| entry.line(line)));
     }
-    let _daemon = world.start(&config);
+    let daemon = world.start(&config);
     let mut wrong = Vec::new();
     for (number, row) in rows.iter().enumerate() {
         let expected = match row.difference {
@@ -47,8 +48,26 @@ fn check(world: &World, rows: &[Row], change: impl Fn(Entry) -> Entry) {
         if answer != Answer::closed(wanted) {
             wrong.push(format!("{:?} from {}: {answer:?}, expected {wanted:?}", row.lines, row.from));
         }
+        // `explain` must foretell what the client then meets. (Where a name decides it says that, without asking.)
+        if world.is_ours() {
+            let told = explained(&daemon, &format!("r{number}"), row.from);
+            let verdict = if expected { "admit" } else { "refuse" };
+            if told != verdict && told != "needs names" {
+                wrong.push(format!(
+                    "{:?} from {}: explain says {told}, and it was {verdict}",
+                    row.lines, row.from
+                ));
+            }
+        }
     }
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+/// The verdict of `explain`.
+fn explained(daemon: &Daemon<'_>, id: &str, from: &str) -> String {
+    let answer = daemon.control(&format!("explain {id} {from}"));
+    let value: Value = serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer}"));
+    value["verdict"].as_str().unwrap_or(&answer).to_owned()
 }
 
 /// Numeric IPv4: whole addresses, trailing zero octets, and what inet_aton reads.
@@ -140,6 +159,9 @@ fn factorized() {
         // {0} is a literal zero.
         row(&["only_from = 127.0.{0}"], "127.0.0.9", true),
         row(&["only_from = 127.0.{0}"], "127.0.1.9", false),
+        // A number over 255 overflows into the next octet, whoever may have meant it.
+        row(&["only_from = 127.0.0.{300}"], "127.0.1.44", true),
+        row(&["only_from = 127.0.0.{300}"], "127.0.0.44", false),
         row(&["no_access = 127.0.0.{1,3}"], "127.0.0.3", false),
         row(&["no_access = 127.0.0.{1,3}"], "127.0.0.2", true),
     ];
@@ -212,6 +234,9 @@ fn empty_lists() {
         row(&["only_from = no.such.name.invalid"], "127.0.0.1", false),
         row(&["no_access = no.such.name.invalid"], "127.0.0.1", true),
         row(&["only_from = no.such.name.invalid 127.0.0.1"], "127.0.0.1", true),
+        // A name of /etc/networks becomes one address that nobody has.
+        row(&["only_from = loopback"], "127.0.0.1", false),
+        row(&["no_access = loopback"], "127.0.0.1", true),
     ];
     both(|world| check(world, ROWS, |e| e));
 }

@@ -23,6 +23,11 @@ fn strings(value: &Value) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// What the super-server was started with; neither changes it for a program.
+fn own_oom_score() -> String {
+    std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default().trim().to_owned()
+}
+
 /// Without any attribute: a session of its own, `/`, the socket at 0, 1 and 2 and nothing else, no groups, umask 022.
 #[test]
 fn the_plain_start() {
@@ -44,6 +49,7 @@ fn the_plain_start() {
             ("seccomp", json!("0")),
             ("nodelay", json!(false)),
             ("keepalive", json!(false)),
+            ("oom_score_adj", json!(own_oom_score())),
             (
                 "fds",
                 json!([

@@ -111,19 +111,20 @@ fn settings_change() {
 #[test]
 fn services_go_and_come() {
     both(|world| {
-        let ids = ["stays", "gone", "off", "moved", "renamed"];
+        let ids = ["stays", "gone", "off", "moved", "renamed", "waits"];
         let all = || (2001..).zip(ids).map(|(port, id)| Entry::probe(id, port, "hold"));
         let daemon = world.start(&Config::new().with_all(all()));
-        let mut held: Vec<_> = (2001..=2005).map(hold).collect();
+        let mut held: Vec<_> = (2001..=2006).map(hold).collect();
         let new = Config::new()
+            .with(Entry::probe("waits", 2006, "accept 1").set("wait", "yes"))
             .with(Entry::probe("stays", 2001, "hold"))
             .with(Entry::probe("off", 2003, "hold").set("disable", "yes"))
             .with(Entry::probe("moved", 2014, "hold"))
             .with(Entry::probe("other", 2005, "hold"))
             .with(Entry::program("new", 2020));
         daemon.reload(&new);
-        world.expect_daemon_log(&["NOTICE: Reconfigured: new=3 old=1 dropped=4 (services)"]);
-        for id in ["gone", "off", "moved", "renamed"] {
+        world.expect_daemon_log(&["NOTICE: Reconfigured: new=4 old=1 dropped=5 (services)"]);
+        for id in ["gone", "off", "moved", "renamed", "waits"] {
             world.expect_daemon_log(&[
                 format!("WARNING: Sending signal 9 to {id} server N"),
                 format!("NOTICE: service {id} deactivated"),
@@ -138,6 +139,7 @@ fn services_go_and_come() {
         }
         assert!(is_open(&mut hold(2014)));
         assert!(is_open(&mut hold(2005)), "the same port under another id");
+        assert!(talk("127.0.0.1", 2006, b"").text().starts_with("served "), "the same port, another kind");
         assert_eq!(talk("127.0.0.1", 2020, b""), Answer::closed(SERVED));
     });
 }
@@ -336,5 +338,22 @@ fn many_reloads() {
         }
         daemon.reload(&config);
         must("no descriptor is left", || daemon.descriptors() <= before);
+    });
+}
+
+/// Clients that wait in the kernel's queue while the socket stays are served after the reload.
+#[test]
+fn clients_in_the_queue() {
+    both(|world| {
+        let config = Config::of(Entry::program("s1", 2001).set("cps", "0 0"));
+        let daemon = world.start(&config);
+        daemon.signal(signals::STOP);
+        let mut clients: Vec<_> = (0..20).map(|_| dial("127.0.0.1", 2001).expect("in the queue")).collect();
+        daemon.signal(signals::HUP);
+        daemon.signal(signals::CONT);
+        for client in &mut clients {
+            assert_eq!(client.read_all(), Answer::closed(SERVED));
+        }
+        must("reconfigured", || world.daemon_log_count("Reconfigured: new=0 old=1 dropped=0") == 1);
     });
 }
