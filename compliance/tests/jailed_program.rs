@@ -104,7 +104,7 @@ fn challenge_with_comments_behind_the_limits() {
     let file = "service ctf\n{\n    disable = no\n    socket_type = stream\n    protocol    = tcp\n    wait        = no\n    \
         user        = root\n    type        = UNLISTED\n    port        = 9999\n    bind        = 0.0.0.0\n    \
         server      = /usr/sbin/chroot\n    # replace helloworld to your program\n    \
-        server_args = --userspec=65534:65534 /run/w/ctf /bin/sh -c ulimit${IFS}-t;exec${IFS}sh${IFS}/challenge\n    \
+        server_args = --userspec=65534:65534 /run/w/ctf /bin/sh /challenge\n    \
         banner_fail = /run/w/banner_fail\n    # safety options\n    \
         per_source\t= 1 # the maximum instances of this service per source IP address\n    \
         rlimit_cpu\t= 20 # the maximum number of CPU seconds that the service may use\n    \
@@ -118,12 +118,14 @@ fn challenge_with_comments_behind_the_limits() {
         let _daemon = world.start(&Config::new().raw(file));
         let session = || {
             let mut connection = dial("127.0.0.2", 9999).expect("a connection");
-            let line = connection.read_until(b"\n").text();
-            (connection, line)
+            let text = connection.read_until(b"name?\n").text();
+            (connection, text)
         };
-        let (_first, limit) = session();
-        assert_eq!(limit, world.fix("trailing-comments", "unlimited\n", "20\n"));
-        let (_second, line) = session();
-        assert_eq!(line, world.fix("trailing-comments", "unlimited\n", "you are already here\n"));
+        let greeting = |cpu: &str| GREETING.replace("limits 1 65536", &format!("limits {cpu} unlimited"));
+        let (_first, text) = session();
+        assert_eq!(text, world.fix("trailing-comments", greeting("unlimited"), greeting("20")));
+        let (_second, text) = session();
+        let refused = "you are already here\n".to_owned();
+        assert_eq!(text, world.fix("trailing-comments", greeting("unlimited"), refused));
     });
 }
