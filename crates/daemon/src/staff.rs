@@ -140,6 +140,10 @@ impl Supervisor {
 
     fn start_worker(&mut self, index: u32) {
         let now = self.stamp.mono();
+        // Before it is tried: one that cannot even be started shall not pass for one that has worked for long.
+        if let Some(link) = self.staff.link_mut(index) {
+            link.started = now;
+        }
         match self.launch_worker(index) {
             Ok((pid, channel)) => {
                 let token = Token::Worker(index);
@@ -153,7 +157,6 @@ impl Supervisor {
                 link.channel = Some(channel);
                 link.referee = Referee::new(link.worker);
                 link.wants_write = false;
-                link.started = now;
                 if watched.is_err() {
                     self.lose_worker(index, "its channel cannot be watched");
                 }
