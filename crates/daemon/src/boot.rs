@@ -8,7 +8,7 @@ use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
 use crate::names::Parked;
-use crate::options::{Options, Program};
+use crate::options::Options;
 use crate::reading::Purpose;
 use crate::staff::Staff;
 use crate::supervisor::{Supervisor, Token};
@@ -129,6 +129,9 @@ fn prepare(
         stopping: None,
         exit: None,
         readiness,
+        filters_stale: false,
+        filters_rest: std::time::Duration::ZERO,
+        filters_set: false,
         flush_set: false,
         starved: false,
         strangers: 0,
@@ -166,9 +169,7 @@ fn open_log(options: &Options) -> Result<log::Daemon, String> {
             log::Daemon::file(word, &path).map_err(|e| format!("cannot open log {}: {e}", path.display()))
         }
         (None, Some(facility)) => Ok(log::Daemon::syslog(word, facility)),
-        (None, None) if options.program == Program::Portreeve && options.foreground => {
-            Ok(log::Daemon::stderr(word))
-        }
+        (None, None) if options.log_to_stderr => Ok(log::Daemon::stderr(word)),
         (None, None) => Ok(log::Daemon::syslog(word, LOG_DAEMON)),
     }
 }

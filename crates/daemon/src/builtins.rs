@@ -204,9 +204,7 @@ impl Supervisor {
             let until_ms = left.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
             self.tell_builtin(&ToBuiltin::Denied { address, denied, until_ms }, None);
         }
-        for id in self.slots.keys().copied().collect::<Vec<_>>() {
-            self.attach_filter(id);
-        }
+        self.filters_stale = true;
     }
 
     /// Entries of the list of denied sources have ended.

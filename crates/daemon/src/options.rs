@@ -40,6 +40,8 @@ pub struct Options {
     pub stayalive: bool,
     /// `-dontfork`, `-d`, or called as `portreeve run`.
     pub foreground: bool,
+    /// `-d` without another log, or `portreeve run`: the log goes to standard error.
+    pub log_to_stderr: bool,
     /// `-limit N`.
     pub limit: Option<u32>,
     /// `--control PATH`.
@@ -125,6 +127,7 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
         pidfile: None,
         stayalive: run,
         foreground: run,
+        log_to_stderr: run,
         limit: None,
         control: None,
         log_refused: false,
@@ -151,6 +154,7 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
             "dontfork" | "d" => {
                 options.foreground = true;
                 options.stayalive = true;
+                options.log_to_stderr |= option == "d";
             }
             "limit" => options.limit = Some(number("limit", &value)?),
             "control" => options.control = Some(value.into()),
@@ -247,7 +251,9 @@ mod tests {
         let Ok(Call::Serve(o)) = call(Program::Xinetd, &words) else { panic!() };
         assert_eq!(o.config, PathBuf::from("/c"));
         assert_eq!(o.limit, Some(7));
-        assert!(o.foreground && o.stayalive);
+        assert!(o.foreground && o.stayalive && !o.log_to_stderr);
+        let Ok(Call::Serve(o)) = call(Program::Xinetd, &["-d"]) else { panic!() };
+        assert!(o.foreground && o.log_to_stderr);
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Supervisor {
             while let Some(alarm) = self.timers.due(self.stamp.mono()) {
                 self.ring(alarm);
             }
+            self.renew_filters();
         }
     }
 
@@ -75,6 +76,7 @@ impl Supervisor {
             Alarm::Control(client) => self.control_late(client),
             Alarm::ControlAgain => self.watch_control(),
             Alarm::Kill => self.kill_alarm(),
+            Alarm::Filters => self.filters_set = false,
             Alarm::Ends => self.bury(),
             Alarm::Flush => self.flush_set = false,
         }

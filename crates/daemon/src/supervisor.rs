@@ -87,11 +87,17 @@ pub struct Supervisor {
     pub exit: Option<ExitCode>,
     /// Whoever waits for us to be ready.
     pub readiness: Option<Readiness>,
+    /// The list of denied sources has changed since the filters were made.
+    pub filters_stale: bool,
+    /// Filters are not made anew before this moment.
+    pub filters_rest: Duration,
+    /// The alarm for that moment is set.
+    pub filters_set: bool,
     /// The alarm for logs that did not take everything is set.
     pub flush_set: bool,
     /// No descriptor was left at the last accept, and it was said.
     pub starved: bool,
-    /// Ends of processes that nobody here had started, not yet told (bounded by the summary).
+    /// Ends of processes that nobody here had started.
     pub strangers: u64,
 }
 

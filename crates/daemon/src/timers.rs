@@ -30,6 +30,8 @@ pub enum Alarm {
     Control(u64),
     /// Instances that were asked to end have not.
     Kill,
+    /// Filters may be renewed again.
+    Filters,
     /// More children have ended than were handled at once.
     Ends,
     /// Something in a log buffer could not be written.

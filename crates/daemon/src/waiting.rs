@@ -7,13 +7,14 @@ use crate::machine::percent_m;
 use crate::programs::slot_name;
 use crate::slot::{Manner, SlotId, State};
 use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{
     Arrival, Cause, Facts, HostState, Names, Pattern, RateChange, Reason, Rule, Seat, Verdict, WaitVerdict,
     decide, decide_wait,
 };
 use portreeve_sys::spawn::{SpawnError, Stdio};
-use portreeve_sys::{filter, limits, socket};
+use portreeve_sys::{clock, filter, limits, socket};
 use rustix::fd::AsFd;
 use rustix::net::RecvFlags;
 use std::ffi::CStr;
@@ -26,6 +27,9 @@ const FORK_PAUSE: Duration = Duration::from_secs(5);
 const REFUSALS: usize = 64;
 /// A source that is refused again within this time is not logged again (reference xinetd §3.2).
 const SAME_SOURCE: Duration = Duration::from_secs(60);
+/// What one IPv6 host has at its disposal. Denied sources count by it where one by one they do not fit into a filter, so
+/// that nobody fills it, and thereby stops the service, from addresses that cost nothing.
+const ONE_HOST: u8 = 64;
 
 impl Supervisor {
     /// A connection waits at a stream listener of a wait=yes service.
@@ -179,6 +183,28 @@ impl Supervisor {
         }
     }
 
+    /// Puts what has changed in the list of denied sources onto the listeners, once a wake-up and at most a tenth of the
+    /// time: whoever trips a sensor from thousands of addresses shall not keep the supervisor at compiling filters.
+    pub fn renew_filters(&mut self) {
+        if !self.filters_stale {
+            return;
+        }
+        let begun = clock::monotonic();
+        if begun < self.filters_rest {
+            if !self.filters_set {
+                self.filters_set = true;
+                self.timers.set(self.filters_rest, Alarm::Filters);
+            }
+            return;
+        }
+        self.filters_stale = false;
+        for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.attach_filter(id);
+        }
+        let ended = clock::monotonic();
+        self.filters_rest = ended + ended.saturating_sub(begun) * 9;
+    }
+
     /// Puts the filter of a wait=yes stream service onto its listener, anew at each change of lists or denied sources.
     pub fn attach_filter(&mut self, id: SlotId) {
         let now = self.stamp.mono();
@@ -188,7 +214,7 @@ impl Supervisor {
         }
         let Some(listener) = &slot.listener else { return };
         let dual = listener.address.is_ipv6() && !slot.service.listen.v6only;
-        let outcome = match program(slot.rules.rules(), &self.host, now, dual) {
+        let put_on = |bits| match program(slot.rules.rules(), &self.host, now, dual, bits) {
             Ok(None) => {
                 let _ = filter::detach(&listener.fd);
                 Ok(())
@@ -196,6 +222,7 @@ impl Supervisor {
             Ok(Some(program)) => filter::attach(&listener.fd, &program).map_err(|e| e.to_string()),
             Err(too_long) => Err(too_long.to_string()),
         };
+        let outcome = put_on(128).or_else(|_| put_on(ONE_HOST));
         match outcome {
             Ok(()) => self.filter_fits(id),
             Err(error) => self.filter_does_not_fit(id, error),
@@ -231,19 +258,21 @@ impl Supervisor {
     }
 }
 
-/// The filter for a listener: denied sources and no_access away, then only_from in. `None` when everybody may come.
+/// The filter for a listener: denied sources (IPv6 ones by their first `v6_bits`) and no_access away, then only_from in.
+/// `None` when everybody may come.
 fn program(
     rules: &portreeve_policy::Rules,
     host: &HostState,
     now: Duration,
     dual: bool,
+    v6_bits: u8,
 ) -> Result<Option<Vec<filter::Insn>>, filter::TooLong> {
     let (mut deny4, mut deny6) = nets(rules.no_access.as_deref().unwrap_or_default(), dual);
     for (ip, _) in host.denied.iter() {
         if host.denies(ip, now) {
             match ip {
                 IpAddr::V4(ip) => deny4.push((ip.to_bits(), 32)),
-                IpAddr::V6(ip) => deny6.push((ip.to_bits(), 128)),
+                IpAddr::V6(ip) => deny6.push((ip.to_bits(), v6_bits)),
             }
         }
     }
