@@ -29,6 +29,10 @@ pub struct Inherited {
 const CLIENT_VARIABLES: &[&str] =
     &["REMOTE_HOST", "REMOTE_PORT", "PROTO", "TCPLOCALIP", "TCPLOCALPORT", "TCPREMOTEIP", "TCPREMOTEPORT"];
 
+/// What a service manager says to the supervisor alone.
+const OUR_VARIABLES: &[&str] =
+    &["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+
 /// Makes the plan of a service; `None` when it starts no program.
 pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, argv } = &service.action else { return None };
@@ -77,7 +81,10 @@ fn rlimits(service: &Service, inherited: &Inherited) -> Vec<(RlimitKind, u64, u6
 fn environment(service: &Service) -> Vec<CString> {
     let mut variables: Vec<(Vec<u8>, Vec<u8>)> = match &service.environment {
         Some(list) => list.iter().map(|(k, v)| (k.clone().into_bytes(), v.clone().into_bytes())).collect(),
-        None => std::env::vars_os().map(|(k, v)| (k.as_bytes().to_vec(), v.as_bytes().to_vec())).collect(),
+        None => std::env::vars_os()
+            .filter(|(k, _)| !OUR_VARIABLES.iter().any(|name| k == name))
+            .map(|(k, v)| (k.as_bytes().to_vec(), v.as_bytes().to_vec()))
+            .collect(),
     };
     if service.environment.is_none() {
         for (key, value) in &service.env_added {

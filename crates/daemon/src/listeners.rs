@@ -23,7 +23,7 @@ impl Spare {
         let mut spare = Self::default();
         for portreeve_sys::systemd::Inherited { fd, .. } in portreeve_sys::systemd::listen_fds() {
             let kind = match rustix::net::sockopt::socket_type(&fd) {
-                Ok(rustix::net::SocketType::STREAM) => SocketType::Stream,
+                Ok(rustix::net::SocketType::STREAM) if listens(&fd) => SocketType::Stream,
                 Ok(rustix::net::SocketType::DGRAM) => SocketType::Dgram,
                 _ => continue,
             };
@@ -46,6 +46,10 @@ impl Spare {
             || rustix::net::sockopt::ipv6_v6only(&fd).is_ok_and(|only| only == listen.v6only);
         (families && adopt(&fd, listen).is_ok()).then_some(fd)
     }
+}
+
+fn listens(fd: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_acceptconn(fd).unwrap_or(false)
 }
 
 /// Makes a socket that served otherwise before as `open` would have made it: it may block (a wait=yes program had it),

@@ -6,6 +6,7 @@ use crate::stop::Stopping;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
+use portreeve_sys::process;
 use portreeve_sys::reap::{Reaped, Signal, Status, reap_next};
 use std::time::Duration;
 
@@ -65,6 +66,10 @@ impl Supervisor {
             self.stop_if_done();
         } else if let Some(worker) = self.staff.by_pid(pid) {
             self.worker_ended(worker);
+        } else if process::is_pid1() {
+            // Orphans of a container are nobody's news.
+            self.staff.was_retired(pid);
+            self.strangers += 1;
         } else if !self.staff.was_retired(pid) {
             self.stranger(pid, ended.status);
         }
