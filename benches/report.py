@@ -15,8 +15,8 @@ import sys
 BEGIN, END = '<!-- bench:begin -->', '<!-- bench:end -->'
 # What each server is compared with: the original that does the same work.
 PEER = {'new': 'xinetd', 'new-log': 'xinetd-log', 'new-wrap-log': 'xinetd-wrap-log'}
-SHOWN = {'new': '**portreeve**', 'new-log': '**portreeve**, FILE log', 'new-wrap-log': '**portreeve**, FILE log, hosts tables',
-         'xinetd-log': 'xinetd, FILE log', 'xinetd-wrap-log': 'xinetd, FILE log, libwrap',
+SHOWN = {'new': '**portreeve**', 'new-log': '**portreeve**, FILE log', 'new-wrap-log': '**portreeve**, FILE log, hosts tables (empty)',
+         'xinetd-log': 'xinetd, FILE log', 'xinetd-wrap-log': 'xinetd, FILE log, libwrap (empty tables)',
          'lim-contract': 'limit: contract', 'lim-clone3': 'limit: bare clone loop',
          'lim-clone3f': 'limit: clone, shared table', 'lim-echo': 'limit: echo loop', 'lim-acl': 'limit: accept, search, close'}
 
