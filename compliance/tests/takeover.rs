@@ -47,6 +47,7 @@ fn socket_options_end_nobody() {
         let mut held = dial("127.0.0.1", 2001).expect("a connection");
         assert_eq!(held.read_until(b"\n").text(), "held\n");
         daemon.reload(&Config::of(entry().set("flags", "NODELAY KEEPALIVE")));
+        assert_eq!(world.daemon_log_count("Sending signal"), 0);
         held.finish();
         assert_eq!(held.read_all(), Answer::closed(""));
     });
