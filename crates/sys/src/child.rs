@@ -2,7 +2,7 @@
 //! allocation, no lock, no panic, no libc function with state. Decides nothing; it carries out an [`Image`].
 //!
 //! glibc's setuid family would broadcast to all threads and must not run here, hence `syscall`. libc's `syscall`
-//! writes `errno`, which belongs to the suspended thread of the parent and is dead there until clone returns.
+//! writes `errno`, which belongs to the waiting thread of the parent and is dead there until the wait is over.
 
 use crate::image::Image;
 use crate::signals;
@@ -102,7 +102,7 @@ impl Report {
     }
 }
 
-/// Everything the child reads. All of it stays in place while the parent is suspended by CLONE_VFORK.
+/// Everything the child reads. All of it stays in place while the parent waits for the child to exec or exit.
 pub(crate) struct Plan<'a> {
     pub(crate) image: &'a Image,
     pub(crate) argv: *const *const c_char,
@@ -135,10 +135,10 @@ mod nr {
 
 /// Entry point for clone. Returns (so that libc's clone calls exit) only when a stage failed.
 ///
-/// `plan` must point to a live [`Plan`], and the caller of clone must be suspended until this process execs or exits.
+/// `plan` must point to a live [`Plan`], and the caller of clone must do nothing but wait until this process execs or exits.
 /// (clone takes no pointer to an unsafe function, so this cannot be one.)
 pub(crate) extern "C" fn enter(plan: *mut c_void) -> c_int {
-    // SAFETY: the one caller, Spawner, gives a live Plan and is suspended, so nobody changes it.
+    // SAFETY: the one caller, Spawner, gives a live Plan and only waits, so nobody changes it.
     let plan = unsafe { &*plan.cast::<Plan<'_>>() };
     if let Err((stage, errno)) = plan.carry_out() {
         plan.report.set(stage, errno);

@@ -5,7 +5,7 @@
 //!
 //! | file | facility |
 //! |---|---|
-//! | [`spawn`] (`image`, `child`) | start a process: clone(VM, VFORK, FILES), raw calls in the child, execve |
+//! | [`spawn`] (`image`, `child`) | start a process: clone(VM, FILES), raw calls in the child, execve |
 //! | [`signals`] | block everything, read signals from a descriptor |
 //! | [`reap`] | collect ended children, send signals |
 //! | [`highfd`] | park long-lived descriptors at high numbers |

@@ -1,7 +1,7 @@
-//! Starts processes without copying the supervisor: `clone(VM, VFORK, FILES)` on a stack of its own, then the raw
+//! Starts processes without copying the supervisor: `clone(VM, FILES)` on a stack of its own, then the raw
 //! calls of `child.rs`. Owns that stack and knows what the kernel can do. Does not reap; see [`crate::reap`].
 //!
-//! The parent is suspended until the child execs or fails, so the outcome of execve is known when `spawn` returns,
+//! The parent waits until the child execs or fails, so the outcome of execve is known when `spawn` returns,
 //! and the cost does not grow with the supervisor's memory or its number of listeners (design §5).
 
 pub use crate::child::Stage;
@@ -10,10 +10,13 @@ pub use crate::image::{Ids, Image, ImageBuilder, RlimitKind};
 use crate::signals;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::thread::futex;
+use rustix::time::Timespec;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Why a process could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,33 +136,74 @@ impl Spawner {
             report: Report::default(),
         };
 
-        let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        let mut flags = libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
         if self.share_table {
             flags |= libc::CLONE_FILES;
         }
+        // The kernel sets this to 0 and wakes who waits for it when the child gives up our memory: at exec or exit.
+        let in_our_memory = AtomicU32::new(1);
         let blocked = (!self.mask_is_full).then(signals::block_all);
-        // SAFETY: `enter` gets a live Plan: CLONE_VFORK suspends this thread until the child has execed or exited,
-        // so plan, image and pointers outlive its use, and &mut self keeps the stack to one child at a time. The
-        // stack is mapped, aligned and ends in a guard page. Every signal is blocked, so no handler of ours runs
-        // in the child. The child makes raw system calls only and never returns into this frame.
+        // SAFETY: `enter` gets a live Plan: until the kernel has cleared `in_our_memory` this function does nothing but
+        // wait, so plan, image, pointers and the word itself outlive the child's use of them, and &mut self keeps the
+        // stack to one child at a time. The stack is mapped, aligned and ends in a guard page. Every signal is blocked,
+        // so no handler of ours runs in the child. The child makes raw system calls only and never returns into this
+        // frame; of what the two share in libc it touches errno, which waiting (rustix, raw calls too) does not.
         let result = unsafe {
-            libc::clone(enter, self.stack.top(), flags, (&raw const plan).cast::<c_void>().cast_mut())
+            libc::clone(
+                enter,
+                self.stack.top(),
+                flags,
+                (&raw const plan).cast::<c_void>().cast_mut(),
+                ptr::null_mut::<c_void>(),
+                ptr::null_mut::<c_void>(),
+                in_our_memory.as_ptr(),
+            )
         };
         let error = (result < 0).then(last_errno);
+        let pid = if result > 0 { Pid::from_raw(result) } else { None };
+        let killed = pid.is_some_and(|pid| wait_for_exec(&in_our_memory, pid));
         if let Some(previous) = blocked {
             signals::restore(&previous);
         }
         if let Some(errno) = error {
             return Err(SpawnError::Clone(errno));
         }
-        let Some(pid) = Pid::from_raw(result) else { return Err(SpawnError::Clone(Errno::CHILD)) };
+        let Some(pid) = pid else { return Err(SpawnError::Clone(Errno::CHILD)) };
         match plan.report.get() {
+            None if killed => Err(SpawnError::Child { pid, stage: Stage::Exec, errno: Errno::INTR }),
             None => Ok(pid),
             Some((stage, errno)) => {
                 Err(SpawnError::Child { pid, stage, errno: Errno::from_raw_os_error(errno) })
             }
         }
     }
+}
+
+/// How often a child that has not executed yet is looked at. Far longer than an execve usually takes.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// So often is it looked at before it is killed in any case: five seconds, for a program on a slow disk.
+const LOOKS: u32 = 500;
+
+/// Waits until the child has executed its program or has ended; true when it had to be killed.
+///
+/// This is what CLONE_VFORK does, but for one thing: once the child has its service's uid, any process of that uid may
+/// stop it, and vfork would wait for as long as it stays stopped, with the whole supervisor. Such a child is killed.
+fn wait_for_exec(in_our_memory: &AtomicU32, pid: Pid) -> bool {
+    let mut looks = 0;
+    let mut killed = false;
+    while in_our_memory.load(Ordering::Acquire) != 0 {
+        // Not a private futex: the kernel's wake at exec and exit is not.
+        match futex::wait(in_our_memory, futex::Flags::empty(), 1, Some(&LOOK)) {
+            Err(Errno::TIMEDOUT) => looks += 1,
+            _ => continue,
+        }
+        let only_look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let stopped = matches!(rustix::process::waitid(WaitId::Pid(pid), only_look), Ok(Some(_)));
+        if !killed && (stopped || looks >= LOOKS) {
+            killed = rustix::process::kill_process(pid, Signal::KILL).is_ok();
+        }
+    }
+    killed
 }
 
 fn last_errno() -> Errno {
@@ -205,7 +249,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: base and size are this mapping's, and no child runs on it: spawn returns only after vfork ended.
+        // SAFETY: base and size are this mapping's, and no child runs on it: spawn returns only after the child left our memory.
         let _ = unsafe { rustix::mm::munmap(self.base, self.size) };
     }
 }
