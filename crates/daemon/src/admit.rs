@@ -108,6 +108,10 @@ impl Supervisor {
     pub fn judge(&mut self, client: Client, names: Names, resumed: bool) {
         let now = self.now();
         let Some(slot) = self.slots.get_mut(&client.slot) else { return };
+        // Its names came, or its next try, after a reload took the service away: nothing is started for it any more.
+        if slot.status == State::Removed {
+            return;
+        }
         let arrival = Arrival { peer: client.peer, proven: true };
         let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
         let facts = Facts { names, load };

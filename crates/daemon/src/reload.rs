@@ -349,7 +349,12 @@ impl Supervisor {
     }
 
     fn end_instances(&mut self, id: SlotId, how: OnRemove) {
+        let before = self.children.put_off.len();
         self.children.put_off.retain(|p| p.client.slot != id);
+        let name = crate::programs::slot_name(self, id);
+        for _ in self.children.put_off.len()..before {
+            self.say(Level::Notice, &format!("dropping retry attempt for service {name}"));
+        }
         if how == OnRemove::Drain {
             return;
         }

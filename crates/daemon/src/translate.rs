@@ -17,6 +17,7 @@ pub fn rules(service: &Service) -> Rules {
     note("per_source", &service.per_source.place);
     note("deny_time", &service.deny_time.place);
     note("only_from", &service.only_from_place);
+    note("no_access", &service.no_access.as_deref().and_then(<[_]>::first).map(|entry| entry.place.clone()));
     if let Some(load) = &service.max_load {
         note("max_load", &load.place);
     }
