@@ -9,6 +9,7 @@ use std::process::Command;
 /// What each privileged crate may take from outside, itself included in the gate.
 const PRIVILEGED: &[(&str, &[&str])] = &[
     ("portreeve-conf", &[]),
+    ("hosts-access", &[]),
     ("portreeve-policy", &[]),
     ("portreeve-sys", &["rustix", "libc", "thiserror"]),
     ("portreeve-daemon", &["rustix", "libc", "thiserror"]),
