@@ -19,6 +19,7 @@
 //! | [`unix`] | the control socket and who is on the other side |
 //! | [`syslog`] | /dev/log |
 //! | [`file`] | log, dump and pid files |
+//! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`process`] | going to the background, ids, own executable |
 
@@ -38,6 +39,7 @@ pub mod reap;
 pub mod seqpacket;
 pub mod signals;
 pub mod socket;
+pub mod source;
 pub mod spawn;
 pub mod stdio;
 pub mod syslog;

@@ -2,3 +2,5 @@
 //! done to this process. For tcpd and libwrap, which are such processes; the supervisor never links it.
 
 #![forbid(unsafe_code)]
+
+pub mod tables;
