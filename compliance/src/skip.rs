@@ -16,13 +16,24 @@ pub enum Reason {
     NoIpv6,
     /// This program is not installed. Not in CI: `compliance/packages.txt` is installed there.
     NoProgram(&'static str),
+    /// This program is not installed, and scripts/test could not reach the package registry to install it.
+    NoRegistry(&'static str),
 }
 
 impl Reason {
+    /// Why a program is absent: because nobody installed it, or because scripts/test found no registry to install it
+    /// from and says so by `PORTREEVE_NO_REGISTRY=1`.
+    pub fn absent(program: &'static str) -> Reason {
+        match std::env::var_os("PORTREEVE_NO_REGISTRY") {
+            Some(value) if value == "1" => Reason::NoRegistry(program),
+            _ => Reason::NoProgram(program),
+        }
+    }
+
     /// Whether a CI machine may lack it. Programs and root are the job's own business.
     fn allowed_in_ci(self) -> bool {
         match self {
-            Reason::NoNamespaces | Reason::NoPidsController | Reason::NoIpv6 => true,
+            Reason::NoNamespaces | Reason::NoPidsController | Reason::NoIpv6 | Reason::NoRegistry(_) => true,
             Reason::NoRoot | Reason::NoProgram(_) => false,
         }
     }
@@ -55,7 +66,7 @@ pub fn skip(reason: Reason) {
 pub fn has_programs(programs: &[&'static str]) -> bool {
     for program in programs {
         if find_program(program).is_none() {
-            skip(Reason::NoProgram(program));
+            skip(Reason::absent(program));
             return false;
         }
     }
