@@ -19,6 +19,7 @@
 //! | [`unix`] | the control socket and who is on the other side |
 //! | [`syslog`] | /dev/log |
 //! | [`file`] | log, dump and pid files |
+//! | [`mapped`] | a file that is replaced whole and mapped by many |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`process`] | going to the background, ids, own executable |
@@ -33,6 +34,7 @@ pub mod filter;
 pub mod highfd;
 mod image;
 pub mod limits;
+pub mod mapped;
 pub mod names;
 pub mod process;
 pub mod reap;
