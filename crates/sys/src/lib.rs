@@ -6,6 +6,7 @@
 //! | file | facility |
 //! |---|---|
 //! | [`spawn`] (`image`, `child`) | start a process: clone(VM, FILES), raw calls in the child, execve |
+//! | [`beside`] | run a program beside a process that is not ours, and wait for it |
 //! | [`signals`] | block everything, read signals from a descriptor |
 //! | [`reap`] | collect ended children, send signals |
 //! | [`highfd`] | park long-lived descriptors at high numbers |
@@ -18,21 +19,30 @@
 //! | [`seqpacket`] | messages with descriptors between processes |
 //! | [`unix`] | the control socket and who is on the other side |
 //! | [`syslog`] | /dev/log |
+//! | [`libc_syslog`] | the C library's syslog, for other people's processes |
 //! | [`file`] | log, dump and pid files |
 //! | [`mapped`] | a file that is replaced whole and mapped by many |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`process`] | going to the background, ids, own executable |
+//! | [`identity`] | becoming another user for good |
+//! | [`environment`] | the environment that programs will find |
+//! | [`ip_options`] | the IP options of a connection |
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("portreeve-sys is written for and tested on Linux with glibc");
 
+pub mod beside;
 mod child;
 pub mod clock;
+pub mod environment;
 pub mod file;
 pub mod filter;
 pub mod highfd;
+pub mod identity;
 mod image;
+pub mod ip_options;
+pub mod libc_syslog;
 pub mod limits;
 pub mod mapped;
 pub mod names;

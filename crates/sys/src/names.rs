@@ -2,11 +2,15 @@
 //! files, ask daemons or the network and may take long, so only the resolver and the reader of a configuration may
 //! use it, never the accept path.
 
+mod confirm;
 mod hosts;
+mod netgroups;
 mod numbers;
 mod users;
 
+pub use confirm::{HostEntry, Spelling, address_text, host_entry, host_name_of};
 pub use hosts::{Family, addresses, reverse};
+pub use netgroups::in_netgroup;
 pub use numbers::{network, protocol, rpc_number, service_port};
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;

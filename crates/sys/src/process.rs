@@ -3,7 +3,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, WaitOptions};
-use std::ffi::CString;
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -94,6 +94,20 @@ pub fn daemonize() -> io::Result<Side> {
         .and_then(|p| rustix::process::waitpid(Some(p), WaitOptions::empty()).ok().flatten());
     let code = ended.and_then(|(_, s)| s.exit_status()).and_then(|c| u8::try_from(c).ok());
     Ok(Side::Launcher(code.filter(|&c| c != 0).unwrap_or(1)))
+}
+
+/// The path that execve was given for this process, as it was given: a link's own name, whatever argv\[0\] says. None where
+/// the kernel does not say.
+#[must_use]
+pub fn started_by() -> Option<OsString> {
+    // SAFETY: reads a word that the kernel put beside the environment.
+    let text = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the kernel's own NUL-terminated copy of the path, on the first stack, which stays mapped.
+    let text = unsafe { CStr::from_ptr(text) };
+    Some(OsStr::from_bytes(text.to_bytes()).to_owned())
 }
 
 /// No execve from here on gains privileges (set-user-id, file capabilities). Inherited by children.
