@@ -11,6 +11,7 @@
 
 mod evaluate;
 mod field;
+pub mod ident;
 mod message;
 mod request;
 mod table;

@@ -88,6 +88,10 @@ pub enum Done {
 
 /// The surroundings of one evaluation.
 pub trait World {
+    /// Which line the questions and acts that follow belong to, for the world's own warnings; none outside of the tables.
+    fn at(&mut self, place: Option<crate::table::Place>) {
+        let _ = place;
+    }
     /// The host name of one end, forward-confirmed (reference A11), `unknown` or `paranoid`. Asked at most once per end.
     fn name(&mut self, end: End, request: &Request) -> Answer<Field>;
     /// The user at the client's end by ident, or `unknown`; `timeout` in seconds if the rule sets one.
