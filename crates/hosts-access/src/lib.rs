@@ -9,19 +9,38 @@
 
 #![forbid(unsafe_code)]
 
-mod evaluate;
+// What goes in and out.
 mod field;
-pub mod ident;
 mod message;
 mod request;
 mod table;
 mod verdict;
 mod world;
 
+// From bytes to words: the syntax, for whoever reads tables (evaluation, index, linter, tcpdchk).
+pub mod lines;
+pub mod list;
+mod scan;
+pub mod split;
+
+// What a word means.
+pub mod address;
+pub mod glob;
+pub mod pattern;
+pub mod text;
+mod truth;
+
+// The decision.
+mod evaluate;
+
+// For worlds.
+pub mod ident;
+
 pub use evaluate::{Settings, evaluate};
 pub use field::Field;
 pub use message::Message;
 pub use request::{Host, Request};
 pub use table::{Content, Place, Table, Tables, Which};
+pub use truth::Truth;
 pub use verdict::{Decision, Verdict, Why};
 pub use world::{Act, Answer, Done, End, ListFile, World};

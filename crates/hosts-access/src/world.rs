@@ -100,6 +100,12 @@ pub trait World {
     fn in_netgroup(&mut self, group: &[u8], host: &[u8]) -> Answer<bool>;
     /// The bytes of a `/file` list.
     fn list(&mut self, path: &[u8]) -> ListFile<std::borrow::Cow<'_, [u8]>>;
+    /// Whether there is a network interface of this name: `[fe80::1%eth7]` and an address with such a scope are no addresses
+    /// otherwise. A world that cannot know says yes.
+    fn is_interface(&mut self, name: &[u8]) -> bool {
+        let _ = name;
+        true
+    }
     /// Does, or notes, what the rule orders.
     fn act(&mut self, act: &Act, request: &mut Request) -> Done;
     /// A message for the log.
