@@ -24,6 +24,9 @@ mod attributes;
 mod codes;
 mod manual;
 
+// The other language.
+pub mod inetd;
+
 // Bytes to sections.
 pub mod ast;
 mod inclusion;
