@@ -13,6 +13,7 @@ const PRIVILEGED: &[(&str, &[&str])] = &[
     ("portreeve-policy", &[]),
     ("portreeve-sys", &["rustix", "libc", "thiserror"]),
     ("portreeve-daemon", &["rustix", "libc", "thiserror"]),
+    ("portreeve-libwrap", &["libc"]),
     ("portreeve-workers", &["rustix", "libc", "thiserror", "landlock", "seccompiler"]),
     ("portreeve-gate", &[]),
 ];

@@ -1,0 +1,123 @@
+//! What a program can ask for directly: the name of an address, the user behind a connection, a shell command, the
+//! expansion of a text, the IP options of a socket. All of it is done elsewhere.
+
+use crate::abi::RequestInfo;
+use crate::text::bytes;
+use crate::{abi, data, eval, guard, say, socket, text};
+use hosts_access::Field;
+use std::ffi::{c_char, c_int};
+use std::net::SocketAddr;
+
+/// The confirmed name of an address.
+pub(crate) fn name_of(_address: SocketAddr) -> Field {
+    Field::from("unknown")
+}
+
+/// The user at the client's end, as ident says.
+pub(crate) fn ident(_client: SocketAddr, _server: SocketAddr, _seconds: u32) -> Field {
+    Field::from("unknown")
+}
+
+/// Asks ident about a connection; `destination` gets a name or `unknown`.
+///
+/// # Safety
+/// The caller's pointers: addresses of their families, whole, and room for [`abi::STRING_LENGTH`] bytes.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn rfc931(
+    remote: *mut libc::sockaddr,
+    local: *mut libc::sockaddr,
+    destination: *mut c_char,
+) {
+    guard::call((), || {
+        if destination.is_null() {
+            return;
+        }
+        // SAFETY: the caller's pointers.
+        unsafe {
+            let user = match (socket::address(remote), socket::address(local)) {
+                (Some(remote), Some(local)) => ident(remote, local, data::ident_seconds()),
+                _ => Field::from("unknown"),
+            };
+            // Not more than the name: the original fills no more either.
+            let name = user.as_bytes();
+            destination.cast::<u8>().copy_from_nonoverlapping(name.as_ptr(), name.len());
+            destination.add(name.len()).write(0);
+        }
+    });
+}
+
+/// Runs a command and waits for it.
+///
+/// # Safety
+/// The caller's pointers.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn shell_cmd(command: *mut c_char) {
+    guard::call((), || {
+        // SAFETY: the caller's pointers.
+        let _command = unsafe { bytes(command) };
+    });
+}
+
+/// Expands a text.
+///
+/// # Safety
+/// The caller's pointers: room for `length` bytes.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn percent_x(
+    result: *mut c_char,
+    length: c_int,
+    string: *mut c_char,
+    request: *mut RequestInfo,
+) -> *mut c_char {
+    let _ = (length, string, request);
+    result
+}
+
+/// Looks at the IP options of the request's socket.
+///
+/// # Safety
+/// The caller's pointers.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fix_options(request: *mut RequestInfo) {
+    let _ = request;
+}
+
+/// For `shim.c`: the message of `refuse`.
+///
+/// # Safety
+/// The caller's pointers.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn portreeve_say_refused(request: *mut RequestInfo) {
+    guard::call((), || {
+        if request.is_null() {
+            return;
+        }
+        // SAFETY: the caller's pointers; what `eval` gives ends in NUL.
+        unsafe {
+            let client = bytes(eval::eval_client(request)).to_vec();
+            let address = bytes(eval::eval_hostaddr(&raw mut (*request).client));
+            let line = [b"refused connect from ".as_slice(), &client, b" (", address, b")"].concat();
+            say::log(data::severity_of_refusals(), &line);
+        }
+    });
+}
+
+/// For `shim.c`: throws away what a refused request came with.
+///
+/// # Safety
+/// The caller's pointers.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn portreeve_sink(request: *mut RequestInfo) {
+    if request.is_null() {
+        return;
+    }
+    // SAFETY: the caller's pointers; the sink is ours or the program's, made for the request's descriptor.
+    unsafe {
+        if let Some(sink) = (&raw const (*request).sink).read() {
+            sink((&raw const (*request).fd).read());
+        }
+    }
+}
+const _: usize = abi::STRING_LENGTH;
+#[allow(unused_imports)]
+use text as _;
