@@ -6,9 +6,6 @@ use crate::scan::{first, first_of};
 /// The longest logical line, in bytes without its newline; a longer one is as broken as one without a newline.
 pub const MAX: usize = 2046;
 
-/// The original's line buffer: the longest line, its newline and a NUL.
-const BUFFER: usize = MAX + 2;
-
 /// A part of a joined line: where it begins in the line, and in the table.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -68,6 +65,7 @@ pub struct Lines<'t> {
     table: &'t [u8],
     at: usize,
     number: u32,
+    longest: usize,
     joined: Vec<u8>,
     pieces: Vec<Piece>,
 }
@@ -76,7 +74,13 @@ impl<'t> Lines<'t> {
     /// The lines of `table`.
     #[must_use]
     pub fn new(table: &'t [u8]) -> Self {
-        Self { table, at: 0, number: 0, joined: Vec::new(), pieces: Vec::new() }
+        Self::with_longest(table, MAX)
+    }
+
+    /// The lines of another file with the same joining, each at most `longest` bytes without its newline (inetd.conf: 8190).
+    #[must_use]
+    pub fn with_longest(table: &'t [u8], longest: usize) -> Self {
+        Self { table, at: 0, number: 0, longest, joined: Vec::new(), pieces: Vec::new() }
     }
 
     /// The next line; `None` at the end.
@@ -86,7 +90,7 @@ impl<'t> Lines<'t> {
         let rest = self.table.get(self.at..).unwrap_or_default();
         // The common line: its newline comes first, nothing is to be joined, and it fits.
         if let Some(length) = first_of(rest, b'\n', 0)
-            && length <= MAX
+            && length <= self.longest
             && rest.get(length) == Some(&b'\n')
             && let Some(text) = rest.get(..length)
             && text.last() != Some(&b'\\')
@@ -115,7 +119,8 @@ impl<'t> Lines<'t> {
         self.joined.clear();
         self.pieces.clear();
         while !complete {
-            let room = BUFFER - 1 - self.joined.len();
+            // The original's buffer: the longest line and its newline.
+            let room = (self.longest + 1).saturating_sub(self.joined.len());
             let rest = self.table.get(self.at..).unwrap_or_default();
             let window = rest.get(..room).unwrap_or(rest);
             if window.is_empty() {
