@@ -33,11 +33,16 @@ mod truth;
 // The decision.
 mod evaluate;
 
+// The compiled form.
+pub mod image;
+mod index;
+
 // For worlds.
 pub mod ident;
 
 pub use evaluate::{Settings, evaluate};
 pub use field::Field;
+pub use index::View;
 pub use message::Message;
 pub use request::{Host, Request};
 pub use table::{Content, Place, Table, Tables, Which};

@@ -27,6 +27,8 @@ pub enum Content<'a> {
     Unreadable(&'a str),
     /// Its bytes, walked line by line.
     Text(&'a [u8]),
+    /// Its compiled form, with the text for what that cannot answer.
+    Compiled(crate::image::Compiled<'a>),
 }
 
 /// One table.
