@@ -1,4 +1,5 @@
 //! The only reasons for which a test may be skipped, printed and counted. A reason that CI cannot have fails there.
+//! Tests of crates that may not depend on this one take the file in by its path, so it needs nothing but std.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +15,12 @@ pub enum Reason {
     NoPidsController,
     /// The network namespace has no IPv6.
     NoIpv6,
+    /// The kernel has no Landlock, or less of it than the test rests on.
+    NoLandlock,
+    /// The kernel has no seccomp filters.
+    NoSeccomp,
+    /// The folder with the recorded answers does not lie beside this checkout.
+    NoShared,
     /// This program is not installed. Not in CI: `compliance/packages.txt` is installed there.
     NoProgram(&'static str),
     /// This program is not installed, and scripts/test could not reach the package registry to install it.
@@ -33,8 +40,13 @@ impl Reason {
     /// Whether a CI machine may lack it. Programs and root are the job's own business.
     fn allowed_in_ci(self) -> bool {
         match self {
-            Reason::NoNamespaces | Reason::NoPidsController | Reason::NoIpv6 | Reason::NoRegistry(_) => true,
-            Reason::NoRoot | Reason::NoProgram(_) => false,
+            Reason::NoNamespaces
+            | Reason::NoPidsController
+            | Reason::NoIpv6
+            | Reason::NoLandlock
+            | Reason::NoSeccomp
+            | Reason::NoRegistry(_) => true,
+            Reason::NoRoot | Reason::NoShared | Reason::NoProgram(_) => false,
         }
     }
 }
@@ -47,9 +59,16 @@ static SKIPPED: AtomicU32 = AtomicU32::new(0);
 /// # Panics
 /// In CI (`CI=true`), for a reason that CI cannot have.
 pub fn skip(reason: Reason) {
+    skip_as(std::thread::current().name().unwrap_or("a test"), reason);
+}
+
+/// [`skip`] for a test without libtest's harness, whose thread is not named after it.
+///
+/// # Panics
+/// As [`skip`].
+pub fn skip_as(test: &str, reason: Reason) {
     let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-    let thread = std::thread::current();
-    let line = format!("SKIPPED ({count}) {}: {reason:?}\n", thread.name().unwrap_or("a test"));
+    let line = format!("SKIPPED ({count}) {test}: {reason:?}\n");
     // Past libtest's capture: a skip must be seen although the test passes.
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(path) = std::env::var_os("PORTREEVE_SKIPS")

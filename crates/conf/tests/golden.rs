@@ -2,10 +2,14 @@
 //! logged, line by line. The machine they were read on is rebuilt from the recorded answers, so that this needs no root
 //! and no sandbox. A difference must be one of the rules below; each is a row of docs/guide/differences.md.
 
+#[path = "../../../compliance/src/skip.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the test uses a part of it")]
+mod skip;
+
 use portreeve_conf::{DirEntry, Family, Host, Level, Reading, Severity, SystemError, User, read};
 use serde_json::Value;
+use skip::{Reason, skip};
 use std::collections::{BTreeMap, HashSet};
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -146,11 +150,13 @@ fn directories(file: &[u8], prepared: bool) -> HashSet<PathBuf> {
 
 fn corpus() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    if folder.join("golden/xinetd.jsonl").exists() && Path::new("/etc/services").exists() {
+    if !folder.join("golden/xinetd.jsonl").exists() {
+        skip(Reason::NoShared);
+    } else if !Path::new("/etc/services").exists() {
+        skip(Reason::absent("netbase"));
+    } else {
         return Some(folder);
     }
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED (1) {name}: NoShared");
     None
 }
 

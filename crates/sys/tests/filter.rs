@@ -7,6 +7,7 @@ mod skip;
 use portreeve_sys::filter::{allow_sources, attach, detach};
 use portreeve_sys::socket::{ListenOptions, listen_stream};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use skip::{Reason, is_root, skip};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 /// Runs `test` in a thread with loopback of its own: the kernel keeps namespaces per thread.
 fn in_namespace(test: fn()) {
-    if !skip::is_root() {
+    if !is_root() {
         return;
     }
     std::thread::Builder::new()
@@ -22,18 +23,16 @@ fn in_namespace(test: fn()) {
         .spawn(move || {
             // SAFETY: NEWNET changes nothing that other threads of this process share.
             if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-                return skip::skip("NoNamespaces");
+                return skip(Reason::NoNamespaces);
             }
             for command in
                 ["link set lo up", "-6 addr add fd00::1/128 dev lo", "-6 addr add fd00::2/128 dev lo"]
             {
-                let done = Command::new("ip").args(command.split(' ')).status();
-                if !done.is_ok_and(|s| s.success()) {
-                    return skip::skip(if command.starts_with("-6") {
-                        "NoIpv6"
-                    } else {
-                        "NoProgram(\"ip\")"
-                    });
+                match Command::new("ip").args(command.split(' ')).status() {
+                    Ok(status) if status.success() => {}
+                    Ok(_) if command.starts_with("-6") => return skip(Reason::NoIpv6),
+                    Ok(status) => panic!("ip {command}: {status}"),
+                    Err(_) => return skip(Reason::absent("ip")),
                 }
             }
             test();

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "roles report by what they print")]
 
+mod skip;
+
 use portreeve_sys::process::{self, Side};
 use portreeve_sys::{stdio, systemd};
 use rustix::io::Errno;
@@ -18,11 +20,15 @@ fn main() -> ExitCode {
         Some("role:closed") => closed(),
         Some("role:becomes") => becomes(),
         _ => {
-            daemonizing_tells_the_launcher();
-            inherited_sockets_are_taken_once();
-            closed_stdio_is_filled();
-            root_is_given_up_for_good();
-            eprintln!("processes: 4 checks passed");
+            let cases = [
+                daemonizing_tells_the_launcher,
+                inherited_sockets_are_taken_once,
+                closed_stdio_is_filled,
+                root_is_given_up_for_good,
+            ];
+            cases.iter().for_each(|case| case());
+            // As libtest says it: scripts/test adds these lines up.
+            println!("test result: ok. {} passed; 0 failed; 0 ignored", cases.len());
             ExitCode::SUCCESS
         }
     }
@@ -123,8 +129,7 @@ fn closed() -> ExitCode {
 
 fn root_is_given_up_for_good() {
     if !process::is_root() {
-        eprintln!("SKIPPED (1) root_is_given_up_for_good: NoRoot");
-        return;
+        return skip::skip_as("root_is_given_up_for_good", skip::Reason::NoRoot);
     }
     assert_eq!(text(&role("becomes", "", "")), "65533 65533 65532 groups 0\n");
 }

@@ -301,7 +301,7 @@ impl Drop for Cgroup {
 #[test]
 fn a_control_group_is_joined_before_privileges_go() {
     let Some(group) = skip::is_root().then(Cgroup::new).flatten() else {
-        return skip::skip("NoPidsController");
+        return skip::skip(skip::Reason::NoPidsController);
     };
     let procs = std::fs::File::options().write(true).open(group.0.join("cgroup.procs")).unwrap();
     let mut image = shell("cat /proc/self/cgroup; id -u");
