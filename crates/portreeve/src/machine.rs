@@ -86,7 +86,12 @@ impl Host for Machine {
     }
 
     fn protocol(&self, name: &str) -> Option<i32> {
-        names::protocol(name).ok()
+        // As the daemon: the two that every service names need no database (a container has none).
+        match name {
+            "tcp" => Some(6),
+            "udp" => Some(17),
+            _ => names::protocol(name).ok(),
+        }
     }
 
     fn rpc_number(&self, name: &str) -> Option<u32> {
