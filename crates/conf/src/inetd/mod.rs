@@ -1,3 +1,14 @@
 //! inetd's language: one service a line. What each dialect writes there, and its translation to xinetd's language.
 
+mod entry;
+mod fields;
 pub mod itox;
+mod parse;
+mod xinetd;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Entry, Families, Field, Item, ItemKind, Limits, Lines, Listing, Name, Problem, Server};
+pub use parse::parse;
+pub use xinetd::{Note, translate};

@@ -1,0 +1,189 @@
+//! The forms of the dialects, each with what it comes to in xinetd's language; and the real files, line by line.
+
+use super::xinetd::translate;
+use super::{Entry, Families, ItemKind, Limits, Name, Problem, Server, parse};
+use std::path::Path;
+
+fn only(line: &str) -> Entry {
+    let listing = parse(line.as_bytes());
+    match listing.items.into_iter().map(|item| item.kind).next() {
+        Some(ItemKind::Service(entry)) => *entry,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn problem(line: &str) -> String {
+    match parse(line.as_bytes()).items.pop().map(|item| item.kind) {
+        Some(ItemKind::Broken { problem, .. }) => problem.to_string(),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn names_and_addresses() {
+    let named = |service: &str, protocol: &str| {
+        let entry = only(&format!("{service} stream {protocol} nowait root /bin/x x"));
+        (entry.address, entry.name)
+    };
+    let port = |text: &str| Name::Port(text.to_owned());
+    assert_eq!(named("ftp", "tcp"), (None, port("ftp")));
+    assert_eq!(named("127.0.0.1:8080", "tcp"), (Some("127.0.0.1".into()), port("8080")));
+    assert_eq!(named("[::1]:comsat", "tcp6"), (Some("::1".into()), port("comsat")));
+    assert_eq!(named("*:ftp", "tcp"), (None, port("ftp")));
+    assert_eq!(named("/run/a.sock", "unix"), (None, Name::Path("/run/a.sock".into())));
+    assert_eq!(
+        named("rstatd/1-3", "rpc/udp"),
+        (None, Name::Rpc { program: "rstatd".into(), versions: (1, 3) })
+    );
+    assert_eq!(named("tcpmux/+go", "tcp"), (None, Name::Mux { name: "go".into(), plus: true }));
+    let owned = only(":bin:bin:0600:/run/b stream unix nowait root /bin/x x");
+    assert_eq!(
+        (owned.name, owned.socket_mode.as_deref()),
+        (Name::Path("/run/b".into()), Some("bin:bin:0600"))
+    );
+}
+
+#[test]
+fn an_address_line_holds_until_the_next() {
+    let listing =
+        parse(b"10.0.0.1:\na stream tcp nowait root internal\n*:\nb stream tcp nowait root internal\n");
+    let addresses = listing.items.iter().filter_map(|item| match &item.kind {
+        ItemKind::Service(entry) => Some(entry.address.as_deref()),
+        _ => None,
+    });
+    assert_eq!(addresses.collect::<Vec<_>>(), [Some("10.0.0.1"), None]);
+}
+
+#[test]
+fn protocols_and_extras() {
+    let read = |socket: &str, protocol: &str| {
+        let entry = only(&format!("a {socket} {protocol} nowait root internal"));
+        (entry.protocol, entry.families, entry.extras)
+    };
+    assert_eq!(read("stream", "tcp"), ("tcp".into(), Families::Unsaid, vec![]));
+    assert_eq!(read("stream", "tcp46"), ("tcp".into(), Families::Both, vec![]));
+    assert_eq!(read("dgram", "udp6"), ("udp".into(), Families::V6, vec![]));
+    let buffers = vec!["sndbuf=8k".to_owned(), "httpready".to_owned()];
+    assert_eq!(read("stream:httpready", "tcp4,sndbuf=8k"), ("tcp".into(), Families::V4, buffers));
+}
+
+#[test]
+fn waiting_and_its_limits() {
+    let limits = |word: &str| {
+        let entry = only(&format!("a stream tcp {word} root internal"));
+        (entry.wait, entry.limits)
+    };
+    let none = Limits::default();
+    assert_eq!(limits("wait"), (true, none));
+    assert_eq!(limits("nowait.400"), (false, Limits { starts_a_minute: Some(400), ..none }));
+    assert_eq!(limits("wait:100"), (true, Limits { starts_a_minute: Some(100), ..none }));
+    let all = Limits { at_once: Some(10), from_one_a_minute: Some(20), from_one_at_once: Some(5), ..none };
+    assert_eq!(limits("nowait/10/20/5"), (false, all));
+}
+
+#[test]
+fn users_groups_and_classes() {
+    let ids = |word: &str| {
+        let entry = only(&format!("a stream tcp nowait {word} internal"));
+        (entry.user, entry.group.unwrap_or_default(), entry.class.unwrap_or_default())
+    };
+    let three = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+    assert_eq!(ids("root"), three("root", "", ""));
+    assert_eq!(ids("nobody.tty"), three("nobody", "tty", ""));
+    assert_eq!(ids("j.doe:staff/slow"), three("j.doe", "staff", "slow"));
+}
+
+#[test]
+fn quotes_and_continuations() {
+    let entry = only("a stream tcp nowait root /bin/sh sh -c \"cat; sleep 1\"\n\t'x y'  z\n");
+    let Server::Program { argv, .. } = entry.server else { panic!() };
+    assert_eq!(argv, ["sh", "-c", "cat; sleep 1", "x y", "z"]);
+    let listing = parse(b"a stream tcp nowait root internal\n  b stream tcp nowait root internal\n");
+    assert_eq!(listing.items.len(), 2, "an indented service is no argument of the one above");
+}
+
+#[test]
+fn a_broken_line_says_what_is_missing() {
+    assert_eq!(problem("ftp stream tcp nowait root"), "the line ends before the server program");
+    assert_eq!(problem("ftp stream tcp nowait"), "the line ends before the user");
+    assert!(
+        problem("ftp stream tcp nowwait root /x x").starts_with("`nowwait` is no wait/nowait: expected wait")
+    );
+    assert!(problem("a strem tcp nowait root /x x").starts_with("`strem` is no socket type"));
+    assert!(problem("r stream rpc/tcp nowait root /x x").starts_with("`r` is no service"));
+    assert_eq!(problem("a stream tcp nowait root /x 'x"), Problem::OpenQuote.to_string());
+}
+
+fn xinetd(text: &str) -> (String, Vec<(bool, String)>) {
+    let (sections, notes) = translate(&parse(text.as_bytes()), "/usr/sbin");
+    (sections, notes.into_iter().map(|note| (note.lost, note.text)).collect())
+}
+
+#[test]
+fn a_service_in_xinetds_language() {
+    let (text, notes) = xinetd("# files\nftp stream tcp nowait/9/0/2 root:wheel /usr/sbin/tcpd in.ftpd -l\n");
+    let expected = "# files\nservice ftp\n{\n\tsocket_type     = stream\n\tprotocol        = tcp\n\twait            = no\n\
+        \tuser            = root\n\tgroup           = wheel\n\tgroups          = yes\n\tinstances       = 9\n\
+        \tper_source      = 2\n\tflags           = IPv4\n\tserver          = /usr/sbin/in.ftpd\n\
+        \tserver_args     = -l\n}\n";
+    assert_eq!(text, expected);
+    assert_eq!(notes.len(), 1);
+    assert!(!notes[0].0 && notes[0].1.starts_with("tcpd is not needed"));
+}
+
+#[test]
+fn what_is_switched_off_stays_off_and_what_is_lost_is_said() {
+    let (text, notes) = xinetd(
+        "#<off>#echo stream tcp nowait root internal\necho dgram udp wait root internal\n\
+         9 stream tcp6 nowait.30 nobody /bin/x y\n/run/s stream unix nowait root /bin/x x\n#@ ah/require\n",
+    );
+    assert!(text.contains("\tid              = echo-stream\n\ttype            = INTERNAL\n"), "{text}");
+    assert!(text.contains("\tdisable         = yes\n}\nservice echo\n"), "{text}");
+    assert!(text.contains("\tflags           = IPv6 NOLIBWRAP NAMEINARGS\n"), "{text}");
+    assert!(text.contains("\tserver          = /bin/x\n\tserver_args     = y\n"), "{text}");
+    let lost: Vec<_> = notes.iter().filter(|(lost, _)| *lost).map(|(_, text)| text.as_str()).collect();
+    assert_eq!(lost.len(), 3, "{lost:?}");
+    assert!(
+        lost[0].starts_with("30 starts a minute")
+            && lost[1].contains("unix-domain")
+            && lost[2].contains("IPsec")
+    );
+}
+
+/// Each line of each real file is in one item; a service in xinetd's language reads as one.
+#[test]
+fn real_files_lose_no_line() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/inetd");
+    let Ok(files) = std::fs::read_dir(corpus) else { return };
+    let mut services = 0;
+    for file in files {
+        let text = std::fs::read(file.unwrap().path()).unwrap();
+        let listing = parse(&text);
+        let mut next = 1;
+        for item in &listing.items {
+            assert_eq!(item.lines.first, next);
+            next = item.lines.last + 1;
+            services += usize::from(matches!(item.kind, ItemKind::Service(_)));
+        }
+        assert_eq!(next as usize - 1, String::from_utf8_lossy(&text).lines().count());
+        let (sections, _) = translate(&listing, "/usr/sbin");
+        let (read, wrong) = crate::parse_file("converted", sections.as_bytes());
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let written = sections.lines().filter(|line| line.starts_with("service ")).count();
+        assert_eq!(read.items.len(), written);
+    }
+    assert!(services > 500, "{services}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(text in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        let listing = parse(&text);
+        let _ = translate(&listing, "");
+    }
+
+    #[test]
+    fn no_words_make_it_panic(words in proptest::collection::vec("[a-z0-9:/.#@'\"\\[\\]+, \n\t-]{0,12}", 0..40)) {
+        let _ = translate(&parse(words.join(" ").as_bytes()), "/d");
+    }
+}

@@ -1,0 +1,236 @@
+//! A [`Listing`] in xinetd's language: what each service comes to, comments kept, and a note for whatever could not be
+//! carried over. The result serves no more than inetd did: the same families, the same groups, no table consulted that
+//! inetd did not consult.
+
+use super::entry::{Entry, Families, ItemKind, Lines, Listing, Name, Server};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What could not be carried over, or was understood in one of several ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The lines it is about.
+    pub lines: Lines,
+    /// Whether something of the service is missing in the result (else the note only explains).
+    pub lost: bool,
+    /// What, and what to do about it.
+    pub text: String,
+}
+
+/// Translates a file; `daemon_dir` is where tcpd looks for a server that is named without a path.
+pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
+    let mut used: BTreeMap<String, usize> = BTreeMap::new();
+    for item in &listing.items {
+        if let ItemKind::Service(entry) | ItemKind::Off { entry, .. } = &item.kind {
+            *used.entry(section_name(entry)).or_default() += 1;
+        }
+    }
+    let mut text = String::new();
+    let mut notes = Vec::new();
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    for item in &listing.items {
+        let mut note = |lost, said: String| notes.push(Note { lines: item.lines, lost, text: said });
+        match &item.kind {
+            ItemKind::Blank => text.push('\n'),
+            ItemKind::Comment(comment) => {
+                let _ = writeln!(text, "{}", comment.trim_start());
+            }
+            ItemKind::Address(address) => {
+                let _ = writeln!(text, "# {address}: is the address of the services below that name none");
+            }
+            ItemKind::Policy(policy) => {
+                let _ = writeln!(text, "#@ {policy}");
+                note(true, "an IPsec policy has no counterpart: set it with ip-xfrm(8)".to_owned());
+            }
+            ItemKind::Broken { text: line, problem } => {
+                let _ = writeln!(text, "# not carried over: {line}");
+                note(true, problem.to_string());
+            }
+            ItemKind::Service(entry) | ItemKind::Off { entry, .. } => {
+                let name = section_name(entry);
+                let id = used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
+                let off = matches!(item.kind, ItemKind::Off { .. });
+                match section(entry, &name, id, off, daemon_dir, &mut note) {
+                    Some(section) => text.push_str(&section),
+                    None => {
+                        let _ = writeln!(text, "# not carried over: {name}");
+                    }
+                }
+            }
+        }
+    }
+    (text, notes)
+}
+
+fn section_name(entry: &Entry) -> String {
+    match &entry.name {
+        Name::Port(name) | Name::Path(name) | Name::Mux { name, .. } => name.clone(),
+        Name::Rpc { program, .. } => program.clone(),
+    }
+}
+
+/// A name of its own for a service whose name another one has too.
+fn id(entry: &Entry, name: &str, taken: &mut BTreeMap<String, usize>) -> String {
+    let family = match entry.families {
+        Families::V6 => "6",
+        Families::Both => "46",
+        Families::Unsaid | Families::V4 => "",
+    };
+    let id = format!("{name}-{}{family}", entry.socket);
+    let count = taken.entry(id.clone()).or_default();
+    *count += 1;
+    if *count == 1 { id } else { format!("{id}-{count}") }
+}
+
+fn section(
+    entry: &Entry,
+    name: &str,
+    id: Option<String>,
+    off: bool,
+    daemon_dir: &str,
+    note: &mut dyn FnMut(bool, String),
+) -> Option<String> {
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    let mut flags: Vec<&str> = Vec::new();
+    let mut types: Vec<&str> = Vec::new();
+    match &entry.name {
+        Name::Port(port) if port.bytes().all(|b| b.is_ascii_digit()) => {
+            types.push("UNLISTED");
+            lines.push(("port", port.clone()));
+        }
+        Name::Port(_) => {}
+        Name::Rpc { program, versions: (first, last) } => {
+            types.push("RPC");
+            let versions = if first == last { first.to_string() } else { format!("{first}-{last}") };
+            lines.push(("rpc_version", versions));
+            if program.bytes().all(|b| b.is_ascii_digit()) {
+                types.push("UNLISTED");
+                lines.push(("rpc_number", program.clone()));
+            }
+        }
+        Name::Mux { plus, .. } => types.push(if *plus { "TCPMUXPLUS" } else { "TCPMUX" }),
+        Name::Path(path) => {
+            note(true, format!("`{path}` is a unix-domain socket: xinetd's language has none"));
+            return None;
+        }
+    }
+    if entry.socket == "rdm" {
+        note(true, "xinetd's language has no socket type rdm".to_owned());
+        return None;
+    }
+    for extra in &entry.extras {
+        note(true, format!("`{extra}` has no counterpart and is dropped"));
+    }
+    match entry.families {
+        Families::Unsaid | Families::V4 => flags.push("IPv4"),
+        Families::V6 => {
+            flags.push("IPv6");
+            lines.push(("v6only", "yes".into()));
+        }
+        Families::Both => {
+            flags.push("IPv6");
+            lines.push(("v6only", "no".into()));
+        }
+    }
+    let server = server(entry, daemon_dir, &mut flags, &mut types, note)?;
+    let mut all: Vec<(&str, String)> = Vec::new();
+    all.extend(id.map(|id| ("id", id)));
+    if !types.is_empty() {
+        all.push(("type", types.join(" ")));
+    }
+    all.extend(lines);
+    all.push(("socket_type", entry.socket.to_owned()));
+    all.push(("protocol", entry.protocol.clone()));
+    all.extend(entry.address.clone().map(|address| ("bind", address)));
+    all.push(("wait", if entry.wait { "yes" } else { "no" }.to_owned()));
+    ids(entry, &mut all, note);
+    limits(entry, &mut all, note);
+    all.push(("flags", flags.join(" ")));
+    all.extend(server);
+    if off {
+        all.push(("disable", "yes".into()));
+    }
+    let mut text = format!("service {name}\n{{\n");
+    for (attribute, value) in all {
+        let _ = writeln!(text, "\t{attribute:<15} = {value}");
+    }
+    text.push_str("}\n");
+    Some(text)
+}
+
+fn ids(entry: &Entry, all: &mut Vec<(&'static str, String)>, note: &mut dyn FnMut(bool, String)) {
+    all.push(("user", entry.user.clone()));
+    all.extend(entry.group.clone().map(|group| ("group", group)));
+    // inetd gives a server the groups of its user.
+    all.push(("groups", "yes".into()));
+    if let Some(class) = &entry.class {
+        note(true, format!("login class `{class}`: Linux has none; see the attributes rlimit_…"));
+    }
+}
+
+fn limits(entry: &Entry, all: &mut Vec<(&'static str, String)>, note: &mut dyn FnMut(bool, String)) {
+    let limit = |number: u32| if number == 0 { "UNLIMITED".to_owned() } else { number.to_string() };
+    let limits = entry.limits;
+    all.extend(limits.at_once.map(|number| ("instances", limit(number))));
+    all.extend(limits.from_one_at_once.map(|number| ("per_source", limit(number))));
+    if let Some(number) = limits.starts_a_minute {
+        note(
+            true,
+            format!(
+                "{number} starts a minute: `cps` counts by the second; its default, 50 and then 10 s of pause, holds"
+            ),
+        );
+    }
+    if let Some(number) = limits.from_one_a_minute.filter(|number| *number > 0) {
+        note(
+            true,
+            format!(
+                "{number} connections of one address a minute: nothing counts so; see per_source and cps"
+            ),
+        );
+    }
+}
+
+fn server(
+    entry: &Entry,
+    daemon_dir: &str,
+    flags: &mut Vec<&'static str>,
+    types: &mut Vec<&'static str>,
+    note: &mut dyn FnMut(bool, String),
+) -> Option<Vec<(&'static str, String)>> {
+    let Server::Program { path, argv } = &entry.server else {
+        types.push("INTERNAL");
+        flags.push("NOLIBWRAP");
+        return Some(Vec::new());
+    };
+    if let Some(argument) = argv.iter().find(|word| word.is_empty() || word.contains(char::is_whitespace)) {
+        note(
+            true,
+            format!("the argument `{argument}` has blanks: put the command into a script and serve that"),
+        );
+        return None;
+    }
+    let (name, arguments) = argv.split_first()?;
+    // Behind tcpd stands the real server; the tables are consulted before it starts, under the same name.
+    let path = match entry.wrapped() {
+        true if name.starts_with('/') => name.clone(),
+        true => format!("{}/{name}", daemon_dir.trim_end_matches('/')),
+        false => path.clone(),
+    };
+    if entry.wrapped() {
+        note(false, format!("tcpd is not needed: the tables are consulted before `{path}` starts"));
+    } else {
+        flags.push("NOLIBWRAP");
+    }
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if name != last && *name != path {
+        flags.push("NAMEINARGS");
+        words.insert(0, name);
+    }
+    let mut lines = vec![("server", path)];
+    if !words.is_empty() {
+        lines.push(("server_args", words.join(" ")));
+    }
+    Some(lines)
+}
