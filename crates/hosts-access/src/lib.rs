@@ -30,8 +30,20 @@ pub mod pattern;
 pub mod text;
 mod truth;
 
+// What a rule orders.
+mod banner;
+mod expand;
+pub mod option_syntax;
+mod option_table;
+pub mod option_value;
+mod process;
+
 // The decision.
+mod candidates;
 mod evaluate;
+mod explain;
+mod inquiry;
+mod matching;
 
 // The compiled form.
 pub mod image;
@@ -40,10 +52,16 @@ mod index;
 // For worlds.
 pub mod ident;
 
+pub use banner::banner;
 pub use evaluate::{Settings, evaluate};
+pub use expand::{ExpandError, LONGEST_EXPANSION, clean, expand, is_clean};
+pub use explain::{Explanation, MOST_STEPS, Outcome, Step, explain};
 pub use field::Field;
 pub use index::View;
+pub use matching::{DEEPEST_LIST, LONGEST_WORD, MOST_LISTED};
 pub use message::Message;
+pub use option_table::{FACILITIES, LEVELS, OPTIONS, OptionName, OptionRule, Takes, find_option};
+pub use process::{Processed, process_options};
 pub use request::{Host, Request};
 pub use table::{Content, Place, Table, Tables, Which};
 pub use truth::Truth;

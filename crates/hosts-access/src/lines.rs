@@ -63,9 +63,15 @@ pub const fn is_blank(byte: u8) -> bool {
 #[derive(Clone, Debug)]
 pub struct Lines<'t> {
     table: &'t [u8],
+    /// Where the next line begins.
     at: usize,
+    /// How many newlines were read.
     number: u32,
     longest: usize,
+    /// The current line: where it begins, its length if it stands in the table as it is, and whether it is complete.
+    start: usize,
+    plain: Option<usize>,
+    complete: bool,
     joined: Vec<u8>,
     pieces: Vec<Piece>,
 }
@@ -80,45 +86,65 @@ impl<'t> Lines<'t> {
     /// The lines of another file with the same joining, each at most `longest` bytes without its newline (inetd.conf: 8190).
     #[must_use]
     pub fn with_longest(table: &'t [u8], longest: usize) -> Self {
-        Self { table, at: 0, number: 0, longest, joined: Vec::new(), pieces: Vec::new() }
+        Self {
+            table,
+            at: 0,
+            number: 0,
+            longest,
+            start: 0,
+            plain: None,
+            complete: false,
+            joined: Vec::new(),
+            pieces: Vec::new(),
+        }
     }
 
     /// The next line; `None` at the end.
     #[expect(clippy::should_implement_trait, reason = "a line may borrow the buffer it was joined in")]
-    #[inline]
     pub fn next(&mut self) -> Option<Line<'_>> {
+        self.advance().then(|| self.current())
+    }
+
+    /// Goes on to the next line; `false` at the end. For a loop that keeps a line, which [`Self::next`] cannot be used in.
+    #[inline]
+    pub fn advance(&mut self) -> bool {
+        self.start = self.at;
         let rest = self.table.get(self.at..).unwrap_or_default();
         // The common line: its newline comes first, nothing is to be joined, and it fits.
         if let Some(length) = first_of(rest, b'\n', 0)
             && length <= self.longest
-            && rest.get(length) == Some(&b'\n')
-            && let Some(text) = rest.get(..length)
+            && let Some((text, [b'\n', ..])) = rest.split_at_checked(length)
             && text.last() != Some(&b'\\')
         {
-            let start = self.at;
             self.at += length + 1;
             self.number = self.number.saturating_add(1);
-            return Some(Line {
-                text,
-                number: self.number,
-                start,
-                end: self.at,
-                complete: true,
-                pieces: &[],
-            });
+            self.plain = Some(length);
+            self.complete = true;
+            return true;
         }
         self.join()
+    }
+
+    /// The line that [`Self::advance`] went to.
+    #[must_use]
+    #[inline]
+    pub fn current(&self) -> Line<'_> {
+        let (text, pieces) = match self.plain {
+            Some(length) => (self.table.get(self.start..self.start + length).unwrap_or_default(), &[][..]),
+            None => (self.joined.as_slice(), self.pieces.as_slice()),
+        };
+        Line { text, number: self.number, start: self.start, end: self.at, complete: self.complete, pieces }
     }
 
     /// The next line, read as the original did: what fits into the rest of its buffer up to a newline, cut at a NUL
     /// (which takes the newline with it), until a newline is kept that has no backslash before it.
     #[cold]
-    fn join(&mut self) -> Option<Line<'_>> {
-        let start = self.at;
-        let mut complete = false;
+    fn join(&mut self) -> bool {
+        self.plain = None;
+        self.complete = false;
         self.joined.clear();
         self.pieces.clear();
-        while !complete {
+        while !self.complete {
             // The original's buffer: the longest line and its newline.
             let room = (self.longest + 1).saturating_sub(self.joined.len());
             let rest = self.table.get(self.at..).unwrap_or_default();
@@ -136,7 +162,7 @@ impl<'t> Lines<'t> {
                 kept = match line.strip_suffix(b"\\") {
                     Some(continued) => continued,
                     None => {
-                        complete = true;
+                        self.complete = true;
                         line
                     }
                 };
@@ -145,17 +171,7 @@ impl<'t> Lines<'t> {
             self.joined.extend_from_slice(kept);
             self.at += physical.len();
         }
-        if !complete && self.joined.is_empty() {
-            return None;
-        }
-        Some(Line {
-            text: &self.joined,
-            number: self.number,
-            start,
-            end: self.at,
-            complete,
-            pieces: &self.pieces,
-        })
+        self.complete || !self.joined.is_empty()
     }
 }
 

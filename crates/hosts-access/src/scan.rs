@@ -23,6 +23,21 @@ pub(crate) fn first_of(text: &[u8], a: u8, b: u8) -> Option<usize> {
     Some(words.len() * 8 + tail)
 }
 
+/// Where the first of three bytes stands.
+pub(crate) fn first_of_three(text: &[u8], a: u8, b: u8, c: u8) -> Option<usize> {
+    let (words, rest) = text.as_chunks::<8>();
+    let [a8, b8, c8] = [a, b, c].map(|byte| LOW.wrapping_mul(u64::from(byte)));
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ a8) | zeros(word ^ b8) | zeros(word ^ c8);
+        if found != 0 {
+            return Some(index * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let tail = rest.iter().position(|byte| *byte == a || *byte == b || *byte == c)?;
+    Some(words.len() * 8 + tail)
+}
+
 /// Where the first `byte` stands.
 pub(crate) fn first(text: &[u8], byte: u8) -> Option<usize> {
     first_of(text, byte, byte)
@@ -30,7 +45,7 @@ pub(crate) fn first(text: &[u8], byte: u8) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{first, first_of};
+    use super::{first, first_of, first_of_three};
 
     #[test]
     fn finds_at_every_place_of_every_length() {
@@ -41,6 +56,7 @@ mod tests {
                 assert_eq!(first(&text, b'\n'), Some(place));
                 text[length - 1] = 0;
                 assert_eq!(first_of(&text, b'\n', 0), Some(place));
+                assert_eq!(first_of_three(&text, b'[', 0, b'\n'), Some(place));
             }
             assert_eq!(first(&vec![0x8a; length], b'\n'), None);
         }

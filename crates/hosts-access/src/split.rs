@@ -1,6 +1,8 @@
 //! A rule's fields (reference A3): `daemons : clients [: options]`. Colons count outside brackets only; nothing is escaped
 //! here. Knows nothing of what the fields say.
 
+use crate::scan::first_of_three;
+
 /// The fields of a rule, as they stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
@@ -42,17 +44,23 @@ impl<'a> Rule<'a> {
 #[must_use]
 #[inline]
 pub fn at_unbracketed(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
+    let first = first_of_three(text, mark, b'[', b']')?;
+    let place = if text.get(first) == Some(&mark) { first } else { at_depth_zero(text, mark)? };
+    let (before, after) = text.split_at_checked(place)?;
+    Some((before, after.get(1..)?))
+}
+
+#[cold]
+fn at_depth_zero(text: &[u8], mark: u8) -> Option<usize> {
     let mut depth = 0_i32;
-    let place = text.iter().position(|byte| {
+    text.iter().position(|byte| {
         match *byte {
             b'[' => depth += 1,
             b']' => depth -= 1,
             byte => return byte == mark && depth == 0,
         }
         false
-    })?;
-    let (before, after) = text.split_at_checked(place)?;
-    Some((before, after.get(1..)?))
+    })
 }
 
 /// Splits a token at the first `@` outside brackets that is not its first character (reference A5, A6): what stands before

@@ -1,0 +1,218 @@
+//! What one evaluation knows of its request, and asks of the world only when a rule needs it, each thing once.
+
+use crate::address::{dot_quad, without_mapping};
+use crate::message::Message;
+use crate::request::{Host, Request};
+use crate::table::Place;
+use crate::world::{Act, Answer, Done, End, World};
+use crate::{Field, Truth};
+
+/// Why a scan cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The world does not know yet.
+    Pending,
+    /// The table is in error here; the original would crash, hang or exit. What is to be said.
+    Broken(Vec<u8>),
+}
+
+/// A request, its world, and what is known so far.
+pub(crate) struct Inquiry<'a> {
+    pub(crate) request: &'a mut Request,
+    pub(crate) world: &'a mut dyn World,
+    /// The line in hand.
+    pub(crate) place: Option<Place>,
+    /// Seconds for ident, once a rule says so.
+    pub(crate) timeout: Option<u32>,
+    /// Something that was asked for an expansion could not be told.
+    pub(crate) missed: bool,
+    /// How much of `/file` lists was read, in bytes; bounds the work of lists that name lists.
+    pub(crate) listed: u64,
+    told: Option<Option<Place>>,
+    names_unavailable: [bool; 2],
+    user_unavailable: bool,
+    quads: [Option<Option<u32>>; 2],
+}
+
+const UNKNOWN: &[u8] = b"unknown";
+const PARANOID: &[u8] = b"paranoid";
+
+fn known(name: &[u8]) -> bool {
+    !name.eq_ignore_ascii_case(UNKNOWN) && !name.eq_ignore_ascii_case(PARANOID)
+}
+
+fn known_or_unknown(field: Field) -> Field {
+    if field.is_empty() { Field::new(UNKNOWN) } else { field }
+}
+
+impl Host {
+    /// The address as the rules see it: `unknown` if there is none.
+    #[must_use]
+    pub fn address(&self) -> &[u8] {
+        if self.addr.is_empty() { UNKNOWN } else { self.addr.as_bytes() }
+    }
+
+    /// Whether the name was asked for and is a name.
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        !self.name.is_empty() && known(self.name.as_bytes())
+    }
+}
+
+impl<'a> Inquiry<'a> {
+    pub(crate) fn new(request: &'a mut Request, world: &'a mut dyn World) -> Self {
+        Self {
+            request,
+            world,
+            place: None,
+            timeout: None,
+            missed: false,
+            listed: 0,
+            told: None,
+            names_unavailable: [false; 2],
+            user_unavailable: false,
+            quads: [None; 2],
+        }
+    }
+
+    /// A table begins: what a rule's acts did to the request counts from here on.
+    pub(crate) fn begin(&mut self) {
+        self.quads = [None; 2];
+    }
+
+    /// The table is left.
+    pub(crate) fn leave(&mut self) {
+        self.place = None;
+        if self.told.is_some_and(|told| told.is_some()) {
+            self.tell();
+        }
+    }
+
+    /// Lets the world know the line in hand, before it is asked or ordered anything there.
+    fn tell(&mut self) {
+        if self.told != Some(self.place) {
+            self.told = Some(self.place);
+            self.world.at(self.place);
+        }
+    }
+
+    pub(crate) fn host(&self, end: End) -> &Host {
+        match end {
+            End::Client => &self.request.client,
+            End::Server => &self.request.server,
+        }
+    }
+
+    fn host_mut(&mut self, end: End) -> &mut Host {
+        match end {
+            End::Client => &mut self.request.client,
+            End::Server => &mut self.request.server,
+        }
+    }
+
+    /// The address of one end as an IPv4 number, its mapping taken off.
+    #[inline]
+    pub(crate) fn quad(&mut self, end: End) -> Option<u32> {
+        let quad = self.quads[end as usize];
+        quad.unwrap_or_else(|| {
+            let quad = dot_quad(without_mapping(self.host(end).address()));
+            self.quads[end as usize] = Some(quad);
+            quad
+        })
+    }
+
+    /// Makes the name of one end known. `false`: it could not be asked.
+    pub(crate) fn ask_name(&mut self, end: End) -> Result<bool, Stop> {
+        if !self.host(end).name.is_empty() {
+            return Ok(true);
+        }
+        if self.names_unavailable[end as usize] {
+            return Ok(false);
+        }
+        self.tell();
+        match self.world.name(end, self.request) {
+            Answer::Known(name) => {
+                self.host_mut(end).name = known_or_unknown(name);
+                Ok(true)
+            }
+            Answer::Unavailable => {
+                self.names_unavailable[end as usize] = true;
+                Ok(false)
+            }
+            Answer::Pending => Err(Stop::Pending),
+        }
+    }
+
+    /// Makes the user known. `false`: it could not be asked.
+    pub(crate) fn ask_user(&mut self) -> Result<bool, Stop> {
+        if !self.request.user.is_empty() {
+            return Ok(true);
+        }
+        if self.user_unavailable {
+            return Ok(false);
+        }
+        self.tell();
+        match self.world.user(self.request, self.timeout) {
+            Answer::Known(user) => {
+                self.request.user = known_or_unknown(user);
+                Ok(true)
+            }
+            Answer::Unavailable => {
+                self.user_unavailable = true;
+                Ok(false)
+            }
+            Answer::Pending => Err(Stop::Pending),
+        }
+    }
+
+    /// KNOWN as a host pattern. The name is asked for even where the address decides, as the original does.
+    pub(crate) fn is_known(&mut self, end: End) -> Result<Truth, Stop> {
+        let asked = self.ask_name(end)?;
+        let host = self.host(end);
+        if host.address().eq_ignore_ascii_case(UNKNOWN) {
+            return Ok(Truth::No);
+        }
+        Ok(if asked { known(host.name.as_bytes()).into() } else { Truth::Unknown })
+    }
+
+    /// LOCAL as a host pattern.
+    pub(crate) fn is_local(&mut self, end: End) -> Result<Truth, Stop> {
+        if !self.ask_name(end)? {
+            return Ok(Truth::Unknown);
+        }
+        let name = self.host(end).name.as_bytes();
+        Ok((known(name) && !name.contains(&b'.')).into())
+    }
+
+    /// `@group` as a host pattern.
+    pub(crate) fn is_member(&mut self, group: &[u8], end: End) -> Result<Truth, Stop> {
+        if !self.ask_name(end)? {
+            return Ok(Truth::Unknown);
+        }
+        if group.is_empty() {
+            return Ok(Truth::No);
+        }
+        self.tell();
+        let host = self.host(end).name;
+        match self.world.in_netgroup(group, host.as_bytes()) {
+            Answer::Known(member) => Ok(member.into()),
+            Answer::Unavailable => Ok(Truth::Unknown),
+            Answer::Pending => Err(Stop::Pending),
+        }
+    }
+
+    pub(crate) fn act(&mut self, act: &Act) -> Done {
+        self.tell();
+        self.world.act(act, self.request)
+    }
+
+    pub(crate) fn warn(&mut self, text: impl Into<Vec<u8>>) {
+        let place = self.place;
+        self.world.say(Message::Warning(place, text.into()));
+    }
+
+    pub(crate) fn error(&mut self, text: impl Into<Vec<u8>>) {
+        let place = self.place;
+        self.world.say(Message::Error(place, text.into()));
+    }
+}
