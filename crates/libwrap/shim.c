@@ -23,6 +23,7 @@ extern int portreeve_request_pointer(struct request_info *request, int key, void
 extern void portreeve_warn(const char *text);
 extern void portreeve_error(const char *text);
 extern int portreeve_process_options(char *options, struct request_info *request);
+extern int portreeve_fix_options(struct request_info *request);
 extern void portreeve_say_refused(struct request_info *request);
 extern void portreeve_sink(struct request_info *request);
 
@@ -156,6 +157,13 @@ void clean_exit(struct request_info *request)
     portreeve_sink(request);
     sleep(5);
     exit(0);
+}
+
+/* What is no socket has no client: the original ends here too. */
+void fix_options(struct request_info *request)
+{
+    if (!portreeve_fix_options(request))
+        clean_exit(request);
 }
 
 void refuse(struct request_info *request)

@@ -4,6 +4,7 @@ use crate::abi::RequestInfo;
 use crate::world::Process;
 use crate::{data, guard, request, say, text};
 use hosts_access::{Settings, Verdict, Which, evaluate};
+use portreeve_wrap::{Paths, SystemLog};
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 
@@ -33,10 +34,13 @@ unsafe fn decide(request: *mut RequestInfo) -> bool {
     };
     say::evaluating(&allow, &deny);
     let opened = portreeve_wrap::tables::open(&allow, &deny);
+    let tables = opened.tables();
     let settings = Settings { options: true, verbose: data::verbose(), resident };
+    let mut log = SystemLog;
     // SAFETY: the caller's.
-    let (mut attributes, mut world) = unsafe { (request::read(request), Process::new(request)) };
-    let decision = evaluate(&opened.tables(), &mut attributes, &mut world, &settings);
+    let (mut attributes, mut world) =
+        unsafe { (request::read(request), Process::new(request, &mut log, Paths::of(&tables))) };
+    let decision = evaluate(&tables, &mut attributes, &mut world, &settings);
     say::at(None);
     // SAFETY: the caller's.
     unsafe { request::write(request, &attributes) };
@@ -45,8 +49,11 @@ unsafe fn decide(request: *mut RequestInfo) -> bool {
     }
     match decision.verdict {
         Verdict::Granted => true,
-        // Only where nothing is really done: the rule's table says what would have been.
-        Verdict::Delegated => world.delegated && decision.by.is_some_and(|by| by.which == Which::Allow),
+        // Where nothing is really done, the table says what the rule would have been. Else the process has ended.
+        Verdict::Delegated => {
+            data::clear_dry();
+            decision.by.is_some_and(|by| by.which == Which::Allow)
+        }
         // This world never answers that it does not know yet.
         Verdict::Denied | Verdict::Pending => false,
     }

@@ -3,25 +3,29 @@
 
 use crate::abi::RequestInfo;
 use crate::text::bytes;
-use crate::{abi, data, eval, guard, say, socket, text};
+use crate::{data, eval, guard, say, socket};
 use hosts_access::Field;
+use portreeve_wrap::log::ERR;
+use portreeve_wrap::{SystemLog, ident, names, route, shell};
 use std::ffi::{c_char, c_int};
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-/// The confirmed name of an address.
-pub(crate) fn name_of(_address: SocketAddr) -> Field {
-    Field::from("unknown")
+/// The name of an address: confirmed, `unknown` or `paranoid`.
+pub(crate) fn name_of(address: SocketAddr) -> Field {
+    names::host_name(address, &mut |text| say::warning(&text))
 }
 
 /// The user at the client's end, as ident says.
-pub(crate) fn ident(_client: SocketAddr, _server: SocketAddr, _seconds: u32) -> Field {
-    Field::from("unknown")
+pub(crate) fn ident(client: SocketAddr, server: SocketAddr, seconds: u32) -> Field {
+    ident::user(client, server, Duration::from_secs(seconds.into()))
 }
 
 /// Asks ident about a connection; `destination` gets a name or `unknown`.
 ///
 /// # Safety
-/// The caller's pointers: addresses of their families, whole, and room for [`abi::STRING_LENGTH`] bytes.
+/// The caller's pointers: addresses of their families, whole, and room for 128 bytes.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn rfc931(
     remote: *mut libc::sockaddr,
@@ -35,7 +39,9 @@ pub(crate) unsafe extern "C" fn rfc931(
         // SAFETY: the caller's pointers.
         unsafe {
             let user = match (socket::address(remote), socket::address(local)) {
-                (Some(remote), Some(local)) => ident(remote, local, data::ident_seconds()),
+                (Some(remote), Some(local)) if remote.is_ipv4() == local.is_ipv4() => {
+                    ident(remote, local, data::ident_seconds())
+                }
                 _ => Field::from("unknown"),
             };
             // Not more than the name: the original fills no more either.
@@ -54,7 +60,8 @@ pub(crate) unsafe extern "C" fn rfc931(
 pub(crate) unsafe extern "C" fn shell_cmd(command: *mut c_char) {
     guard::call((), || {
         // SAFETY: the caller's pointers.
-        let _command = unsafe { bytes(command) };
+        let command = unsafe { bytes(command) };
+        shell::spawn(command, &mut |text| say::warning(&text));
     });
 }
 
@@ -73,13 +80,27 @@ pub(crate) unsafe extern "C" fn percent_x(
     result
 }
 
-/// Looks at the IP options of the request's socket.
+/// For `shim.c`: looks at the IP options of the request's socket. 0: it is no socket, and nothing may be served on it.
 ///
 /// # Safety
 /// The caller's pointers.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn fix_options(request: *mut RequestInfo) {
-    let _ = request;
+pub(crate) unsafe extern "C" fn portreeve_fix_options(request: *mut RequestInfo) -> c_int {
+    guard::call(0, || {
+        if request.is_null() {
+            return 0;
+        }
+        // SAFETY: the caller's pointers; what `eval` gives ends in NUL. The program keeps its descriptor open meanwhile.
+        unsafe {
+            let fd = (&raw const (*request).fd).read();
+            if fd < 0 {
+                say::log(ERR, b"getpeername: Bad file descriptor");
+                return 0;
+            }
+            let client = bytes(eval::eval_client(request)).to_vec();
+            c_int::from(route::check(BorrowedFd::borrow_raw(fd), &client, &mut SystemLog).is_ok())
+        }
+    })
 }
 
 /// For `shim.c`: the message of `refuse`.
@@ -97,7 +118,7 @@ pub(crate) unsafe extern "C" fn portreeve_say_refused(request: *mut RequestInfo)
             let client = bytes(eval::eval_client(request)).to_vec();
             let address = bytes(eval::eval_hostaddr(&raw mut (*request).client));
             let line = [b"refused connect from ".as_slice(), &client, b" (", address, b")"].concat();
-            say::log(data::severity_of_refusals(), &line);
+            say::log(data::severities().deny, &line);
         }
     });
 }
@@ -118,6 +139,3 @@ pub(crate) unsafe extern "C" fn portreeve_sink(request: *mut RequestInfo) {
         }
     }
 }
-const _: usize = abi::STRING_LENGTH;
-#[allow(unused_imports)]
-use text as _;

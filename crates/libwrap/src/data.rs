@@ -2,6 +2,7 @@
 //! of ours, so every access goes to the symbol. Each is read at the moment it counts, as programs set them between calls.
 
 use crate::abi::Context;
+use portreeve_wrap::Severities;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
@@ -54,15 +55,15 @@ number!(
     dry_run, dry_cell
 );
 
-/// Priority for refusals, as the last matched rule or the program set it.
-pub(crate) fn severity_of_refusals() -> c_int {
-    deny_cell().load(Ordering::Relaxed)
+/// With what priority the program is to log, as it or the last matched rule said.
+pub(crate) fn severities() -> Severities {
+    Severities { allow: allow_cell().load(Ordering::Relaxed), deny: deny_cell().load(Ordering::Relaxed) }
 }
 
 /// What a `severity` option orders: both, until somebody changes them.
-pub(crate) fn set_severities(priority: c_int) {
-    allow_cell().store(priority, Ordering::Relaxed);
-    deny_cell().store(priority, Ordering::Relaxed);
+pub(crate) fn set_severities(now: Severities) {
+    allow_cell().store(now.allow, Ordering::Relaxed);
+    deny_cell().store(now.deny, Ordering::Relaxed);
 }
 
 /// How much is told about a match.

@@ -2,17 +2,15 @@
 //! function where it has replaced it (Debian's tcpdmatch and tcpdchk print). Decides no verdict.
 
 use crate::data;
-use hosts_access::{Message, Place, Which};
+use hosts_access::{Place, Which};
+use portreeve_wrap::log::{ERR, escaped};
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 
 /// A message of this priority.
 pub(crate) fn log(priority: c_int, text: &[u8]) {
-    portreeve_sys::libc_syslog::log(priority, text);
+    portreeve_sys::libc_syslog::log(priority, &escaped(text));
 }
-
-const LOG_ERR: c_int = 3;
-const LOG_DEBUG: c_int = 7;
 
 /// What a line begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +32,7 @@ fn tell(kind: Kind, spot: Spot<'_>, text: &[u8]) {
         line.extend_from_slice(format!(", line {number}: ").as_bytes());
     }
     line.extend_from_slice(text);
-    log(LOG_ERR, &line);
+    log(ERR, &line);
 }
 
 /// A warning about whatever this thread is doing: in the rule that is evaluated, else where the program says it is
@@ -96,21 +94,4 @@ fn with_path<T>(which: Which, body: impl FnOnce(&[u8]) -> T) -> T {
         Which::Allow => body(allow),
         Which::Deny => body(deny),
     })
-}
-
-/// A message of the evaluation.
-pub(crate) fn message(message: &Message) {
-    match message {
-        Message::Warning(place, text) => told_at(Kind::Warning, *place, text),
-        Message::Error(place, text) => told_at(Kind::Error, *place, text),
-        Message::Matched(place) => with_path(place.which, |path| {
-            let line = format!(" line {}", place.line);
-            log(LOG_DEBUG, &[b"matched:  ".as_slice(), path, line.as_bytes()].concat());
-        }),
-        Message::Option(key, value) => {
-            log(LOG_DEBUG, &[b"option:   ".as_slice(), key, b" ", value].concat());
-        }
-        // A kind that this library is older than: nothing that it could say of it.
-        _ => {}
-    }
 }

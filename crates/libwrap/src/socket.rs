@@ -2,7 +2,6 @@
 
 use crate::abi::{HostInfo, RequestInfo};
 use crate::{guard, say, text};
-use hosts_access::Field;
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::io;
@@ -95,6 +94,14 @@ pub(crate) unsafe fn address(address: *const libc::sockaddr) -> Option<SocketAdd
     }
 }
 
+/// # Safety
+/// As for [`address`].
+unsafe fn is_local(address: *const libc::sockaddr) -> bool {
+    // SAFETY: the caller's; the family stands in every address.
+    !address.is_null()
+        && c_int::from(unsafe { (&raw const (*address).sa_family).read_unaligned() }) == libc::AF_UNIX
+}
+
 /// Reads the datagram that a request came with, so that it is not met again. The sink of such requests.
 unsafe extern "C" fn throw_away(fd: c_int) {
     let mut bytes = [0_u8; 1];
@@ -171,9 +178,14 @@ pub(crate) unsafe extern "C" fn sock_hostaddr(host: *mut HostInfo) {
 pub(crate) unsafe fn fill_address(host: *mut HostInfo) {
     // SAFETY: the caller's pointer.
     unsafe {
-        let Some(address) = address((&raw const (*host).sin).read()) else { return };
-        if let Ok(text) = portreeve_sys::names::address_text(address) {
-            text::put(&raw mut (*host).addr, Field::new(&text).as_bytes());
+        let sin = (&raw const (*host).sin).read();
+        match address(sin) {
+            Some(address) => {
+                text::put(&raw mut (*host).addr, portreeve_wrap::names::numeric(address).as_bytes());
+            }
+            // The name service's word for the other end of a UNIX socket, on which rules may rely.
+            None if is_local(sin) => text::put(&raw mut (*host).addr, b"localhost"),
+            None => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{data, say};
 use hosts_access::Field;
 use std::ffi::{CStr, c_char, c_int, c_ulong};
 
-/// What `dot_quad_addr` and `cidr_mask_addr` say of a text that is none.
+/// What `dot_quad_addr` says of a text that is none.
 const NO_ADDRESS: c_ulong = 0xffff_ffff;
 
 unsafe extern "C" {
@@ -99,20 +99,20 @@ pub(crate) unsafe extern "C" fn dot_quad_addr(text: *mut c_char) -> c_ulong {
     })
 }
 
-/// The mask of a prefix length of 1 to 32 as atoi reads it, in network order; all bits for any other.
+/// The mask of a prefix length of 1 to 32 as atoi reads it, in network order; 0 for any other.
 ///
 /// # Safety
 /// The caller's pointers.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn cidr_mask_addr(text: *mut c_char) -> c_ulong {
-    guard::call(NO_ADDRESS, || {
+    guard::call(0, || {
         if text.is_null() {
-            return NO_ADDRESS;
+            return 0;
         }
         // SAFETY: not null, and ends in NUL.
         match unsafe { libc::atoi(text) } {
             length @ 1..=32 => c_ulong::from((u32::MAX << (32 - length)).to_be()),
-            _ => NO_ADDRESS,
+            _ => 0,
         }
     })
 }

@@ -1,31 +1,44 @@
-//! What an evaluation asks of the process that a program runs in, and what the matched rule orders there.
+//! What an evaluation asks of the process that a program runs in, and what the matched rule orders there: the world of
+//! `portreeve_wrap`, with the program's own methods, variables and log around it.
 
 use crate::abi::RequestInfo;
 use crate::eval::{self, Called};
 use crate::{data, say, text};
 use hosts_access::{Act, Answer, Done, End, Field, ListFile, Message, Place, Request, World};
+use portreeve_wrap::{LiveWorld, Log, Paths};
 use std::borrow::Cow;
+use std::os::fd::BorrowedFd;
 
 /// The process, for one evaluation of one request.
-pub(crate) struct Process {
+pub(crate) struct Process<'a> {
     request: *mut RequestInfo,
+    live: LiveWorld<'a>,
     /// Whether a method of the program jumped away: then the client is refused, whatever the tables say.
     pub(crate) jumped: bool,
-    /// Whether a `twist` would have taken over (with `dry_run`).
-    pub(crate) delegated: bool,
 }
 
-impl Process {
+impl<'a> Process<'a> {
     /// # Safety
     /// `request` is the caller's pointer, not null, for as long as this lives.
-    pub(crate) unsafe fn new(request: *mut RequestInfo) -> Self {
-        Self { request, jumped: false, delegated: false }
+    pub(crate) unsafe fn new(request: *mut RequestInfo, log: &'a mut dyn Log, paths: Paths<'a>) -> Self {
+        let mut live = LiveWorld::new(log, paths);
+        live.dry_run = data::dry();
+        live.severities = data::severities();
+        // SAFETY: the caller's. A descriptor that is not open makes a system call fail, and is said; the program keeps an
+        // open one open during its call of us.
+        unsafe {
+            let fd = (&raw const (*request).fd).read();
+            live.socket = (fd >= 0).then(|| BorrowedFd::borrow_raw(fd));
+            live.datagram = (&raw const (*request).sink).read().is_some();
+        }
+        Self { request, live, jumped: false }
     }
 }
 
-impl World for Process {
+impl World for Process<'_> {
     fn at(&mut self, place: Option<Place>) {
         say::at(place);
+        self.live.at(place);
     }
 
     fn name(&mut self, end: End, _request: &Request) -> Answer<Field> {
@@ -55,30 +68,22 @@ impl World for Process {
     }
 
     fn in_netgroup(&mut self, group: &[u8], host: &[u8]) -> Answer<bool> {
-        Answer::Known(portreeve_sys::names::in_netgroup(group, host).unwrap_or(false))
+        self.live.in_netgroup(group, host)
     }
 
-    fn list(&mut self, _path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
-        ListFile::Absent
+    fn list(&mut self, path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
+        self.live.list(path)
     }
 
-    fn act(&mut self, act: &Act, _request: &mut Request) -> Done {
-        let dry = data::dry();
-        match act {
-            Act::Severity(priority) => {
-                data::set_severities(*priority);
-                Done::Done
-            }
-            Act::Twist(_) if dry => {
-                data::clear_dry();
-                self.delegated = true;
-                Done::Done
-            }
-            _ => Done::Done,
+    fn act(&mut self, act: &Act, request: &mut Request) -> Done {
+        let done = self.live.act(act, request);
+        if let Act::Severity(_) = act {
+            data::set_severities(self.live.severities);
         }
+        done
     }
 
     fn say(&mut self, message: Message) {
-        say::message(&message);
+        self.live.say(message);
     }
 }
