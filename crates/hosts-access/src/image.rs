@@ -106,8 +106,9 @@ fn write(
 ) -> Result<Vec<u8>, TooLarge> {
     let mut out = Output::new(HEAD);
     let mut seen = Seen { lists, by_path: HashMap::new(), sources: Vec::new() };
-    let allow_index = build(allow.text, &mut seen, &mut out)?;
-    let deny_index = build(deny.text, &mut seen, &mut out)?;
+    let mut inlined = 0;
+    let allow_index = build(allow.text, &mut seen, &mut inlined, &mut out)?;
+    let deny_index = build(deny.text, &mut seen, &mut inlined, &mut out)?;
     let mut sources = vec![(allow.path.to_vec(), allow.state), (deny.path.to_vec(), deny.state)];
     sources.extend(seen.sources);
     let mut paths = Vec::with_capacity(sources.len());

@@ -15,7 +15,11 @@ mod write;
 pub(crate) use build::{Lists, build};
 pub(crate) use write::{Output, TooLarge};
 
-use crate::split::Rule;
+use crate::Truth;
+use crate::candidates::{Candidate, Candidates, Clause, Met};
+use crate::image::Compiled;
+use crate::inquiry::Inquiry;
+use crate::request::Request;
 use address::Address;
 use bytes::{Bytes, Doubtful, NONE, offset};
 
@@ -26,49 +30,25 @@ pub struct View<'a> {
     table: u32,
 }
 
-/// The next thing that an evaluation of the table comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step<'a> {
-    /// A line that is no rule: it has no colon that counts.
-    NoRule {
-        /// Its number.
-        line: u32,
-    },
-    /// A rule that must be evaluated.
-    Walk {
-        /// Its number.
-        line: u32,
-        /// Its fields.
-        rule: Rule<'a>,
-        /// Whether its daemon list is known to match.
-        daemons_match: bool,
-    },
-    /// A rule that matches.
-    Match {
-        /// Its number.
-        line: u32,
-        /// Its options.
-        options: Option<&'a [u8]>,
-    },
-    /// The table ends here, in error.
-    Broken {
-        /// The line's number.
-        line: u32,
-    },
-}
-
 /// What an evaluation comes to, in order, for one client.
 #[derive(Debug)]
 pub(crate) struct Steps<'a> {
     view: View<'a>,
-    /// Rules to walk: number, clients, daemons (0: they match).
-    walks: std::vec::IntoIter<(u32, u32, u32)>,
-    next_walk: Option<(u32, u32, u32)>,
+    walks: std::vec::IntoIter<Walked>,
+    next_walk: Option<Walked>,
     notes: Array,
     next_note: u32,
     /// The rule that matches, or [`NONE`].
     answer: u32,
     ended: bool,
+}
+
+/// A rule to walk: its number, its clients (where), its daemons (where; 0: they match).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Walked {
+    rule: u32,
+    clients: u32,
+    daemons: u32,
 }
 
 /// An array of records: where, how many.
@@ -102,8 +82,8 @@ impl<'a> View<'a> {
         for index in 0..general.count {
             let class = self.bytes.word(general.at, index)?;
             let record = self.class(class)?;
-            let asks_server = self.bytes.word(record, 3)? & write::ASKS_SERVER != 0;
-            if asks_server || matches(self.bytes.text(self.bytes.word(record, 4)?)?) {
+            let asks_server = self.bytes.word(record, 1)? & write::ASKS_SERVER != 0;
+            if asks_server || matches(self.bytes.text(self.bytes.word(record, 2)?)?) {
                 found.class(self, record)?;
             }
         }
@@ -115,6 +95,13 @@ impl<'a> View<'a> {
         let mut walks = walks.into_iter();
         let next_walk = walks.next();
         let notes = self.array(4)?;
+        // Nothing is doubtful once the first rule was asked for anything.
+        self.bytes
+            .slice(notes.at, usize::try_from(offset(0, notes.count, write::NOTE)?).map_err(|_| Doubtful)?)?;
+        self.array(5)?;
+        if found.answer != NONE {
+            self.rule(found.answer)?;
+        }
         Ok(Steps { view: self, walks, next_walk, notes, next_note: 0, answer: found.answer, ended: false })
     }
 
@@ -175,18 +162,17 @@ struct Found {
     lists: Vec<Residual>,
 }
 
-/// The residual rules of a class.
+/// The rules of a class that must be walked, and its daemon list if that must be evaluated with each.
 struct Residual {
     array: Array,
-    touch: (u32, u32),
     daemons: u32,
 }
 
 impl Found {
     fn class(&mut self, view: View<'_>, record: u32) -> Result<(), Doubtful> {
         let word = |index| view.bytes.word(record, index);
-        let column = |index: u32| offset(record, 5 + 2 * index, 4);
-        let asks_server = word(3)? & write::ASKS_SERVER != 0;
+        let column = |index: u32| offset(record, 3 + 2 * index, 4);
+        let asks_server = word(1)? & write::ASKS_SERVER != 0;
         self.answer = self.answer.min(word(0)?);
         match self.address {
             Address::V4(address) => {
@@ -200,70 +186,97 @@ impl Found {
                 self.answer = self.answer.min(view.bytes.column::<u128>(column(4)?)?.covering(address)?);
             }
         }
-        let array = Array { at: word(15)?, count: word(16)? };
-        let touch = (word(1)?, word(2)?);
-        if array.count > 0 || touch.0 != NONE {
-            self.lists.push(Residual { array, touch, daemons: if asks_server { word(4)? } else { 0 } });
+        let array = Array { at: word(13)?, count: word(14)? };
+        if array.count > 0 {
+            self.lists.push(Residual { array, daemons: if asks_server { word(2)? } else { 0 } });
         }
         Ok(())
     }
 }
 
 impl Residual {
-    /// Adds the rules up to `last`.
-    fn walks(&self, view: View<'_>, last: u32, to: &mut Vec<(u32, u32, u32)>) -> Result<(), Doubtful> {
-        if self.touch.0 != NONE && self.touch.0 <= last {
-            to.push((self.touch.0, self.touch.1, self.daemons));
-        }
+    /// Adds the rules up to `last`, all of which can be read.
+    fn walks(&self, view: View<'_>, last: u32, to: &mut Vec<Walked>) -> Result<(), Doubtful> {
         for index in 0..self.array.count {
             let at = offset(self.array.at, index, write::RESIDUAL)?;
             let rule = view.bytes.u32(at)?;
             if rule > last {
                 break;
             }
-            to.push((rule, view.bytes.word(at, 1)?, self.daemons));
+            let clients = view.bytes.word(at, 1)?;
+            view.rule(rule)?;
+            view.bytes.text(clients)?;
+            to.push(Walked { rule, clients, daemons: self.daemons });
+        }
+        if self.daemons != 0 {
+            view.bytes.text(self.daemons)?;
         }
         Ok(())
     }
 }
 
 impl<'a> Steps<'a> {
-    /// The next step; `None` when no rule is left.
-    pub(crate) fn next(&mut self) -> Result<Option<Step<'a>>, Doubtful> {
+    /// What comes next; `None` when no rule is left.
+    fn step(&mut self) -> Result<Option<Met<'a>>, Doubtful> {
         if self.ended {
             return Ok(None);
         }
         let bytes = self.view.bytes;
-        let rule = self.next_walk.map_or(self.answer, |walk| walk.0);
+        let rule = self.next_walk.map_or(self.answer, |walk| walk.rule);
         if self.next_note < self.notes.count {
             let at = offset(self.notes.at, self.next_note, write::NOTE)?;
             if bytes.u32(at)? <= rule {
                 self.next_note += 1;
-                return Ok(Some(Step::NoRule { line: bytes.word(at, 1)? }));
+                return Ok(Some(Met::NoColon(bytes.word(at, 1)?)));
             }
         }
-        if let Some((rule, clients, daemons)) = self.next_walk {
+        if let Some(Walked { rule, clients, daemons }) = self.next_walk {
             self.next_walk = self.walks.next();
-            if rule == self.answer {
-                // It will match, and what it asks for on the way is what the walk of the text asks for.
-                self.answer = NONE;
-                self.ended = true;
-            }
-            let (line, options) = self.view.rule(rule)?;
-            let daemons_match = daemons == 0;
-            let daemons = if daemons_match { &[] } else { bytes.text(daemons)? };
-            let rule = Rule { daemons, clients: bytes.text(clients)?, options };
-            return Ok(Some(Step::Walk { line, rule, daemons_match }));
+            // It will match then; and what it asks for on the way is what the walk of the text asks for.
+            self.ended = rule == self.answer;
+            let daemons = match daemons {
+                0 => Clause::Matches(&[]),
+                text => Clause::Text(bytes.text(text)?),
+            };
+            return self.rule(rule, daemons, Clause::Text(bytes.text(clients)?));
         }
         self.ended = true;
         if self.answer != NONE {
-            let (line, options) = self.view.rule(self.answer)?;
-            return Ok(Some(Step::Match { line, options }));
+            return self.rule(self.answer, Clause::Matches(&[]), Clause::Matches(&[]));
         }
         let end = offset(self.view.table, 5, 8)?;
         Ok(match bytes.u32(end)? {
             0 => None,
-            _ => Some(Step::Broken { line: bytes.word(end, 1)? }),
+            _ => Some(Met::Broken(bytes.word(end, 1)?)),
         })
+    }
+
+    fn rule(&self, rule: u32, daemons: Clause<'a>, clients: Clause<'a>) -> Result<Option<Met<'a>>, Doubtful> {
+        let (number, options) = self.view.rule(rule)?;
+        Ok(Some(Met::Rule(Candidate { number, text: &[], daemons, clients, options })))
+    }
+}
+
+impl<'a> Compiled<'a> {
+    /// The candidates for a request, if the index can tell.
+    pub(crate) fn candidates(&self, inquiry: &mut Inquiry<'_>) -> Option<Steps<'a>> {
+        let Request { daemon, client, .. } = &*inquiry.request;
+        let (daemon, address) = (*daemon, Address::of_text(client.address())?);
+        // A text with a colon may be an address, which has many spellings.
+        if daemon.as_bytes().contains(&b':') || client.name.as_bytes().contains(&b':') {
+            return None;
+        }
+        let matches = |daemons| inquiry.daemons(daemons) == Ok(Truth::Yes);
+        self.index.steps(daemon.as_bytes(), address, matches).ok()
+    }
+}
+
+impl Candidates for Steps<'_> {
+    fn next(&mut self) -> Option<Met<'_>> {
+        match self.step() {
+            Ok(met) => met,
+            // All of it could be read when the steps were made.
+            Err(Doubtful) => Some(Met::Broken(0)),
+        }
     }
 }

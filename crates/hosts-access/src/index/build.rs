@@ -5,17 +5,20 @@ use super::bytes::{Key, NONE};
 use super::flatten::Net;
 use super::meaning::{Addresses, Meaning};
 use super::write::{Class, Output, TableIndex, TooLarge};
-use crate::lines::{Lines, is_blank};
+use crate::address::is_space;
+use crate::lines::Lines;
 use crate::list::tokens;
 use crate::pattern::{DaemonName, DaemonPattern};
 use crate::split::Rule;
 use crate::text::TextPattern;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How deep files may name files and still be taken into the index.
 const DEEPEST: u32 = 4;
-/// How many words of files an index takes in; a rule with more is walked.
-const MOST_WORDS: u32 = 4 << 20;
+/// How many bytes of files an index takes in, counted as [`crate::matching::MOST_LISTED`] counts; a rule with more is walked.
+pub(crate) const MOST_INLINED: u64 = 16 << 20;
+/// A file counts as at least so many bytes.
+const PAGE: u64 = 4096;
 /// A longer word is for the language itself to judge.
 const LONGEST_WORD: usize = 255;
 
@@ -26,9 +29,20 @@ pub(crate) trait Lists {
 }
 
 /// Writes the index of the table `text`; where it is.
-pub(crate) fn build(text: &[u8], lists: &mut dyn Lists, out: &mut Output) -> Result<u32, TooLarge> {
-    let mut builder =
-        Builder { index: TableIndex::default(), by_daemons: HashMap::new(), lists, out, words: 0 };
+pub(crate) fn build(
+    text: &[u8],
+    lists: &mut dyn Lists,
+    inlined: &mut u64,
+    out: &mut Output,
+) -> Result<u32, TooLarge> {
+    let mut builder = Builder {
+        index: TableIndex::default(),
+        by_daemons: HashMap::new(),
+        asking: HashSet::new(),
+        lists,
+        out,
+        inlined,
+    };
     let mut lines = Lines::new(text);
     while let Some(line) = lines.next() {
         if !line.complete {
@@ -53,10 +67,12 @@ pub(crate) fn build(text: &[u8], lists: &mut dyn Lists, out: &mut Output) -> Res
 struct Builder<'b> {
     index: TableIndex,
     by_daemons: HashMap<Box<[u8]>, usize>,
+    /// Classes and options of which a rule that asks for the client's name is walked.
+    asking: HashSet<(usize, u32)>,
     lists: &'b mut dyn Lists,
     out: &'b mut Output,
-    /// Words of files taken in so far.
-    words: u32,
+    /// Bytes of files taken in so far, for both tables.
+    inlined: &'b mut u64,
 }
 
 /// What a rule needs besides its place in the columns.
@@ -100,10 +116,11 @@ impl Builder<'_> {
             }
         }
         let Some(class) = self.index.classes.get_mut(place) else { return Err(TooLarge) };
-        if needs.walk {
+        // That a name is asked for shows (in log lines, or when it cannot be told), so the first rule that does it is walked
+        // as well: the first of each kind of options, which say what a name that cannot be told would have changed. Those
+        // behind it find the name asked for.
+        if needs.walk || needs.touch && self.asking.insert((place, options)) {
             class.residual.push((number, self.out.text(rule.clients)?));
-        } else if needs.touch && class.touch.0 == NONE {
-            class.touch = (number, self.out.text(rule.clients)?);
         }
         Ok(())
     }
@@ -188,11 +205,12 @@ impl Builder<'_> {
             return None;
         }
         let bytes = self.lists.bytes(path)?;
-        if bytes.contains(&0) {
+        let cost = PAGE.max(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if bytes.contains(&0) || cost > MOST_INLINED - *self.inlined {
             return None;
         }
-        for word in bytes.split(|byte| is_blank(*byte)).filter(|word| !word.is_empty()) {
-            self.words = self.words.checked_add(1).filter(|words| *words <= MOST_WORDS)?;
+        *self.inlined += cost;
+        for word in bytes.split(|byte| is_space(*byte)).filter(|word| !word.is_empty()) {
             if word.len() > LONGEST_WORD {
                 return None;
             }

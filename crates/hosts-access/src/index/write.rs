@@ -8,9 +8,8 @@ use super::bytes::{Doubtful, Key, NONE};
 use super::flatten::{Net, flatten};
 use std::collections::HashMap;
 
-/// A class: `any` rule, `touch` rule, its clients, flags, daemons, five columns (where, how many), residual rules (where,
-/// how many).
-pub(crate) const CLASS: u32 = 4 * (5 + 2 * 6);
+/// A class: `any` rule, flags, daemons (where), five columns (where, how many), residual rules (where, how many).
+pub(crate) const CLASS: u32 = 4 * (3 + 2 * 6);
 /// A daemon's name in small letters (where), its class.
 pub(crate) const NAME: u32 = 8;
 /// A rule: line, options (where; 0: none).
@@ -114,8 +113,6 @@ pub(crate) struct Class {
     pub(crate) asks_server: bool,
     /// The first rule that every client matches.
     pub(crate) any: u32,
-    /// The first indexed rule that asks for the client's name, and its clients: where.
-    pub(crate) touch: (u32, u32),
     pub(crate) hosts4: Vec<(u32, u32)>,
     pub(crate) nets4: Vec<Net<u32>>,
     pub(crate) hosts6: Vec<(u128, u32)>,
@@ -131,7 +128,6 @@ impl Class {
             daemons,
             asks_server,
             any: NONE,
-            touch: (NONE, 0),
             hosts4: Vec::new(),
             nets4: Vec::new(),
             hosts6: Vec::new(),
@@ -144,7 +140,7 @@ impl Class {
     /// Writes the columns; gives the record.
     fn write(self, out: &mut Output) -> Result<Vec<u32>, TooLarge> {
         let flags = if self.asks_server { ASKS_SERVER } else { 0 };
-        let mut record = vec![self.any, self.touch.0, self.touch.1, flags, self.daemons];
+        let mut record = vec![self.any, flags, self.daemons];
         record.extend(out.column(&smallest(self.hosts4))?);
         record.extend(out.column(&flatten(self.nets4))?);
         record.extend(out.column(&smallest(self.hosts6))?);
