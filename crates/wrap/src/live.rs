@@ -184,6 +184,21 @@ impl<'a> LiveWorld<'a> {
     }
 }
 
+/// The bytes of a `/file` list as it stands.
+#[must_use]
+pub fn read_list(path: &[u8]) -> ListFile<Cow<'static, [u8]>> {
+    let read = match Source::open(Path::new(OsStr::from_bytes(path))) {
+        Ok(Source::Missing | Source::Directory(_)) => return ListFile::Absent,
+        Ok(Source::Readable(file)) => file.read(LONGEST_LIST),
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(bytes) => ListFile::Bytes(Cow::Owned(bytes)),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FBIG.raw_os_error()) => ListFile::TooLarge,
+        Err(error) => ListFile::Unreadable(reason(&error)),
+    }
+}
+
 impl World for LiveWorld<'_> {
     fn at(&mut self, place: Option<Place>) {
         self.place = place;
@@ -215,18 +230,7 @@ impl World for LiveWorld<'_> {
     }
 
     fn list(&mut self, path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
-        let read = match Source::open(Path::new(OsStr::from_bytes(path))) {
-            Ok(Source::Missing | Source::Directory(_)) => return ListFile::Absent,
-            Ok(Source::Readable(file)) => file.read(LONGEST_LIST),
-            Err(error) => Err(error),
-        };
-        match read {
-            Ok(bytes) => ListFile::Bytes(Cow::Owned(bytes)),
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FBIG.raw_os_error()) => {
-                ListFile::TooLarge
-            }
-            Err(error) => ListFile::Unreadable(reason(&error)),
-        }
+        read_list(path)
     }
 
     fn act(&mut self, act: &Act, request: &mut Request) -> Done {

@@ -56,7 +56,9 @@ impl<'a> Paths<'a> {
         Self { allow: tables.allow.path, deny: tables.deny.path }
     }
 
-    fn path(&self, which: Which) -> &'a [u8] {
+    /// The path of one table.
+    #[must_use]
+    pub fn path(&self, which: Which) -> &'a [u8] {
         match which {
             Which::Allow => self.allow,
             Which::Deny => self.deny,
@@ -66,18 +68,26 @@ impl<'a> Paths<'a> {
     /// The severity and the whole line of a message, escaped.
     #[must_use]
     pub fn line(&self, message: &Message) -> (i32, Vec<u8>) {
-        let (severity, text) = match message {
-            Message::Warning(place, text) => (ERR, self.placed(b"warning: ", *place, text)),
-            Message::Error(place, text) => (ERR, self.placed(b"error: ", *place, text)),
+        let severity = match message {
+            Message::Warning(..) | Message::Error(..) => ERR,
+            _ => DEBUG,
+        };
+        (severity, escaped(&self.text(message)))
+    }
+
+    /// The whole line of a message as it is; whoever shows it takes care of control bytes.
+    #[must_use]
+    pub fn text(&self, message: &Message) -> Vec<u8> {
+        match message {
+            Message::Warning(place, text) => self.placed(b"warning: ", *place, text),
+            Message::Error(place, text) => self.placed(b"error: ", *place, text),
             Message::Matched(place) => {
                 let line = place.line.to_string();
-                let path = self.path(place.which);
-                (DEBUG, [b"matched:  ", path, b" line ", line.as_bytes()].concat())
+                [b"matched:  ", self.path(place.which), b" line ", line.as_bytes()].concat()
             }
-            Message::Option(key, value) => (DEBUG, [b"option:   ", &key[..], b" ", value].concat()),
-            _ => (DEBUG, Vec::new()),
-        };
-        (severity, escaped(&text))
+            Message::Option(key, value) => [b"option:   ", &key[..], b" ", value].concat(),
+            _ => Vec::new(),
+        }
     }
 
     fn placed(&self, kind: &[u8], place: Option<Place>, text: &[u8]) -> Vec<u8> {
