@@ -64,6 +64,14 @@ codes! {
         "A value that is used is not UTF-8."
         "Write the value in UTF-8."
 
+    // inetd.conf.
+    INETD_LOST Error "inetd-lost"
+        "A line of inetd.conf, or something it orders, has no counterpart here. A service that cannot be served as the line says is left out."
+        "Do what the message says, or write the service in xinetd's language."
+    INETD_READ Note "inetd-read"
+        "How a line of inetd.conf was understood, where it could surprise."
+        "Nothing needs to be done."
+
     // Sections.
     UNKNOWN_SECTION Error "unknown-section"
         "A line at the top level is neither `service NAME`, `defaults`, `include PATH` nor `includedir PATH`. As in xinetd, everything up to the next `}` is skipped."

@@ -5,6 +5,7 @@ use crate::ast::{Entry, Inclusion, Item, Word};
 use crate::codes;
 use crate::diagnostic::{Classic, Level};
 use crate::host::{DirEntry, Host, SystemError};
+use crate::inetd;
 use crate::lex::Source;
 use crate::report::{Finding, Order, Report};
 use crate::syntax::{self, Event};
@@ -62,6 +63,23 @@ pub(crate) fn gather(host: &dyn Host, main: &Path, report: &mut Report) -> Resul
         Gatherer { host, report, gathered: Gathered::default(), next: 0, bytes: 0, full: false };
     gatherer.file(main, bytes, &mut Vec::new());
     Ok(gatherer.gathered)
+}
+
+/// Adds what an inetd.conf says, after all that was gathered; the file's error, if it cannot be read.
+pub(crate) fn gather_inetd(
+    host: &dyn Host,
+    path: &Path,
+    gathered: &mut Gathered,
+    report: &mut Report,
+) -> Result<(), SystemError> {
+    let bytes = host.read(path)?;
+    gathered.files.push(path.to_owned());
+    let source = Rc::new(Source::new(&path.to_string_lossy(), bytes.clone()));
+    report.source(&source);
+    let base = gathered.found.iter().map(|found| found.start() + 1).max().unwrap_or(0) + (Order::MAX >> 2);
+    let entries = inetd::gather(&path.to_string_lossy(), &bytes, base, report);
+    gathered.found.extend(entries.into_iter().map(|entry| Found { entry, base }));
+    Ok(())
 }
 
 struct Gatherer<'a> {

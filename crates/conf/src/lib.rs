@@ -66,6 +66,6 @@ pub use host::{DirEntry, Family, Host, SystemError, User};
 pub use manual::manual;
 pub use place::Place;
 pub use reading::{Fatal, LeftOut, Reading, Settings};
-pub use resolve::read;
+pub use resolve::{read, read_inetd};
 pub use service::*;
 pub use syntax::parse_file;

@@ -31,6 +31,21 @@ pub fn read(host: &dyn Host, main: &Path) -> Reading {
     }
 }
 
+/// Reads an inetd.conf, after the main file of xinetd's language if there is one (`-inetd_compat`): its services are
+/// resolved, checked and limited by `defaults` as all others. Never fails, as [`read`].
+pub fn read_inetd(host: &dyn Host, main: Option<&Path>, inetd: &Path) -> Reading {
+    let mut report = Report::default();
+    let gathered = match main.map(|main| inclusion::gather(host, main, &mut report)).transpose() {
+        Ok(gathered) => gathered,
+        Err(error) => return unreadable(main.unwrap_or(inetd), &error, report),
+    };
+    let mut gathered = gathered.unwrap_or_default();
+    match inclusion::gather_inetd(host, inetd, &mut gathered, &mut report) {
+        Ok(()) => resolve(host, gathered, report),
+        Err(error) => unreadable(inetd, &error, report),
+    }
+}
+
 fn unreadable(main: &Path, error: &SystemError, mut report: Report) -> Reading {
     let message = format!("`{}` cannot be read: {}", main.display(), error.text);
     let classic = format!("open( {} ) failed: {} (errno = {})", main.display(), error.text, error.number);

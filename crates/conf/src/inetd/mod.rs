@@ -4,6 +4,7 @@ mod entry;
 mod fields;
 pub mod itox;
 mod parse;
+mod read;
 mod xinetd;
 
 #[cfg(test)]
@@ -11,4 +12,5 @@ mod tests;
 
 pub use entry::{Entry, Families, Field, Item, ItemKind, Limits, Lines, Listing, Name, Problem, Server};
 pub use parse::parse;
+pub(crate) use read::gather;
 pub use xinetd::{Note, translate};

@@ -187,3 +187,36 @@ proptest::proptest! {
         let _ = translate(&parse(words.join(" ").as_bytes()), "/d");
     }
 }
+
+#[test]
+fn an_inetd_conf_is_served() {
+    let mut host = crate::testing::FakeHost::debian();
+    host.file("/etc/inetd.conf", "#<off>#ftp stream tcp nowait root /bin/sh sh\ntelnet stream tcp nowait root /usr/sbin/tcpd in.telnetd -h\necho stream tcp nowait root internal\necho dgram udp wait root internal\n7777 stream tcp6 nowait ctf /bin/sh challenge -i\nbroken stream\n");
+    let reading = crate::read_inetd(&host, None, Path::new("/etc/inetd.conf"));
+    let ids: Vec<_> = reading.services.iter().map(|service| service.id.as_str()).collect();
+    assert_eq!(ids, ["telnet", "echo-stream", "echo-dgram", "7777"], "{:#?}", reading.diagnostics);
+    let telnet = &reading.services[0];
+    assert_eq!((telnet.place.line, telnet.nolibwrap), (2, false));
+    assert_eq!(telnet.listen.family, crate::FamilyFlag::V4);
+    let challenge = &reading.services[3];
+    assert_eq!((challenge.listen.port, challenge.nolibwrap, challenge.listen.v6only), (7777, true, true));
+    let crate::Action::External { argv, .. } = &challenge.action else { panic!() };
+    assert_eq!(argv.as_slice(), ["challenge", "-i"]);
+    let lost: Vec<_> = reading.diagnostics.iter().filter(|d| d.code == "inetd-lost").collect();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost[0].place.as_ref().map(|place| place.line), Some(6));
+}
+
+#[test]
+fn behind_the_main_file_its_defaults_hold() {
+    let mut host = crate::testing::FakeHost::debian();
+    host.file("/etc/xinetd.conf", "defaults\n{\n\tinstances = 3\n\tonly_from = 192.0.2.0/24\n}\n");
+    host.file("/etc/inetd.conf", "telnet stream tcp nowait root /usr/sbin/in.telnetd in.telnetd\n");
+    let main = Path::new("/etc/xinetd.conf");
+    let reading = crate::read_inetd(&host, Some(main), Path::new("/etc/inetd.conf"));
+    assert_eq!(reading.services.len(), 1, "{:#?}", reading.diagnostics);
+    assert_eq!(reading.services[0].instances.value, Some(3));
+    assert!(reading.services[0].only_from.is_some());
+    let reading = crate::read_inetd(&host, Some(main), Path::new("/etc/missing"));
+    assert!(reading.fatal.is_some());
+}

@@ -19,17 +19,10 @@ pub struct Note {
 
 /// Translates a file; `daemon_dir` is where tcpd looks for a server that is named without a path.
 pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
-    let mut used: BTreeMap<String, usize> = BTreeMap::new();
-    for item in &listing.items {
-        if let ItemKind::Service(entry) | ItemKind::Off { entry, .. } = &item.kind {
-            *used.entry(section_name(entry)).or_default() += 1;
-        }
-    }
     let mut text = String::new();
     let mut notes = Vec::new();
-    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    let mut sections = sections(listing, true, daemon_dir, &mut notes).into_iter();
     for item in &listing.items {
-        let mut note = |lost, said: String| notes.push(Note { lines: item.lines, lost, text: said });
         match &item.kind {
             ItemKind::Blank => text.push('\n'),
             ItemKind::Comment(comment) => {
@@ -40,26 +33,74 @@ pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
             }
             ItemKind::Policy(policy) => {
                 let _ = writeln!(text, "#@ {policy}");
-                note(true, "an IPsec policy has no counterpart: set it with ip-xfrm(8)".to_owned());
             }
-            ItemKind::Broken { text: line, problem } => {
+            ItemKind::Broken { text: line, .. } => {
                 let _ = writeln!(text, "# not carried over: {line}");
-                note(true, problem.to_string());
             }
-            ItemKind::Service(entry) | ItemKind::Off { entry, .. } => {
-                let name = section_name(entry);
-                let id = used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
-                let off = matches!(item.kind, ItemKind::Off { .. });
-                match section(entry, &name, id, off, daemon_dir, &mut note) {
-                    Some(section) => text.push_str(&section),
-                    None => {
-                        let _ = writeln!(text, "# not carried over: {name}");
-                    }
+            ItemKind::Service(_) | ItemKind::Off { .. } => {
+                let Some(section) = sections.next() else { continue };
+                let Some(lines) = section.assignments else {
+                    let _ = writeln!(text, "# not carried over: {}", section.name);
+                    continue;
+                };
+                let _ = writeln!(text, "service {}\n{{", section.name);
+                for (attribute, value) in lines {
+                    let _ = writeln!(text, "\t{attribute:<15} = {value}");
                 }
+                text.push_str("}\n");
             }
         }
     }
     (text, notes)
+}
+
+/// A service as a section of xinetd's language.
+pub(crate) struct Section {
+    /// Where its line stands.
+    pub(crate) lines: Lines,
+    /// The section's name.
+    pub(crate) name: String,
+    /// `attribute = value`, in order; `None` for what cannot be said, which was noted.
+    pub(crate) assignments: Option<Vec<(&'static str, String)>>,
+}
+
+/// One section for each service of the listing, `with_off` also for those that are switched off; and what is to be said of
+/// the lines.
+pub(crate) fn sections(
+    listing: &Listing,
+    with_off: bool,
+    daemon_dir: &str,
+    notes: &mut Vec<Note>,
+) -> Vec<Section> {
+    let mut used: BTreeMap<String, usize> = BTreeMap::new();
+    let items = || listing.items.iter().filter(|item| with_off || !matches!(item.kind, ItemKind::Off { .. }));
+    for item in items() {
+        if let ItemKind::Service(entry) | ItemKind::Off { entry, .. } = &item.kind {
+            *used.entry(section_name(entry)).or_default() += 1;
+        }
+    }
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    let mut sections = Vec::new();
+    for item in items() {
+        let mut note = |lost, said: String| notes.push(Note { lines: item.lines, lost, text: said });
+        match &item.kind {
+            ItemKind::Blank | ItemKind::Comment(_) | ItemKind::Address(_) => {}
+            ItemKind::Policy(_) => {
+                note(true, "an IPsec policy has no counterpart: set it with ip-xfrm(8)".to_owned());
+            }
+            ItemKind::Broken { problem, .. } => note(true, problem.to_string()),
+            ItemKind::Service(entry) | ItemKind::Off { entry, .. } => {
+                let name = section_name(entry);
+                let id = used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
+                let off = matches!(item.kind, ItemKind::Off { .. });
+                // Of what is switched off nothing is lost today.
+                let mut note = |lost, said| note(lost && !off, said);
+                let assignments = lines(entry, id, off, daemon_dir, &mut note);
+                sections.push(Section { lines: item.lines, name, assignments });
+            }
+        }
+    }
+    sections
 }
 
 fn section_name(entry: &Entry) -> String {
@@ -82,15 +123,15 @@ fn id(entry: &Entry, name: &str, taken: &mut BTreeMap<String, usize>) -> String 
     if *count == 1 { id } else { format!("{id}-{count}") }
 }
 
-fn section(
+/// The lines of one service's section; `None` if it cannot be one, which was noted.
+fn lines(
     entry: &Entry,
-    name: &str,
     id: Option<String>,
     off: bool,
     daemon_dir: &str,
     note: &mut dyn FnMut(bool, String),
-) -> Option<String> {
-    let mut lines: Vec<(&str, String)> = Vec::new();
+) -> Option<Vec<(&'static str, String)>> {
+    let mut lines: Vec<(&'static str, String)> = Vec::new();
     let mut flags: Vec<&str> = Vec::new();
     let mut types: Vec<&str> = Vec::new();
     match &entry.name {
@@ -133,7 +174,7 @@ fn section(
         }
     }
     let server = server(entry, daemon_dir, &mut flags, &mut types, note)?;
-    let mut all: Vec<(&str, String)> = Vec::new();
+    let mut all: Vec<(&'static str, String)> = Vec::new();
     all.extend(id.map(|id| ("id", id)));
     if !types.is_empty() {
         all.push(("type", types.join(" ")));
@@ -150,12 +191,7 @@ fn section(
     if off {
         all.push(("disable", "yes".into()));
     }
-    let mut text = format!("service {name}\n{{\n");
-    for (attribute, value) in all {
-        let _ = writeln!(text, "\t{attribute:<15} = {value}");
-    }
-    text.push_str("}\n");
-    Some(text)
+    Some(all)
 }
 
 fn ids(entry: &Entry, all: &mut Vec<(&'static str, String)>, note: &mut dyn FnMut(bool, String)) {
