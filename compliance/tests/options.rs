@@ -181,6 +181,32 @@ fn no_services() {
     });
 }
 
+/// What keeps it from starting in the background: ours says it to whoever called, with the status of the foreground.
+#[test]
+fn not_started_in_the_background() {
+    let bad = Config::of(Entry::program("s1", 2001)).defaults("instances = many");
+    both(|world| {
+        world.write("empty.conf", "# nothing\n");
+        world.write("bad.conf", bad.text(world.side));
+        let table = [
+            ("absent", 1, "not started: the configuration file cannot be read (/run/w/absent.conf)\n"),
+            ("empty", 1, "not started: there is no service (/run/w/empty.conf)\n"),
+            ("bad", 2, "not started: a value in defaults is wrong (/run/w/bad.conf)\n"),
+        ];
+        for (name, status, said) in table {
+            let (file, log) = (format!("/run/w/{name}.conf"), format!("/run/w/{name}.log"));
+            let (ended, output) = run(world, name, &["-f", &file, "-filelog", &log]);
+            let (status, said) = world.fix("a-failed-start-is-said", (0, ""), (status, said));
+            assert_eq!(ended, Ended::Status(status), "{name}: {output}");
+            assert!(output.ends_with(said) && output.is_empty() == said.is_empty(), "{name}: {output}");
+        }
+        if world.is_ours() {
+            let text = world.read("bad.err");
+            assert!(text.contains("bad.conf:"), "names the line: {text}");
+        }
+    });
+}
+
 /// A configuration that cannot be read.
 #[test]
 fn no_configuration() {

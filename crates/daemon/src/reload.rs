@@ -68,11 +68,7 @@ impl Supervisor {
         let refused = self.refuses(start, &result);
         if let Some((why, code)) = refused {
             if start {
-                self.exit = Some(ExitCode::from(code));
-                if let Some(readiness) = self.readiness.take() {
-                    readiness.report(code);
-                }
-                self.finish();
+                self.end_unstarted(code, &why, &result.diagnostics);
             } else {
                 self.say(Level::Warning, "reconfiguration failed");
             }

@@ -2,19 +2,24 @@
 //! waiting for them in the loop.
 
 use crate::children::Child;
+use crate::escape::escaped;
 use crate::names::Parked;
 use crate::options::Program;
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_conf::{Level, Stop};
+use portreeve_conf::{Diagnostic, Level, Severity, Stop};
 use portreeve_sys::reap::{Pid, Signal, kill};
 use portreeve_workers::protocol::Worker;
+use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long an instance may take to end after SIGTERM before it is killed (xinetd: 2.5 s of 4).
 const GRACE: Duration = Duration::from_millis(2500);
+
+/// Errors of the configuration that are shown when it is why nothing starts.
+const MOST_REASONS: usize = 10;
 
 /// In which way serving ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +122,25 @@ impl Supervisor {
                 self.finish();
             }
         }
+    }
+
+    /// Ends before serving has begun. In the background whoever started it would see a status alone, so the reason goes
+    /// to where they read; in the foreground the log says it there.
+    pub fn end_unstarted(&mut self, code: u8, why: &str, diagnostics: &[Diagnostic]) {
+        self.exit = Some(ExitCode::from(code));
+        if let Some(readiness) = self.readiness.take() {
+            let word = self.options.program.word();
+            let mut text = String::new();
+            let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+            for Diagnostic { place, message, .. } in errors.take(MOST_REASONS) {
+                let place = place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+                let _ = writeln!(text, "{word}: {}", escaped(&format!("{place}{message}")));
+            }
+            let config = self.options.config.display().to_string();
+            let _ = writeln!(text, "{word}: not started: {why} ({})", escaped(&config));
+            readiness.refuse(code, &text);
+        }
+        self.finish();
     }
 
     /// The last act: files that name this process go.

@@ -49,12 +49,25 @@ pub enum Side {
 
 /// The launcher waits for this. Dropped without a report, the launcher ends with status 1.
 #[derive(Debug)]
-pub struct Readiness(OwnedFd);
+pub struct Readiness {
+    launcher: OwnedFd,
+    /// The launcher's standard error, for as long as somebody may still read there.
+    terminal: Option<OwnedFd>,
+}
 
 impl Readiness {
     /// Ends the launcher with `status`: 0 when this daemon serves.
     pub fn report(self, status: u8) {
-        let _ = rustix::io::write(&self.0, &[status]);
+        let _ = rustix::io::write(&self.launcher, &[status]);
+    }
+
+    /// The same after `why` has been written where the launcher's caller reads it, although this process may have
+    /// turned its own descriptors to `/dev/null` already. What a full pipe does not take is lost.
+    pub fn refuse(self, status: u8, why: &str) {
+        if let Some(terminal) = &self.terminal {
+            let _ = rustix::io::write(terminal, why.as_bytes());
+        }
+        self.report(status);
     }
 }
 
@@ -78,7 +91,8 @@ pub fn daemonize() -> io::Result<Side> {
     if pid == 0 {
         drop(read);
         rustix::process::setsid()?;
-        return Ok(Side::Daemon(Readiness(write)));
+        let terminal = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3).ok();
+        return Ok(Side::Daemon(Readiness { launcher: write, terminal }));
     }
     drop(write);
     let mut status = [1u8];

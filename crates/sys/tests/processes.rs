@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("role:daemon") => daemon(),
         Some("role:dies") => dies(),
+        Some("role:refuses") => refuses(),
         Some("role:inherits") => inherits(),
         Some("role:closed") => closed(),
         Some("role:becomes") => becomes(),
@@ -56,6 +57,13 @@ fn daemonizing_tells_the_launcher() {
     let (leader, ids) = said.trim_end().split_once(' ').unwrap();
     assert_eq!(ids, format!("{leader} {leader}"), "a session of its own");
     assert_eq!(role("dies", "", "").status.code(), Some(9), "and with its status when it died before");
+    let output = role("refuses", "", "");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "no: too late\n",
+        "the reason is there before the end"
+    );
 }
 
 fn daemon() -> ExitCode {
@@ -78,6 +86,17 @@ fn dies() -> ExitCode {
     match process::daemonize().unwrap() {
         Side::Launcher(status) => ExitCode::from(status),
         Side::Daemon(_ready) => ExitCode::from(9),
+    }
+}
+
+fn refuses() -> ExitCode {
+    match process::daemonize().unwrap() {
+        Side::Launcher(status) => ExitCode::from(status),
+        Side::Daemon(ready) => {
+            stdio::redirect_to_null().unwrap();
+            ready.refuse(3, "no: too late\n");
+            ExitCode::from(3)
+        }
     }
 }
 
