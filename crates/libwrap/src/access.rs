@@ -3,10 +3,14 @@
 use crate::abi::RequestInfo;
 use crate::world::Process;
 use crate::{data, guard, request, say, text};
-use hosts_access::{Settings, Verdict, Which, evaluate};
+use hosts_access::{Place, Processed, Request, Settings, Verdict, Which, evaluate, process_options};
 use portreeve_wrap::{Paths, SystemLog};
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
+
+/// What `hosts_access` is left with by an option.
+const AC_PERMIT: c_int = 1;
+const AC_DENY: c_int = -1;
 
 /// Decides on a request by the tables as they are now. 1: granted; 0: refused.
 ///
@@ -23,6 +27,11 @@ pub(crate) unsafe extern "C" fn hosts_access(request: *mut RequestInfo) -> c_int
     })
 }
 
+/// A resident process may not be taken over by a `twist`; one that only asks what would be is not in danger.
+fn settings(resident: bool) -> Settings {
+    Settings { options: true, verbose: data::verbose(), resident: resident && !data::dry() }
+}
+
 /// # Safety
 /// The caller's pointer, not null.
 unsafe fn decide(request: *mut RequestInfo) -> bool {
@@ -35,7 +44,7 @@ unsafe fn decide(request: *mut RequestInfo) -> bool {
     say::evaluating(&allow, &deny);
     let opened = portreeve_wrap::tables::open(&allow, &deny);
     let tables = opened.tables();
-    let settings = Settings { options: true, verbose: data::verbose(), resident };
+    let settings = settings(resident);
     let mut log = SystemLog;
     // SAFETY: the caller's.
     let (mut attributes, mut world) =
@@ -85,7 +94,8 @@ pub(crate) unsafe extern "C" fn hosts_ctl(
     })
 }
 
-/// For `shim.c`: runs an options field. 0: it has no more to say; else what `hosts_access` is to be left with.
+/// For `shim.c`: runs the options of a rule that the program has found to match, in the file and at the line that it says
+/// (`tcpd_context`). 0: the options do not decide; 1 or -1: they grant or refuse, and the program waits at `tcpd_buf`.
 ///
 /// # Safety
 /// The caller's pointers.
@@ -94,6 +104,54 @@ pub(crate) unsafe extern "C" fn portreeve_process_options(
     options: *mut c_char,
     request: *mut RequestInfo,
 ) -> c_int {
-    let _ = (options, request);
-    -1
+    guard::call(AC_DENY, || {
+        if request.is_null() {
+            return AC_DENY;
+        }
+        // SAFETY: the caller's pointers, not null; the text is copied, as methods of the program may write to it.
+        let processed = unsafe {
+            let text = text::bytes(options).to_vec();
+            in_context(request, |place, attributes, world| {
+                let settings = settings(data::is_resident());
+                process_options(&text, place, attributes, world, &settings)
+            })
+        };
+        match processed {
+            Some(Processed::Through | Processed::Withdrawn) => 0,
+            Some(Processed::Delegated) => {
+                data::clear_dry();
+                0
+            }
+            Some(Processed::Granted) => AC_PERMIT,
+            _ => AC_DENY,
+        }
+    })
+}
+
+/// Runs `body` on a request where the program says it is reading, and fills the request's caches. `None`: a method of the
+/// program jumped away.
+///
+/// # Safety
+/// The caller's pointer, not null.
+pub(crate) unsafe fn in_context<T>(
+    request: *mut RequestInfo,
+    body: impl FnOnce(Option<Place>, &mut Request, &mut Process<'_>) -> T,
+) -> Option<T> {
+    let context = data::context();
+    let place = context
+        .as_ref()
+        .map(|(_, line)| Place { which: Which::Allow, line: u32::try_from(*line).unwrap_or(0) });
+    // One file is being read; which of the two tables it is only matters for its name.
+    let file = context.as_ref().map_or(&[][..], |(file, _)| file);
+    let mut log = SystemLog;
+    // SAFETY: the caller's.
+    let (mut attributes, mut world) = unsafe {
+        (request::read(request), Process::new(request, &mut log, Paths { allow: file, deny: file }))
+    };
+    say::evaluating(file, file);
+    let result = body(place, &mut attributes, &mut world);
+    say::at(None);
+    // SAFETY: the caller's.
+    unsafe { request::write(request, &attributes) };
+    (!world.jumped).then_some(result)
 }

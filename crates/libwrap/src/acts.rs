@@ -3,8 +3,8 @@
 
 use crate::abi::RequestInfo;
 use crate::text::bytes;
-use crate::{data, eval, guard, say, socket};
-use hosts_access::Field;
+use crate::{access, data, eval, guard, say, socket};
+use hosts_access::{ExpandError, Field, expand};
 use portreeve_wrap::log::ERR;
 use portreeve_wrap::{SystemLog, ident, names, route, shell};
 use std::ffi::{c_char, c_int};
@@ -65,10 +65,11 @@ pub(crate) unsafe extern "C" fn shell_cmd(command: *mut c_char) {
     });
 }
 
-/// Expands a text.
+/// Expands the %-letters of a text; the request's own texts are cleaned with it. What does not fit is told, and the result is
+/// empty: half a command is another command. (The original ends the process.)
 ///
 /// # Safety
-/// The caller's pointers: room for `length` bytes.
+/// The caller's pointers: room for `length` bytes, which is not where the text is.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn percent_x(
     result: *mut c_char,
@@ -76,8 +77,42 @@ pub(crate) unsafe extern "C" fn percent_x(
     string: *mut c_char,
     request: *mut RequestInfo,
 ) -> *mut c_char {
-    let _ = (length, string, request);
-    result
+    guard::call(result, || {
+        let room = usize::try_from(length).unwrap_or(0);
+        if result.is_null() || room == 0 {
+            return result;
+        }
+        // SAFETY: the caller's pointers, with room for one byte.
+        let text = unsafe {
+            result.write(0);
+            if request.is_null() {
+                return result;
+            }
+            let text = bytes(string).to_vec();
+            access::in_context(request, |place, attributes, world| expand(&text, attributes, world, place))
+        };
+        let text = match text {
+            Some(Ok(text)) if text.len() < room => text,
+            Some(Ok(text)) => {
+                say::error(
+                    &[b"percent_x: expansion too long: ", text.get(..30).unwrap_or(&text), b"..."].concat(),
+                );
+                return result;
+            }
+            Some(Err(ExpandError::TooLong(text))) => {
+                say::error(&text);
+                return result;
+            }
+            Some(Err(ExpandError::Pending)) | None => return result,
+        };
+        // A name may hold a NUL as little as the text does: both were strings of C.
+        // SAFETY: less than the room, and memory of ours.
+        unsafe {
+            result.copy_from_nonoverlapping(text.as_ptr().cast(), text.len());
+            result.add(text.len()).write(0);
+        }
+        result
+    })
 }
 
 /// For `shim.c`: looks at the IP options of the request's socket. 0: it is no socket, and nothing may be served on it.

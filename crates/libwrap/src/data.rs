@@ -96,6 +96,11 @@ pub(crate) fn enter() -> bool {
     }
 }
 
+/// Whether the process is a resident one.
+pub(crate) fn is_resident() -> bool {
+    resident_cell().load(Ordering::Relaxed) > 0
+}
+
 /// The paths of `hosts.allow` and `hosts.deny`; `None` where the program set a null pointer.
 pub(crate) fn tables() -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     // SAFETY: both symbols are aligned pointers of static duration, read once each.
