@@ -221,18 +221,25 @@ impl<'a> Image<'a> {
         self.read_sources().ok()
     }
 
-    /// Whether it was made from what `look` finds now: every source is in the recorded state, and had been in it for two
-    /// seconds when the image was begun. `look` opens the source as the caller may, and gives nothing for what is not a
-    /// readable regular file.
+    /// Whether it was made from what `look` finds now: it is settled, and every source is in the recorded state. `look`
+    /// opens the source as the caller may, and gives nothing for what is not a readable regular file.
     pub fn is_fresh(&self, mut look: impl FnMut(Source<'a>) -> Option<State>) -> bool {
-        let begun = self.bytes.u64(16).map(u64::cast_signed).unwrap_or(0);
         let Ok(sources) = self.read_sources() else { return false };
-        sources.into_iter().all(|(source, state)| {
-            let settled = match state {
-                State::Absent => true,
-                State::File(stamp) => begun.checked_sub(SETTLED).is_some_and(|limit| stamp.ctime < limit),
-            };
-            settled && look(source) == Some(state)
+        self.all_settled(&sources) && sources.into_iter().all(|(source, state)| look(source) == Some(state))
+    }
+
+    /// Whether every source had been as it is recorded for two seconds when the image was begun. Otherwise it may have been
+    /// edited again without a trace, and the image is never fresh.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.read_sources().is_ok_and(|sources| self.all_settled(&sources))
+    }
+
+    fn all_settled(&self, sources: &[(Source<'_>, State)]) -> bool {
+        let begun = self.bytes.u64(16).map_or(0, u64::cast_signed);
+        sources.iter().all(|(_, state)| match state {
+            State::Absent => true,
+            State::File(stamp) => begun.checked_sub(SETTLED).is_some_and(|limit| stamp.ctime < limit),
         })
     }
 

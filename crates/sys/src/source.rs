@@ -111,6 +111,18 @@ impl Readable {
 }
 
 impl Identity {
+    /// Of what `path` leads to, without opening it; `None` when that is nothing.
+    ///
+    /// # Errors
+    /// From stat(2), but for `ENOENT`.
+    pub fn at(path: &Path) -> io::Result<Option<Self>> {
+        match rustix::fs::stat(path) {
+            Ok(stat) => Ok(Some(Self::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
         let nanoseconds = |seconds: i64, rest: u64| {
             seconds.saturating_mul(1_000_000_000).saturating_add(i64::try_from(rest).unwrap_or(0))
@@ -123,6 +135,21 @@ impl Identity {
             ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
+}
+
+/// Whether every user may read the file at `path`: it and each directory above it, links resolved, let everybody in.
+///
+/// # Errors
+/// From stat(2) and realpath(3).
+pub fn is_public(path: &Path) -> io::Result<bool> {
+    let real = std::fs::canonicalize(path)?;
+    let mode = |path: &Path| Ok(Mode::from_raw_mode(rustix::fs::stat(path)?.st_mode));
+    let mut public = Mode::contains(&mode(&real)?, Mode::ROTH);
+    for above in real.ancestors().skip(1) {
+        let mode: io::Result<Mode> = mode(above);
+        public &= mode?.contains(Mode::XOTH);
+    }
+    Ok(public)
 }
 
 /// strerror(3)'s text, without the ` (os error N)` that std adds.
@@ -184,6 +211,8 @@ mod tests {
         assert_eq!(opened.read(9).unwrap_err().raw_os_error(), Some(libc::EFBIG));
         assert!(opened.is_unchanged().unwrap());
         assert_eq!(open(&path).identity(), opened.identity());
+        assert_eq!(Identity::at(&path).unwrap(), Some(opened.identity()));
+        assert_eq!(Identity::at(&here.join("none")).unwrap(), None);
         std::fs::write(&path, "01234").unwrap();
         assert!(!opened.is_unchanged().unwrap());
         std::fs::remove_dir_all(here).unwrap();

@@ -4,6 +4,7 @@
 //! | file | decides |
 //! |---|---|
 //! | [`tables`] | what each table is at this moment |
+//! | [`compiled`] | whether the compiled tables on the disk may be believed; writes them |
 //! | [`live`] | the world of an evaluation: [`LiveWorld`] |
 //! | [`names`] | which name an address has |
 //! | [`ident`] | who the user at the client is |
@@ -18,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 pub mod banners;
+pub mod compiled;
 pub mod ends;
 pub mod ident;
 pub mod live;
