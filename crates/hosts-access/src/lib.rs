@@ -52,6 +52,9 @@ mod index;
 // For worlds.
 pub mod ident;
 
+// For whoever keeps the tables.
+pub mod lint;
+
 pub use banner::banner;
 pub use evaluate::{Settings, evaluate};
 pub use expand::{ExpandError, LONGEST_EXPANSION, clean, expand, is_clean};
