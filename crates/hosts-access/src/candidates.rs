@@ -16,16 +16,6 @@ pub(crate) enum Met<'a> {
     Broken(u32),
 }
 
-impl Met<'_> {
-    /// Its line.
-    pub(crate) fn number(&self) -> u32 {
-        match self {
-            Self::Rule(rule) => rule.number,
-            Self::NoColon(number) | Self::Broken(number) => *number,
-        }
-    }
-}
-
 /// A rule that may match.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate<'a> {
@@ -60,17 +50,11 @@ pub(crate) trait Candidates {
 /// Every rule of a table's text.
 pub(crate) struct Walk<'t> {
     lines: Lines<'t>,
-    passed: u32,
 }
 
 impl<'t> Walk<'t> {
     pub(crate) fn new(table: &'t [u8]) -> Self {
-        Self { lines: Lines::new(table), passed: 0 }
-    }
-
-    /// Passes over all lines up to this number: they have been judged.
-    pub(crate) fn pass(&mut self, number: u32) {
-        self.passed = number;
+        Self { lines: Lines::new(table) }
     }
 }
 
@@ -80,7 +64,7 @@ impl Candidates for Walk<'_> {
         // A broken end counts even where it is a comment.
         while self.lines.advance() {
             let line = self.lines.current();
-            if !line.complete || !(line.is_comment() || line.is_blank() || line.number <= self.passed) {
+            if !line.complete || !(line.is_comment() || line.is_blank()) {
                 return Some(met(&self.lines.current()));
             }
         }
