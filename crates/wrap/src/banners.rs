@@ -1,8 +1,8 @@
-//! Banner files: `DIR/daemon`, expanded and sent to the client, whether it is refused or not (reference A9). Decides how
-//! much is read and how long a client may take to receive it.
+//! Banner files: `DIR/daemon`, sent to the client, whether it is refused or not (reference A9). Decides how much is read and how
+//! long a client may take to receive it; what the text becomes is decided in [`hosts_access::banner`].
 
 use crate::ends::said;
-use portreeve_sys::source::Source;
+use portreeve_sys::source::{Source, reason};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -14,87 +14,36 @@ use std::time::{Duration, Instant};
 
 /// The longest banner, in bytes; a longer file is sent up to here.
 const LONGEST: usize = 1 << 20;
-/// The longest piece that is expanded at once, as the original reads it.
-const PIECE: usize = 8190;
 /// How long a client may take. The original waits for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Sends the banner of `daemon` in `directory`. A file that is missing is nothing; a directory that is missing is said.
-/// `expand` replaces the %-letters of one piece.
-pub fn send(
-    directory: &[u8],
-    daemon: &[u8],
-    socket: Option<BorrowedFd<'_>>,
-    expand: &mut dyn FnMut(&[u8]) -> Vec<u8>,
-    warn: &mut dyn FnMut(Vec<u8>),
-) {
+/// The banner of `daemon` in `directory`. A file that is missing is none; a directory that is missing is said.
+pub fn read(directory: &[u8], daemon: &[u8], warn: &mut dyn FnMut(Vec<u8>)) -> Option<Vec<u8>> {
     let path = [directory, b"/", daemon].concat();
-    let text = match Source::open(Path::new(OsStr::from_bytes(&path))) {
+    match Source::open(Path::new(OsStr::from_bytes(&path))) {
         Ok(Source::Readable(file)) => match file.read(LONGEST) {
-            Ok(text) => text,
+            Ok(text) => Some(text),
             Err(error) => {
-                let why = portreeve_sys::source::reason(&error);
-                return warn([&path[..], b": ", why.as_bytes()].concat());
+                warn([&path[..], b": ", reason(&error).as_bytes()].concat());
+                None
             }
         },
-        Ok(Source::Directory(_)) => return,
+        Ok(Source::Directory(_)) => None,
         Ok(Source::Missing) | Err(_) => {
             if let Err(error) = std::fs::metadata(OsStr::from_bytes(directory)) {
-                let why = portreeve_sys::source::reason(&error);
-                warn([directory, b": ", why.as_bytes()].concat());
+                warn([directory, b": ", reason(&error).as_bytes()].concat());
             }
-            return;
+            None
         }
-    };
-    let Some(socket) = socket else { return };
+    }
+}
+
+/// Sends all of `bytes`, whether the socket waits or not; a client that is gone is nothing to talk of.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], warn: &mut dyn FnMut(Vec<u8>)) {
     let Some(deadline) = Instant::now().checked_add(PATIENCE) else { return };
-    for piece in pieces(&text) {
-        let bytes = match piece {
-            Piece::Raw(byte) => vec![byte],
-            Piece::Text(text) => expand(&text),
-        };
-        if let Err(errno) = write(socket, &bytes, deadline) {
-            if errno == Errno::TIMEDOUT {
-                warn(said(b"banner: ", errno));
-            }
-            return;
-        }
+    if write(socket, bytes, deadline) == Err(Errno::TIMEDOUT) {
+        warn(said(b"banner: ", Errno::TIMEDOUT));
     }
-}
-
-/// What is sent at once.
-#[derive(Debug, PartialEq, Eq)]
-enum Piece {
-    Raw(u8),
-    Text(Vec<u8>),
-}
-
-fn pieces(text: &[u8]) -> Vec<Piece> {
-    let nuls = text.iter().position(|byte| *byte != 0).unwrap_or(text.len());
-    let mut found: Vec<Piece> = (0..nuls).map(|_| Piece::Raw(0)).collect();
-    for line in text.get(nuls..).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
-        for piece in line.chunks(PIECE) {
-            // A C string ends at its first NUL.
-            let piece = piece.split(|byte| *byte == 0).next().unwrap_or_default();
-            let mut piece = piece.to_vec();
-            if piece.last() == Some(&b'\n') && depth(&piece) == 0 {
-                piece.pop();
-                piece.extend_from_slice(b"\r\n");
-            }
-            found.push(Piece::Text(piece));
-        }
-    }
-    found
-}
-
-/// How many brackets are open at the end: the original looks for the line's end with the splitter of rules, which sees no
-/// separator between brackets.
-fn depth(line: &[u8]) -> i32 {
-    line.iter().fold(0, |depth: i32, byte| match byte {
-        b'[' => depth.saturating_add(1),
-        b']' => depth.saturating_sub(1),
-        _ => depth,
-    })
 }
 
 fn write(socket: BorrowedFd<'_>, mut bytes: &[u8], deadline: Instant) -> Result<(), Errno> {
@@ -130,40 +79,41 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn lines_end_with_two_bytes() {
-        let text = |text: &str| Piece::Text(text.as_bytes().to_vec());
-        assert_eq!(pieces(b""), []);
-        assert_eq!(pieces(b"a\nb"), [text("a\r\n"), text("b")]);
-        assert_eq!(pieces(b"a\r\n\n"), [text("a\r\r\n"), text("\r\n")]);
-        assert_eq!(pieces(b"\0\0a\n"), [Piece::Raw(0), Piece::Raw(0), text("a\r\n")]);
-        assert_eq!(pieces(b"[a\n]a[b]\n[b]\n"), [text("[a\n"), text("]a[b]\n"), text("[b]\r\n")]);
-        assert_eq!(pieces(b"a\0b\nc\n"), [text("a"), text("c\r\n")]);
+    fn files_are_found_by_the_name_of_the_daemon() {
+        let here = std::env::temp_dir().join(format!("portreeve-banners-{}", std::process::id()));
+        std::fs::create_dir_all(here.join("dir")).unwrap();
+        std::fs::write(here.join("d"), "Hi %a\n").unwrap();
+        let directory = here.as_os_str().as_bytes();
+        let mut said = Vec::new();
+        let mut banner = |directory: &[u8], daemon: &[u8]| {
+            read(directory, daemon, &mut |text| said.push(String::from_utf8_lossy(&text).into_owned()))
+        };
+        assert_eq!(banner(directory, b"d").as_deref(), Some(&b"Hi %a\n"[..]));
+        assert_eq!(banner(directory, b"no-such-daemon"), None);
+        assert_eq!(banner(directory, b"dir"), None);
+        assert_eq!(banner(b"/nonexistent", b"d"), None);
+        assert_eq!(said, ["/nonexistent: No such file or directory"]);
+        std::fs::remove_dir_all(here).unwrap();
     }
 
     #[test]
-    fn files_go_to_sockets() {
-        let here = std::env::temp_dir().join(format!("portreeve-banners-{}", std::process::id()));
-        std::fs::create_dir_all(&here).unwrap();
-        std::fs::write(here.join("d"), "Hi %a\n").unwrap();
-        let directory = here.as_os_str().as_bytes();
+    fn all_of_it_arrives() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
-        let mut said = Vec::new();
-        let mut banner = |directory: &[u8], daemon: &[u8]| {
-            let mut expand = |piece: &[u8]| piece.to_ascii_uppercase();
-            send(directory, daemon, Some(server.as_fd()), &mut expand, &mut |text| {
-                said.push(String::from_utf8_lossy(&text).into_owned());
-            });
-        };
-        banner(directory, b"d");
-        banner(directory, b"no-such-daemon");
-        banner(b"/nonexistent", b"d");
-        drop(server);
+        server.set_nonblocking(true).unwrap();
+        let mut silent = |text: Vec<u8>| panic!("{}", text.escape_ascii());
+        std::thread::scope(|scope| {
+            scope.spawn(move || send(server.as_fd(), &vec![b'x'; 8 << 20], &mut silent));
+            let mut received = Vec::new();
+            client.read_to_end(&mut received).unwrap();
+            assert_eq!(received.len(), 8 << 20);
+        });
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        send(write.as_fd(), b"to what is no socket", &mut silent);
+        drop(write);
         let mut received = String::new();
-        client.read_to_string(&mut received).unwrap();
-        assert_eq!(received, "HI %A\r\n");
-        assert_eq!(said, ["/nonexistent: No such file or directory"]);
-        std::fs::remove_dir_all(here).unwrap();
+        std::fs::File::from(read).read_to_string(&mut received).unwrap();
+        assert_eq!(received, "to what is no socket");
     }
 }

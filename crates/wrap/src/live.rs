@@ -4,7 +4,7 @@
 use crate::ends::{Ends, said};
 use crate::log::{DEBUG, INFO, Log, Paths, WARNING, escaped};
 use crate::{banners, ident, names, privilege, shell, who};
-use hosts_access::{Act, Answer, Done, End, Field, ListFile, Message, Place, Request, World};
+use hosts_access::{Act, Answer, Done, End, ExpandError, Field, ListFile, Message, Place, Request, World};
 use portreeve_sys::source::{Source, reason};
 use rustix::net::sockopt;
 use std::borrow::Cow;
@@ -122,11 +122,23 @@ impl<'a> LiveWorld<'a> {
     }
 
     fn banners(&mut self, directory: &[u8], request: &mut Request) -> Done {
-        let (socket, daemon) = (self.socket, request.daemon);
-        self.warned(|warn| {
-            banners::send(directory, daemon.as_bytes(), socket, &mut <[u8]>::to_vec, warn);
-        });
-        Done::Done
+        let daemon = request.daemon;
+        let Some(text) = self.warned(|warn| banners::read(directory, daemon.as_bytes(), warn)) else {
+            return Done::Done;
+        };
+        let place = self.place;
+        let sent = hosts_access::banner(&text, |line| hosts_access::expand(line, request, self, place));
+        match sent {
+            Ok(bytes) => {
+                if let Some(socket) = self.socket {
+                    self.warned(|warn| banners::send(socket, &bytes, warn));
+                }
+                Done::Done
+            }
+            Err(ExpandError::TooLong(text)) => Done::Wrong(text),
+            // This world never answers so.
+            Err(ExpandError::Pending) => Done::Wrong(b"banners: a name is not known yet".to_vec()),
+        }
     }
 
     fn keepalive(&mut self) -> Done {
@@ -194,7 +206,9 @@ pub fn read_list(path: &[u8]) -> ListFile<Cow<'static, [u8]>> {
     };
     match read {
         Ok(bytes) => ListFile::Bytes(Cow::Owned(bytes)),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FBIG.raw_os_error()) => ListFile::TooLarge,
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FBIG.raw_os_error()) => {
+            ListFile::TooLarge
+        }
         Err(error) => ListFile::Unreadable(reason(&error)),
     }
 }
