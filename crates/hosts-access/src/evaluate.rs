@@ -79,10 +79,15 @@ impl Evaluation<'_> {
                 broken(which, None)
             }
             Content::Text(text) => self.scan(Walk::new(text), which),
-            Content::Compiled(compiled) => match compiled.candidates(&mut self.inquiry) {
-                Some(candidates) => self.scan(candidates, which),
-                None => self.table(path, &compiled.text.content(), which),
-            },
+            Content::Compiled(compiled) => {
+                // An index leaves out rules that an explanation shows.
+                let candidates =
+                    if self.steps.wanted() { None } else { compiled.candidates(&mut self.inquiry) };
+                match candidates {
+                    Some(candidates) => self.scan(candidates, which),
+                    None => self.table(path, &compiled.text.content(), which),
+                }
+            }
         }
     }
 
