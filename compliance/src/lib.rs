@@ -23,6 +23,7 @@ pub mod daemon;
 pub mod entry;
 pub mod init;
 pub mod lines;
+pub mod neighbour;
 pub mod probe;
 pub mod side;
 pub mod skip;

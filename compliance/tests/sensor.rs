@@ -1,6 +1,8 @@
 //! SENSOR: who trips it, what happens then, and for how long (reference xinetd §5).
 
-use portreeve_compliance::client::{ask, ask_again, datagram_socket, hear, talk};
+use portreeve_compliance::client::{ask, ask_again, datagram_socket, hear, talk, talk_to};
+use portreeve_compliance::neighbour::{HERE, WIRE};
+use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::{closed_hours, must, never};
 use portreeve_compliance::{Answer, Config, Entry, World, both, until};
 use std::time::{Duration, Instant};
@@ -121,6 +123,54 @@ fn a_datagram_proves_nothing() {
         assert_eq!(talk("127.0.0.7", 2002, b""), Answer::closed(expected));
         let lines = world.fix("a-datagram-denies-nobody", 1, 0);
         assert_eq!(world.daemon_log_count("to the global_no_access list"), lines);
+    });
+}
+
+/// nmap, from another host. A connect scan completes the handshake, which nobody can do in another's name: it denies its
+/// source. A SYN scan leaves half a connection that no server ever sees, and a UDP scan may bear anybody's address.
+#[test]
+fn what_a_scanner_proves() {
+    if !has_programs(&["/usr/bin/nmap"]) {
+        return;
+    }
+    both(|world| {
+        let config = Config::new()
+            .with(sensor("trap", 2001, "FOREVER"))
+            .with(
+                Entry::internal("discard", "udptrap", 2002, "dgram")
+                    .set("flags", "SENSOR")
+                    .set("deny_time", "FOREVER"),
+            )
+            .with(Entry::program("s1", 2003));
+        let (scanner, bystander) = ("10.7.0.2", "10.7.0.3");
+        let next = world.neighbour(&[scanner, bystander]);
+        let _daemon = world.start(&config);
+        let nmap = |words: &[&str]| {
+            let argv = ["/usr/bin/nmap", "-n", "-Pn", "--host-timeout", "60s"];
+            next.run(&argv.iter().chain(words).chain(&[HERE]).copied().collect::<Vec<_>>())
+        };
+        let served_to = |from: &str| next.within(|| talk_to(from, HERE, 2003)) == Answer::closed(SERVED);
+        let touched = |id: &str, from: &str| {
+            let line = format!("FAIL: {id} address from=::ffff:{from}");
+            must("the touch is logged", || world.service_log(id).contains(&line));
+        };
+
+        let seen = nmap(&["-sS", "-p", "2001,2003"]);
+        assert!(seen.contains("2001/tcp open") && seen.contains("2003/tcp open"), "{seen}");
+        assert!(served_to(scanner), "half a connection");
+
+        nmap(&["-sU", "-p", "2002", "-S", bystander, "-e", WIRE]);
+        touched("udptrap", bystander);
+        let served = world.fix("a-datagram-denies-nobody", false, true);
+        assert_eq!(served_to(bystander), served, "whose name was on the datagrams");
+        assert!(served_to(scanner), "who sent them");
+        assert_eq!(world.service_log("trap"), [""; 0], "nobody has touched it yet");
+
+        let seen = nmap(&["-sT", "-p", "2001"]);
+        assert!(seen.contains("2001/tcp open"), "{seen}");
+        touched("trap", scanner);
+        assert!(!served_to(scanner), "who completed the handshake");
+        assert_eq!(served_to(bystander), served);
     });
 }
 
