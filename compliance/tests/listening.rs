@@ -1,7 +1,7 @@
 //! Where a service listens: bind, families, v6only, and how addresses are written in its log (reference xinetd §2.3, §4.3).
 
 use portreeve_compliance::client::{dial_to, talk};
-use portreeve_compliance::{Answer, Config, DEADLINE, End, Entry, both};
+use portreeve_compliance::{Answer, Config, DEADLINE, End, Entry, Start, both};
 
 /// v6only: xinetd sets it for any value; the value in `defaults` never reaches its sockets.
 #[test]
@@ -92,5 +92,24 @@ fn addresses_in_the_log() {
             &["START: dual from=::ffff:127.0.0.2", "START: dual from=::1", "START: dual from=fd00:0:0:1::2"],
         );
         world.expect_log("four", &["START: four from=127.0.0.2"]);
+    });
+}
+
+/// No /etc/protocols, as in many containers: xinetd refuses every service, whether it writes `protocol` or leaves it out.
+#[test]
+fn no_protocol_database() {
+    both(|world| {
+        world.cover("/etc/protocols", "# nothing\n");
+        let config = Config::new()
+            .with(Entry::program("written", 2001))
+            .with(Entry::program("implied", 2002).unset("protocol"))
+            .with(Entry::program("unknown", 2003).set("protocol", "sctp"));
+        let start = Start { options: vec!["-stayalive".to_owned()], ..Start::default() };
+        let _daemon = world.start_with(&config, start);
+        let served = world.fix("tcp-and-udp-need-no-database", Answer::refused(), Answer::closed("served\n"));
+        for port in [2001, 2002] {
+            assert_eq!(talk("127.0.0.1", port, b""), served, "{port}");
+        }
+        assert_eq!(talk("127.0.0.1", 2003, b""), Answer::refused());
     });
 }
