@@ -22,7 +22,6 @@ pub(crate) fn build(
     place: &Place,
 ) -> Option<Service> {
     let action = action(draft, builtin)?;
-    let nolibwrap = draft.flag(Flag::Nolibwrap) || !host.hosts_tables_active();
     Some(Service {
         name: draft.name().to_owned(),
         id: draft.id().to_owned(),
@@ -34,7 +33,7 @@ pub(crate) fn build(
         listen: listen(draft, implied)?,
         wait: draft.wait?,
         noretry: draft.flag(Flag::Noretry),
-        nolibwrap,
+        nolibwrap: draft.flag(Flag::Nolibwrap),
         ids: ids(draft, host),
         instances: or(&draft.instances, None),
         per_source: or(&draft.per_source, None),

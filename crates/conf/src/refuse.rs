@@ -165,13 +165,20 @@ fn wait_list(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     bench.refuse_ourselves(&codes::WAIT_LIST, draft, message, help)
 }
 
+/// The program accepts by itself there, so nobody knows the clients that the tables are about. A sensor refuses everybody
+/// before they would be asked.
 fn hosts_rules(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    // A sensor refuses everybody before the tables would be asked.
-    if draft.flag(Flag::Nolibwrap) || draft.flag(Flag::Sensor) || !bench.host.hosts_tables_active() {
+    let accepts_itself = draft.wait == Some(true)
+        && draft.socket == Some(SocketType::Stream)
+        && !draft.is(Type::Internal)
+        && !draft.flag(Flag::Sensor);
+    if !accepts_itself || draft.flag(Flag::Nolibwrap) || !bench.host.hosts_tables_active() {
         return Ok(());
     }
-    let message =
-        format!("hosts.allow or hosts.deny hold rules that would apply to service `{}`", draft.id());
-    let help = "this release does not consult them: write `flags = NOLIBWRAP` if they are not meant for this service";
+    let message = format!(
+        "service `{}` has `wait = yes`, so the rules of hosts.allow and hosts.deny cannot be enforced",
+        draft.id()
+    );
+    let help = "write `wait = no`, or `flags = NOLIBWRAP` if the program asks the tables itself or they are not meant for it";
     bench.refuse_ourselves(&codes::HOSTS_RULES, draft, message, Some(help))
 }

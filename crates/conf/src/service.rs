@@ -250,7 +250,7 @@ pub struct Service {
     pub wait: bool,
     /// Flag NORETRY.
     pub noretry: bool,
-    /// Flag NOLIBWRAP, or no table holds a rule.
+    /// Flag NOLIBWRAP.
     pub nolibwrap: bool,
     /// Daemon name for hosts.allow/hosts.deny.
     pub wrap_name: String,

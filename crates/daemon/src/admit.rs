@@ -2,12 +2,13 @@
 //! bottom here; what a verdict entails stands in the files that are called.
 
 use crate::banner::{self, Banner};
+use crate::hosts::{Consulted, Known, Orders, Want};
 use crate::machine::percent_m;
 use crate::slot::{Manner, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_policy::{Arrival, Cause, Facts, Names, Reason, Refusal, Seat, SensorHit, Verdict, decide};
+use portreeve_policy::{Arrival, Cause, Facts, Reason, Refusal, Seat, SensorHit, Tables, Verdict, decide};
 use portreeve_sys::limits;
 use portreeve_sys::reap::Status;
 use rustix::fd::{AsFd, OwnedFd};
@@ -31,8 +32,42 @@ pub struct Client {
     pub fd: OwnedFd,
     /// The peer as the socket names it.
     pub peer: SocketAddr,
+    /// Our end, once it was asked for.
+    pub local: Option<SocketAddr>,
     /// Starts of its program that the kernel refused.
     pub attempts: u32,
+    /// The rate has counted it.
+    pub counted: bool,
+    /// What was found out about it.
+    pub known: Box<Known>,
+    /// What hosts.allow and hosts.deny say of it.
+    pub consulted: Option<Box<Consulted>>,
+    /// What they order was carried out.
+    pub acted: bool,
+    /// Its seat, while its ident server is asked.
+    pub seat: Option<Seat>,
+}
+
+impl Client {
+    fn new(slot: SlotId, fd: OwnedFd, peer: SocketAddr) -> Self {
+        Self {
+            slot,
+            fd,
+            peer,
+            local: None,
+            attempts: 0,
+            counted: false,
+            known: Box::default(),
+            consulted: None,
+            acted: false,
+            seat: None,
+        }
+    }
+
+    /// What hosts.allow and hosts.deny order.
+    pub fn orders(&self) -> Option<&Orders> {
+        self.consulted.as_deref().map(|consulted| &consulted.orders)
+    }
 }
 
 impl Supervisor {
@@ -59,7 +94,7 @@ impl Supervisor {
                 Ok((fd, Some(address))) => {
                     self.starved = false;
                     if let Ok(peer) = SocketAddr::try_from(address) {
-                        self.arrival(Client { slot: id, fd, peer, attempts: 0 });
+                        self.arrival(Client::new(id, fd, peer));
                     }
                 }
                 Ok((_, None)) => {}
@@ -88,7 +123,7 @@ impl Supervisor {
     fn arrival(&mut self, client: Client) {
         let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
         self.send_banner(&client, banners.always.as_ref());
-        self.judge(client, Names::NotAsked, false);
+        self.judge(client);
     }
 
     fn send_banner(&mut self, client: &Client, banner: Option<&Banner>) {
@@ -99,37 +134,79 @@ impl Supervisor {
         }
     }
 
-    /// The second decision, with names (or without hope of any).
-    pub fn decided_names(&mut self, client: Client, names: Names) {
-        self.judge(client, names, true);
+    /// Asks policy and does what it says; first for a new client, again whenever something it waited for has come.
+    pub fn judge(&mut self, mut client: Client) {
+        // Whatever the tables said before, they are asked anew: they, or what is known, may have changed since.
+        client.consulted = None;
+        loop {
+            let now = self.now();
+            let Some(slot) = self.slots.get_mut(&client.slot) else { return };
+            // Its answer came, or its next try, after a reload took the service away: nothing is started for it any more.
+            if slot.status == State::Removed {
+                return;
+            }
+            let arrival = Arrival { peer: client.peer, proven: true };
+            let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
+            let tables = match &client.consulted {
+                _ if slot.service.nolibwrap => Tables::Off,
+                Some(consulted) => consulted.tables.clone(),
+                None => Tables::NotAsked,
+            };
+            let facts = Facts { names: client.known.names.clone(), load, tables };
+            let resumed = std::mem::replace(&mut client.counted, true);
+            let want = match decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, resumed)
+            {
+                Verdict::Admit(seat) => {
+                    let id = client.slot;
+                    self.admit(client, seat);
+                    self.watch_rate(id);
+                    return;
+                }
+                Verdict::Refuse(refusal) => {
+                    self.refuse(client, &refusal);
+                    return;
+                }
+                Verdict::NeedNames => Want::Names,
+                Verdict::NeedTables => match self.consult(&mut client, false) {
+                    Some(want) => want,
+                    None => continue,
+                },
+            };
+            match self.park(client, want) {
+                Some(again) => client = again,
+                None => return,
+            }
+        }
     }
 
-    /// Asks policy and does what it says. `resumed` when the rate has counted this client already.
-    pub fn judge(&mut self, client: Client, names: Names, resumed: bool) {
-        let now = self.now();
-        let Some(slot) = self.slots.get_mut(&client.slot) else { return };
-        // Its names came, or its next try, after a reload took the service away: nothing is started for it any more.
-        if slot.status == State::Removed {
+    fn admit(&mut self, mut client: Client, seat: Seat) {
+        self.carry_out(&mut client);
+        let Some(slot) = self.slots.get(&client.slot) else { return };
+        // A command instead of the server answers at once, as in xinetd's child.
+        if client.orders().is_some_and(|orders| orders.twist.is_some()) {
+            self.start_twist(client, seat);
             return;
         }
-        let arrival = Arrival { peer: client.peer, proven: true };
-        let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
-        let facts = Facts { names, load };
-        match decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, resumed) {
-            Verdict::Admit(seat) => {
-                let id = client.slot;
-                self.admit(client, seat);
-                self.watch_rate(id);
+        let (banners, userid) = (slot.banners.clone(), slot.service.log_success.userid);
+        self.send_banner(&client, banners.success.as_ref());
+        client.seat = Some(seat);
+        if userid && client.known.ident.is_none() {
+            if let Some(client) = self.park(client, Want::Identity) {
+                self.identified(client);
             }
-            Verdict::NeedNames => self.park(client),
-            Verdict::Refuse(refusal) => self.refuse(client, &refusal),
+            return;
         }
+        self.identified(client);
     }
 
-    fn admit(&mut self, client: Client, seat: Seat) {
-        let Some(slot) = self.slots.get(&client.slot) else { return };
-        let (manner, banners) = (slot.manner(), slot.banners.clone());
-        self.send_banner(&client, banners.success.as_ref());
+    /// An admitted client, whose ident server has been asked if it had to be.
+    pub fn identified(&mut self, mut client: Client) {
+        let Some(seat) = client.seat.take() else { return };
+        let Some(slot) = self.slots.get(&client.slot).filter(|s| s.status != State::Removed) else { return };
+        let manner = slot.manner();
+        if !self.may_stay(&client) {
+            return;
+        }
         match manner {
             Manner::Builtin(kind) => self.serve_builtin(client, seat, kind),
             _ => self.start_program(client, seat),
@@ -137,11 +214,16 @@ impl Supervisor {
     }
 
     /// The one way out for a client that is not served.
-    pub fn refuse(&mut self, client: Client, refusal: &Refusal) {
+    pub fn refuse(&mut self, mut client: Client, refusal: &Refusal) {
+        if refusal.reason == Reason::Libwrap {
+            self.carry_out(&mut client);
+            self.say_refused_by_tables(&client, refusal);
+        }
         let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
         self.send_banner(&client, banners.fail.as_ref());
         let Client { slot: id, fd, peer, .. } = client;
-        let strict = self.options.log_refused && refusal.reason == Reason::Address;
+        let in_child = matches!(refusal.reason, Reason::Address | Reason::Libwrap);
+        let strict = self.options.log_refused && in_child;
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if strict {
             self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(peer));

@@ -4,6 +4,7 @@
 use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
+use crate::hosts::{Files, Hooks};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
@@ -110,6 +111,9 @@ fn prepare(
         next_slot: 1,
         host: HostState::new(options.limit, AddressSet::build(Vec::new())),
         children: Children::default(),
+        hosts: Files::new(),
+        tables_seen: false,
+        hooks: Hooks::new(),
         parked: Parked::default(),
         staff: Staff::new(),
         timers: Timers::default(),

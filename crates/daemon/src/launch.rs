@@ -1,6 +1,7 @@
 //! How a program is started: the plan made when the configuration is read, and what only the connection knows.
 //! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
 
+use crate::hosts::Orders;
 use portreeve_conf::{Action, Service};
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
 use std::ffi::{CString, OsStr};
@@ -35,25 +36,56 @@ const OUR_VARIABLES: &[&str] =
 
 /// Makes the plan of a service; `None` when it starts no program.
 pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
+    let Action::External { server, .. } = &service.action else { return None };
+    let image = altered(service, inherited, &Orders::default())?;
+    Some(LaunchPlan { image, server: server.clone() })
+}
+
+/// The program of a service, with the changes that hosts.allow or hosts.deny order; `None` when it starts none.
+pub fn altered(service: &Service, inherited: &Inherited, orders: &Orders) -> Option<Image> {
     let Action::External { server, argv } = &service.action else { return None };
-    let image = ImageBuilder {
-        path: c_string(server.as_bytes()),
-        argv: argv.iter().map(|word| c_string(word.as_bytes())).collect(),
-        env: environment(service),
-        ids: ids(service),
-        umask: Some(service.umask.unwrap_or(inherited.umask)),
-        nice: service.nice,
+    let argv = argv.iter().map(|word| c_string(word.as_bytes())).collect();
+    Some(image(service, inherited, ids(service), c_string(server.as_bytes()), argv, orders))
+}
+
+/// A command that hosts.allow or hosts.deny order, as `ids` of the service.
+pub fn shell(
+    service: &Service,
+    inherited: &Inherited,
+    ids: Option<Ids>,
+    command: &[u8],
+    orders: &Orders,
+) -> Image {
+    let argv = vec![c"sh".to_owned(), c"-c".to_owned(), c_string(command)];
+    image(service, inherited, ids, c"/bin/sh".to_owned(), argv, orders)
+}
+
+fn image(
+    service: &Service,
+    inherited: &Inherited,
+    ids: Option<Ids>,
+    path: CString,
+    argv: Vec<CString>,
+    orders: &Orders,
+) -> Image {
+    let nice = service.nice.unwrap_or(0).saturating_add(orders.nice);
+    ImageBuilder {
+        path,
+        argv,
+        env: environment(service, &orders.variables),
+        ids: orders.ids.clone().or(ids),
+        umask: Some(orders.umask.or(service.umask).unwrap_or(inherited.umask)),
+        nice: Some(nice),
         rlimits: rlimits(service, inherited),
         dir: c"/".to_owned(),
         new_session: true,
         cgroup_procs: None,
     }
-    .build();
-    Some(LaunchPlan { image, server: server.clone() })
+    .build()
 }
 
 /// Without root `sys` leaves the supplementary groups alone, as xinetd does.
-fn ids(service: &Service) -> Option<Ids> {
+pub fn ids(service: &Service) -> Option<Ids> {
     let user = service.ids.user.as_ref()?;
     let gid = service.ids.gid.unwrap_or(user.gid);
     Some(Ids { uid: user.uid, gid, groups: service.ids.groups.clone() })
@@ -78,7 +110,7 @@ fn rlimits(service: &Service, inherited: &Inherited) -> Vec<(RlimitKind, u64, u6
     limits
 }
 
-fn environment(service: &Service) -> Vec<CString> {
+fn environment(service: &Service, ordered: &[(Vec<u8>, Vec<u8>)]) -> Vec<CString> {
     let mut variables: Vec<(Vec<u8>, Vec<u8>)> = match &service.environment {
         Some(list) => list.iter().map(|(k, v)| (k.clone().into_bytes(), v.clone().into_bytes())).collect(),
         None => std::env::vars_os()
@@ -91,6 +123,10 @@ fn environment(service: &Service) -> Vec<CString> {
             variables.retain(|(k, _)| k != key.as_bytes());
             variables.push((key.clone().into_bytes(), value.clone().into_bytes()));
         }
+    }
+    for (key, value) in ordered {
+        variables.retain(|(k, _)| k != key);
+        variables.push((key.clone(), value.clone()));
     }
     variables
         .retain(|(k, _)| !CLIENT_VARIABLES.iter().any(|name| OsStr::new(name).as_bytes() == k.as_slice()));

@@ -14,6 +14,8 @@ mod children;
 mod control;
 mod dump;
 mod escape;
+mod hosts;
+mod identity;
 mod json;
 mod launch;
 mod listeners;

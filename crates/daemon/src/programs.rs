@@ -10,7 +10,7 @@ use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_policy::{Names, Reason, Seat};
+use portreeve_policy::{Reason, Seat};
 use portreeve_sys::spawn::{SpawnError, Stage, Stdio};
 use rustix::fd::AsFd;
 use std::ffi::CStr;
@@ -31,7 +31,11 @@ impl Supervisor {
         let local = bound.or_else(|| bound_to(&client.fd).ok());
         let variables = client_variables(Some(client.peer), local, true);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
-        let outcome = self.spawner.spawn(&plan.image, &variables, Stdio::Client(client.fd.as_fd()));
+        let changed = client.orders().filter(|orders| orders.change_the_program());
+        let altered =
+            changed.and_then(|orders| crate::launch::altered(&slot.service, &self.inherited, orders));
+        let image = altered.as_ref().unwrap_or(&plan.image);
+        let outcome = self.spawner.spawn(image, &variables, Stdio::Client(client.fd.as_fd()));
         match outcome {
             Ok(pid) => {
                 self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
@@ -47,6 +51,33 @@ impl Supervisor {
                 self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
                 client.attempts += 1;
                 self.put_off(client);
+            }
+        }
+    }
+
+    /// Starts the command that answers an admitted client instead of the service (`twist`).
+    pub fn start_twist(&mut self, client: Client, seat: Seat) {
+        let Some(slot) = self.slots.get(&client.slot) else { return };
+        let Some(orders) = client.orders() else { return };
+        let Some(command) = &orders.twist else { return };
+        let text = format!("twist {} to {}", orders.client, String::from_utf8_lossy(command));
+        let ids = self.hook_ids(slot);
+        let image = crate::launch::shell(&slot.service, &self.inherited, ids, command, orders);
+        self.say(Level::Warning, &text);
+        let variables = client_variables(Some(client.peer), client.local, true);
+        let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
+        match self.spawner.spawn(&image, &variables, Stdio::Client(client.fd.as_fd())) {
+            Ok(pid) => {
+                self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
+            }
+            Err(SpawnError::Child { pid, stage, errno }) => {
+                let pid = pid.as_raw_nonzero().get();
+                self.started(client.slot, pid, Some(client.peer), Some(seat), false);
+                self.say_not_executed(client.slot, "/bin/sh", stage, errno);
+            }
+            Err(SpawnError::Clone(errno)) => {
+                let name = slot_name(self, client.slot);
+                self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
             }
         }
     }
@@ -115,7 +146,7 @@ impl Supervisor {
         let now = self.stamp.mono();
         while self.children.put_off.first().is_some_and(|p| p.at <= now) {
             let PutOff { client, .. } = self.children.put_off.remove(0);
-            self.judge(client, Names::NotAsked, true);
+            self.judge(client);
         }
     }
 }

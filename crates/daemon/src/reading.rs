@@ -165,5 +165,6 @@ fn asked_for(question: &Question) -> String {
         Question::RpcNumber(name) => format!("RPC program {name}"),
         Question::Network(name) => format!("network {name}"),
         Question::Addresses(name, _) => format!("host {name}"),
+        Question::InNetgroup(group, host) => format!("host {host} in netgroup {group}"),
     }
 }

@@ -64,6 +64,8 @@ impl Supervisor {
             }
             self.forget_if_done(id);
             self.stop_if_done();
+        } else if self.hook_ended(pid, ended.status) {
+            self.stop_if_done();
         } else if let Some(worker) = self.staff.by_pid(pid) {
             self.worker_ended(worker);
         } else if process::is_pid1() {

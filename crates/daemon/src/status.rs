@@ -1,12 +1,13 @@
 //! What `status` and `explain` answer: read-only views of the supervisor's state and of a decision.
 
 use crate::control::{MOST_CLIENTS, failure};
+use crate::hosts::MOST_HOOKS;
 use crate::json::Json;
 use crate::names::MOST_PARKED;
 use crate::slot::{Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
-use portreeve_policy::{Arrival, Facts, Names, Outcome, explain};
+use portreeve_policy::{Arrival, Facts, Outcome, explain};
 use portreeve_sys::limits;
 use std::net::{IpAddr, SocketAddr};
 
@@ -44,6 +45,7 @@ impl Supervisor {
         let backlog: usize = self.staff.links.iter().map(crate::staff::Link::backlog).max().unwrap_or(0);
         let dropped: u64 = self.staff.links.iter().map(|l| l.dropped).sum();
         bound("clients waiting for names", self.parked.len(), MOST_PARKED, 0);
+        bound("commands of hosts.allow and hosts.deny", self.hooks.len(), MOST_HOOKS, self.hooks.dropped);
         bound("clients waiting for a process", self.children.put_off.len(), crate::children::MOST_PUT_OFF, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
         bound("built-in sessions", self.children.sessions.len(), self.most_sessions, 0);
@@ -121,7 +123,7 @@ impl Supervisor {
             other => other,
         };
         let arrival = Arrival { peer: SocketAddr::new(ip, 0), proven: slot.is_stream() };
-        let facts = Facts { names: Names::NotAsked, load: limits::load_average() };
+        let facts = Facts { load: limits::load_average(), ..Facts::default() };
         let mut now = self.now();
         if let Some(minute) = minute {
             now.minute = minute;

@@ -4,6 +4,7 @@
 use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
+use crate::hosts::{Files, Hooks};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
@@ -51,7 +52,13 @@ pub struct Supervisor {
     pub host: HostState,
     /// What runs.
     pub children: Children,
-    /// Clients that wait for their names.
+    /// hosts.allow and hosts.deny.
+    pub hosts: Files,
+    /// They have been looked at once.
+    pub tables_seen: bool,
+    /// The commands that they order.
+    pub hooks: Hooks,
+    /// Clients that wait for an answer.
     pub parked: Parked,
     /// The worker processes.
     pub staff: Staff,

@@ -16,8 +16,10 @@ pub enum Alarm {
     Unpause(u32),
     /// Start the oldest of the put-off programs.
     Retry,
-    /// A parked client has waited long enough for its names.
-    Names(u64),
+    /// A parked client has waited long enough for an answer.
+    Parked(u64),
+    /// A command of the tables has had its time.
+    Hook(i32),
     /// An entry of the sensor list ends.
     Denied,
     /// Start a worker again.

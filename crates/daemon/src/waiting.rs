@@ -10,8 +10,8 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{
-    Arrival, Cause, Facts, HostState, Names, Pattern, RateChange, Reason, Rule, Seat, Verdict, WaitVerdict,
-    decide, decide_wait,
+    Arrival, Cause, Facts, HostState, Pattern, RateChange, Reason, Rule, Seat, Verdict, WaitVerdict, decide,
+    decide_wait,
 };
 use portreeve_sys::spawn::{SpawnError, Stdio};
 use portreeve_sys::{clock, filter, limits, socket};
@@ -37,7 +37,7 @@ impl Supervisor {
         let now = self.now();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
-        let facts = Facts { names: Names::NotAsked, load };
+        let facts = Facts { load, ..Facts::default() };
         match decide_wait(&slot.rules, &slot.state, &mut self.host, &facts, &now) {
             WaitVerdict::Start(seat) => self.start_holder(id, None, seat),
             WaitVerdict::Hold { reason, until } => self.hold(id, reason, until),
@@ -80,7 +80,7 @@ impl Supervisor {
             };
             let arrival = Arrival { peer, proven: false };
             let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
-            let facts = Facts { names: Names::NotAsked, load };
+            let facts = Facts { load, ..Facts::default() };
             let verdict = decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, false);
             match verdict {
                 Verdict::Admit(seat) => {
@@ -89,7 +89,7 @@ impl Supervisor {
                     return;
                 }
                 // Nobody waits for the name of a datagram's claimed sender: docs/guide/differences.md.
-                Verdict::NeedNames => self.refuse_datagram(id, peer, Reason::Address),
+                Verdict::NeedNames | Verdict::NeedTables => self.refuse_datagram(id, peer, Reason::Address),
                 Verdict::Refuse(refusal) => {
                     self.refuse_datagram(id, peer, refusal.reason);
                     if refusal.cause != Cause::Load {

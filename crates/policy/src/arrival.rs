@@ -1,5 +1,7 @@
 //! Who arrives, when, and what is known about them. Facts only; nothing is decided here.
 
+use crate::rules::Origin;
+use crate::verdict::Cause;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -35,6 +37,23 @@ pub struct Facts {
     pub names: Names,
     /// The one-minute load average, given where the service has a max_load.
     pub load: Option<f64>,
+    /// The word of hosts.allow and hosts.deny.
+    pub tables: Tables,
+}
+
+/// What hosts.allow and hosts.deny say. They are read by the caller, who alone knows their language; they are asked last
+/// (reference xinetd §3.1), so nobody reads them for a client that another check refuses.
+#[derive(Clone, Debug, Default)]
+pub enum Tables {
+    /// They do not apply to this service.
+    #[default]
+    Off,
+    /// Nobody asked yet.
+    NotAsked,
+    /// They let the client in.
+    Granted,
+    /// They refuse it: why ([`Cause::HostsTables`] or [`Cause::HostsUnavailable`]) and by which line.
+    Refused(Cause, Option<Origin>),
 }
 
 /// The forward-confirmed host names of the peer.

@@ -3,7 +3,7 @@
 //! The order is contract: the first reason found is the one that is logged. An admission takes a seat in the same call
 //! that checked for room, so two arrivals can never share the last one.
 
-use crate::arrival::{Arrival, Facts, Names, Now};
+use crate::arrival::{Arrival, Facts, Names, Now, Tables};
 use crate::checks::{self, Access};
 use crate::denied::SensorHit;
 use crate::rate::{Excess, Pace};
@@ -13,8 +13,9 @@ use crate::verdict::{Cause, Refusal, Verdict};
 
 /// Decides on one arrival at a service that gets a process.
 ///
-/// `resumed` is the second call, after [`Verdict::NeedNames`]: the arrival is not counted by the rate again, everything
-/// else is checked again. Names that are still not asked for then count as unavailable, so there is no third call.
+/// `resumed` is a further call, after [`Verdict::NeedNames`] or [`Verdict::NeedTables`]: the arrival is not counted by the
+/// rate again, everything else is checked again. Names that are still not asked for then count as unavailable, so a caller
+/// that brings what it was asked for calls three times at most.
 pub fn decide(
     rules: &CompiledRules,
     state: &ServiceState,
@@ -28,6 +29,7 @@ pub fn decide(
         Ok(()) => Verdict::Admit(state.claim(host, Some(arrival.source()), rules.rules().per_source_prefix)),
         Err(Stop::Refuse(refusal)) => Verdict::Refuse(refusal),
         Err(Stop::NeedNames) => Verdict::NeedNames,
+        Err(Stop::NeedTables) => Verdict::NeedTables,
     }
 }
 
@@ -46,12 +48,14 @@ pub fn decide_datagram(
         Ok(()) => Verdict::Admit(Seat::none()),
         Err(Stop::Refuse(refusal)) => Verdict::Refuse(refusal),
         Err(Stop::NeedNames) => Verdict::NeedNames,
+        Err(Stop::NeedTables) => Verdict::NeedTables,
     }
 }
 
 enum Stop {
     Refuse(Refusal),
     NeedNames,
+    NeedTables,
 }
 
 fn judge(
@@ -99,9 +103,14 @@ fn judge(
     let unasked = resumed && matches!(facts.names, Names::NotAsked);
     let names = if unasked { &Names::Unavailable } else { &facts.names };
     match checks::access(rules, checks::lists(compiled, arrival.peer.ip(), names)) {
-        Access::Admit => Ok(()),
-        Access::Refuse(cause, rule) => Err(Stop::Refuse(Refusal::new(cause, rule))),
-        Access::NeedNames => Err(Stop::NeedNames),
+        Access::Admit => {}
+        Access::Refuse(cause, rule) => return Err(Stop::Refuse(Refusal::new(cause, rule))),
+        Access::NeedNames => return Err(Stop::NeedNames),
+    }
+    match &facts.tables {
+        Tables::Off | Tables::Granted => Ok(()),
+        Tables::NotAsked => Err(Stop::NeedTables),
+        Tables::Refused(cause, rule) => Err(Stop::Refuse(Refusal::new(*cause, rule.as_ref()))),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Asks the same checks as `decide`; the rate, which counts, is asked on a copy. A property test holds the two together.
 
 use crate::address::{Match, Rule};
-use crate::arrival::{Arrival, Facts, Names, Now};
+use crate::arrival::{Arrival, Facts, Names, Now, Tables};
 use crate::checks::{self, Access, Lists};
 use crate::decide::cause_of;
 use crate::rate::Pace;
@@ -25,6 +25,9 @@ pub struct Check {
     /// The line that decides, where one does.
     pub origin: Option<Origin>,
 }
+
+/// The check of hosts.allow and hosts.deny.
+pub const TABLES: &str = "hosts_access";
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,13 @@ pub fn explain(
     ];
     let lists = checks::lists(compiled, arrival.peer.ip(), &facts.names);
     checks.extend(access(rules, lists, &facts.names));
+    // Nobody asks the tables before the names that an earlier check needs are there.
+    let waits = checks.iter().any(|check| check.outcome == Outcome::NeedsNames);
+    checks.push(tables(if waits && !matches!(facts.tables, Tables::Off) {
+        &Tables::NotAsked
+    } else {
+        &facts.tables
+    }));
 
     let refused = checks.iter().position(|check| check.outcome == Outcome::Refuse).unwrap_or(checks.len());
     for check in checks.iter_mut().skip(refused + 1) {
@@ -196,6 +206,16 @@ fn minutes(time: Duration) -> String {
         60 => "1 minute".to_owned(),
         seconds if seconds % 60 == 0 => format!("{} minutes", seconds / 60),
         seconds => format!("{seconds} seconds"),
+    }
+}
+
+/// What the caller found in hosts.allow and hosts.deny; it alone can say more of it.
+fn tables(tables: &Tables) -> Check {
+    match tables {
+        Tables::Off => not_set(TABLES),
+        Tables::NotAsked => Check { outcome: Outcome::NeedsNames, ..not_set(TABLES) },
+        Tables::Granted => check(TABLES, false, String::new(), None),
+        Tables::Refused(cause, rule) => check(TABLES, true, cause.text().to_owned(), rule.as_ref()),
     }
 }
 

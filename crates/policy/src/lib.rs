@@ -4,8 +4,8 @@
 //! checks is xinetd's own (reference xinetd §3.1), so that the first reason found is the same one.
 //!
 //! A caller keeps three things: [`CompiledRules`], made anew at each reload; [`ServiceState`], the counters of one
-//! service, kept across reloads; [`HostState`], what all services share. [`decide`] is asked once per arrival, and once
-//! more when it needs the peer's names. An admitted arrival holds a [`Seat`]; dropping it gives every limit back.
+//! service, kept across reloads; [`HostState`], what all services share. [`decide`] is asked once per arrival, and again
+//! when it needs the peer's names or the word of hosts.allow and hosts.deny. An admitted arrival holds a [`Seat`]; dropping it gives every limit back.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -26,10 +26,10 @@ mod verdict;
 mod wait;
 
 pub use address::{AddressSet, Match, Pattern, Rule};
-pub use arrival::{Arrival, Facts, Names, Now};
+pub use arrival::{Arrival, Facts, Names, Now, Tables};
 pub use decide::{decide, decide_datagram};
 pub use denied::{Denied, DeniedFull, SensorHit};
-pub use explain::{Check, Outcome, explain};
+pub use explain::{Check, Outcome, TABLES, explain};
 pub use rate::{RateChange, RateView};
 pub use rules::{CompiledRules, Denial, Origin, Rules};
 pub use state::{HostState, Seat, ServiceState};

@@ -15,6 +15,8 @@ pub enum Verdict {
     Refuse(Refusal),
     /// Ask for the peer's names and decide again with `resumed`. Nothing is held meanwhile.
     NeedNames,
+    /// Ask hosts.allow and hosts.deny and decide again with `resumed`. Nothing is held meanwhile.
+    NeedTables,
 }
 
 /// Why a client was refused, in xinetd's classes.
@@ -86,6 +88,10 @@ pub enum Cause {
     NotInOnlyFrom,
     /// The verdict hangs on the peer's names and they could not be asked for.
     NamesUnavailable,
+    /// hosts.allow and hosts.deny refuse the client.
+    HostsTables,
+    /// The verdict of hosts.allow and hosts.deny hangs on a name, user, netgroup or command that could not be asked.
+    HostsUnavailable,
 }
 
 impl Cause {
@@ -104,6 +110,7 @@ impl Cause {
             | Cause::BothLists
             | Cause::NotInOnlyFrom
             | Cause::NamesUnavailable => Reason::Address,
+            Cause::HostsTables | Cause::HostsUnavailable => Reason::Libwrap,
         }
     }
 
@@ -123,6 +130,10 @@ impl Cause {
             Cause::BothLists => "rules of only_from and no_access both match, and no_access wins",
             Cause::NotInOnlyFrom => "no rule of only_from matches",
             Cause::NamesUnavailable => "a rule may match by name and the names could not be asked for",
+            Cause::HostsTables => "hosts.allow and hosts.deny refuse the client",
+            Cause::HostsUnavailable => {
+                "a rule of hosts.allow or hosts.deny hangs on what could not be asked for"
+            }
         }
     }
 }

@@ -251,3 +251,28 @@ proptest! {
         prop_assert_eq!((world.state.running(), world.state.sources(), world.host.running()), (0, 0, 0));
     }
 }
+
+/// hosts.allow and hosts.deny come last (reference xinetd §3.1, step 13): whoever another check refuses is refused by it,
+/// and nobody asks the tables for him.
+#[test]
+fn the_tables_come_last_and_take_one_seat() {
+    let limited = Rules { no_access: Some(list("192.0.2.1", 1)), instances: Some(1), ..unlimited() };
+    let mut world = World::new(limited);
+    world.facts.tables = Tables::NotAsked;
+    assert_eq!(world.cause("192.0.2.1", at(0)), Some(Cause::NoAccess), "not asked for");
+    assert!(matches!(world.ask(stream("192.0.2.2"), at(0)), Verdict::NeedTables));
+    assert_eq!(world.state.running(), 0, "nothing is held meanwhile");
+    let rule = Origin { file: "/etc/hosts.deny".into(), line: 3 };
+    world.facts.tables = Tables::Refused(Cause::HostsTables, Some(rule.clone()));
+    let Verdict::Refuse(refusal) = world.resume(stream("192.0.2.2"), at(0)) else { panic!("refused") };
+    assert_eq!(
+        (refusal.cause, refusal.reason.word(), refusal.rule),
+        (Cause::HostsTables, "libwrap", Some(rule))
+    );
+    world.facts.tables = Tables::Granted;
+    let held = seat(world.resume(stream("192.0.2.2"), at(0)));
+    assert_eq!(world.state.running(), 1);
+    world.facts.tables = Tables::NotAsked;
+    assert_eq!(world.cause("192.0.2.3", at(0)), Some(Cause::ServiceLimit), "not asked for");
+    drop(held);
+}

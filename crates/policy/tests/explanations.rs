@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 use world::*;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "cps",
     "max_load",
     "access_times",
@@ -20,6 +20,7 @@ const NAMES: [&str; 10] = [
     "sensor",
     "no_access",
     "only_from",
+    "hosts_access",
 ];
 
 fn lines(checks: &[Check]) -> Vec<String> {
@@ -61,6 +62,7 @@ fn an_admitted_client() {
             "sensor NotSet ",
             "no_access Pass none of 1 rules matches",
             "only_from Pass 192.0.2.0/24 matches [/etc/xinetd.d/s1:7]",
+            "hosts_access NotSet ",
         ]
     );
 }
@@ -96,6 +98,7 @@ fn both_lists() {
         [
             "no_access Refuse 192.0.2.1 matches; only_from matches too, and no_access wins [/etc/xinetd.d/s1:9]",
             "only_from NotReached ",
+            "hosts_access NotReached ",
         ]
     );
 }
@@ -182,6 +185,7 @@ struct Ask {
     minute: u16,
     load: Option<f64>,
     names: Names,
+    tables: Tables,
     keeps: bool,
     frees: bool,
     service: usize,
@@ -201,11 +205,15 @@ prop_compose! {
             Just(Names::NotAsked), Just(Names::Unavailable), Just(Names::Known(Vec::new())),
             Just(known(&["a.example.org"])), Just(known(&["b.example.org", "x.example.net"])),
         ],
+        tables in prop_oneof![
+            3 => Just(Tables::Off), 1 => Just(Tables::NotAsked), 1 => Just(Tables::Granted),
+            1 => Just(Tables::Refused(Cause::HostsTables, None)),
+        ],
         keeps in any::<bool>(),
         frees in proptest::bool::weighted(0.3),
         service in 0usize..3,
     ) -> Ask {
-        Ask { peer, proven, gap, minute, load, names, keeps, frees, service }
+        Ask { peer, proven, gap, minute, load, names, tables, keeps, frees, service }
     }
 }
 
@@ -228,7 +236,7 @@ proptest! {
             let (rules, state) = &services[ask.service];
             let now = Now { minute: ask.minute, ..at(ms) };
             let arrival = Arrival { proven: ask.proven, ..stream(ask.peer) };
-            let facts = Facts { names: ask.names.clone(), load: ask.load };
+            let facts = Facts { names: ask.names.clone(), load: ask.load, tables: ask.tables.clone() };
             if ask.frees {
                 seats.pop();
             }
@@ -248,7 +256,9 @@ proptest! {
                         seats.push(seat);
                     }
                 }
-                Verdict::NeedNames => prop_assert!(refusing.is_none() && asking, "{:?}", checks),
+                Verdict::NeedNames | Verdict::NeedTables => {
+                    prop_assert!(refusing.is_none() && asking, "{:?}", checks);
+                }
                 Verdict::Refuse(refusal) => {
                     let Some(refusing) = refusing else { return Err(TestCaseError::fail(format!("{refusal:?}"))) };
                     let name = match refusal.cause {
@@ -263,6 +273,7 @@ proptest! {
                         Cause::NoAccess | Cause::BothLists => "no_access",
                         Cause::NotInOnlyFrom => "only_from",
                         Cause::NamesUnavailable => refusing.name,
+                        Cause::HostsTables | Cause::HostsUnavailable => "hosts_access",
                     };
                     prop_assert_eq!(refusing.name, name, "{:?}", checks);
                     prop_assert_eq!(&refusing.origin, &refusal.rule);

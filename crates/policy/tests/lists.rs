@@ -118,6 +118,7 @@ fn names_are_asked_for_only_where_they_can_change_the_verdict() {
             Verdict::Admit(_) => First::Admit,
             Verdict::Refuse(refusal) => First::Refuse(refusal.cause),
             Verdict::NeedNames => First::Ask,
+            Verdict::NeedTables => panic!("the tables are off"),
         };
         assert_eq!(asked, first, "only_from={only_from:?} no_access={no_access:?}");
         // Nobody asked although told to: the same as unavailable, and never a third call.
@@ -280,6 +281,7 @@ proptest! {
                 Verdict::Admit(_) => Some(true),
                 Verdict::Refuse(_) => Some(false),
                 Verdict::NeedNames => None,
+                Verdict::NeedTables => unreachable!("the tables are off"),
             }
         };
         let unasked = admits(Names::NotAsked);

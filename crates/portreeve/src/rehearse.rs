@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::rules;
 use portreeve_conf::{Fatal, Host, Reading, Service, SocketType};
 use portreeve_policy::{
-    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Names, Now, Outcome, ServiceState,
+    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, ServiceState,
     explain as decide,
 };
 use portreeve_sys::{clock, limits};
@@ -36,7 +36,7 @@ pub fn explain(
         None => {}
     }
     let service = find(&reading, wanted, &shown)?;
-    let facts = Facts { names: Names::NotAsked, load: limits::load_average() };
+    let facts = Facts { load: limits::load_average(), ..Facts::default() };
     let now = Now { mono: clock::monotonic(), minute: at.unwrap_or_else(minute) };
     let checks = checks(&reading, service, address, &facts, &now);
     Ok(answer(service, address, &checks, &shown))

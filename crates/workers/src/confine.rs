@@ -10,7 +10,7 @@ mod calls;
 mod identity;
 mod reach;
 
-pub use identity::Ids;
+pub use identity::{Ids, builtin_ids};
 
 use crate::protocol::{Missing, Worker};
 use portreeve_sys::process::is_root;
@@ -29,8 +29,8 @@ fn walls(worker: Worker) -> Walls {
     match worker {
         // Clients, datagram sockets, and a few of its own.
         Worker::Builtin => Walls { descriptors: crate::builtin::DESCRIPTORS as u64, processes: Some(0) },
-        // A look-up holds a handful of sockets and files for each thread.
-        Worker::Resolver => Walls { descriptors: 256, processes: None },
+        // A look-up holds a handful of sockets and files for each thread, and each ident server that is asked one.
+        Worker::Resolver => Walls { descriptors: 1024, processes: None },
     }
 }
 

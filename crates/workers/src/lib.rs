@@ -6,7 +6,7 @@
 //!
 //! | worker | does | file |
 //! |---|---|---|
-//! | `resolver` | asks the name services: host names with forward confirmation, users, groups, services, networks | [`resolver`](run_resolver) |
+//! | `resolver` | asks the name services: host names with forward confirmation, users, groups, netgroups, services, networks; and ident servers | [`resolver`](run_resolver) |
 //! | `builtin` | answers echo, discard, chargen, daytime, time; decides on datagrams by a copy of the policy | [`builtin`](run_builtin) |
 //!
 //! # What a worker may do
@@ -16,13 +16,13 @@
 //! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 |
 //! | groups, capabilities | none | none |
 //! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none |
-//! | network | any connection, no TCP listener | the sockets it is handed, no new one |
+//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one |
 //! | processes | threads; no other program | one thread; no other program |
 //! | signals | to itself | to itself |
-//! | descriptors | 256 | 8192: 4096 clients, 2048 datagram services |
+//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services |
 //! | core file, tracing | no | no |
 //! | after the supervisor's death | killed | killed |
-//! | says | `Ready`, `Names`, `Answer` | `Ready`, `Done`, `Datagrams`, `Rate` |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer` | `Ready`, `Done`, `Datagrams`, `Rate` |
 //!
 //! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
 //! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's
@@ -47,6 +47,6 @@ pub mod protocol;
 mod resolver;
 
 pub use builtin::{most_clients, run_builtin};
-pub use confine::{Ids, confine};
+pub use confine::{Ids, builtin_ids, confine};
 pub use entry::main;
 pub use resolver::run_resolver;

@@ -9,6 +9,7 @@
 //! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
 
 mod from_builtin;
+mod identity;
 mod names;
 mod referee;
 mod rules;
@@ -16,6 +17,7 @@ mod to_builtin;
 mod wire;
 
 pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
+pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
 pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
 };

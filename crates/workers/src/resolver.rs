@@ -1,9 +1,12 @@
 //! The worker that asks the name services: every call that can wait for a network or run a plug-in is made here, so that
 //! neither the supervisor nor a client of another name waits for it.
 //!
+//! Ident servers are asked here too, by a thread of their own that waits for none of them.
+//!
 //! The C library's calls block and cannot be told to stop, so a small fixed pool of threads makes them; the queue before it
 //! is bounded, and what does not fit is answered `Unavailable` at once. Deadlines are the supervisor's.
 
+mod ident;
 mod lookup;
 mod pool;
 mod queue;
@@ -32,6 +35,7 @@ pub fn run_resolver(channel: OwnedFd) -> ExitCode {
 fn run(channel: OwnedFd, names: Arc<dyn lookup::Lookup>) -> io::Result<()> {
     let channel = Arc::new(channel);
     let pool = Pool::start(&channel, &names);
+    let mut idents = ident::Idents::default();
     let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         match seqpacket::recv(channel.as_fd(), &mut buffer) {
@@ -39,7 +43,14 @@ fn run(channel: OwnedFd, names: Arc<dyn lookup::Lookup>) -> io::Result<()> {
             Ok(received) => {
                 let bytes = buffer.get(..received.len).unwrap_or_default();
                 let question = ToResolver::decode(bytes).map_err(io::Error::other)?;
-                if let Some(answer) = pool.ask(question) {
+                let answer = match question {
+                    ToResolver::Ident { ticket, ours, theirs, seconds } => {
+                        let job = ident::Job { ticket, ours, theirs, seconds };
+                        (!idents.ask(&channel, job)).then(|| unavailable(&question))
+                    }
+                    question => pool.ask(question),
+                };
+                if let Some(answer) = answer {
                     say(&channel, &answer)?;
                 }
             }
@@ -57,13 +68,19 @@ fn run(channel: OwnedFd, names: Arc<dyn lookup::Lookup>) -> io::Result<()> {
 
 /// The answer to a question that is not put to anybody.
 fn unavailable(question: &ToResolver) -> FromResolver {
-    use crate::protocol::{Answer, NamesAnswer};
+    use crate::protocol::{Answer, HostName, IdentAnswer, NamesAnswer};
     match question {
         ToResolver::Reverse { ticket, .. } => {
             FromResolver::Names { ticket: *ticket, names: NamesAnswer::Unavailable }
         }
         ToResolver::Lookup { ticket, .. } => {
             FromResolver::Answer { ticket: *ticket, answer: Answer::Unavailable }
+        }
+        ToResolver::Host { ticket, .. } => {
+            FromResolver::Host { ticket: *ticket, host: HostName::Unavailable }
+        }
+        ToResolver::Ident { ticket, .. } => {
+            FromResolver::User { ticket: *ticket, answer: IdentAnswer::Unavailable }
         }
     }
 }

@@ -65,16 +65,18 @@ fn hosts_rules_are_not_ignored() {
         host.rules = true;
         reading_on(host, text)
     };
-    let refused = with_rules(stream("s1", 2000, ""));
-    assert_eq!((names(&refused), codes(&refused)), (vec![], vec!["hosts-rules-not-supported"]));
+    assert_eq!(names(&with_rules(stream("s1", 2000, ""))), ["s1"], "asked for each client");
+    let refused = with_rules(stream("s1", 2000, "").replace("wait = no", "wait = yes"));
+    assert_eq!((names(&refused), codes(&refused)), (vec![], vec!["hosts-rules-wait"]));
     assert!(refused.diagnostics[0].help.as_ref().unwrap().contains("flags = NOLIBWRAP"));
-    assert_eq!(names(&with_rules(stream("s1", 2000, "\tflags = NOLIBWRAP\n"))), ["s1"]);
+    let flagged = stream("s1", 2000, "\tflags = NOLIBWRAP\n").replace("wait = no", "wait = yes");
+    assert_eq!(names(&with_rules(flagged)), ["s1"]);
     assert_eq!(
         names(&with_rules(stream("s1", 2000, "\tflags = SENSOR\n"))),
         ["s1"],
         "it refuses everybody anyway"
     );
-    assert!(service("").nolibwrap, "without rules there is nothing to ask");
+    assert!(!service("").nolibwrap, "rules may come while it is served");
 }
 
 #[test]

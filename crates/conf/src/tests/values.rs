@@ -129,7 +129,7 @@ fn what_holds_where_nothing_is_set() {
         (DenyTime::Never, OnRemove::Kill, None)
     );
     assert_eq!((service.log_type, service.environment, service.passenv), (LogType::None, None, None));
-    assert_eq!((service.id.as_str(), service.wrap_name.as_str(), service.nolibwrap), ("s1", "sh", true));
+    assert_eq!((service.id.as_str(), service.wrap_name.as_str(), service.nolibwrap), ("s1", "sh", false));
     assert_eq!((service.cps.place, service.nice, service.umask), (None, None, None));
 }
 

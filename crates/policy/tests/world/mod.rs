@@ -110,6 +110,7 @@ pub fn cause(verdict: Verdict) -> Option<Cause> {
             Some(refusal.cause)
         }
         Verdict::NeedNames => panic!("names needed"),
+        Verdict::NeedTables => panic!("hosts.allow and hosts.deny needed"),
     }
 }
 

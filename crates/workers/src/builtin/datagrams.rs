@@ -105,7 +105,7 @@ impl Service {
         let (rules, log_served) = self.rules.as_ref()?;
         let arrival = Arrival { peer: source, proven: false };
         let load = rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
-        let facts = Facts { names: Names::Unavailable, load };
+        let facts = Facts { names: Names::Unavailable, load, ..Facts::default() };
         match decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, false) {
             Verdict::Admit(_) => {
                 self.report.served(source, *log_served);
@@ -117,7 +117,7 @@ impl Service {
                 refusal.change
             }
             // It has been told that they are unavailable and does not ask; if it did, the answer is the same.
-            Verdict::NeedNames => {
+            Verdict::NeedNames | Verdict::NeedTables => {
                 self.report.refused(source, Reason::Address, round.now.mono);
                 None
             }

@@ -47,6 +47,13 @@ pub(super) fn leave_root(worker: Worker, ids: Option<Ids>) -> io::Result<()> {
     }
 }
 
+/// The user that the builtin worker becomes: commands that hosts.allow and hosts.deny order for a built-in service run as
+/// that one, as they do in the process that serves it. Reads /etc/passwd.
+pub fn builtin_ids() -> Ids {
+    let worker = Worker::Builtin;
+    local_user(&format!("portreeve-{}", worker.name())).unwrap_or_else(|| Ids::fixed(worker))
+}
+
 /// The user's line of /etc/passwd. Not the name service: that may load plug-ins and ask the network, and this is still
 /// root; a package makes its users in the file.
 fn local_user(name: &str) -> Option<Ids> {

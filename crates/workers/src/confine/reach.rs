@@ -2,8 +2,8 @@
 
 use crate::protocol::{Missing, Worker};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 
 /// The rights that are asked for. Older kernels give what they have (and we say so); newer ones add nothing behind our
@@ -40,8 +40,9 @@ fn nothing() -> Result<RulesetStatus, RulesetError> {
     Ok(status.ruleset)
 }
 
-/// Reading where the name service reads; nothing written, nothing executed, no port of our own. Connections stay
-/// possible: DNS over TCP, LDAP and the like choose their own ports.
+/// Reading where the name service reads; nothing written, nothing executed, no port of our own but one that the kernel picks
+/// (0), since ident is asked from the address that the client came to. Connections stay possible: DNS over TCP, LDAP and the
+/// like choose their own ports. Nothing listens: seccomp has no listen(2).
 fn name_service() -> Result<RulesetStatus, RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let status = Ruleset::default()
@@ -51,6 +52,7 @@ fn name_service() -> Result<RulesetStatus, RulesetError> {
         .scope(Scope::Signal)?
         .create()?
         .add_rules(path_beneath_rules(NAME_SERVICE, read))?
+        .add_rule(NetPort::new(0, AccessNet::BindTcp))?
         .restrict_self()?;
     Ok(status.ruleset)
 }

@@ -3,9 +3,10 @@
 //! A temporary failure is never an empty answer: [`NamesAnswer::Unavailable`] and [`Answer::Unavailable`] say that nobody
 //! could be asked, and where it could change a verdict the client is refused (design §2).
 
+use super::identity::{HostName, IdentAnswer};
 use super::referee::{Missing, put_ready, tag, take_ready};
 use super::wire::{BadMessage, Reader, Writer, check_host};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The most names in one answer.
 pub const MAX_NAMES: usize = 16;
@@ -16,6 +17,8 @@ pub const MAX_GROUPS: usize = 4096;
 
 const REVERSE: u8 = 65;
 const LOOKUP: u8 = 66;
+const HOST: u8 = 67;
+const IDENT: u8 = 68;
 
 /// Which addresses of a name are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +53,8 @@ pub enum Question {
     Network(String),
     /// getaddrinfo(3) of a host name. Answered by [`Answer::Addresses`].
     Addresses(String, Family),
+    /// innetgr(3) of a netgroup and a host. Answered by [`Answer::Member`].
+    InNetgroup(String, String),
 }
 
 /// What the supervisor asks of the resolver.
@@ -68,6 +73,24 @@ pub enum ToResolver {
         ticket: u64,
         /// What is asked.
         question: Question,
+    },
+    /// The host name of an address as hosts.allow and hosts.deny see it. Answered by [`FromResolver::Host`].
+    Host {
+        /// The supervisor's mark of this question.
+        ticket: u64,
+        /// The address, an IPv6 one with its scope; its port counts for nothing.
+        address: SocketAddr,
+    },
+    /// The user at the other end of a connection, by RFC 1413. Answered by [`FromResolver::User`].
+    Ident {
+        /// The supervisor's mark of this question.
+        ticket: u64,
+        /// Our end, from whose address is asked.
+        ours: SocketAddr,
+        /// The other end, at whose address is asked.
+        theirs: SocketAddr,
+        /// How long it may take, in seconds.
+        seconds: u16,
     },
 }
 
@@ -110,6 +133,8 @@ pub enum Answer {
     Network(u32),
     /// At least one address, at most [`MAX_ADDRESSES`].
     Addresses(Vec<IpAddr>),
+    /// Whether the host is in the netgroup.
+    Member(bool),
 }
 
 /// What the resolver says.
@@ -134,6 +159,20 @@ pub enum FromResolver {
         /// The answer.
         answer: Answer,
     },
+    /// To [`ToResolver::Host`].
+    Host {
+        /// Of the question.
+        ticket: u64,
+        /// The name.
+        host: HostName,
+    },
+    /// To [`ToResolver::Ident`].
+    User {
+        /// Of the question.
+        ticket: u64,
+        /// What the ident server said.
+        answer: IdentAnswer,
+    },
 }
 
 impl ToResolver {
@@ -154,6 +193,18 @@ impl ToResolver {
                 writer.u64(*ticket);
                 put_question(&mut writer, question)?;
             }
+            ToResolver::Host { ticket, address } => {
+                writer = Writer::new(out, HOST);
+                writer.u64(*ticket);
+                writer.socket_address(*address);
+            }
+            ToResolver::Ident { ticket, ours, theirs, seconds } => {
+                writer = Writer::new(out, IDENT);
+                writer.u64(*ticket);
+                writer.socket_address(*ours);
+                writer.socket_address(*theirs);
+                writer.u16(*seconds);
+            }
         }
         writer.finish()
     }
@@ -167,6 +218,13 @@ impl ToResolver {
         let message = match tag {
             REVERSE => ToResolver::Reverse { ticket: input.u64()?, address: input.ip()? },
             LOOKUP => ToResolver::Lookup { ticket: input.u64()?, question: take_question(&mut input)? },
+            HOST => ToResolver::Host { ticket: input.u64()?, address: input.socket_address()? },
+            IDENT => ToResolver::Ident {
+                ticket: input.u64()?,
+                ours: input.socket_address()?,
+                theirs: input.socket_address()?,
+                seconds: input.u16()?,
+            },
             other => return Err(BadMessage::UnknownTag(other)),
         };
         input.finish()?;
@@ -205,6 +263,16 @@ impl FromResolver {
                 writer.u64(*ticket);
                 put_answer(&mut writer, answer)?;
             }
+            FromResolver::Host { ticket, host } => {
+                writer = Writer::new(out, tag::HOST);
+                writer.u64(*ticket);
+                host.put(&mut writer)?;
+            }
+            FromResolver::User { ticket, answer } => {
+                writer = Writer::new(out, tag::USER);
+                writer.u64(*ticket);
+                answer.put(&mut writer)?;
+            }
         }
         writer.finish()
     }
@@ -227,6 +295,8 @@ impl FromResolver {
                 FromResolver::Names { ticket, names }
             }
             tag::ANSWER => FromResolver::Answer { ticket: input.u64()?, answer: take_answer(&mut input)? },
+            tag::HOST => FromResolver::Host { ticket: input.u64()?, host: HostName::take(&mut input)? },
+            tag::USER => FromResolver::User { ticket: input.u64()?, answer: IdentAnswer::take(&mut input)? },
             other => return Err(BadMessage::UnknownTag(other)),
         };
         input.finish()?;
@@ -287,6 +357,11 @@ fn put_question(writer: &mut Writer<'_>, question: &Question) -> Result<(), BadM
             });
             Ok(())
         }
+        Question::InNetgroup(group, host) => {
+            writer.u8(9);
+            writer.name("netgroup", group)?;
+            writer.name("host", host)
+        }
     }
 }
 
@@ -310,6 +385,7 @@ fn take_question(input: &mut Reader<'_>) -> Result<Question, BadMessage> {
             };
             Question::Addresses(name, family)
         }
+        9 => Question::InNetgroup(input.name("netgroup")?, input.name("host")?),
         _ => return Err(BadMessage::BadValue("question")),
     })
 }
@@ -354,6 +430,10 @@ fn put_answer(writer: &mut Writer<'_>, answer: &Answer) -> Result<(), BadMessage
             writer.count("addresses", list.len(), MAX_ADDRESSES)?;
             list.iter().for_each(|address| writer.ip(*address));
         }
+        Answer::Member(member) => {
+            writer.u8(10);
+            writer.flag(*member);
+        }
     }
     Ok(())
 }
@@ -370,6 +450,7 @@ fn take_answer(input: &mut Reader<'_>) -> Result<Answer, BadMessage> {
         7 => Answer::RpcNumber(input.u32()?),
         8 => Answer::Network(input.u32()?),
         9 => Answer::Addresses(input.list("addresses", MAX_ADDRESSES, Reader::ip)?),
+        10 => Answer::Member(input.flag("member")?),
         _ => return Err(BadMessage::BadValue("answer")),
     })
 }

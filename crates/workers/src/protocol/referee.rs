@@ -12,6 +12,8 @@ pub(super) mod tag {
     pub(in super::super) const RATE: u8 = 4;
     pub(in super::super) const NAMES: u8 = 5;
     pub(in super::super) const ANSWER: u8 = 6;
+    pub(in super::super) const HOST: u8 = 7;
+    pub(in super::super) const USER: u8 = 8;
 }
 
 /// A worker by its job.
@@ -52,6 +54,8 @@ const TABLE: &[Row] = &[
     Row { tag: tag::RATE, name: "Rate", senders: &[Worker::Builtin] },
     Row { tag: tag::NAMES, name: "Names", senders: &[Worker::Resolver] },
     Row { tag: tag::ANSWER, name: "Answer", senders: &[Worker::Resolver] },
+    Row { tag: tag::HOST, name: "Host", senders: &[Worker::Resolver] },
+    Row { tag: tag::USER, name: "User", senders: &[Worker::Resolver] },
 ];
 
 /// The supervisor's judge of one worker process. An error means: kill it and log why.

@@ -91,6 +91,19 @@ impl<'a> Writer<'a> {
         self.text(what, value, MAX_NAME)
     }
 
+    /// Bytes that a stranger wrote, without control characters.
+    pub(super) fn printable(
+        &mut self,
+        what: &'static str,
+        value: &[u8],
+        most: usize,
+    ) -> Result<(), BadMessage> {
+        check_printable(what, value)?;
+        self.count(what, value.len(), most)?;
+        self.out.extend_from_slice(value);
+        Ok(())
+    }
+
     fn text(&mut self, what: &'static str, value: &str, most: usize) -> Result<(), BadMessage> {
         self.count(what, value.len(), most)?;
         self.out.extend_from_slice(value.as_bytes());
@@ -205,11 +218,21 @@ impl<'a> Reader<'a> {
         Ok(text.to_owned())
     }
 
+    pub(super) fn printable(&mut self, what: &'static str, most: usize) -> Result<Vec<u8>, BadMessage> {
+        let bytes = self.bytes(what, most)?;
+        check_printable(what, bytes)?;
+        Ok(bytes.to_vec())
+    }
+
     fn text(&mut self, what: &'static str, most: usize) -> Result<&'a str, BadMessage> {
+        std::str::from_utf8(self.bytes(what, most)?).map_err(|_| BadMessage::BadValue(what))
+    }
+
+    fn bytes(&mut self, what: &'static str, most: usize) -> Result<&'a [u8], BadMessage> {
         let length = self.count(what, most)?;
         let (head, rest) = self.rest.split_at_checked(length).ok_or(BadMessage::Truncated)?;
         self.rest = rest;
-        std::str::from_utf8(head).map_err(|_| BadMessage::BadValue(what))
+        Ok(head)
     }
 
     pub(super) fn count(&mut self, what: &'static str, most: usize) -> Result<usize, BadMessage> {
@@ -248,6 +271,11 @@ impl<'a> Reader<'a> {
             IpAddr::V6(v6) => SocketAddrV6::new(v6, port, self.u32()?, self.u32()?).into(),
         })
     }
+}
+
+/// What an ident server wrote: any bytes but control characters.
+pub(super) fn check_printable(what: &'static str, value: &[u8]) -> Result<(), BadMessage> {
+    if value.iter().any(u8::is_ascii_control) { Err(BadMessage::BadValue(what)) } else { Ok(()) }
 }
 
 /// A name of a local database (user, group, service, path of a home): any text without control characters.

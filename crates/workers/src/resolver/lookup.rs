@@ -1,8 +1,10 @@
 //! One question to the name service, and what counts as an answer: a true negative, an entry, or nobody could be asked.
 
-use crate::protocol::{Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, NamesAnswer, Question};
-use portreeve_sys::names::{self, NameError};
-use std::net::IpAddr;
+use crate::protocol::{
+    Answer, Family, FromResolver, HostName, MAX_ADDRESSES, MAX_GROUPS, Mismatch, NamesAnswer, Question,
+};
+use portreeve_sys::names::{self, HostEntry, NameError, Spelling};
+use std::net::{IpAddr, SocketAddr};
 
 /// The name service, or a test's idea of one.
 pub(super) trait Lookup: Send + Sync + 'static {
@@ -10,6 +12,10 @@ pub(super) trait Lookup: Send + Sync + 'static {
     fn reverse(&self, address: IpAddr) -> Result<String, NameError>;
     /// getaddrinfo.
     fn addresses(&self, name: &str, family: Family) -> Result<Vec<IpAddr>, NameError>;
+    /// getnameinfo, with the scope of an IPv6 address.
+    fn name_of(&self, address: SocketAddr) -> Result<Vec<u8>, NameError>;
+    /// getaddrinfo in the family of `like`, with the official name.
+    fn host_entry(&self, name: &[u8], like: SocketAddr) -> Result<HostEntry, NameError>;
     /// The databases of this host.
     fn entry(&self, question: &Question) -> Result<Answer, NameError>;
 }
@@ -32,6 +38,15 @@ impl Lookup for NameService {
         names::addresses(name, family)
     }
 
+    fn name_of(&self, address: SocketAddr) -> Result<Vec<u8>, NameError> {
+        names::host_name_of(address)
+    }
+
+    fn host_entry(&self, name: &[u8], like: SocketAddr) -> Result<HostEntry, NameError> {
+        let family = if like.is_ipv4() { names::Family::V4 } else { names::Family::V6 };
+        names::host_entry(name, family, Spelling::Name)
+    }
+
     fn entry(&self, question: &Question) -> Result<Answer, NameError> {
         let user = |user: names::User| Answer::User { name: user.name, uid: user.uid, gid: user.gid };
         Ok(match question {
@@ -44,6 +59,9 @@ impl Lookup for NameService {
             Question::RpcNumber(name) => Answer::RpcNumber(names::rpc_number(name)?),
             Question::Network(name) => Answer::Network(names::network(name)?),
             Question::Addresses(name, family) => Answer::Addresses(self.addresses(name, *family)?),
+            Question::InNetgroup(group, host) => {
+                Answer::Member(names::in_netgroup(group.as_bytes(), host.as_bytes())?)
+            }
         })
     }
 }
@@ -71,6 +89,40 @@ pub(super) fn host_names(service: &dyn Lookup, address: IpAddr) -> NamesAnswer {
         Ok(_) | Err(NameError::NotFound | NameError::Invalid) => NamesAnswer::Known(Vec::new()),
         Err(NameError::Temporary(_)) => NamesAnswer::Unavailable,
     }
+}
+
+/// The host name of `address` for hosts.allow and hosts.deny, with the checks of TCP Wrappers (reference tcp-wrappers A11) in
+/// their order. What could not be asked for is neither unknown nor paranoid.
+pub(super) fn host(service: &dyn Lookup, address: SocketAddr) -> HostName {
+    let paranoid = HostName::Paranoid;
+    let name = match service.name_of(address) {
+        Ok(name) => name,
+        Err(NameError::NotFound | NameError::Invalid) => return HostName::Unknown,
+        Err(NameError::Temporary(_)) => return HostName::Unavailable,
+    };
+    let Some(text) = std::str::from_utf8(&name).ok().filter(|name| FromResolver::is_host_name(name)) else {
+        return paranoid(Mismatch::NoName);
+    };
+    // In any spelling that the system takes for an address, not only in the usual one.
+    if names::host_entry(&name, names::Family::Any, Spelling::Numeric).is_ok() {
+        return paranoid(Mismatch::NoName);
+    }
+    let entry = match service.host_entry(&name, address) {
+        Ok(entry) => entry,
+        Err(NameError::NotFound | NameError::Invalid) => return paranoid(Mismatch::NoAddress),
+        Err(NameError::Temporary(_)) => return HostName::Unavailable,
+    };
+    let same = |other: &[u8]| name.eq_ignore_ascii_case(other);
+    if !same(&entry.canonical) && !same(b"localhost") {
+        return paranoid(Mismatch::OtherName);
+    }
+    let scope = |address: &SocketAddr| match address {
+        SocketAddr::V6(v6) => v6.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
+    let leads_back =
+        entry.addresses.iter().any(|other| other.ip() == address.ip() && scope(other) == scope(&address));
+    if leads_back { HostName::Name(text.to_owned()) } else { paranoid(Mismatch::OtherAddress) }
 }
 
 /// The entry of a database, cut to what a message holds where a cut is harmless. More groups than fit are not: a process

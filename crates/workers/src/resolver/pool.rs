@@ -3,15 +3,16 @@
 use super::lookup::{self, Lookup};
 use super::queue::{Fate, Job, Queue, job_of};
 use super::unavailable;
-use crate::protocol::{FromResolver, NamesAnswer, ToResolver};
+use crate::protocol::{Answer, FromResolver, HostName, IdentAnswer, NamesAnswer, ToResolver};
 use portreeve_sys::{clock, seqpacket};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Threads that take any job, and one more that takes only those that do not ask the network.
-const THREADS: usize = 4;
+/// Threads that take any job, and one more that takes only those that do not ask the network. Whoever owns a reverse zone can
+/// keep a thread for as long as his name server likes to; the supervisor lets few of one source wait.
+const THREADS: usize = 16;
 /// The name service's plug-ins are C and keep large things on the stack.
 const STACK: usize = 1024 * 1024;
 
@@ -55,7 +56,7 @@ impl Pool {
     /// Takes a question in; what can be answered at once is.
     pub(super) fn ask(&self, question: ToResolver) -> Option<FromResolver> {
         let refused = unavailable(&question);
-        let (ticket, job) = job_of(question);
+        let Some((ticket, job)) = job_of(question) else { return Some(refused) };
         let fate = self.shared.queue().ask(ticket, job, clock::monotonic());
         match fate {
             Fate::Queued => {
@@ -68,7 +69,7 @@ impl Pool {
                 None
             }
             Fate::Joined => None,
-            Fate::Known(names) => Some(FromResolver::Names { ticket, names }),
+            Fate::Known(found) => Some(found.message(ticket)),
             Fate::Full => Some(refused),
         }
     }
@@ -87,26 +88,32 @@ fn work(shared: &Shared, channel: &OwnedFd, names: &dyn Lookup, slow_too: bool) 
 fn answer(shared: &Shared, channel: &OwnedFd, names: &dyn Lookup, job: &Job) -> io::Result<()> {
     let found = match job {
         Job::Names(address) => Found::Names(lookup::host_names(names, *address)),
+        Job::Host(address) => Found::Host(lookup::host(names, *address)),
         Job::Entry(question) => Found::Entry(lookup::entry(names, question)),
     };
-    let known = match &found {
-        Found::Names(names) => Some(names),
-        Found::Entry(_) => None,
-    };
-    let tickets = shared.queue().done(job, known, clock::monotonic());
+    let tickets = shared.queue().done(job, &found, clock::monotonic());
     for ticket in tickets {
-        let message = match &found {
-            Found::Names(names) => FromResolver::Names { ticket, names: names.clone() },
-            Found::Entry(answer) => FromResolver::Answer { ticket, answer: answer.clone() },
-        };
-        say(channel, &message)?;
+        say(channel, &found.message(ticket))?;
     }
     Ok(())
 }
 
-enum Found {
+/// What a job found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
     Names(NamesAnswer),
-    Entry(crate::protocol::Answer),
+    Host(HostName),
+    Entry(Answer),
+}
+
+impl Found {
+    fn message(&self, ticket: u64) -> FromResolver {
+        match self.clone() {
+            Found::Names(names) => FromResolver::Names { ticket, names },
+            Found::Host(host) => FromResolver::Host { ticket, host },
+            Found::Entry(answer) => FromResolver::Answer { ticket, answer },
+        }
+    }
 }
 
 fn next(shared: &Shared, slow_too: bool) -> Job {
@@ -147,7 +154,13 @@ fn plain(message: &FromResolver) -> FromResolver {
             FromResolver::Names { ticket: *ticket, names: NamesAnswer::Unavailable }
         }
         FromResolver::Answer { ticket, .. } => {
-            FromResolver::Answer { ticket: *ticket, answer: crate::protocol::Answer::Unavailable }
+            FromResolver::Answer { ticket: *ticket, answer: Answer::Unavailable }
+        }
+        FromResolver::Host { ticket, .. } => {
+            FromResolver::Host { ticket: *ticket, host: HostName::Unavailable }
+        }
+        FromResolver::User { ticket, .. } => {
+            FromResolver::User { ticket: *ticket, answer: IdentAnswer::Line { user: None, text: None } }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Who asks what: questions wait in a bounded queue, the same question is asked once for all who wait for it, and a client's
 //! names are remembered for a few seconds. Pure; the clock is given.
 
-use crate::protocol::{NamesAnswer, Question, ToResolver};
+use super::pool::Found;
+use crate::protocol::{HostName, NamesAnswer, Question, ToResolver};
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Tickets that may wait, of all questions together.
@@ -17,6 +18,7 @@ const REMEMBERED: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Job {
     Names(IpAddr),
+    Host(SocketAddr),
     Entry(Question),
 }
 
@@ -24,7 +26,10 @@ impl Job {
     /// Whether it usually asks the network. One thread never takes such a job, so that a dead DNS server does not keep a
     /// reload from finding its users.
     fn is_slow(&self) -> bool {
-        matches!(self, Job::Names(_) | Job::Entry(Question::Addresses(..)))
+        matches!(
+            self,
+            Job::Names(_) | Job::Host(_) | Job::Entry(Question::Addresses(..) | Question::InNetgroup(..))
+        )
     }
 }
 
@@ -36,7 +41,7 @@ pub(super) enum Fate {
     /// Somebody else asked the same; it will be answered with that.
     Joined,
     /// It was answered a moment ago.
-    Known(NamesAnswer),
+    Known(Found),
     /// There is no room.
     Full,
 }
@@ -48,25 +53,35 @@ pub(super) struct Queue {
     quick: VecDeque<Job>,
     waiting: HashMap<Job, Vec<u64>>,
     tickets: usize,
-    known: HashMap<IpAddr, (Duration, NamesAnswer)>,
+    known: HashMap<Job, (Duration, Found)>,
 }
 
-/// A question without its ticket.
-pub(super) fn job_of(question: ToResolver) -> (u64, Job) {
+/// A question without its ticket; `None` for one that is not the pool's.
+pub(super) fn job_of(question: ToResolver) -> Option<(u64, Job)> {
     match question {
-        ToResolver::Reverse { ticket, address } => (ticket, Job::Names(address.to_canonical())),
-        ToResolver::Lookup { ticket, question } => (ticket, Job::Entry(question)),
+        ToResolver::Reverse { ticket, address } => Some((ticket, Job::Names(address.to_canonical()))),
+        ToResolver::Host { ticket, address } => Some((ticket, Job::Host(without_port(address)))),
+        ToResolver::Lookup { ticket, question } => Some((ticket, Job::Entry(question))),
+        ToResolver::Ident { .. } => None,
+    }
+}
+
+/// A mapped IPv4 address is looked up as IPv4 (reference tcp-wrappers A11); of an IPv6 one the scope counts too.
+fn without_port(address: SocketAddr) -> SocketAddr {
+    match (address, address.ip().to_canonical()) {
+        (_, IpAddr::V4(v4)) => SocketAddr::new(v4.into(), 0),
+        (SocketAddr::V6(v6), _) => std::net::SocketAddrV6::new(*v6.ip(), 0, 0, v6.scope_id()).into(),
+        (v4, _) => SocketAddr::new(v4.ip(), 0),
     }
 }
 
 impl Queue {
     /// Takes a question in.
     pub(super) fn ask(&mut self, ticket: u64, job: Job, now: Duration) -> Fate {
-        if let Job::Names(address) = &job
-            && let Some((until, names)) = self.known.get(address)
+        if let Some((until, found)) = self.known.get(&job)
             && now < *until
         {
-            return Fate::Known(names.clone());
+            return Fate::Known(found.clone());
         }
         if self.tickets >= WAITING {
             return Fate::Full;
@@ -92,13 +107,18 @@ impl Queue {
     }
 
     /// A job is done: who waits for it. What could not be asked for is not remembered; the next client asks again.
-    pub(super) fn done(&mut self, job: &Job, names: Option<&NamesAnswer>, now: Duration) -> Vec<u64> {
-        if let (Job::Names(address), Some(names @ NamesAnswer::Known(_))) = (job, names) {
+    pub(super) fn done(&mut self, job: &Job, found: &Found, now: Duration) -> Vec<u64> {
+        let is_name = match found {
+            Found::Names(names) => *names != NamesAnswer::Unavailable,
+            Found::Host(host) => *host != HostName::Unavailable,
+            Found::Entry(_) => false,
+        };
+        if is_name {
             if self.known.len() >= REMEMBERED {
                 self.known.retain(|_, (until, _)| now < *until);
             }
             if self.known.len() < REMEMBERED {
-                self.known.insert(*address, (now + BELIEVED, names.clone()));
+                self.known.insert(job.clone(), (now + BELIEVED, found.clone()));
             }
         }
         let tickets = self.waiting.remove(job).unwrap_or_default();
@@ -125,8 +145,8 @@ mod tests {
         let job = queue.take(true).unwrap();
         assert_eq!(queue.take(true), None);
         assert_eq!(queue.ask(3, names(1), NOW), Fate::Joined, "it is under way");
-        let answer = NamesAnswer::Known(vec!["a.example".into()]);
-        assert_eq!(queue.done(&job, Some(&answer), NOW), [1, 2, 3]);
+        let answer = Found::Names(NamesAnswer::Known(vec!["a.example".into()]));
+        assert_eq!(queue.done(&job, &answer, NOW), [1, 2, 3]);
         assert_eq!(queue.ask(4, names(1), NOW), Fate::Known(answer));
         assert_eq!(queue.ask(5, names(1), NOW + BELIEVED), Fate::Queued, "believed for seconds only");
     }
@@ -136,7 +156,7 @@ mod tests {
         let mut queue = Queue::default();
         queue.ask(1, names(1), NOW);
         let job = queue.take(true).unwrap();
-        assert_eq!(queue.done(&job, Some(&NamesAnswer::Unavailable), NOW), [1]);
+        assert_eq!(queue.done(&job, &Found::Names(NamesAnswer::Unavailable), NOW), [1]);
         assert_eq!(queue.ask(2, names(1), NOW), Fate::Queued);
     }
 
@@ -148,7 +168,7 @@ mod tests {
         }
         assert_eq!(queue.ask(999, names(1), NOW), Fate::Full);
         let job = queue.take(true).unwrap();
-        queue.done(&job, Some(&NamesAnswer::Unavailable), NOW);
+        queue.done(&job, &Found::Names(NamesAnswer::Unavailable), NOW);
         assert_eq!(queue.ask(999, names(250), NOW), Fate::Queued);
     }
 
@@ -169,7 +189,7 @@ mod tests {
         for n in 0..2 * REMEMBERED as u32 {
             let job = Job::Names(IpAddr::from(std::net::Ipv4Addr::from(n)));
             queue.ask(u64::from(n), job.clone(), NOW);
-            queue.done(&job, Some(&NamesAnswer::Known(Vec::new())), NOW);
+            queue.done(&job, &Found::Names(NamesAnswer::Known(Vec::new())), NOW);
         }
         assert_eq!(queue.known.len(), REMEMBERED);
     }

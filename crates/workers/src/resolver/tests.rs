@@ -2,11 +2,11 @@
 
 use super::lookup::{Lookup, host_names};
 use super::*;
-use crate::protocol::{Answer, Family, NamesAnswer, Question};
-use portreeve_sys::names::{Cause, NameError};
+use crate::protocol::{Answer, Family, HostName, Mismatch, NamesAnswer, Question};
+use portreeve_sys::names::{Cause, HostEntry, NameError};
 use rustix::event::Timespec;
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Condvar, Mutex};
 
 const TEMPORARY: NameError = NameError::Temporary(Cause::Errno(11));
@@ -47,6 +47,32 @@ impl Lookup for Zone {
         }
     }
 
+    fn name_of(&self, address: SocketAddr) -> Result<Vec<u8>, NameError> {
+        match address.to_string().as_str() {
+            "192.0.2.10:0" => Ok(b"alias.example".to_vec()),
+            "192.0.2.11:0" => Ok(b"LocalHost".to_vec()),
+            "192.0.2.12:0" => Ok(b"0x7f.1".to_vec()),
+            "[fe80::1%2]:0" => Ok(b"link.example".to_vec()),
+            _ => self.reverse(address.ip()).map(String::into_bytes),
+        }
+    }
+
+    fn host_entry(&self, name: &[u8], like: SocketAddr) -> Result<HostEntry, NameError> {
+        let text = String::from_utf8_lossy(name).into_owned();
+        let (canonical, addresses) = match text.as_str() {
+            "alias.example" => ("official.example".to_owned(), vec!["192.0.2.10:0".parse().unwrap()]),
+            "LocalHost" => ("other".to_owned(), vec!["192.0.2.11:0".parse().unwrap()]),
+            "link.example" => (text, vec!["[fe80::1%1]:0".parse().unwrap()]),
+            "good.example" => ("GOOD.example".to_owned(), vec!["192.0.2.1:0".parse().unwrap()]),
+            other => {
+                let found = self.addresses(other, Family::Any)?;
+                (text.clone(), found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
+            }
+        };
+        assert_eq!(like.port(), 0);
+        Ok(HostEntry { canonical: canonical.into_bytes(), addresses })
+    }
+
     fn entry(&self, _: &Question) -> Result<Answer, NameError> {
         Ok(Answer::Group(7))
     }
@@ -75,6 +101,29 @@ fn a_name_counts_only_if_it_leads_back() {
     }
 }
 
+#[test]
+fn the_tables_see_a_name_or_what_is_wrong_with_it() {
+    let name = |name: &str| HostName::Name(name.into());
+    let table = [
+        ("192.0.2.1:0", name("good.example")),
+        ("192.0.2.2:0", HostName::Paranoid(Mismatch::OtherAddress)),
+        ("192.0.2.3:0", HostName::Paranoid(Mismatch::NoAddress)),
+        ("192.0.2.4:0", HostName::Unavailable),
+        ("192.0.2.5:0", HostName::Unavailable),
+        ("192.0.2.6:0", HostName::Paranoid(Mismatch::NoName)),
+        ("192.0.2.7:0", HostName::Paranoid(Mismatch::NoName)),
+        ("192.0.2.10:0", HostName::Paranoid(Mismatch::OtherName)),
+        ("192.0.2.11:0", name("LocalHost")),
+        ("192.0.2.12:0", HostName::Paranoid(Mismatch::NoName)),
+        ("192.0.2.99:0", HostName::Unknown),
+        ("[2001:db8::1]:0", name("six.example")),
+        ("[fe80::1%2]:0", HostName::Paranoid(Mismatch::OtherAddress)),
+    ];
+    for (address, wanted) in table {
+        assert_eq!(lookup::host(&Zone, address.parse().unwrap()), wanted, "{address}");
+    }
+}
+
 /// A name service whose slow look-ups wait until the gate opens.
 #[derive(Default)]
 struct Gate {
@@ -92,6 +141,14 @@ impl Lookup for Gate {
     }
 
     fn addresses(&self, _: &str, _: Family) -> Result<Vec<IpAddr>, NameError> {
+        Err(NameError::NotFound)
+    }
+
+    fn name_of(&self, address: SocketAddr) -> Result<Vec<u8>, NameError> {
+        self.reverse(address.ip()).map(String::into_bytes)
+    }
+
+    fn host_entry(&self, _: &[u8], _: SocketAddr) -> Result<HostEntry, NameError> {
         Err(NameError::NotFound)
     }
 

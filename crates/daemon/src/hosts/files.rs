@@ -1,0 +1,255 @@
+//! The two tables and the /file lists as they stand on the disk. They are looked at for each client, so that an edit
+//! counts from the next connection on, as ever; read only when they have changed. Evaluates nothing.
+
+use hosts_access::{Content, ListFile, Place, Table, Tables, Which};
+use portreeve_sys::source::{Identity, Source, reason};
+use rustix::io::Errno;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The longest table that is read, in bytes; a longer one counts as unreadable.
+const LONGEST_TABLE: usize = 64 << 20;
+/// The longest /file list; a longer one is an error of the table that names it.
+const LONGEST_LIST: usize = 1 << 20;
+/// Lists that are remembered.
+const LISTS: usize = 64;
+/// Messages that are remembered as said.
+const SAID: usize = 256;
+/// A file that was changed this short a time before it was read may change again without a new time stamp.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Both tables and the lists that they name.
+#[derive(Debug)]
+pub struct Files {
+    allow: TableFile,
+    deny: TableFile,
+    /// Lists, by path.
+    pub lists: Lists,
+    said: HashSet<String>,
+}
+
+/// What `status` shows of a table.
+#[derive(Debug)]
+pub struct TableView {
+    /// Its path.
+    pub path: &'static str,
+    /// What is there: `missing`, `unreadable`, or `in force`.
+    pub state: &'static str,
+    /// Lines that are neither empty nor a comment.
+    pub lines: usize,
+    /// When it was read, in seconds since 1970.
+    pub read_at: u64,
+}
+
+#[derive(Debug)]
+struct TableFile {
+    path: &'static str,
+    mark: Mark,
+    held: Held,
+    read_at: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    Missing,
+    Unreadable(String),
+    Text(Vec<u8>),
+}
+
+/// By what a change is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// To be read in any case: never read, or changed so shortly before that a further change might not show.
+    Unsettled,
+    /// Nothing was there.
+    Nothing,
+    /// It could not even be looked at.
+    Failed(i32),
+    /// What was there.
+    Is(Identity),
+}
+
+impl Mark {
+    fn of(path: &Path) -> Self {
+        match Identity::at(path) {
+            Ok(None) => Self::Nothing,
+            Ok(Some(identity)) => Self::Is(identity),
+            Err(error) => Self::Failed(error.raw_os_error().unwrap_or(0)),
+        }
+    }
+
+    /// This mark, if it will tell the next change.
+    fn settled(identity: Identity, regular: bool) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let changed = Duration::from_nanos(u64::try_from(identity.ctime).unwrap_or(0));
+        if regular && now.saturating_sub(changed) > SETTLED { Self::Is(identity) } else { Self::Unsettled }
+    }
+}
+
+impl TableFile {
+    fn new(path: &'static str) -> Self {
+        Self { path, mark: Mark::Unsettled, held: Held::Missing, read_at: 0 }
+    }
+
+    /// Reads the table if it is not the one that is held. Whether its content is another now.
+    fn refresh(&mut self) -> bool {
+        let path = Path::new(self.path);
+        if self.mark != Mark::Unsettled && Mark::of(path) == self.mark {
+            return false;
+        }
+        let (mark, held) = match Source::open(path) {
+            Ok(Source::Missing) => (Mark::Nothing, Held::Missing),
+            Ok(Source::Directory(identity)) => (Mark::Is(identity), Held::Missing),
+            Ok(Source::Readable(file)) => match file.read(LONGEST_TABLE) {
+                Ok(text) => (Mark::settled(file.identity(), file.is_regular()), Held::Text(text)),
+                Err(error) => (Mark::Unsettled, Held::Unreadable(reason(&error))),
+            },
+            Err(error) => (Mark::of(path), Held::Unreadable(reason(&error))),
+        };
+        self.mark = mark;
+        if held == self.held {
+            return false;
+        }
+        self.held = held;
+        self.read_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        true
+    }
+
+    fn table(&self) -> Table<'_> {
+        let content = match &self.held {
+            Held::Missing => Content::Missing,
+            Held::Unreadable(why) => Content::Unreadable(why),
+            Held::Text(text) => Content::Text(text),
+        };
+        Table { path: self.path.as_bytes(), content }
+    }
+
+    fn is_empty(&self) -> bool {
+        match &self.held {
+            Held::Missing => true,
+            Held::Unreadable(_) => false,
+            Held::Text(text) => text.is_empty(),
+        }
+    }
+
+    fn view(&self) -> TableView {
+        let (state, lines) = match &self.held {
+            Held::Missing => ("missing", 0),
+            Held::Unreadable(_) => ("unreadable", 0),
+            Held::Text(text) => {
+                ("in force", text.split(|&b| b == b'\n').filter(|line| is_rule(line)).count())
+            }
+        };
+        TableView { path: self.path, state, lines, read_at: self.read_at }
+    }
+}
+
+fn is_rule(line: &[u8]) -> bool {
+    !line.trim_ascii().is_empty() && line.first() != Some(&b'#')
+}
+
+impl Files {
+    /// Nothing is read yet.
+    pub fn new() -> Self {
+        Self {
+            allow: TableFile::new("/etc/hosts.allow"),
+            deny: TableFile::new("/etc/hosts.deny"),
+            lists: Lists::default(),
+            said: HashSet::new(),
+        }
+    }
+
+    /// Looks at both tables. The paths of those whose content is another than at the last look.
+    pub fn refresh(&mut self) -> Vec<&'static str> {
+        let changed: Vec<_> = [&mut self.allow, &mut self.deny]
+            .into_iter()
+            .filter_map(|t| t.refresh().then_some(t.path))
+            .collect();
+        if !changed.is_empty() {
+            self.said.clear();
+        }
+        changed
+    }
+
+    /// Whether there is nothing to ask.
+    pub fn are_empty(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+
+    /// The tables, and the lists beside them.
+    pub fn tables(&mut self) -> (Tables<'_>, &mut Lists) {
+        (Tables { allow: self.allow.table(), deny: self.deny.table() }, &mut self.lists)
+    }
+
+    /// The path of a table.
+    pub fn path(&self, which: Which) -> &'static str {
+        match which {
+            Which::Allow => self.allow.path,
+            Which::Deny => self.deny.path,
+        }
+    }
+
+    /// A place as messages name it.
+    pub fn place(&self, place: Place) -> String {
+        format!("{}, line {}", self.path(place.which), place.line)
+    }
+
+    /// Whether this text is news since the tables last changed. What a broken table has to say is said once, not to each
+    /// client; so it is bounded.
+    pub fn is_news(&mut self, text: &str) -> bool {
+        self.said.len() < SAID && self.said.insert(text.to_owned())
+    }
+
+    /// For `status`.
+    pub fn views(&self) -> [TableView; 2] {
+        [self.allow.view(), self.deny.view()]
+    }
+}
+
+/// The lists that rules name by path.
+#[derive(Debug, Default)]
+pub struct Lists(HashMap<Vec<u8>, (Identity, Vec<u8>)>);
+
+impl Lists {
+    /// The bytes of a list. Only a regular file is read: nothing else comes to an end for certain.
+    pub fn read(&mut self, path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
+        let place = Path::new(OsStr::from_bytes(path));
+        let current = match Mark::of(place) {
+            Mark::Nothing => return ListFile::Absent,
+            Mark::Is(identity) => self.0.get(path).is_some_and(|(held, _)| *held == identity),
+            Mark::Failed(_) | Mark::Unsettled => false,
+        };
+        if current {
+            return match self.0.get(path) {
+                Some((_, bytes)) => ListFile::Bytes(Cow::Borrowed(bytes)),
+                None => ListFile::Absent,
+            };
+        }
+        self.0.remove(path);
+        let file = match Source::open(place) {
+            Ok(Source::Missing | Source::Directory(_)) => return ListFile::Absent,
+            Ok(Source::Readable(file)) if file.is_regular() => file,
+            Ok(Source::Readable(_)) => return ListFile::Unreadable(reason(&Errno::INVAL.into())),
+            Err(error) => return ListFile::Unreadable(reason(&error)),
+        };
+        let bytes = match file.read(LONGEST_LIST) {
+            Ok(bytes) => bytes,
+            Err(error) if error.raw_os_error() == Some(Errno::FBIG.raw_os_error()) => {
+                return ListFile::TooLarge;
+            }
+            Err(error) => return ListFile::Unreadable(reason(&error)),
+        };
+        let Mark::Is(identity) = Mark::settled(file.identity(), true) else {
+            return ListFile::Bytes(Cow::Owned(bytes));
+        };
+        if self.0.len() >= LISTS {
+            self.0.clear();
+        }
+        let (_, bytes) = self.0.entry(path.to_vec()).or_insert((identity, bytes));
+        ListFile::Bytes(Cow::Borrowed(bytes))
+    }
+}

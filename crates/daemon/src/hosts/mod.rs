@@ -1,0 +1,25 @@
+//! hosts.allow and hosts.deny: read, asked about each client that no other check refuses, and their orders carried out.
+//! The language is `hosts_access`'s; what it needs to know is asked of the resolver, and what it orders runs with the ids
+//! of the service.
+//!
+//! ```text
+//! files         the tables and /file lists as they stand on the disk
+//! known         what was found out about one client
+//! surroundings  what an evaluation sees and orders: answers from `known`, or a question
+//! consult       one evaluation, and what policy is told of it
+//! carry_out     banners, socket options, commands beside or instead of the server
+//! hooks         the commands that run, bounded in number and time
+//! ```
+
+mod carry_out;
+mod consult;
+mod files;
+mod hooks;
+mod known;
+mod surroundings;
+
+pub use carry_out::Orders;
+pub use consult::Consulted;
+pub use files::Files;
+pub use hooks::{Hooks, MOST_HOOKS, source_of};
+pub use known::{Known, ROUNDS, Want};
