@@ -2,6 +2,7 @@
 //! in the third does not undo the first two.
 
 use crate::Settings;
+use crate::address::trimmed;
 use crate::inquiry::{Inquiry, Stop};
 use crate::message::Message;
 use crate::option_syntax::{Field, fields, fields_of_text};
@@ -139,7 +140,8 @@ impl Inquiry<'_> {
             let expanded;
             let value = if rule.expanded {
                 expanded = self.expand(value)?;
-                &expanded
+                // A letter that expands to nothing may leave a blank at an end.
+                trimmed(&expanded)
             } else {
                 value
             };

@@ -44,6 +44,18 @@ pub fn lines(text: &str) -> String {
     out
 }
 
+/// Like [`lines`] for bytes: those that are no UTF-8 become `\xNN` too.
+pub fn bytes_of_lines(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for chunk in text.utf8_chunks() {
+        out.push_str(&lines(chunk.valid()));
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
 /// A path or argument: bytes that are no UTF-8 become `\xNN` too.
 pub fn os(text: &OsStr) -> String {
     let mut out = String::new();
