@@ -13,6 +13,8 @@ mod number;
 mod options;
 mod report;
 mod source;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use crate::lines::Lines;
@@ -127,6 +129,11 @@ impl<'t> Linter<'t> {
             };
             if !line.complete {
                 look.broken();
+            }
+            if !line.complete && line.text.len() > crate::lines::MAX {
+                // Its end was not read, so its last word may be half a word.
+                (self.broken, self.refuses) = (true, self.refuses || self.which == Which::Deny);
+                continue;
             }
             let rule = line::line(&mut look, words);
             if !line.complete {

@@ -163,7 +163,10 @@ fn bare_v6(look: &mut Look<'_, '_>, text: &[u8], rule: &Rule<'_>) -> bool {
         let start = before.iter().rposition(separator).map_or(0, |at| at + 1);
         let behind = text.get(colon..)?;
         let end = behind.iter().position(separator).unwrap_or(behind.len()) + colon;
-        Some((start, text.get(start..end)?))
+        let word = text.get(start..end)?;
+        // The colon behind the address, which parts the fields.
+        let bare = word.strip_suffix(b":").filter(|bare| !bare.ends_with(b":"));
+        Some((start, bare.unwrap_or(word)))
     };
     let second = rule.options.and_then(|_| word(rule.options_at().checked_sub(1)?)).map(|(start, word)| {
         // `ALL:fd42::1` without a blank.
