@@ -51,12 +51,14 @@ pub fn inet_addr(text: &[u8]) -> Option<u32> {
 /// the mark of an invalid one.
 #[must_use]
 pub fn dot_quad(text: &[u8]) -> Option<u32> {
+    // The usual spelling first: this is asked for every net of a table.
+    plain_quad(text).or_else(|| other_quad(text)).filter(|address| *address != u32::MAX)
+}
+
+#[cold]
+fn other_quad(text: &[u8]) -> Option<u32> {
     let runs = text.split(|byte| *byte == b'.').filter(|run| !run.is_empty()).count();
-    if runs != 4 {
-        return None;
-    }
-    // The usual spelling first: this is asked for every address and every net of a table.
-    plain_quad(text).or_else(|| inet_addr(text)).filter(|address| *address != u32::MAX)
+    if runs == 4 { inet_addr(text) } else { None }
 }
 
 /// Four decimal numbers without leading zeros.
@@ -64,6 +66,7 @@ fn plain_quad(text: &[u8]) -> Option<u32> {
     let mut address = 0_u32;
     let mut part = 0_u32;
     let mut digits = 0_u8;
+    let mut dots = 0_u8;
     for byte in text {
         match *byte {
             digit @ b'0'..=b'9' if digits == 0 || part > 0 => {
@@ -77,11 +80,15 @@ fn plain_quad(text: &[u8]) -> Option<u32> {
                 address = (address << 8) | part;
                 part = 0;
                 digits = 0;
+                dots += 1;
+                if dots > 3 {
+                    return None;
+                }
             }
             _ => return None,
         }
     }
-    (digits > 0).then_some((address << 8) | part)
+    (digits > 0 && dots == 3).then_some((address << 8) | part)
 }
 
 /// The address of a `::ffff:a.b.c.d` text without its prefix; any other text as it is.
@@ -205,6 +212,10 @@ pub fn v6(text: &[u8]) -> Option<V6<'_>> {
         Some(mark) => (text.get(..mark)?, text.get(mark + 1..)),
         None => (text, None),
     };
+    // Short of a colon it cannot be one; most texts that are asked about are names.
+    if !numeric.contains(&b':') {
+        return None;
+    }
     let address: Ipv6Addr = std::str::from_utf8(numeric).ok()?.parse().ok()?;
     let scope = match scope {
         None => Scope::Fine,

@@ -1,7 +1,6 @@
 //! THE evaluation: both tables, top-down, first match wins (reference A1). tcpd, libwrap, the daemon and the predictors all
 //! call it.
 
-use crate::Truth;
 use crate::candidates::{Candidate, Candidates, Clause, Met, Walk};
 use crate::explain::{Outcome, Steps};
 use crate::inquiry::{Inquiry, Stop};
@@ -11,6 +10,7 @@ use crate::request::Request;
 use crate::table::{Content, Place, Tables, Which};
 use crate::verdict::{Decision, Verdict, Why};
 use crate::world::{Act, Done, World};
+use crate::{Field, Truth};
 
 /// How to evaluate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub(crate) fn decide(
     settings: &Settings,
     steps: &mut Steps,
 ) -> Decision {
-    let mut evaluation = Evaluation { inquiry: Inquiry::new(request, world), settings, steps, unknown: None };
+    let mut evaluation =
+        Evaluation { inquiry: Inquiry::new(request, world), settings, steps, unknown: None, daemons: None };
     let decision = evaluation.tables(tables);
     evaluation.inquiry.leave();
     decision
@@ -55,6 +56,8 @@ struct Evaluation<'a> {
     steps: &'a mut Steps,
     /// The first rule that would perhaps have matched, had its names been told, and would not plainly have granted.
     unknown: Option<Place>,
+    /// The daemon list that was matched last, and how: many rules have the same.
+    daemons: Option<(Field, bool)>,
 }
 
 impl Evaluation<'_> {
@@ -72,6 +75,7 @@ impl Evaluation<'_> {
     /// What a table decides, if it does.
     fn table(&mut self, path: &[u8], content: &Content<'_>, which: Which) -> Option<Decision> {
         self.inquiry.begin();
+        self.daemons = None;
         match content {
             Content::Missing => None,
             Content::Unreadable(reason) => {
@@ -132,10 +136,24 @@ impl Evaluation<'_> {
         None
     }
 
+    fn daemons(&mut self, daemons: &[u8]) -> Result<Truth, Stop> {
+        if let Some((last, matches)) = &self.daemons
+            && last.as_bytes() == daemons
+        {
+            return Ok((*matches).into());
+        }
+        let matches = self.inquiry.daemons(daemons)?;
+        // What asks about a host is asked each time.
+        if daemons.len() <= Field::MAX && !daemons.contains(&b'@') {
+            self.daemons = Some((Field::new(daemons), matches == Truth::Yes));
+        }
+        Ok(matches)
+    }
+
     #[inline]
     fn matches(&mut self, rule: &Candidate<'_>) -> Result<Truth, Stop> {
         let daemons = match rule.daemons {
-            Clause::Text(daemons) => self.inquiry.daemons(daemons)?,
+            Clause::Text(daemons) => self.daemons(daemons)?,
             Clause::Matches(_) => Truth::Yes,
         };
         if daemons == Truth::No {

@@ -20,6 +20,7 @@ mod world;
 // From bytes to words: the syntax, for whoever reads tables (evaluation, index, linter, tcpdchk).
 pub mod lines;
 pub mod list;
+mod marks;
 mod scan;
 pub mod split;
 

@@ -1,5 +1,6 @@
 //! Lists of patterns and EXCEPT (reference A4). Knows how tokens are cut and combined, not what they match.
 
+use crate::marks::{MARKS, SEPARATOR};
 use crate::truth::Truth;
 
 /// A word of a list.
@@ -9,6 +10,8 @@ pub struct Token<'a> {
     pub at: usize,
     /// Its text; never empty.
     pub text: &'a [u8],
+    /// Which rules can apply to it.
+    pub(crate) marks: u8,
 }
 
 impl Token<'_> {
@@ -22,7 +25,7 @@ impl Token<'_> {
 /// Space, tab, CR, LF or comma: what separates the words of a list.
 #[must_use]
 pub const fn is_separator(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',')
+    MARKS[byte as usize] & SEPARATOR != 0
 }
 
 /// The words of a list.
@@ -46,10 +49,19 @@ impl<'a> Iterator for Tokens<'a> {
         let rest = self.list.get(self.at..)?;
         let skipped = rest.iter().position(|byte| !is_separator(*byte))?;
         let word = rest.get(skipped..)?;
-        let length = word.iter().position(|byte| is_separator(*byte)).unwrap_or(word.len());
+        let mut marks = 0;
+        let mut length = word.len();
+        for (place, byte) in word.iter().enumerate() {
+            let mark = MARKS[usize::from(*byte)];
+            if mark & SEPARATOR != 0 {
+                length = place;
+                break;
+            }
+            marks |= mark;
+        }
         let at = self.at + skipped;
         self.at = at + length;
-        Some(Token { at, text: word.get(..length)? })
+        Some(Token { at, text: word.get(..length)?, marks })
     }
 }
 
@@ -58,6 +70,7 @@ impl<'a> Iterator for Tokens<'a> {
 ///
 /// # Errors
 /// Those of `one`, at once.
+#[inline]
 pub fn matches<'a, E>(
     list: &'a [u8],
     mut one: impl FnMut(Token<'a>) -> Result<Truth, E>,
@@ -71,6 +84,7 @@ pub fn matches<'a, E>(
         Truth::Yes => outcome[2],
     };
     let mut words = tokens(list);
+    let mut first = true;
     loop {
         let mut part = Truth::No;
         let mut more = false;
@@ -83,6 +97,10 @@ pub fn matches<'a, E>(
                 part = part.or(one(word)?);
             }
         }
+        if !more && first {
+            return Ok(part);
+        }
+        first = false;
         outcome = [Truth::No, Truth::Unknown, Truth::Yes].map(|rest| of(outcome, part.and(!rest)));
         if part == Truth::No || !more {
             return Ok(of(outcome, Truth::No));

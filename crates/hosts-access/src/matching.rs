@@ -23,13 +23,13 @@ impl Inquiry<'_> {
     /// Whether a daemon list matches.
     #[inline]
     pub(crate) fn daemons(&mut self, daemons: &[u8]) -> Result<Truth, Stop> {
-        list::matches(daemons, |word| self.daemon(&DaemonPattern::new(word.text)))
+        list::matches(daemons, |word| self.daemon(&DaemonPattern::of(&word)))
     }
 
     /// Whether a client list matches.
     #[inline]
     pub(crate) fn clients(&mut self, clients: &[u8]) -> Result<Truth, Stop> {
-        list::matches(clients, |word| self.client(&ClientPattern::new(word.text)))
+        list::matches(clients, |word| self.client(&ClientPattern::of(&word)))
     }
 
     /// Whether one word of a daemon list matches.
@@ -61,8 +61,7 @@ impl Inquiry<'_> {
         if !self.ask_user()? {
             return Ok(Truth::Unknown);
         }
-        let name = self.request.user;
-        Ok(user.matches(name.as_bytes(), &mut |name| self.world.is_interface(name)).into())
+        Ok(user.matches(self.request.user.as_bytes(), &mut |name| self.world.is_interface(name)).into())
     }
 
     #[inline]
@@ -102,13 +101,15 @@ impl Inquiry<'_> {
         }
     }
 
-    #[cold]
     fn name_matches(&mut self, text: &TextPattern<'_>, end: End) -> Result<Truth, Stop> {
         if !self.ask_name(end)? {
             return Ok(Truth::Unknown);
         }
-        let name = self.host(end).name;
-        Ok(text.matches(name.as_bytes(), &mut |name| self.world.is_interface(name)).into())
+        let host = match end {
+            End::Client => &self.request.client,
+            End::Server => &self.request.server,
+        };
+        Ok(text.matches(host.name.as_bytes(), &mut |name| self.world.is_interface(name)).into())
     }
 
     /// Whether a word of a file matches (reference A6.3): words between white space, each a host pattern; no comments, no

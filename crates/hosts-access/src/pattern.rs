@@ -2,6 +2,8 @@
 //! request. Asking and matching are the evaluation's.
 
 use crate::address::{self, V6};
+use crate::list::Token;
+use crate::marks::{AT, GLOB, SLASH, WORD, marks};
 use crate::split::{at_host, at_unbracketed};
 use crate::text::TextPattern;
 
@@ -84,34 +86,6 @@ pub struct DaemonPattern<'a> {
     pub host: Option<HostPattern<'a>>,
 }
 
-// What a byte may make of a word.
-const GLOB: u8 = 1;
-const SLASH: u8 = 2;
-const AT: u8 = 4;
-/// Outside `0-9 . /`.
-const WORD: u8 = 8;
-
-/// [`GLOB`], [`SLASH`], [`AT`] and [`WORD`] for each byte: one pass over a word tells which rules can apply to it.
-const MARKS: [u8; 256] = {
-    let mut marks = [WORD; 256];
-    let mut digit = b'0';
-    while digit <= b'9' {
-        marks[digit as usize] = 0;
-        digit += 1;
-    }
-    marks[b'.' as usize] = 0;
-    marks[b'/' as usize] = SLASH;
-    marks[b'@' as usize] = AT | WORD;
-    marks[b'*' as usize] = GLOB | WORD;
-    marks[b'?' as usize] = GLOB | WORD;
-    marks
-};
-
-#[inline]
-fn marks(word: &[u8]) -> u8 {
-    word.iter().fold(0, |all, byte| all | MARKS[usize::from(*byte)])
-}
-
 impl<'a> HostPattern<'a> {
     /// What `word` means as a host pattern. It may be empty (`d@`), and then never matches.
     #[must_use]
@@ -180,7 +154,17 @@ impl<'a> ClientPattern<'a> {
     #[must_use]
     #[inline]
     pub fn new(word: &'a [u8]) -> Self {
-        let marks = marks(word);
+        Self::classify(word, marks(word))
+    }
+
+    /// What a word of a list means.
+    #[inline]
+    pub(crate) fn of(token: &Token<'a>) -> Self {
+        Self::classify(token.text, token.marks)
+    }
+
+    #[inline]
+    fn classify(word: &'a [u8], marks: u8) -> Self {
         if marks & AT != 0
             && let Some((user, host)) = at_host(word)
         {
@@ -195,7 +179,17 @@ impl<'a> DaemonPattern<'a> {
     #[must_use]
     #[inline]
     pub fn new(word: &'a [u8]) -> Self {
-        let marks = marks(word);
+        Self::classify(word, marks(word))
+    }
+
+    /// What a word of a list means.
+    #[inline]
+    pub(crate) fn of(token: &Token<'a>) -> Self {
+        Self::classify(token.text, token.marks)
+    }
+
+    #[inline]
+    fn classify(word: &'a [u8], marks: u8) -> Self {
         if marks & AT != 0
             && let Some((daemon, host)) = at_host(word)
         {
