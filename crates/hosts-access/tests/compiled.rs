@@ -241,6 +241,24 @@ const CLIENTS: &[&str] = &[
     "EXCEPT",
 ];
 
+/// Words of long tables: what the columns hold, and what asks for a name without ever matching one.
+const NUMERIC: &[&str] = &[
+    "10.0.0.2",
+    "10.0.0.3",
+    "10.0.0.0/30",
+    "10.0.0.1",
+    "[::1]",
+    "[2001:db8::1]",
+    "[2001:db8::2]",
+    "[2001:db8::]/126",
+    "[10.0.0.1]",
+    "10.1.",
+    "host.example",
+];
+
+/// Words of lists.
+const FILES: &[&str] = &["/list", "/names", "/nested", "/v6", "/nul", "/absent", "10.0.0.3", "/loop"];
+
 const OPTIONS: &[&str] = &[
     "",
     "",
@@ -264,11 +282,11 @@ const OPTIONS: &[&str] = &[
 const ENDS: &[&str] = &["\n", "\n", "\n", "\n", "\n", "\n", "\n", "\r\n", "\\\n", "", "\0x\n"];
 
 /// A line: mostly rules.
-fn line() -> impl Strategy<Value = String> {
+fn line(daemons: &'static [&'static str], clients: &'static [&'static str]) -> impl Strategy<Value = String> {
     let words = |words: &'static [&'static str], most: usize| {
         prop::collection::vec(prop::sample::select(words), 1..=most).prop_map(|words| words.join(" "))
     };
-    let rule = (words(DAEMONS, 2), words(CLIENTS, 3), prop::sample::select(OPTIONS))
+    let rule = (words(daemons, 2), words(clients, 3), prop::sample::select(OPTIONS))
         .prop_map(|(daemons, clients, options)| format!("{daemons}: {clients} {options}"));
     let other = prop::sample::select(
         &[
@@ -289,7 +307,9 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 fn table() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(line(), 0..25).prop_map(|lines| lines.concat().into_bytes())
+    let lines = |daemons, clients| prop::collection::vec(line(daemons, clients), 0..25);
+    prop_oneof![lines(DAEMONS, CLIENTS), lines(&["d", "sshd", "d*"], NUMERIC), lines(&["d"], FILES)]
+        .prop_map(|lines| lines.concat().into_bytes())
 }
 
 fn answer<T: Clone + std::fmt::Debug + 'static>(known: Vec<T>) -> impl Strategy<Value = Answer<T>> {

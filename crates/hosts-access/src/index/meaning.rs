@@ -3,7 +3,7 @@
 
 use super::address;
 use super::bytes::Key;
-use crate::address::{Scope, V6};
+use crate::address::{Scope, V6, v6};
 use crate::pattern::{ClientPattern, HostPattern};
 use crate::text::TextPattern;
 
@@ -82,8 +82,9 @@ impl<'a> Meaning<'a> {
             (TextPattern::Exact(word), false) => {
                 address::v4(word).map_or(Self::Never, |host| Self::Addresses(Addresses::Host4(host)))
             }
-            // Only in a file. A name with a colon is not evaluated here, so none can match; nor can another spelling.
-            (TextPattern::Exact(word), true) if word.contains(&b':') => {
+            // Only in a file. A name that is an address is not evaluated here (and no name that is asked for can be one), so
+            // none can match; nor can another spelling.
+            (TextPattern::Exact(word), true) if v6(word).is_some() => {
                 match address::v6(&word.to_ascii_lowercase()) {
                     Some(host) => Self::Asking(Addresses::Host6(host)),
                     None => Self::OnlyAsking,
@@ -151,6 +152,7 @@ mod tests {
             ("2001:db8::1", Meaning::Asking(Addresses::Host6(0x2001_0db8 << 96 | 1))),
             ("2001:DB8::1", Meaning::Asking(Addresses::Host6(0x2001_0db8 << 96 | 1))),
             ("2001:db8:0::1", Meaning::OnlyAsking),
+            ("x:y", Meaning::Residual),
             ("joe@10.0.0.1", Meaning::Residual),
         ] {
             assert_eq!(Meaning::of_listed(word.as_bytes()), wanted, "{word}");
