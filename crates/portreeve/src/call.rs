@@ -1,5 +1,6 @@
 //! From argv to an exit code: the table of program names, the parsing of arguments, and the printing of failures.
 
+use crate::applets::{itox, safe_finger, tcpd, tcpdchk, tcpdmatch, try_from};
 use crate::commands::{self, Cli};
 use crate::escape;
 use crate::failure::{COULD_NOT_RUN, Exit, Failure};
@@ -17,23 +18,53 @@ pub struct Applet {
     pub name: &'static str,
     /// What the name stands for, for `portreeve links --help` and the manual.
     pub about: &'static str,
-    run: fn(&[OsString]) -> Failure,
+    /// Given argv\[0\] as it is and what follows.
+    run: fn(&OsStr, &[OsString]) -> ExitCode,
 }
 
 /// Every name this program answers to, other than its own.
-pub const APPLETS: &[Applet] = &[Applet {
-    name: "xinetd",
-    about: "the daemon, with xinetd's own options",
-    run: |args| gate::become_gate("xinetd", args),
-}];
+pub const APPLETS: &[Applet] = &[
+    Applet {
+        name: "xinetd",
+        about: "the daemon, with xinetd's own options",
+        run: |_, args| failed(&gate::become_gate("xinetd", args), "xinetd"),
+    },
+    Applet {
+        name: "tcpdmatch",
+        about: "predicts what the tables say of a client",
+        run: |called, args| with_output("tcpdmatch", |out| tcpdmatch::run(called, args, out)),
+    },
+    Applet {
+        name: "tcpdchk",
+        about: "checks the tables, as TCP Wrappers did",
+        run: |called, args| with_output("tcpdchk", |out| tcpdchk::run(called, args, out)),
+    },
+    Applet { name: "tcpd", about: "stands in front of a daemon that inetd starts", run: tcpd::run },
+    Applet {
+        name: "safe_finger",
+        about: "runs finger for a rule, and lets nothing harmful through",
+        run: safe_finger::run,
+    },
+    Applet {
+        name: "try-from",
+        about: "says what the tables see of a connection",
+        run: |_, _| with_output("try-from", try_from::run),
+    },
+    Applet {
+        name: "itox",
+        about: "inetd.conf in, xinetd.conf out, as xinetd's own",
+        run: |called, args| with_output("itox", |out| itox::run(called, args, out)),
+    },
+];
 
 /// The whole program: reads the process's arguments, runs what they ask for, prints what went wrong.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let called = arguments.next().unwrap_or_default();
     let rest: Vec<OsString> = arguments.collect();
-    if let Some(applet) = applet(&called) {
-        return failed(&(applet.run)(&rest), applet.name);
+    let started_by = portreeve_sys::process::started_by().unwrap_or_default();
+    if let Some(applet) = applet_of(Path::new(&started_by), &called) {
+        return (applet.run)(&called, &rest);
     }
     let cli = match Cli::try_parse_from([OsString::from("portreeve")].into_iter().chain(rest)) {
         Ok(cli) => cli,
@@ -43,9 +74,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(COULD_NOT_RUN));
         }
     };
+    with_output("portreeve", |out| commands::dispatch(cli.command, out))
+}
+
+/// Runs what writes to standard output, as `name`, and turns how it ended into an exit code.
+fn with_output(name: &str, run: impl FnOnce(&mut Output<'_>) -> Result<Exit, Failure>) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
     let mut out = Output::standard(&mut stdout);
-    let ended = commands::dispatch(cli.command, &mut out).and_then(|exit| {
+    let ended = run(&mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
@@ -53,8 +89,25 @@ pub fn main() -> ExitCode {
         Ok(Exit::Fine) => ExitCode::SUCCESS,
         Ok(Exit::Found) => ExitCode::from(1),
         Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(failure) => failed(&failure, "portreeve"),
+        Err(failure) => failed(&failure, name),
     }
+}
+
+/// The path that was executed says more than argv\[0\]: inetd calls tcpd by the name of a daemon. A link to a link counts
+/// too, so that a daemon's own path may lead to tcpd.
+fn applet_of(started_by: &Path, called: &OsStr) -> Option<&'static Applet> {
+    /// Longer chains of links are none that the kernel follows.
+    const LINKS: usize = 40;
+    let mut path = started_by.to_owned();
+    for _ in 0..LINKS {
+        if let Some(found) = applet(path.as_os_str()) {
+            return Some(found);
+        }
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        // A relative target is meant from the link's directory; an absolute one replaces it.
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    applet(called)
 }
 
 fn applet(called: &OsStr) -> Option<&'static Applet> {
@@ -71,6 +124,27 @@ fn failed(failure: &Failure, name: &str) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_that_was_executed_comes_first() {
+        let here = std::env::temp_dir().join(format!("portreeve-test-call-{}", std::process::id()));
+        std::fs::create_dir(&here).unwrap();
+        let link = |name: &str, target: &str| {
+            std::os::unix::fs::symlink(target, here.join(name)).unwrap();
+            here.join(name)
+        };
+        let tcpd = link("tcpd", "portreeve");
+        let daemon = link("in.telnetd", "./tcpd");
+        let round = link("round", "round");
+        let found = |path: &Path, called: &str| applet_of(path, OsStr::new(called)).map(|applet| applet.name);
+        assert_eq!(found(&tcpd, "in.telnetd"), Some("tcpd"));
+        assert_eq!(found(&tcpd, "xinetd"), Some("tcpd"));
+        assert_eq!(found(&daemon, "in.telnetd"), Some("tcpd"));
+        assert_eq!(found(&round, "in.telnetd"), None);
+        assert_eq!(found(&here.join("portreeve"), "xinetd"), Some("xinetd"));
+        assert_eq!(found(Path::new(""), "/usr/sbin/tcpd"), Some("tcpd"));
+        std::fs::remove_dir_all(here).unwrap();
+    }
 
     #[test]
     fn only_whole_names_are_applets() {

@@ -4,6 +4,7 @@
 //! own ids, and links nothing of the supervisor: `portreeve run` replaces itself with `portreeve-gate`.
 #![forbid(unsafe_code)]
 
+pub mod applets; //   what this program does under another program's name
 pub mod answer; //    fields of the daemon's JSON answers
 pub mod call; //      argv[0] and the way from arguments to an exit code
 pub mod commands; //  one file for each command
@@ -18,5 +19,6 @@ pub mod machine; //   the real machine behind `portreeve_conf::Host`
 pub mod output; //    standard output, its colour and width
 pub mod rehearse; //  a decision from a file, without a daemon
 pub mod rules; //     from a service as read to the rules that decide
+pub mod settings; //  portreeve.toml
 pub mod snippet; //   diagnostics with their source line
 pub mod table; //     columns for people

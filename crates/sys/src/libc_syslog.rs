@@ -23,3 +23,9 @@ pub fn log(priority: c_int, text: &[u8]) {
     // SAFETY: the format takes one string, and that is what it gets.
     unsafe { libc::syslog(priority, c"%s".as_ptr(), text.as_ptr()) };
 }
+
+/// closelog(3): the connection and the name of [`open`] are dropped, the facility stays. Later lines carry the program's name.
+pub fn close() {
+    // SAFETY: takes libc's own lock.
+    unsafe { libc::closelog() };
+}

@@ -32,6 +32,11 @@ impl SystemLog {
     pub fn open(name: &CStr) {
         portreeve_sys::libc_syslog::open(name, DAEMON);
     }
+
+    /// Before another program is executed; a line after it carries the last part of argv\[0\], as the original's does.
+    pub fn close() {
+        portreeve_sys::libc_syslog::close();
+    }
 }
 
 impl Log for SystemLog {
