@@ -50,7 +50,12 @@ pub(super) fn line<'a>(look: &mut Look<'_, '_>, text: &'a [u8]) -> Option<Parts<
     let cut = bare_v6(look, text, &rule);
     let open = bracket(look, 0, rule.daemons) | bracket(look, rule.clients_at(), rule.clients);
     let daemons = words::list(look, 0, rule.daemons, List::Daemons);
-    if cut || open {
+    if cut.is_some() || open {
+        // What stands before the address is as it looks.
+        let before = text.get(rule.clients_at()..cut.unwrap_or(0)).unwrap_or_default();
+        if crate::list::tokens(before).next().is_some() {
+            words::list(look, rule.clients_at(), before, List::Clients);
+        }
         return None;
     }
     let clients = words::list(look, rule.clients_at(), rule.clients, List::Clients);
@@ -156,7 +161,7 @@ fn bracket(look: &mut Look<'_, '_>, from: usize, field: &[u8]) -> bool {
 }
 
 /// An IPv6 address without brackets: the word that goes on behind the second colon, or, behind an `@`, behind the first.
-fn bare_v6(look: &mut Look<'_, '_>, text: &[u8], rule: &Rule<'_>) -> bool {
+fn bare_v6(look: &mut Look<'_, '_>, text: &[u8], rule: &Rule<'_>) -> Option<usize> {
     let word = |colon: usize| {
         let separator = |byte: &u8| crate::list::is_separator(*byte);
         let before = text.get(..colon)?;
@@ -189,9 +194,9 @@ fn bare_v6(look: &mut Look<'_, '_>, text: &[u8], rule: &Rule<'_>) -> bool {
             format!("`{}` is cut at its colons: what stands behind the first is read as options", shown(word))
         };
         look.say(&codes::BARE_V6, (at, word.len()), message, Remedy::Write(fixed));
-        return true;
+        return Some(at);
     }
-    false
+    None
 }
 
 /// The word in brackets, if it is an IPv6 address or network that needs them.

@@ -53,6 +53,15 @@ pub(super) struct Report {
     notes: HashMap<&'static str, (usize, usize)>,
 }
 
+/// A sentence of the table of codes as the end of a message.
+fn in_help(sentence: &str) -> String {
+    let text = sentence.strip_suffix('.').unwrap_or(sentence);
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| format!("{}{}", first.to_ascii_lowercase(), letters.as_str()))
+}
+
 /// Bytes of a table as text.
 pub(super) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -86,7 +95,7 @@ impl Report {
             return;
         }
         let (help, replacement) = match remedy {
-            Remedy::Usual => (code.remedy.to_owned(), None),
+            Remedy::Usual => (in_help(code.remedy), None),
             Remedy::Do(text) => (text, None),
             Remedy::Write(text) if text.is_empty() => ("remove it".to_owned(), Some(text)),
             Remedy::Write(text) => (format!("write `{text}`"), Some(text)),
