@@ -8,7 +8,7 @@ use crate::output::Output;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Make links (xinetd) to this program in a directory
+/// Make links (xinetd, tcpd, tcpdmatch …) to this program in a directory
 ///
 /// Called by such a name, portreeve takes that program's options. A file that is there already and is no link to
 /// portreeve is left alone, and named.

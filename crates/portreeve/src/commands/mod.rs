@@ -11,6 +11,8 @@ pub mod links;
 pub mod reload;
 pub mod run;
 pub mod status;
+pub mod tcpdchk;
+pub mod tcpdmatch;
 pub mod version;
 
 use crate::failure::{Exit, Failure};
@@ -40,6 +42,8 @@ pub enum Command {
     Denied(denied::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
+    Tcpdmatch(tcpdmatch::Arguments),
+    Tcpdchk(tcpdchk::Arguments),
     Demo(demo::Arguments),
     Links(links::Arguments),
     Completions(completions::Arguments),
@@ -57,6 +61,8 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Denied(arguments) => denied::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),
+        Command::Tcpdmatch(arguments) => tcpdmatch::run(&arguments, out),
+        Command::Tcpdchk(arguments) => tcpdchk::run(&arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Links(arguments) => links::run(&arguments, out),
         Command::Completions(arguments) => completions::run(&arguments, out),
