@@ -13,6 +13,7 @@
 //! entry     configurations: entries with sensible attributes, changed one by one
 //! daemon    a running super-server: start, signal, reload, status
 //! client    connections and datagrams from any loopback address
+//! libwrap   libwrap.so.0 under programs of others
 //! lines     log lines: stamps checked and removed, process numbers replaced
 //! probe     the program that services start: reports how it was started
 //! ```
@@ -22,6 +23,7 @@ pub mod client;
 pub mod daemon;
 pub mod entry;
 pub mod init;
+pub mod libwrap;
 pub mod lines;
 pub mod neighbour;
 pub mod probe;
