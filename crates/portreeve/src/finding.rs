@@ -30,6 +30,8 @@ pub struct Finding {
     pub service: Option<String>,
     /// xinetd's level and message for the same condition.
     pub classic: Option<(String, String)>,
+    /// What to write in place of the span, where that can be said.
+    pub replacement: Option<String>,
 }
 
 /// The word for a severity, in text and JSON.
@@ -67,6 +69,7 @@ impl From<&Diagnostic> for Finding {
             source_line: diagnostic.source_line.clone(),
             service: diagnostic.service.clone(),
             classic: diagnostic.classic.as_ref().map(|c| (level_word(c.level).to_owned(), c.text.clone())),
+            replacement: None,
         }
     }
 }
@@ -95,6 +98,7 @@ impl Finding {
             classic: value
                 .get("classic")
                 .map(|c| (answer::text(c, "level").into(), answer::text(c, "text").into())),
+            replacement: optional("replacement"),
         }
     }
 
@@ -113,6 +117,7 @@ impl Finding {
             "source_line": self.source_line,
             "service": self.service,
             "classic": self.classic.as_ref().map(|(level, text)| json!({ "level": level, "text": text })),
+            "replacement": self.replacement,
         })
     }
 }
@@ -135,6 +140,7 @@ mod tests {
             source_line: Some("x\r".into()),
             service: Some("a".into()),
             classic: Some(("error".into(), "Bad".into())),
+            replacement: Some("y".into()),
         };
         assert_eq!(Finding::from_json(&finding.to_json()), finding);
         assert_eq!(finding.to_json()["column"], Value::Null);

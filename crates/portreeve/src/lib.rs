@@ -15,6 +15,7 @@ pub mod escape; //    what may reach a terminal
 pub mod failure; //   exit codes and errors for people
 pub mod finding; //   a diagnostic, read here or told by the daemon
 pub mod gate; //      where portreeve-gate is
+pub mod hosts_tables; // hosts.allow and hosts.deny, and what the linter says of them
 pub mod machine; //   the real machine behind `portreeve_conf::Host`
 pub mod output; //    standard output, its colour and width
 pub mod rehearse; //  a decision from a file, without a daemon

@@ -143,6 +143,61 @@ fn bad_defaults_leave_nothing() {
 }
 
 #[test]
+fn check_looks_at_the_tables_that_are_named() {
+    let room = Room::new("tables");
+    let allow = room.file("allow", b"sshd: 10.0.0.1/255.255.255.255 \\\n  10.1\x1b\nsshd: [10.0.0.2]\xff\n");
+    let deny = room.file("deny", "ALL: ALL\n");
+    let output = portreeve(&["check", "--allow", text(&allow), "--deny", text(&deny)]);
+    let shown = out(&output);
+    assert_eq!(code(&output), Some(1), "{shown}");
+    for wanted in [
+        "error[mask-never-matches]",
+        &format!("{}:1:7", text(&allow)),
+        "help: write `10.0.0.1`",
+        "allow read, ",
+        "deny read: 1 error, 0 warnings, 0 notes",
+    ] {
+        assert!(shown.contains(wanted), "{wanted} in {shown}");
+    }
+    assert!(!shown.contains('\x1b') && !shown.contains("would be served"), "{shown}");
+    let answer = json(&portreeve(&["check", "--json", "--allow", text(&allow)]));
+    let finding = &answer["diagnostics"][0];
+    assert_eq!((&finding["line"], &finding["column"]), (&1.into(), &7.into()), "{finding}");
+    assert_eq!(finding["replacement"], "10.0.0.1");
+    assert_eq!(
+        answer["tables"],
+        serde_json::json!([{ "table": "allow", "file": text(&allow), "state": "read" }])
+    );
+    let fine = portreeve(&["check", "--deny", text(&deny)]);
+    assert_eq!(code(&fine), Some(0), "{}", out(&fine));
+    // Notes and warnings are told, and are no reason to fail.
+    let notes = room.file("notes", "22: LOCAL\nsshd: .1\n");
+    let told = portreeve(&["check", "--deny", text(&notes)]);
+    assert_eq!(code(&told), Some(0), "{}", out(&told));
+    assert!(out(&told).contains("0 errors, 1 warning, 2 notes"), "{}", out(&told));
+    let missing = portreeve(&["check", "--allow", "/nonexistent/hosts.allow"]);
+    assert_eq!(code(&missing), Some(2));
+    assert!(err(&missing).contains("/nonexistent/hosts.allow cannot be read"), "{}", err(&missing));
+}
+
+#[test]
+fn check_looks_at_configuration_and_tables_together() {
+    let room = Room::new("together");
+    let file = room.file("xinetd.conf", GOOD.replace("{\n", "{\n\tflags = NOLIBWRAP\n"));
+    let deny = room.file("deny", "ALL: *::1\n");
+    let both = portreeve(&["check", "-f", text(&file), "--deny", text(&deny)]);
+    assert_eq!(code(&both), Some(1), "{}", out(&both));
+    assert!(
+        out(&both).contains("would be served") && out(&both).contains("error[unbracketed-ipv6]"),
+        "{}",
+        out(&both)
+    );
+    // No service is subject to them, and nobody named them.
+    let alone = json(&portreeve(&["check", "-f", text(&file), "--json"]));
+    assert_eq!(alone["tables"], serde_json::json!([]));
+}
+
+#[test]
 fn explain_answers_from_a_file() {
     let room = Room::new("explain");
     let file = room.file("xinetd.conf", GOOD);

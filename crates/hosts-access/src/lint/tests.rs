@@ -1,5 +1,6 @@
 //! Each finding where it belongs, and not where it does not; what is said of verdicts is true of the evaluation.
 
+mod documents;
 mod places;
 mod truth;
 

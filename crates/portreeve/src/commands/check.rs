@@ -1,10 +1,11 @@
-//! `portreeve check`: reads a configuration as the daemon would and says what would be served, what not, and why.
-//! Opens no socket, starts no program. The JSON names are a promise to scripts.
+//! `portreeve check`: reads a configuration as the daemon would and says what would be served, what not, and why; and what
+//! is wrong with hosts.allow and hosts.deny. Opens no socket, starts no program. The JSON names are a promise to scripts.
 
 use crate::describe;
 use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::finding::Finding;
+use crate::hosts_tables::HostsTables;
 use crate::machine::Machine;
 use crate::output::{Output, Paint};
 use crate::snippet;
@@ -17,14 +18,21 @@ use std::path::{Path, PathBuf};
 /// The configuration that is read where none is named.
 pub const DEFAULT_FILE: &str = "/etc/xinetd.conf";
 
-/// Say what a configuration would serve, and what not and why
+/// Say what a configuration would serve, and what not and why; and what is wrong with hosts.allow and hosts.deny
 ///
-/// Exit codes: 0 all is served as written, 1 something would not be, 2 the file cannot be read.
+/// The tables are looked at when a service is subject to them, or when they are named. Exit codes: 0 all is served as
+/// written, 1 something would not be or a rule does not do what it says, 2 a file cannot be read.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// Configuration file
-    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
-    pub file: PathBuf,
+    /// Configuration file [default: /etc/xinetd.conf, unless only tables are named]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Look at this hosts.allow; one that is not named then counts as empty
+    #[arg(long, value_name = "FILE")]
+    pub allow: Option<PathBuf>,
+    /// Look at this hosts.deny
+    #[arg(long, value_name = "FILE")]
+    pub deny: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
@@ -32,21 +40,52 @@ pub struct Arguments {
 
 /// Reads and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    check(&Machine, &arguments.file, arguments.json, out)
+    let (allow, deny) = (arguments.allow.as_deref(), arguments.deny.as_deref());
+    let named = allow.is_some() || deny.is_some();
+    let tables = HostsTables::named(allow, deny)?;
+    // Without a configuration of xinetd's the tables may be there for programs that ask them by themselves.
+    let alone = arguments.file.is_none() && (named || (!Path::new(DEFAULT_FILE).exists() && tables.any()));
+    let file = match &arguments.file {
+        Some(file) => Some(file.as_path()),
+        None => (!alone).then_some(Path::new(DEFAULT_FILE)),
+    };
+    check(&Machine, file, &tables, named || alone, arguments.json, out)
 }
 
-fn check(host: &dyn Host, file: &Path, as_json: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let reading = portreeve_conf::read(host, file);
+fn check(
+    host: &dyn Host,
+    file: Option<&Path>,
+    tables: &HostsTables,
+    asked: bool,
+    as_json: bool,
+    out: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let reading = file.map(|file| portreeve_conf::read(host, file));
+    let subject = reading.iter().flat_map(|reading| &reading.services).any(is_subject);
+    let tables = (asked || subject).then_some(tables);
+    let findings = tables.map(HostsTables::findings).unwrap_or_default();
     if as_json {
-        out.json(&to_json(&reading))?;
+        out.json(&to_json(reading.as_ref(), tables, &findings))?;
     } else {
-        write(out, &reading)?;
+        if let Some(reading) = &reading {
+            write(out, reading)?;
+        }
+        if let Some(tables) = tables {
+            write_tables(out, tables, &findings)?;
+        }
     }
-    if reading.fatal == Some(Fatal::Unreadable) {
+    if let Some(file) = file.filter(|_| reading.as_ref().and_then(|r| r.fatal) == Some(Fatal::Unreadable)) {
         out.flush()?;
         return Err(Failure::new(format!("{} cannot be read", escape::os(file.as_os_str()))));
     }
-    Ok(if as_written(&reading) { Exit::Fine } else { Exit::Found })
+    let fine = reading.as_ref().is_none_or(as_written)
+        && findings.iter().all(|finding| finding.severity < Severity::Error);
+    Ok(if fine { Exit::Fine } else { Exit::Found })
+}
+
+/// Whether hosts.allow and hosts.deny say who may use the service.
+fn is_subject(service: &Service) -> bool {
+    !service.nolibwrap && !service.flags.contains(&"SENSOR")
 }
 
 /// Whether everything in the files is served as its author wrote it.
@@ -56,15 +95,20 @@ fn as_written(reading: &Reading) -> bool {
         && reading.diagnostics.iter().all(|d| d.severity < Severity::Error)
 }
 
-fn to_json(reading: &Reading) -> Value {
-    let usable = reading.fatal.is_none();
-    let served = reading.services.iter().map(|service| service_json(service, usable));
-    let left_out = reading.left_out.iter().map(left_out_json);
+fn to_json(reading: Option<&Reading>, tables: Option<&HostsTables>, findings: &[Finding]) -> Value {
+    let usable = reading.is_some_and(|reading| reading.fatal.is_none());
+    let readings = || reading.into_iter();
+    let served = readings().flat_map(|r| &r.services).map(|service| service_json(service, usable));
+    let left_out = readings().flat_map(|r| &r.left_out).map(left_out_json);
+    let said = readings().flat_map(|r| &r.diagnostics).map(Finding::from);
+    let said = said.map(|finding| finding.to_json()).chain(findings.iter().map(Finding::to_json));
+    let table = |(which, path, file): (&str, &Path, &crate::hosts_tables::File)| json!({ "table": which, "file": escape::os(path.as_os_str()), "state": file.state_word() });
     json!({
         "services": served.chain(left_out).collect::<Vec<_>>(),
-        "diagnostics": reading.diagnostics.iter().map(|d| Finding::from(d).to_json()).collect::<Vec<_>>(),
-        "files": reading.files.iter().map(|file| escape::os(file.as_os_str())).collect::<Vec<_>>(),
-        "fatal": reading.fatal.map(|fatal| match fatal {
+        "diagnostics": said.collect::<Vec<_>>(),
+        "files": readings().flat_map(|r| &r.files).map(|file| escape::os(file.as_os_str())).collect::<Vec<_>>(),
+        "tables": tables.map(|tables| tables.files().map(table).collect::<Vec<_>>()).unwrap_or_default(),
+        "fatal": reading.and_then(|reading| reading.fatal).map(|fatal| match fatal {
             Fatal::Unreadable => "unreadable",
             Fatal::Defaults => "defaults",
         }),
@@ -134,6 +178,24 @@ fn write(out: &mut Output<'_>, reading: &Reading) -> io::Result<()> {
         reading.services.len(),
         broken.len(),
         off.len()
+    )
+}
+
+fn write_tables(out: &mut Output<'_>, tables: &HostsTables, findings: &[Finding]) -> io::Result<()> {
+    for finding in findings {
+        snippet::write(out, finding)?;
+    }
+    let state = |(_, path, file): (&str, &Path, &crate::hosts_tables::File)| {
+        format!("{} {}", escape::os(path.as_os_str()), file.state_word())
+    };
+    let files = tables.files().map(state).collect::<Vec<_>>().join(", ");
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    writeln!(
+        out,
+        "{files}: {}, {}, {}",
+        plural(count(Severity::Error), "error"),
+        plural(count(Severity::Warning), "warning"),
+        plural(count(Severity::Note), "note")
     )
 }
 
