@@ -4,7 +4,7 @@
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 /// What tells two contents of a file apart: if all of it is equal, and `ctime` is not of this very moment, nobody has
@@ -88,17 +88,25 @@ impl Readable {
     pub fn read(&self, most: usize) -> io::Result<Vec<u8>> {
         let expected = usize::try_from(self.identity.size).unwrap_or(usize::MAX).min(most);
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(expected.saturating_add(1)).map_err(|_| io::Error::from(Errno::NOMEM))?;
-        let mut at = &self.file;
-        if self.regular {
-            rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(0))?;
+        let mut room = expected.saturating_add(1);
+        loop {
+            bytes.try_reserve_exact(room).map_err(|_| io::Error::from(Errno::NOMEM))?;
+            let offered = bytes.capacity().saturating_sub(bytes.len());
+            let at = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let spare = rustix::buffer::spare_capacity(&mut bytes);
+            let read = match self.regular {
+                true => rustix::io::pread(&self.file, spare, at),
+                false => rustix::io::read(&self.file, spare),
+            };
+            match read {
+                Ok(_) if bytes.len() > most => return Err(Errno::FBIG.into()),
+                // A regular file that gives less than was asked for has ended.
+                Ok(read) if read == 0 || self.regular && read < offered => return Ok(bytes),
+                Ok(_) => room = 1 << 16,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
-        let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-        (&mut at).take(limit).read_to_end(&mut bytes)?;
-        if bytes.len() > most {
-            return Err(Errno::FBIG.into());
-        }
-        Ok(bytes)
     }
 
     /// Whether the open file still is what it was when it was opened.
