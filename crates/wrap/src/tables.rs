@@ -86,6 +86,16 @@ impl Opened {
     pub fn is_compiled(&self) -> bool {
         self.map.is_some()
     }
+
+    /// Whether a table is long enough for a compiled form to be used.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        [&self.allow, &self.deny].into_iter().any(|held| match &held.kept {
+            Kept::Text(text) => u64::try_from(text.len()).unwrap_or(u64::MAX) > SMALL,
+            Kept::Unread(_) => true,
+            Kept::Missing | Kept::Unreadable(_) => false,
+        })
+    }
 }
 
 impl Kept {

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod check;
+pub mod compile_hosts;
 pub mod completions;
 pub mod demo;
 pub mod denied;
@@ -44,6 +45,7 @@ pub enum Command {
     Attributes(attributes::Arguments),
     Tcpdmatch(tcpdmatch::Arguments),
     Tcpdchk(tcpdchk::Arguments),
+    CompileHosts(compile_hosts::Arguments),
     Demo(demo::Arguments),
     Links(links::Arguments),
     Completions(completions::Arguments),
@@ -63,6 +65,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Attributes(arguments) => attributes::run(&arguments, out),
         Command::Tcpdmatch(arguments) => tcpdmatch::run(&arguments, out),
         Command::Tcpdchk(arguments) => tcpdchk::run(&arguments, out),
+        Command::CompileHosts(arguments) => compile_hosts::run(&arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Links(arguments) => links::run(&arguments, out),
         Command::Completions(arguments) => completions::run(&arguments, out),
