@@ -43,6 +43,9 @@ pub(crate) fn decide(
 ) -> Decision {
     let mut evaluation =
         Evaluation { inquiry: Inquiry::new(request, world), settings, steps, unknown: None, daemons: None };
+    if evaluation.steps.wanted() {
+        evaluation.inquiry.words = Some(Vec::new());
+    }
     let decision = evaluation.tables(tables);
     evaluation.inquiry.leave();
     decision
@@ -121,14 +124,14 @@ impl Evaluation<'_> {
                     let place = Place { which, line };
                     self.inquiry.place = Some(place);
                     self.inquiry.warn("missing \":\" separator");
-                    self.steps.add(place, &[], Outcome::NoColon);
+                    self.step(place, &[], Outcome::NoColon);
                 }
                 Met::Broken(line) => {
                     let place = Place { which, line };
                     self.inquiry.place = Some(place);
                     self.inquiry.warn("missing newline or line too long");
                     self.inquiry.warn("all the subsequent rules will be ignored");
-                    self.steps.add(place, &[], Outcome::Broken);
+                    self.step(place, &[], Outcome::Broken);
                     return broken(which, Some(place));
                 }
             }
@@ -137,7 +140,9 @@ impl Evaluation<'_> {
     }
 
     fn daemons(&mut self, daemons: &[u8]) -> Result<Truth, Stop> {
-        if let Some((last, matches)) = &self.daemons
+        if let Some(words) = &mut self.inquiry.words {
+            words.clear();
+        } else if let Some((last, matches)) = &self.daemons
             && last.as_bytes() == daemons
         {
             return Ok((*matches).into());
@@ -163,15 +168,24 @@ impl Evaluation<'_> {
             Clause::Text(clients) => self.inquiry.clients(clients)?,
             Clause::Matches(_) => Truth::Yes,
         };
-        if clients == Truth::No && self.steps.wanted() {
-            self.steps.no_client(self.inquiry.place, rule.text);
+        if clients == Truth::No
+            && let Some(place) = self.inquiry.place
+        {
+            self.step(place, rule.text, Outcome::OtherClient);
         }
         Ok(daemons.and(clients))
     }
 
+    #[inline]
+    fn step(&mut self, place: Place, rule: &[u8], outcome: Outcome) {
+        if let Some(words) = &self.inquiry.words {
+            self.steps.add(place, rule, words, outcome);
+        }
+    }
+
     /// A rule that would perhaps match.
     fn remember(&mut self, rule: &Candidate<'_>, place: Place) {
-        self.steps.add(place, rule.text, Outcome::Unknown);
+        self.step(place, rule.text, Outcome::Unknown);
         if outlook(rule.options, place.which, self.settings) != Outlook::Grants {
             self.unknown.get_or_insert(place);
         }
@@ -183,7 +197,7 @@ impl Evaluation<'_> {
         if let Some(unknown) = self.unknown
             && outlook(rule.options, place.which, self.settings) != Outlook::Refuses
         {
-            self.steps.add(place, rule.text, Outcome::Unsettled(unknown));
+            self.step(place, rule.text, Outcome::Unsettled(unknown));
             return Some(unavailable(unknown));
         }
         if self.settings.verbose >= 2 {
@@ -198,7 +212,7 @@ impl Evaluation<'_> {
             Ok(processed) => processed,
             Err(stop) => return self.stopped(stop, place),
         };
-        self.steps.add(place, rule.text, Outcome::Matched(processed));
+        self.step(place, rule.text, Outcome::Matched(processed));
         let decided = |verdict, why| Some(Decision { verdict, why, by: Some(place) });
         match processed {
             Processed::Through if place.which == Which::Allow => decided(Verdict::Granted, Why::Rule),
@@ -230,7 +244,7 @@ impl Evaluation<'_> {
             Stop::Pending => Some(PENDING),
             Stop::Broken(text) => {
                 self.inquiry.error(text);
-                self.steps.add(place, &[], Outcome::Broken);
+                self.step(place, &[], Outcome::Broken);
                 broken(place.which, Some(place))
             }
         }

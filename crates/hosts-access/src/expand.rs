@@ -137,26 +137,19 @@ impl Inquiry<'_> {
 
     /// What is known of one end without asking: its name, or its address.
     fn info(&self, end: End) -> &[u8] {
-        let host = self.host(end);
+        let host = self.request.end(end);
         if host.has_name() { host.name.as_bytes() } else { host.address() }
     }
 
-    fn host_to_clean(&mut self, end: End) -> &mut crate::Host {
-        match end {
-            End::Client => &mut self.request.client,
-            End::Server => &mut self.request.server,
-        }
-    }
-
     fn address(&mut self, end: End, result: &mut Vec<u8>) {
-        let host = self.host_to_clean(end);
+        let host = self.request.end_mut(end);
         clean(host.addr.as_mut_bytes());
         result.extend_from_slice(host.address());
     }
 
     fn name_or_address(&mut self, end: End, result: &mut Vec<u8>) {
-        if self.host(end).has_name() {
-            let host = self.host_to_clean(end);
+        if self.request.end(end).has_name() {
+            let host = self.request.end_mut(end);
             clean(host.name.as_mut_bytes());
             result.extend_from_slice(host.name.as_bytes());
         } else {
@@ -166,7 +159,7 @@ impl Inquiry<'_> {
 
     fn name(&mut self, end: End, result: &mut Vec<u8>) -> Result<(), Stop> {
         if self.ask_name(end)? {
-            let host = self.host_to_clean(end);
+            let host = self.request.end_mut(end);
             clean(host.name.as_mut_bytes());
             result.extend_from_slice(host.name.as_bytes());
         } else {
@@ -182,7 +175,7 @@ impl Inquiry<'_> {
     }
 
     fn port(&self, end: End, result: &mut Vec<u8>) {
-        let port = self.host(end).socket.map_or(0, |socket| socket.port());
+        let port = self.request.end(end).socket.map_or(0, |socket| socket.port());
         result.extend_from_slice(port.to_string().as_bytes());
     }
 }

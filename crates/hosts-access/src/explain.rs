@@ -34,6 +34,9 @@ pub struct Step {
     pub place: Place,
     /// The rule; empty where it could not be read.
     pub rule: Vec<u8>,
+    /// The words of its lists that matched, or might have had they been told: for the daemons, then for the clients, one for
+    /// each part between EXCEPTs. Of a rule for another client the last one may be the exception.
+    pub words: Vec<Vec<u8>>,
     /// What became of it.
     pub outcome: Outcome,
 }
@@ -50,6 +53,7 @@ pub struct Explanation {
 }
 
 /// Decides on `request`, and tells how. The world is asked and ordered as by [`crate::evaluate`].
+/// Give it the tables' text: of a compiled table only some steps can be told.
 pub fn explain(
     tables: &Tables<'_>,
     request: &mut Request,
@@ -76,18 +80,12 @@ impl Steps {
         self.noted.is_some()
     }
 
-    pub(crate) fn no_client(&mut self, place: Option<Place>, rule: &[u8]) {
-        if let Some(place) = place {
-            self.add(place, rule, Outcome::OtherClient);
-        }
-    }
-
-    pub(crate) fn add(&mut self, place: Place, rule: &[u8], outcome: Outcome) {
+    pub(crate) fn add(&mut self, place: Place, rule: &[u8], words: &[Vec<u8>], outcome: Outcome) {
         let Some(noted) = &mut self.noted else { return };
         if noted.len() == MOST_STEPS {
             noted.pop();
             self.left_out += 1;
         }
-        noted.push(Step { place, rule: rule.to_vec(), outcome });
+        noted.push(Step { place, rule: rule.to_vec(), words: words.to_vec(), outcome });
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::address::{dot_quad, without_mapping};
 use crate::message::Message;
-use crate::request::{Host, Request};
+use crate::request::{Request, is_name};
 use crate::table::Place;
 use crate::world::{Act, Answer, Done, End, World};
 use crate::{Field, Truth};
@@ -28,35 +28,20 @@ pub(crate) struct Inquiry<'a> {
     pub(crate) missed: bool,
     /// How much of `/file` lists was read, in bytes; bounds the work of lists that name lists.
     pub(crate) listed: u64,
+    /// The words that matched or might have, one for each part of the lists of the rule in hand; for `explain`.
+    pub(crate) words: Option<Vec<Vec<u8>>>,
+    asked: u32,
     told: Option<Option<Place>>,
     names_unavailable: [bool; 2],
     user_unavailable: bool,
     quads: [Option<Option<u32>>; 2],
 }
 
-const UNKNOWN: &[u8] = b"unknown";
-const PARANOID: &[u8] = b"paranoid";
-
-fn known(name: &[u8]) -> bool {
-    !name.eq_ignore_ascii_case(UNKNOWN) && !name.eq_ignore_ascii_case(PARANOID)
-}
+/// How often one evaluation asks about netgroups.
+pub const MOST_GROUPS: u32 = 10_000;
 
 fn known_or_unknown(field: Field) -> Field {
-    if field.is_empty() { Field::new(UNKNOWN) } else { field }
-}
-
-impl Host {
-    /// The address as the rules see it: `unknown` if there is none.
-    #[must_use]
-    pub fn address(&self) -> &[u8] {
-        if self.addr.is_empty() { UNKNOWN } else { self.addr.as_bytes() }
-    }
-
-    /// Whether the name was asked for and is a name.
-    #[must_use]
-    pub fn has_name(&self) -> bool {
-        !self.name.is_empty() && known(self.name.as_bytes())
-    }
+    if field.is_empty() { Field::from("unknown") } else { field }
 }
 
 impl<'a> Inquiry<'a> {
@@ -68,6 +53,8 @@ impl<'a> Inquiry<'a> {
             timeout: None,
             missed: false,
             listed: 0,
+            words: None,
+            asked: 0,
             told: None,
             names_unavailable: [false; 2],
             user_unavailable: false,
@@ -96,26 +83,12 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    pub(crate) fn host(&self, end: End) -> &Host {
-        match end {
-            End::Client => &self.request.client,
-            End::Server => &self.request.server,
-        }
-    }
-
-    fn host_mut(&mut self, end: End) -> &mut Host {
-        match end {
-            End::Client => &mut self.request.client,
-            End::Server => &mut self.request.server,
-        }
-    }
-
     /// The address of one end as an IPv4 number, its mapping taken off.
     #[inline]
     pub(crate) fn quad(&mut self, end: End) -> Option<u32> {
         let quad = self.quads[end as usize];
         quad.unwrap_or_else(|| {
-            let quad = dot_quad(without_mapping(self.host(end).address()));
+            let quad = dot_quad(without_mapping(self.request.end(end).address()));
             self.quads[end as usize] = Some(quad);
             quad
         })
@@ -123,7 +96,7 @@ impl<'a> Inquiry<'a> {
 
     /// Makes the name of one end known. `false`: it could not be asked.
     pub(crate) fn ask_name(&mut self, end: End) -> Result<bool, Stop> {
-        if !self.host(end).name.is_empty() {
+        if !self.request.end(end).name.is_empty() {
             return Ok(true);
         }
         if self.names_unavailable[end as usize] {
@@ -132,7 +105,7 @@ impl<'a> Inquiry<'a> {
         self.tell();
         match self.world.name(end, self.request) {
             Answer::Known(name) => {
-                self.host_mut(end).name = known_or_unknown(name);
+                self.request.end_mut(end).name = known_or_unknown(name);
                 Ok(true)
             }
             Answer::Unavailable => {
@@ -168,11 +141,11 @@ impl<'a> Inquiry<'a> {
     /// KNOWN as a host pattern. The name is asked for even where the address decides, as the original does.
     pub(crate) fn is_known(&mut self, end: End) -> Result<Truth, Stop> {
         let asked = self.ask_name(end)?;
-        let host = self.host(end);
-        if host.address().eq_ignore_ascii_case(UNKNOWN) {
+        let host = self.request.end(end);
+        if host.address().eq_ignore_ascii_case(b"unknown") {
             return Ok(Truth::No);
         }
-        Ok(if asked { known(host.name.as_bytes()).into() } else { Truth::Unknown })
+        Ok(if asked { is_name(host.name.as_bytes()).into() } else { Truth::Unknown })
     }
 
     /// LOCAL as a host pattern.
@@ -180,8 +153,8 @@ impl<'a> Inquiry<'a> {
         if !self.ask_name(end)? {
             return Ok(Truth::Unknown);
         }
-        let name = self.host(end).name.as_bytes();
-        Ok((known(name) && !name.contains(&b'.')).into())
+        let name = self.request.end(end).name.as_bytes();
+        Ok((is_name(name) && !name.contains(&b'.')).into())
     }
 
     /// `@group` as a host pattern.
@@ -192,8 +165,12 @@ impl<'a> Inquiry<'a> {
         if group.is_empty() {
             return Ok(Truth::No);
         }
+        self.asked += 1;
+        if self.asked > MOST_GROUPS {
+            return Err(Stop::Broken(b"too many netgroups to ask about".to_vec()));
+        }
         self.tell();
-        let host = self.host(end).name;
+        let host = self.request.end(end).name;
         match self.world.in_netgroup(group, host.as_bytes()) {
             Answer::Known(member) => Ok(member.into()),
             Answer::Unavailable => Ok(Truth::Unknown),

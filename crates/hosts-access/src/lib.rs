@@ -62,6 +62,7 @@ pub use expand::{ExpandError, LONGEST_EXPANSION, clean, expand, is_clean};
 pub use explain::{Explanation, MOST_STEPS, Outcome, Step, explain};
 pub use field::Field;
 pub use index::View;
+pub use inquiry::MOST_GROUPS;
 pub use matching::{DEEPEST_LIST, LONGEST_WORD, MOST_LISTED};
 pub use message::Message;
 pub use option_table::{FACILITIES, LEVELS, OPTIONS, OptionName, OptionRule, Takes, find_option};

@@ -4,7 +4,7 @@
 use crate::Truth;
 use crate::address::{is_space, without_mapping};
 use crate::inquiry::{Inquiry, Stop};
-use crate::list;
+use crate::list::{self, Token};
 use crate::pattern::{ClientPattern, DaemonName, DaemonPattern, HostPattern};
 use crate::text::{TextPattern, in_scope, numeric};
 use crate::world::{End, ListFile};
@@ -14,7 +14,7 @@ pub const DEEPEST_LIST: u8 = 8;
 /// The longest word of a `/file` list, in bytes. The original overflows its stack beyond.
 pub const LONGEST_WORD: usize = 8191;
 /// How much of `/file` lists one evaluation reads, in bytes, each opening counted as at least a page.
-pub const MOST_LISTED: u64 = 256 << 20;
+pub const MOST_LISTED: u64 = 64 << 20;
 
 /// What the opening of a list counts for at least, in bytes.
 pub(crate) const PAGE: u64 = 4096;
@@ -23,13 +23,29 @@ impl Inquiry<'_> {
     /// Whether a daemon list matches.
     #[inline]
     pub(crate) fn daemons(&mut self, daemons: &[u8]) -> Result<Truth, Stop> {
-        list::matches(daemons, |word| self.daemon(&DaemonPattern::of(&word)))
+        list::matches(daemons, |word| {
+            let matches = self.daemon(&DaemonPattern::of(&word))?;
+            Ok(self.noted(word, matches))
+        })
     }
 
     /// Whether a client list matches.
     #[inline]
     pub(crate) fn clients(&mut self, clients: &[u8]) -> Result<Truth, Stop> {
-        list::matches(clients, |word| self.client(&ClientPattern::of(&word)))
+        list::matches(clients, |word| {
+            let matches = self.client(&ClientPattern::of(&word))?;
+            Ok(self.noted(word, matches))
+        })
+    }
+
+    #[inline]
+    fn noted(&mut self, word: Token<'_>, matches: Truth) -> Truth {
+        if let Some(words) = &mut self.words
+            && matches != Truth::No
+        {
+            words.push(word.text.to_vec());
+        }
+        matches
     }
 
     /// Whether one word of a daemon list matches.
@@ -68,10 +84,7 @@ impl Inquiry<'_> {
     fn host_matches(&mut self, pattern: &HostPattern<'_>, end: End, depth: u8) -> Result<Truth, Stop> {
         match pattern {
             HostPattern::Text { text, name } => {
-                let address = match end {
-                    End::Client => self.request.client.address(),
-                    End::Server => self.request.server.address(),
-                };
+                let address = self.request.end(end).address();
                 let mut is_interface = |name: &[u8]| self.world.is_interface(name);
                 if text.matches_unmapped(without_mapping(address), &mut is_interface) {
                     return Ok(Truth::Yes);
@@ -82,10 +95,7 @@ impl Inquiry<'_> {
                 Ok(self.quad(end).is_some_and(|address| address & mask == *net).into())
             }
             HostPattern::Net6 { net, length } => {
-                let address = match end {
-                    End::Client => self.request.client.address(),
-                    End::Server => self.request.server.address(),
-                };
+                let address = self.request.end(end).address();
                 let mut is_interface = |name: &[u8]| self.world.is_interface(name);
                 let mask = u128::MAX.checked_shl(128 - u32::from(*length)).unwrap_or(0);
                 let matches = in_scope(net, &mut is_interface)
@@ -105,10 +115,7 @@ impl Inquiry<'_> {
         if !self.ask_name(end)? {
             return Ok(Truth::Unknown);
         }
-        let host = match end {
-            End::Client => &self.request.client,
-            End::Server => &self.request.server,
-        };
+        let host = self.request.end(end);
         Ok(text.matches(host.name.as_bytes(), &mut |name| self.world.is_interface(name)).into())
     }
 

@@ -92,7 +92,8 @@ pub(crate) fn in_scope(address: &V6<'_>, is_interface: &mut dyn FnMut(&[u8]) -> 
 }
 
 fn same_v6(wanted: &V6<'_>, text: &[u8], is_interface: &mut dyn FnMut(&[u8]) -> bool) -> bool {
-    in_scope(wanted, is_interface) && numeric(text, is_interface) == Some(wanted.bits)
+    // The scope of the pattern last: it may cost a system call.
+    numeric(text, is_interface) == Some(wanted.bits) && in_scope(wanted, is_interface)
 }
 
 #[cfg(test)]
