@@ -4,12 +4,14 @@
 
 mod confirm;
 mod hosts;
+mod interfaces;
 mod netgroups;
 mod numbers;
 mod users;
 
 pub use confirm::{HostEntry, Spelling, address_text, host_entry, host_name_of};
 pub use hosts::{Family, addresses, reverse};
+pub use interfaces::is_interface;
 pub use netgroups::{in_netgroup, netgroup_has_members};
 pub use numbers::{network, protocol, rpc_number, service_port};
 use std::ffi::{CStr, CString, c_char, c_int};

@@ -247,6 +247,10 @@ impl World for LiveWorld<'_> {
         read_list(path)
     }
 
+    fn is_interface(&mut self, name: &[u8]) -> bool {
+        portreeve_sys::names::is_interface(name)
+    }
+
     fn act(&mut self, act: &Act, request: &mut Request) -> Done {
         match act {
             Act::Spawn(command) => {

@@ -106,6 +106,10 @@ impl World for Predict<'_, '_> {
         read_list(path)
     }
 
+    fn is_interface(&mut self, name: &[u8]) -> bool {
+        names::is_interface(name)
+    }
+
     fn act(&mut self, act: &Act, request: &mut Request) -> Done {
         let done = match act {
             Act::Banners(directory) => {
