@@ -179,6 +179,7 @@ impl Evaluation<'_> {
     #[inline]
     fn step(&mut self, place: Place, rule: &[u8], outcome: Outcome) {
         if let Some(words) = &self.inquiry.words {
+            let words = if matches!(outcome, Outcome::NoColon | Outcome::Broken) { &[][..] } else { words };
             self.steps.add(place, rule, words, outcome);
         }
     }
