@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,32 @@
 #include <tcpd.h>
 #include <unistd.h>
 
+/* What programs were compiled with. */
+#define AT(type, member, offset) _Static_assert(offsetof(struct type, member) == (offset), #type " " #member)
+#if __SIZEOF_POINTER__ == 8
+_Static_assert(sizeof(struct host_info) == 280, "host_info");
+_Static_assert(sizeof(struct request_info) == 872, "request_info");
+_Static_assert(sizeof(struct tcpd_context) == 16, "tcpd_context");
+AT(host_info, name, 0);
+AT(host_info, addr, 128);
+AT(host_info, sin, 256);
+AT(host_info, unit, 264);
+AT(host_info, request, 272);
+AT(request_info, fd, 0);
+AT(request_info, user, 4);
+AT(request_info, daemon, 132);
+AT(request_info, pid, 260);
+AT(request_info, client, 272);
+AT(request_info, server, 552);
+AT(request_info, sink, 832);
+AT(request_info, hostname, 840);
+AT(request_info, hostaddr, 848);
+AT(request_info, cleanup, 856);
+AT(request_info, config, 864);
+AT(tcpd_context, file, 0);
+AT(tcpd_context, line, 8);
+#endif
+
 /* Exported, and in no header. */
 extern unsigned long cidr_mask_addr(char *);
 extern char *percent_m(char *, char *);
@@ -28,13 +55,15 @@ extern jmp_buf tcpd_buf;
 
 static const char *directory;
 
+/* A path that stays: the library's variables point to some. */
 static char *in(const char *name)
 {
-    static char path[4][512];
-    static int turn;
-    char *place = path[turn++ % 4];
+    size_t size = strlen(directory) + strlen(name) + 2;
+    char *place = malloc(size);
 
-    snprintf(place, sizeof path[0], "%s/%s", directory, name);
+    if (place == NULL)
+        exit(3);
+    snprintf(place, size, "%s/%s", directory, name);
     return place;
 }
 
@@ -531,6 +560,107 @@ static void my_sink(int fd)
     fflush(stdout);
 }
 
+/* Everything of the process that somebody else may rely on. */
+struct state {
+    mode_t mask;
+    unsigned long blocked;
+    struct { void (*handler)(int); unsigned long mask; long flags; } actions[32];
+    unsigned alarm;
+    int descriptors, environment, children;
+    char cwd[256];
+};
+
+static unsigned long numbers_in(const sigset_t *set)
+{
+    unsigned long numbers = 0;
+    int i;
+
+    for (i = 1; i < 64; i++)
+        numbers |= sigismember(set, i) == 1 ? 1UL << i : 0;
+    return numbers;
+}
+
+static void look(struct state *now)
+{
+    extern char **environ;
+    sigset_t blocked;
+    int i;
+
+    memset(now, 0, sizeof *now);
+    now->mask = umask(0);
+    umask(now->mask);
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    now->blocked = numbers_in(&blocked);
+    for (i = 1; i < 32; i++) {
+        struct sigaction action;
+
+        memset(&action, 0, sizeof action);
+        sigaction(i, NULL, &action);
+        now->actions[i].handler = action.sa_handler;
+        now->actions[i].flags = action.sa_flags;
+        now->actions[i].mask = numbers_in(&action.sa_mask);
+    }
+    now->alarm = alarm(0);
+    alarm(now->alarm);
+    for (i = 0; i < 100; i++)
+        now->descriptors += fcntl(i, F_GETFD) >= 0 ? i : 0;
+    for (i = 0; environ[i] != NULL; i++)
+        now->environment += (int) strlen(environ[i]);
+    now->children = waitpid(-1, NULL, WNOHANG);
+    if (getcwd(now->cwd, sizeof now->cwd) == NULL)
+        exit(3);
+}
+
+static void state(void)
+{
+    static const char *const rules[] = { "d: ALL\n", "d: joe@ALL\n", "d: KNOWN\n", "d: @nogroup\n", "d: /nonexistent\n",
+        "d: ALL: spawn true\n", "d: ALL: rfc931 1\n", "d: ALL: keepalive: linger 1\n",
+        "d: ALL: banners /nonexistent\n", "d: ALL: bogus\n", "d: ALL: severity mail.info: deny\n", "d: ALL: aclexec true\n", "broken" };
+    struct sigaction action;
+    struct state before, after;
+    unsigned i;
+
+    memset(&action, 0, sizeof action);
+    action.sa_handler = child;
+    sigaction(SIGALRM, &action, NULL);
+    sigaction(SIGCHLD, &action, NULL);
+    umask(051);
+    hosts_allow_table = in("allow");
+    hosts_deny_table = in("deny");
+    put("deny", "ALL: ALL\n");
+    openlog("interface", LOG_PERROR | LOG_NDELAY, LOG_USER);
+    for (i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        struct request_info r;
+        int other, fd = pair_of(SOCK_STREAM, &other), granted;
+
+        put("allow", rules[i]);
+        resident = -1;
+        request_init(&r, RQ_FILE, fd, RQ_DAEMON, "d", 0);
+        sock_host(&r);
+        /* What the library and libc open once and keep is not counted. */
+        eval_hostname(r.client);
+        syslog(LOG_DEBUG, "begin");
+        memset(r.client->name, 0, sizeof r.client->name);
+        alarm(100);
+        look(&before);
+        granted = hosts_access(&r);
+        look(&after);
+        after.alarm = after.alarm > 90 ? before.alarm : after.alarm;
+        show("rule", rules[i]);
+        printf("  %d, umask %d, blocked %d, actions %d, alarm %d, descriptors %d, environment %d, children %d, cwd %d\n", granted,
+               before.mask == after.mask, before.blocked == after.blocked,
+               memcmp(before.actions, after.actions, sizeof before.actions) == 0, before.alarm == after.alarm,
+               before.descriptors == after.descriptors, before.environment == after.environment,
+               before.children == after.children, strcmp(before.cwd, after.cwd) == 0);
+        alarm(0);
+        close(fd);
+        close(other);
+    }
+    put("allow", "d: ALL: umask 022: setenv A b: severity auth.alert\n");
+    printf("ordered: %d, ", hosts_ctl("d", "", "10.0.0.1", ""));
+    printf("umask %03o, A=%s, severities %d %d\n", umask(0), getenv("A") ? getenv("A") : "(unset)", allow_severity, deny_severity);
+}
+
 static void ends(void)
 {
     struct request_info r;
@@ -562,7 +692,7 @@ int main(int argc, char **argv)
         { "variables", variables }, { "attributes", attributes }, { "methods", methods }, { "ports", ports }, { "split", split },
         { "numbers", numbers }, { "errors", errors }, { "lines", lines }, { "messages", messages }, { "options", options },
         { "expansion", expansion }, { "verdicts", verdicts }, { "sockets", sockets }, { "idents", idents }, { "commands", commands },
-        { "ends", ends },
+        { "state", state }, { "ends", ends },
     };
     unsigned i;
 

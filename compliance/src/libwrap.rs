@@ -8,6 +8,10 @@ use crate::world::{Ended, World};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Environment of programs that are linked to libwrap.
 const ENV: &[&str] = &["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/run/w", "TZ=UTC", "LC_ALL=C"];
@@ -21,8 +25,38 @@ pub fn ours() -> PathBuf {
 pub struct Wrapped<'a> {
     /// The world.
     pub world: &'a World,
-    log: UnixDatagram,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
     env: Vec<String>,
+}
+
+/// What was written to the system log. It is read all the time: a full socket would stop the programs.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    ended: AtomicBool,
+}
+
+impl Log {
+    fn read(&self, socket: &UnixDatagram) {
+        let mut buffer = vec![0_u8; 65536];
+        while !self.ended.load(Ordering::Relaxed) {
+            // The deadline of a read that finds nothing is the pace at which the end is looked for.
+            let Ok(count) = socket.recv(&mut buffer) else { continue };
+            let text = String::from_utf8_lossy(&buffer[..count]);
+            let line = without_stamp(text.trim_end_matches(['\0', '\n']));
+            self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    }
+}
+
+impl Drop for Wrapped<'_> {
+    fn drop(&mut self) {
+        self.log.ended.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
 }
 
 impl<'a> Wrapped<'a> {
@@ -35,17 +69,20 @@ impl<'a> Wrapped<'a> {
                     mount --move /run/etc /etc";
         let (how, output) = world.run(&["/bin/sh", "-c", copy], ENV);
         assert_eq!(how, Ended::Status(0), "{output}");
-        let log = UnixDatagram::bind(world.path("dev-log")).expect("a system log");
+        let socket = UnixDatagram::bind(world.path("dev-log")).expect("a system log");
         let everybody = std::fs::Permissions::from_mode(0o666);
         std::fs::set_permissions(world.path("dev-log"), everybody).expect("to open it");
-        log.set_nonblocking(true).expect("not to wait");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a deadline");
+        let log = Arc::new(Log::default());
+        let writes = Arc::clone(&log);
+        let reader = std::thread::spawn(move || writes.read(&socket));
         let mut env: Vec<String> = ENV.iter().map(|word| (*word).to_owned()).collect();
         if world.side == Side::Ours {
             let library = std::fs::read(ours()).expect("dist/libwrap.so.0; scripts/build makes it");
             world.write_mode("lib/libwrap.so.0", library, 0o755);
             env.push(format!("LD_LIBRARY_PATH={HERE}/lib"));
         }
-        let wrapped = Self { world, log, env };
+        let wrapped = Self { world, log, reader: Some(reader), env };
         wrapped.tables("", "");
         wrapped
     }
@@ -111,13 +148,7 @@ impl<'a> Wrapped<'a> {
 
     /// What was logged since the last question: priority and text, without stamp; process numbers are `N`.
     pub fn logged(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut buffer = [0_u8; 65536];
-        while let Ok(count) = self.log.recv(&mut buffer) {
-            let text = String::from_utf8_lossy(&buffer[..count]);
-            lines.push(without_stamp(text.trim_end_matches(['\0', '\n'])));
-        }
-        lines
+        std::mem::take(&mut *self.log.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until a line that contains `words` was logged, and gives all lines until then.

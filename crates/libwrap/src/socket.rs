@@ -8,7 +8,7 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr::NonNull;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// The two ends of one request.
 #[derive(Clone, Copy)]
@@ -39,8 +39,9 @@ struct Own(Cell<Option<Ring>>);
 
 impl Drop for Own {
     fn drop(&mut self) {
-        if let Some(ring) = self.0.take() {
-            FREE.lock().unwrap_or_else(PoisonError::into_inner).push(ring);
+        // Never waited for: in a process that was forked while another thread held the lock, nobody will let it go.
+        if let (Some(ring), Ok(mut free)) = (self.0.take(), FREE.try_lock()) {
+            free.push(ring);
         }
     }
 }
@@ -52,7 +53,7 @@ thread_local! {
 /// Room for two ends, valid until this thread has asked for as many more as are kept. `None` while a thread is being
 /// torn down.
 fn room() -> Option<*mut Ends> {
-    let spare = || FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let spare = || FREE.try_lock().ok().and_then(|mut free| free.pop());
     RING.try_with(|own| {
         let mut ring = own.0.take().or_else(spare).unwrap_or_else(|| {
             // SAFETY: all-zero bytes are an address structure (of no family).

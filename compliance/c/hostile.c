@@ -1,0 +1,231 @@
+/*
+ * Calls libwrap.so.0 as no program should: the original crashes, loops or ends the process at most of these. Ours answers,
+ * and what is a verdict is a refusal. Prints "survived" at its end.
+ *
+ * usage: hostile DIRECTORY
+ */
+#include <arpa/inet.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <tcpd.h>
+#include <unistd.h>
+
+extern unsigned long cidr_mask_addr(char *);
+extern char *percent_m(char *, char *);
+extern jmp_buf tcpd_buf;
+
+static char allow[512], deny[512], list[512];
+static int wrong;
+
+static void must(const char *what, int holds)
+{
+    if (!holds) {
+        printf("wrong: %s\n", what);
+        wrong = 1;
+    }
+}
+
+static FILE *open_or_end(const char *path)
+{
+    FILE *file = fopen(path, "w");
+
+    if (file == NULL)
+        exit(3);
+    return file;
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *file = open_or_end(path);
+
+    fputs(text, file);
+    fclose(file);
+}
+
+static void repeat(FILE *file, const char *text, int times)
+{
+    while (times-- > 0)
+        fputs(text, file);
+}
+
+static void nothing(void)
+{
+    struct request_info r;
+
+    must("no request", hosts_access(NULL) == 0);
+    must("no texts", hosts_ctl(NULL, NULL, NULL, NULL) == 1); /* without rules */
+    must("no request to fill", request_init(NULL, RQ_DAEMON, "d", 0) == NULL && request_set(NULL, RQ_USER, "u", 0) == NULL);
+    request_init(&r, RQ_DAEMON, NULL, RQ_USER, NULL, RQ_CLIENT_NAME, NULL, RQ_CLIENT_ADDR, NULL, 0);
+    must("null is no text", r.daemon[0] == 0 && r.user[0] == 0);
+    must("eval of nothing", strcmp(eval_user(NULL), "unknown") == 0 && strcmp(eval_hostname(NULL), "unknown") == 0
+         && strcmp(eval_hostaddr(NULL), "unknown") == 0 && strcmp(eval_hostinfo(NULL), "unknown") == 0
+         && strcmp(eval_client(NULL), "unknown") == 0 && strcmp(eval_server(NULL), "unknown") == 0);
+    sock_host(NULL);
+    sock_hostname(NULL);
+    sock_hostaddr(NULL);
+    must("strings of nothing", split_at(NULL, ':') == NULL && xgets(NULL, 10, stdin) == NULL && percent_m(NULL, "a") == NULL
+         && dot_quad_addr(NULL) == 0xffffffff && cidr_mask_addr(NULL) == 0);
+    rfc931(NULL, NULL, NULL);
+    rfc931(NULL, NULL, r.user);
+    must("ident of nothing", strcmp(r.user, "unknown") == 0);
+    shell_cmd(NULL);
+    percent_x(NULL, 10, "x", &r);
+}
+
+static void expansion(void)
+{
+    struct request_info r;
+    char out[64], text[400];
+
+    request_init(&r, RQ_DAEMON, "daemon", RQ_CLIENT_ADDR, "10.0.0.1", 0);
+    must("no room", percent_x(out, 0, "%d", &r) == out && percent_x(out, -5, "%d", &r) == out);
+    must("no request", percent_x(out, sizeof out, "%d", NULL) == out && out[0] == 0);
+    must("room for six", strcmp(percent_x(out, 7, "%d", &r), "daemon") == 0);
+    must("half a command is none", strcmp(percent_x(out, 6, "%d", &r), "") == 0);
+    memset(text, 'd', sizeof text);
+    text[sizeof text - 1] = 0;
+    must("nor a long one", strcmp(percent_x(out, sizeof out, text, &r), "") == 0);
+}
+
+static void jumps(void)
+{
+    struct request_info r;
+    char bogus[] = "bogus", deny_option[] = "deny";
+    volatile int landed = 0;
+
+    request_init(&r, RQ_DAEMON, "d", 0);
+    /* Nobody waits at tcpd_buf: nowhere to go. */
+    tcpd_jump("nowhere");
+    process_options(bogus, &r);
+    process_options(deny_option, &r);
+    process_options(NULL, &r);
+    process_options(bogus, NULL);
+    landed = setjmp(tcpd_buf);
+    if (landed == 0) {
+        strcpy(bogus, "bogus");
+        process_options(bogus, &r);
+        landed = 100;
+    }
+    must("somebody waits", landed == -1);
+}
+
+/* A method that asks again: the library is entered twice. */
+static void nested(struct host_info *host)
+{
+    struct request_info r;
+
+    request_init(&r, RQ_DAEMON, "inner", RQ_CLIENT_ADDR, "10.0.0.1", 0);
+    strcpy(host->name, hosts_access(&r) ? "inner.granted" : "inner.refused");
+}
+
+static void over(struct host_info *host)
+{
+    memset(host->name, 'x', sizeof host->name);
+}
+
+static void methods(void)
+{
+    struct request_info r;
+
+    put(allow, "outer: inner.granted\ninner: ALL\n");
+    put(deny, "ALL: ALL\n");
+    request_init(&r, RQ_DAEMON, "outer", RQ_CLIENT_ADDR, "10.0.0.2", 0);
+    r.hostname = nested;
+    must("a method that asks", hosts_access(&r) == 1);
+    request_init(&r, RQ_DAEMON, "outer", 0);
+    r.hostname = over;
+    must("a name without an end", hosts_access(&r) == 0);
+    memset(&r, 'x', sizeof r);
+    r.fd = -7;
+    r.client->sin = r.server->sin = NULL;
+    r.hostname = r.hostaddr = NULL;
+    r.sink = NULL;
+    must("texts without an end", hosts_access(&r) == 0);
+    eval_client(&r);
+    eval_server(&r);
+}
+
+static void verdict(const char *what, int wanted)
+{
+    int granted = hosts_ctl("d", "host.example.com", "10.0.0.1", "joe");
+
+    if (granted != wanted) {
+        printf("wrong: %s: %d\n", what, granted);
+        wrong = 1;
+    }
+}
+
+static void tables(void)
+{
+    FILE *file;
+    char text[600];
+
+    put(allow, "");
+    file = open_or_end(deny);
+    fputs("d: ALL", file);
+    repeat(file, " x", 1 << 19);
+    fputs("\n", file);
+    fclose(file);
+    verdict("a line of a mebibyte", 0);
+    snprintf(text, sizeof text, "d: %s\n", list);
+    put(deny, text);
+    put(list, list);
+    verdict("a list that contains itself", 0);
+    file = open_or_end(list);
+    repeat(file, "x", 20000);
+    fclose(file);
+    verdict("a word of 20000 bytes", 0);
+    file = open_or_end(deny);
+    fputs("d: ALL", file);
+    repeat(file, " EXCEPT ALL", 180);
+    fputs("\n", file);
+    fclose(file);
+    verdict("180 EXCEPT", 0);
+    file = open_or_end(allow);
+    fputs("d: ALL: spawn ", file);
+    repeat(file, "%n", 900);
+    fputs("\n", file);
+    fclose(file);
+    put(deny, "ALL: ALL\n");
+    verdict("an expansion without room", 0);
+    file = open_or_end(deny);
+    fwrite("d: ALL\0\n\0\0\n", 1, 11, file);
+    fclose(file);
+    put(allow, "");
+    verdict("NUL bytes", 0);
+    hosts_deny_table = "/dev/zero";
+    verdict("a table without an end", 0);
+    hosts_deny_table = NULL;
+    verdict("a null pointer", 0);
+    hosts_deny_table = deny;
+    hosts_allow_table = NULL;
+    verdict("the other null pointer", 0);
+    hosts_allow_table = allow;
+    rfc931_timeout = -5;
+    hosts_access_verbose = -5;
+    resident = 2147483647;
+    put(deny, "");
+    verdict("strange variables", 1);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return 2;
+    snprintf(allow, sizeof allow, "%s/hostile.allow", argv[1]);
+    snprintf(deny, sizeof deny, "%s/hostile.deny", argv[1]);
+    snprintf(list, sizeof list, "%s/hostile.list", argv[1]);
+    hosts_allow_table = allow;
+    hosts_deny_table = deny;
+    nothing();
+    expansion();
+    jumps();
+    methods();
+    tables();
+    if (!wrong)
+        printf("survived\n");
+    return wrong;
+}
