@@ -13,11 +13,11 @@ use crate::world::{End, ListFile};
 pub const DEEPEST_LIST: u8 = 8;
 /// The longest word of a `/file` list, in bytes. The original overflows its stack beyond.
 pub const LONGEST_WORD: usize = 8191;
-/// How much of `/file` lists one evaluation reads, in bytes, each opening counted as at least a page.
+/// How much of `/file` lists one evaluation reads, in bytes, each opening counted as at least 16 KiB.
 pub const MOST_LISTED: u64 = 64 << 20;
 
 /// What the opening of a list counts for at least, in bytes.
-pub(crate) const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 16 << 10;
 
 impl Inquiry<'_> {
     /// Whether a daemon list matches.

@@ -1,7 +1,7 @@
 //! The recorded answers of TCP Wrappers 7.6 (`../shared/oracle/public.jsonl`), put to the evaluation directly: verdicts and
 //! diagnostics, in their order, for every case whose names the little machine below knows. The tools replay all of it.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at the first surprise")]
 
 use hosts_access::{
     Act, Answer, Content, Done, End, Field, ListFile, Message, Place, Request, Settings, Table, Tables,

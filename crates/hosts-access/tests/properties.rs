@@ -218,7 +218,7 @@ fn within(net: u32, length: u32, address: u32) -> bool {
 fn spell(net: u32, length: u32) -> String {
     let quad = Ipv4Addr::from(net);
     let [a, b, c, _] = quad.octets();
-    match (length, net % 2 == 0) {
+    match (length, net.is_multiple_of(2)) {
         (0, _) => "ALL".to_owned(),
         (8, false) => format!("{a}."),
         (16, _) => format!("{a}.{b}."),
