@@ -15,6 +15,7 @@
 //! client    connections and datagrams from any loopback address
 //! libwrap   libwrap.so.0 under programs of others
 //! lines     log lines: stamps checked and removed, process numbers replaced
+//! predictors  tcpdmatch and tcpdchk against the originals, over drawn cases
 //! probe     the program that services start: reports how it was started
 //! ```
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod init;
 pub mod libwrap;
 pub mod lines;
 pub mod neighbour;
+pub mod predictors;
 pub mod probe;
 pub mod side;
 pub mod skip;

@@ -160,7 +160,7 @@ impl Programs {
             }
             Wrapped::Yes
         } else {
-            judge_unwrapped(path, notice)
+            judge_unwrapped(path, name, notice)
         };
         self.set(process, wrapped);
     }
@@ -190,9 +190,10 @@ fn check_wrapped(name: &[u8], notice: &mut Notice<'_>) {
     }
 }
 
-/// Without tcpd in the line, the program may still be tcpd under the daemon's name: then the daemon lies elsewhere.
-fn judge_unwrapped(path: &[u8], notice: &mut Notice<'_>) -> Wrapped {
-    let real = [REAL_DAEMON_DIR, b"/", base(path)].concat();
+/// Without tcpd in the line, the program may still be tcpd in the place of the daemon: then a daemon of that name lies where
+/// tcpd looks for it.
+fn judge_unwrapped(path: &[u8], name: &[u8], notice: &mut Notice<'_>) -> Wrapped {
+    let real = [REAL_DAEMON_DIR, b"/", name].concat();
     if path.eq_ignore_ascii_case(&real) {
         return Wrapped::No;
     }
