@@ -69,13 +69,14 @@ fn step(name: &str, action: impl FnOnce() -> io::Result<()>) -> Result<(), Strin
     action().map_err(|e| format!("setting up {name}: {e}"))
 }
 
-/// lo up; besides the whole 127.0.0.0/8 and ::1, IPv6 addresses in two /64 networks.
+/// lo up; besides the whole 127.0.0.0/8 and ::1, IPv6 addresses in two /64 networks. Without `nodad` the kernel holds them
+/// tentative for a moment, on loopback too, and a bind to one of them fails.
 fn network() -> io::Result<()> {
     let batch = "link set lo up\n\
-                 address add fd00:0:0:1::1/128 dev lo\n\
-                 address add fd00:0:0:1::2/128 dev lo\n\
-                 address add fd00:0:0:1::3/128 dev lo\n\
-                 address add fd00:0:0:2::1/128 dev lo\n";
+                 address add fd00:0:0:1::1/128 dev lo nodad\n\
+                 address add fd00:0:0:1::2/128 dev lo nodad\n\
+                 address add fd00:0:0:1::3/128 dev lo nodad\n\
+                 address add fd00:0:0:2::1/128 dev lo nodad\n";
     let mut child = Command::new("ip")
         .args(["-force", "-batch", "-"])
         .stdin(Stdio::piped())

@@ -25,9 +25,11 @@ fn in_namespace(test: fn()) {
             if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
                 return skip(Reason::NoNamespaces);
             }
-            for command in
-                ["link set lo up", "-6 addr add fd00::1/128 dev lo", "-6 addr add fd00::2/128 dev lo"]
-            {
+            for command in [
+                "link set lo up",
+                "-6 addr add fd00::1/128 dev lo nodad",
+                "-6 addr add fd00::2/128 dev lo nodad",
+            ] {
                 match Command::new("ip").args(command.split(' ')).status() {
                     Ok(status) if status.success() => {}
                     Ok(_) if command.starts_with("-6") => return skip(Reason::NoIpv6),
