@@ -393,7 +393,7 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 8, ..ProptestConfig::default() })]
 
     #[test]
     fn the_compiled_form_decides_as_its_text(
@@ -439,23 +439,66 @@ proptest! {
     }
 }
 
+/// Columns of many blocks, against the walk.
 #[test]
-fn every_cut_and_every_byte() {
-    let around = Surroundings {
+fn long_tables() {
+    let around = silent();
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state >> 8
+    };
+    let mut allow = String::new();
+    for _ in 0..1500 {
+        let (a, b) = (next() % 4096, next() % 4096);
+        allow += &format!("d: 10.0.{}.{}\n", a / 256, a % 256);
+        allow += &format!("d: 10.1.{}.{}/{}\n", b / 256, b % 256 & 0xfc, 30 + next() % 2);
+        allow += &format!("d: [2001:db8:{:x}::]/{}: deny\n", next() % 2000, 40 + next() % 12);
+        allow += &format!("d: [2001:db8:0:1::{:x}0]/{}\n", next() % 2000, 118 + next() % 10);
+    }
+    let image = compile(allow.as_bytes(), b"ALL: ALL\n", &around);
+    for _ in 0..1200 {
+        let place = next() % 4096;
+        for address in [
+            format!("10.{}.{}.{}", next() % 2, place / 256, place % 256),
+            format!("2001:db8:{:x}:1:1:1:1:1", next() % 2000 + 1),
+            format!("2001:db8:0:1:1:1:1:{:x}", next() % 32000 + 1),
+        ] {
+            let walked = run(
+                [Content::Text(allow.as_bytes()), Content::Text(b"ALL: ALL\n")],
+                &request_of(&address),
+                &around,
+            );
+            let found = run_image(&image, [allow.as_bytes(), b"ALL: ALL\n"], &request_of(&address), &around);
+            assert_eq!(found, Some(walked), "{address}");
+        }
+    }
+}
+
+fn silent() -> Surroundings {
+    Surroundings {
         client_name: Answer::Known("host.example"),
         server_name: Answer::Known("srv.example"),
         user: Answer::Unavailable,
         member: Answer::Known(false),
         aclexec: Done::Done,
         lists: BTreeMap::new(),
-    };
-    let allow = b"d: 10.0.0.1 10.2.0.0/16 [2001:db8::]/48 [::1] host.example : severity mail.info\nno colon\nALL: .x\n";
-    let image = compile(allow, b"d: ALL", &around);
-    let request = |address: &str| Request {
+    }
+}
+
+fn request_of(address: &str) -> Request {
+    Request {
         daemon: "d".into(),
         client: Host { addr: address.into(), ..Host::default() },
         ..Request::default()
-    };
+    }
+}
+
+#[test]
+fn every_cut_and_every_byte() {
+    let around = silent();
+    let allow = b"d: 10.0.0.1 10.2.0.0/16 [2001:db8::]/48 [::1] host.example : severity mail.info\nno colon\nALL: .x\n";
+    let image = compile(allow, b"d: ALL", &around);
     for len in 0..image.len() {
         assert!(Image::open(&image[..len]).is_none(), "cut at {len}");
     }
@@ -464,7 +507,7 @@ fn every_cut_and_every_byte() {
             let mut damaged = image.clone();
             damaged[at] = value;
             for address in ["10.0.0.1", "10.3.0.1", "2001:db8::1"] {
-                let _ = run_image(&damaged, [allow, b"d: ALL"], &request(address), &around);
+                let _ = run_image(&damaged, [allow, b"d: ALL"], &request_of(address), &around);
             }
         }
     }

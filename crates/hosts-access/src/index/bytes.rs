@@ -55,15 +55,19 @@ impl<'a> Bytes<'a> {
         self.slice(at.checked_add(4).ok_or(Doubtful)?, len)
     }
 
-    /// A column of sorted keys with a rule's number for each; where the record at `at` says.
+    /// A column of sorted keys with a rule's number for each; where the record at `at` says. First every [`BLOCK`]th key (so
+    /// that a search touches few pages), then all keys, then their rules.
     pub(crate) fn column<K: Key>(self, at: u32) -> Result<Column<'a>, Doubtful> {
         let start = self.u32(at)?;
-        let count = self.u32(offset(at, 1, 4)?)?;
-        let len =
-            |width: usize| usize::try_from(count).ok().and_then(|n| n.checked_mul(width)).ok_or(Doubtful);
-        let keys = self.slice(start, len(K::WIDTH)?)?;
-        let past = u32::try_from(keys.len()).ok().and_then(|len| start.checked_add(len)).ok_or(Doubtful)?;
-        Ok(Column { keys, rules: self.slice(past, len(4)?)? })
+        let count = usize::try_from(self.u32(offset(at, 1, 4)?)?).map_err(|_| Doubtful)?;
+        let len = |count: usize, width: usize| count.checked_mul(width).ok_or(Doubtful);
+        let past = |at: u32, part: &[u8]| {
+            u32::try_from(part.len()).ok().and_then(|len| at.checked_add(len)).ok_or(Doubtful)
+        };
+        let firsts = self.slice(start, len(count.div_ceil(BLOCK), K::WIDTH)?)?;
+        let keys_at = past(start, firsts)?;
+        let keys = self.slice(keys_at, len(count, K::WIDTH)?)?;
+        Ok(Column { firsts, keys, rules: self.slice(past(keys_at, keys)?, len(count, 4)?)? })
     }
 }
 
@@ -72,9 +76,14 @@ pub(crate) fn offset(at: u32, index: u32, width: u32) -> Result<u32, Doubtful> {
     index.checked_mul(width).and_then(|by| at.checked_add(by)).ok_or(Doubtful)
 }
 
+/// So many keys of a column are one block.
+pub(crate) const BLOCK: usize = 256;
+
 /// Sorted keys, and the rule of each.
 #[derive(Clone, Copy)]
 pub(crate) struct Column<'a> {
+    /// The first key of each block.
+    firsts: &'a [u8],
     keys: &'a [u8],
     rules: &'a [u8],
 }
@@ -82,7 +91,7 @@ pub(crate) struct Column<'a> {
 impl Column<'_> {
     /// The rule of exactly this key, or [`NONE`].
     pub(crate) fn exactly<K: Key>(self, key: K) -> Result<u32, Doubtful> {
-        match K::at_most(self.keys, key).checked_sub(1) {
+        match self.last_up_to(key)? {
             Some(index) if K::read(self.keys, index) == Some(key) => self.rule(index),
             _ => Ok(NONE),
         }
@@ -90,10 +99,16 @@ impl Column<'_> {
 
     /// The rule of the largest key that is not above `key`, or [`NONE`].
     pub(crate) fn covering<K: Key>(self, key: K) -> Result<u32, Doubtful> {
-        match K::at_most(self.keys, key).checked_sub(1) {
-            Some(index) => self.rule(index),
-            None => Ok(NONE),
-        }
+        self.last_up_to(key)?.map_or(Ok(NONE), |index| self.rule(index))
+    }
+
+    /// Where the largest key stands that is not above `key`.
+    fn last_up_to<K: Key>(self, key: K) -> Result<Option<usize>, Doubtful> {
+        let Some(block) = K::at_most(self.firsts, key).checked_sub(1) else { return Ok(None) };
+        let start = block * BLOCK;
+        let end = start.saturating_add(BLOCK).min(self.keys.len() / K::WIDTH);
+        let keys = self.keys.get(start * K::WIDTH..end * K::WIDTH).ok_or(Doubtful)?;
+        Ok((start + K::at_most(keys, key)).checked_sub(1))
     }
 
     fn rule(self, index: usize) -> Result<u32, Doubtful> {
@@ -159,6 +174,7 @@ mod tests {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&8u32.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(pairs.len()).unwrap().to_le_bytes());
+        pairs.iter().step_by(BLOCK).for_each(|pair| pair.0.write(&mut bytes));
         pairs.iter().for_each(|pair| pair.0.write(&mut bytes));
         pairs.iter().for_each(|pair| pair.1.write(&mut bytes));
         bytes
@@ -179,6 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn a_long_column_is_searched() {
+        let count = u32::try_from(3 * BLOCK + 7).unwrap();
+        for count in [count, 3 * 256, 256, 257, 255] {
+            let pairs: Vec<_> = (0..count).map(|n| (10 * n + 5, n)).collect();
+            let bytes = image(&pairs);
+            let column = Bytes::new(&bytes).column::<u32>(0).unwrap();
+            for n in 0..count {
+                assert_eq!(column.exactly(10 * n + 5), Ok(n));
+                assert_eq!(column.exactly(10 * n + 6), Ok(NONE));
+                assert_eq!(column.covering(10 * n + 14), Ok(n));
+                assert_eq!(column.covering(10 * n + 4), Ok(n.checked_sub(1).unwrap_or(NONE)));
+            }
+        }
+    }
+
+    #[test]
     fn whatever_lies_outside_is_doubtful() {
         let bytes = image(&[(10, 1), (20, 2)]);
         for len in 0..bytes.len() {
@@ -191,7 +223,7 @@ mod tests {
         assert!(bytes.u64(u32::MAX - 3).is_err());
         assert!(bytes.word(4, u32::MAX).is_err());
         assert!(bytes.text(8).is_ok(), "10 bytes follow");
-        assert!(bytes.text(12).is_err(), "20 do not");
+        assert!(bytes.text(16).is_err(), "20 do not");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! classes (where, how many), names, general classes, rules, notes (each where, how many), end (0: as it should, 1: broken), its
 //! line. What each array holds is said at the constants below.
 
-use super::bytes::{Doubtful, Key, NONE};
+use super::bytes::{BLOCK, Doubtful, Key, NONE};
 use super::flatten::{Net, flatten};
 use std::collections::HashMap;
 
@@ -91,9 +91,10 @@ impl Output {
         Ok([at, u32::try_from(pairs.len()).map_err(|_| TooLarge)?])
     }
 
-    /// A column: keys, then their rules; where and how many.
+    /// A column, as [`super::bytes::Bytes::column`] reads it; where and how many.
     fn column<K: Key>(&mut self, rows: &[(K, u32)]) -> Result<[u32; 2], TooLarge> {
         let at = self.here()?;
+        rows.iter().step_by(BLOCK).for_each(|row| self.number(row.0));
         rows.iter().for_each(|row| self.number(row.0));
         rows.iter().for_each(|row| self.number(row.1));
         Ok([at, u32::try_from(rows.len()).map_err(|_| TooLarge)?])
