@@ -2,6 +2,7 @@
 //! small tables.
 #![forbid(unsafe_code)]
 
+pub mod tables;
 pub mod targets;
 
 use portreeve_conf::{DirEntry, Family, Host, SystemError, User};

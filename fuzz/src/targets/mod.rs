@@ -2,6 +2,8 @@
 
 pub mod address_set;
 pub mod address_words;
+pub mod hosts_expand;
+pub mod hosts_tables;
 pub mod read_config;
 
 /// A target: its name and what it does with an input.
@@ -12,4 +14,6 @@ pub const ALL: &[Target] = &[
     ("read_config", read_config::run),
     ("address_words", address_words::run),
     ("address_set", address_set::run),
+    ("hosts_tables", hosts_tables::run),
+    ("hosts_expand", hosts_expand::run),
 ];
