@@ -136,14 +136,17 @@ impl HostsTables {
 
     /// What is to be said of them.
     pub fn findings(&self) -> Vec<Finding> {
-        let found = lint_both(&self.tables(), &mut |path| {
-            Some(match read(Path::new(OsStr::from_bytes(path))) {
-                State::Missing => ListFile::Absent,
-                State::Unreadable(why) => ListFile::Unreadable(why),
-                State::Text(bytes) => ListFile::Bytes(bytes),
-            })
-        });
+        let found = lint_both(&self.tables(), &mut |path| Some(list(path)));
         found.iter().map(finding).collect()
+    }
+}
+
+/// A `/file` list of a table.
+pub fn list(path: &[u8]) -> ListFile<Vec<u8>> {
+    match read(Path::new(OsStr::from_bytes(path))) {
+        State::Missing => ListFile::Absent,
+        State::Unreadable(why) => ListFile::Unreadable(why),
+        State::Text(bytes) => ListFile::Bytes(bytes),
     }
 }
 

@@ -4,6 +4,7 @@ pub mod attributes;
 pub mod check;
 pub mod compile_hosts;
 pub mod completions;
+pub mod convert;
 pub mod demo;
 pub mod denied;
 pub mod dump;
@@ -43,6 +44,7 @@ pub enum Command {
     Denied(denied::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
+    Convert(convert::Arguments),
     Tcpdmatch(tcpdmatch::Arguments),
     Tcpdchk(tcpdchk::Arguments),
     CompileHosts(compile_hosts::Arguments),
@@ -63,6 +65,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Denied(arguments) => denied::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),
+        Command::Convert(arguments) => convert::run(&arguments, out),
         Command::Tcpdmatch(arguments) => tcpdmatch::run(&arguments, out),
         Command::Tcpdchk(arguments) => tcpdchk::run(&arguments, out),
         Command::CompileHosts(arguments) => compile_hosts::run(&arguments, out),
