@@ -211,3 +211,82 @@ fn judge_unwrapped(path: &[u8], name: &[u8], notice: &mut Notice<'_>) -> Wrapped
 pub(super) fn base(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is known after this file, and what was said while it was read.
+    fn read(text: &str) -> (Programs, String) {
+        let path =
+            std::env::temp_dir().join(format!("portreeve-inetd-{}-{}", std::process::id(), text.len()));
+        std::fs::write(&path, text).unwrap();
+        let name = path.as_os_str().as_bytes().to_vec();
+        let mut sink = Vec::new();
+        let mut notice = Notice::new(&mut sink, false);
+        let programs = Programs::read(Some(&name), &mut notice).unwrap();
+        notice.end().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let said = String::from_utf8(sink).unwrap().replace(&path.display().to_string(), "FILE");
+        (programs, said)
+    }
+
+    #[test]
+    fn lines_are_read_in_every_dialect() {
+        for (line, name, wanted) in [
+            ("a stream tcp nowait root /nonexistent/tcpd in.a", "IN.A", Wrapped::Yes),
+            ("stream tcp nowait root /nonexistent/tcpd in.a", "in.a", Wrapped::Yes),
+            ("a stream tcp nowait /nonexistent/tcpd in.a", "in.a", Wrapped::Yes),
+            ("a stream tcp nowait root ?/nonexistent/tcpd in.a", "in.a", Wrapped::Yes),
+            ("a stream rpc/tcp wait root 1-3 /nonexistent/tcpd in.a", "in.a", Wrapped::Yes),
+            ("a stream tcp nowait root /nonexistent/tcpd 12 in.a", "in.a", Wrapped::Yes),
+            ("a stream tcp nowait root /nonexistent/tcpd /x/in.a", "in.a", Wrapped::Yes),
+            ("a stream tcp nowait root /nonexistent/miscd in.a", "in.a", Wrapped::Yes),
+            ("a stream tcp nowait root /nonexistent/x no-such-daemon", "no-such-daemon", Wrapped::No),
+            ("a stream tcp nowait root internal in.a", "in.a", Wrapped::Unknown),
+            ("a stream tcp nowait root \\\n /nonexistent/tcpd in.a", "in.a", Wrapped::Yes),
+            ("#a stream tcp nowait root /nonexistent/tcpd in.a", "in.a", Wrapped::Unknown),
+        ] {
+            let (mut programs, _) = read(&format!("{line}\n"));
+            programs.known.insert(0, (b"something".to_vec(), Wrapped::No));
+            assert_eq!(programs.get(name.as_bytes()), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_said_at_that_line() {
+        for (line, wanted) in [
+            ("a stream tcp", ""),
+            ("a stream tcp nowait root /nonexistent/tcpd", "incomplete line"),
+            ("a stream tcp nowait root /nonexistent/tcpd 12", "incomplete line"),
+            (
+                "a stream tcp nowait root /nonexistent/miscd x",
+                "/nonexistent/miscd: not found: No such file or directory",
+            ),
+            ("a stream tcp nowait root /nonexistent/x rexd", "rexd may be an insecure service"),
+            ("a stream tcp nowait root /nonexistent/tcpd tcpd", "tcpd is recursively calling itself"),
+            ("a stream tcp nowait root /nonexistent/tcpd /x/y y", "/nonexistent/tcpd inserted before /x/y"),
+            ("a stream rpc/tcp nowait root /nonexistent/tcpd in.a", "in.a: cannot wrap rpc/tcp services"),
+        ] {
+            let (_, said) = read(&format!("# first\n{line}\n"));
+            if wanted.is_empty() {
+                assert_eq!(said, "", "{line}");
+            } else {
+                assert!(said.contains(&format!("warning: FILE, line 2: {wanted}\n")), "{line}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_named_must_open() {
+        let mut sink = Vec::new();
+        let mut notice = Notice::new(&mut sink, false);
+        let failed = Programs::read(Some(b"/nonexistent/inetd.conf"), &mut notice).err();
+        assert_eq!(failed.as_deref(), Some("No such file or directory"));
+        assert_eq!(
+            Programs::default().get(b"x"),
+            Wrapped::Perhaps,
+            "without any knowledge nothing is complained of"
+        );
+    }
+}

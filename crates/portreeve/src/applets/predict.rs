@@ -144,3 +144,39 @@ pub(super) fn complain(notice: &mut Notice<'_>, parts: &[&[u8]]) {
     // Nothing can be done about a standard error that fails.
     let _ = std::io::stderr().write_all(&parts.concat());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hosts_access::{Host, Verdict, Which};
+
+    #[test]
+    fn ident_is_not_asked() {
+        // Both ends have addresses, so that there would be somebody to ask.
+        let end = Host { socket: "127.0.0.1:0".parse().ok(), ..Host::default() };
+        let request = Request { client: end.clone(), server: end, ..Request::default() };
+        let mut sink = Vec::new();
+        let mut notice = Notice::new(&mut sink, false);
+        let user = Predict::new(&mut notice, HERE).user(&request, Some(10));
+        assert_eq!(user, Answer::Known(Field::from("unknown")));
+    }
+
+    #[test]
+    fn an_evaluation_that_was_cut_short_leaves_its_line_behind() {
+        let place = Place { which: Which::Deny, line: 7 };
+        for (key, why, wanted) in [
+            ("allow", Why::Rule, "warning: hosts.deny, line 7: later\n"),
+            ("spawn", Why::Rule, "warning: later\n"),
+            ("spawn", Why::BadOption, "warning: hosts.deny, line 7: later\n"),
+        ] {
+            let mut sink = Vec::new();
+            let mut notice = Notice::new(&mut sink, false);
+            let mut world = Predict::new(&mut notice, HERE);
+            world.say(Message::Option(key.as_bytes().to_vec(), Vec::new()));
+            world.end(&Decision { verdict: Verdict::Denied, why, by: Some(place) });
+            notice.warn(&[b"later"]);
+            notice.end().unwrap();
+            assert!(String::from_utf8(sink).unwrap().ends_with(wanted), "{key} {why:?}");
+        }
+    }
+}

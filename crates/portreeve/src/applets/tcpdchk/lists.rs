@@ -251,3 +251,61 @@ fn check_net(word: &[u8], notice: &mut Notice<'_>) {
         notice.warn(&[word, b": bad net/mask pattern"]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the check of one client list says.
+    fn clients(list: &str) -> String {
+        let mut sink = Vec::new();
+        let mut notice = Notice::new(&mut sink, false);
+        Lists::new(Programs::default()).clients(list.as_bytes(), &mut notice);
+        notice.end().unwrap();
+        String::from_utf8(sink).unwrap().replace("warning: ", "")
+    }
+
+    #[test]
+    fn patterns_that_need_no_name_service() {
+        for (list, wanted) in [
+            ("ALL LOCAL KNOWN UNKNOWN PARANOID .dom 10. 0.0.0.0 255.255.255.255", ""),
+            ("10.0.0.0/8 10.0.0.1/8 10.0.0.0/8x 010.0.0.0/255.0.0.0 0.0.0.0/0.0.0.0", ""),
+            ("[::1] [::]/0 [::]/x [::ffff:10.0.0.1]", ""),
+            ("10/8", "10/8: bad net/mask pattern\n"),
+            ("10.0.0.0/0", "10.0.0.0/0: bad net/mask pattern\n"),
+            ("10.0.0.0/255.255.255.255", "10.0.0.0/255.255.255.255: bad net/mask pattern\n"),
+            ("[::]/129", "[::]/129: bad net/mask pattern\n"),
+            ("[10.0.0.0]/8", "[10.0.0.0]/8: bad net/mask pattern\n"),
+            ("[::1%no-such-interface]/8", "[::1%no-such-interface]/8: bad net/mask pattern\n"),
+            (".1", ".1: network number begins with dot\n"),
+            ("com.", "com.: domain or host name ends in dot\n"),
+            ("fail", "FAIL is no longer recognized\n(use EXCEPT or DENY instead)\n"),
+            ("@no-such-group", "no-such-group: unknown or empty netgroup\n"),
+            ("@joe@ALL", "@joe: user name begins with \"@\"\n"),
+            ("joe.@ALL", "joe.: user name ends in dot\n"),
+            ("LOCAL@ALL", "LOCAL: user name may be reserved word\n"),
+            ("", "client list is empty or ends in EXCEPT\n"),
+            ("ALL except", "client list is empty or ends in EXCEPT\n"),
+            ("EXCEPT,ALL", ""),
+        ] {
+            assert_eq!(clients(list), wanted, "{list}");
+        }
+    }
+
+    #[test]
+    fn behind_a_file_with_lines_nothing_is_checked() {
+        let path = std::env::temp_dir().join(format!("portreeve-lists-{}", std::process::id()));
+        let list = format!("{} com. EXCEPT", path.display());
+        std::fs::write(&path, "").unwrap();
+        assert!(clients(&list).starts_with("com.: "));
+        std::fs::write(&path, "\n").unwrap();
+        assert_eq!(clients(&list), "");
+        std::fs::write(&path, "ALL x.\nlocal y.\n").unwrap();
+        let shown = path.display();
+        let wanted = format!(
+            "{shown}, line 1: x.: domain or host name ends in dot\n{shown}, line 2: y.: domain or host name ends in dot\n"
+        );
+        assert_eq!(clients(&list), wanted);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
