@@ -27,6 +27,38 @@ pub enum Outcome {
     Broken,
 }
 
+impl std::fmt::Display for Outcome {
+    /// What became of it, for a person: the end of a sentence that begins with the rule.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::OtherClient => "is for other clients",
+            Self::Unknown => "depends on a name, user or netgroup that could not be asked for",
+            Self::Matched(Processed::Through) => "matches",
+            Self::Matched(Processed::Granted) => "matches, and its option allow grants",
+            Self::Matched(Processed::Denied) => "matches, and its option deny refuses",
+            Self::Matched(Processed::Delegated) => {
+                "matches, and its option twist answers instead of the server"
+            }
+            Self::Matched(Processed::Wrong) => "matches, and refuses because an option is wrong",
+            Self::Matched(Processed::Withdrawn) => {
+                "matches, but its aclexec says no: no rule of this table counts"
+            }
+            Self::Matched(Processed::Unavailable) => {
+                "matches, and refuses because its aclexec could not be asked"
+            }
+            Self::Matched(Processed::Broken) => {
+                "matches, but its options grow too long: the table is in error"
+            }
+            Self::Matched(Processed::Pending) => "matches, and its options wait for an answer",
+            Self::Unsettled(place) => {
+                return write!(f, "matches, but the rule in line {} might have refused", place.line);
+            }
+            Self::NoColon => "has no colon and is passed over",
+            Self::Broken => "is in error, and the table with it",
+        })
+    }
+}
+
 /// One line that the evaluation looked at. Rules of other daemons are not among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

@@ -6,6 +6,46 @@
 //!
 //! Verdicts are those of TCP Wrappers 7.6 with options, IPv6 and Debian's extensions, odd ones included
 //! (reference tcp-wrappers.md sections A and E).
+//!
+//! ```
+//! use hosts_access::{Act, Answer, Content, Done, End, Field, ListFile, Message, Request, Settings, Table, Tables};
+//! use hosts_access::{Verdict, World, evaluate};
+//! use std::borrow::Cow;
+//!
+//! /// A world in which nothing has a name.
+//! struct Nameless;
+//!
+//! impl World for Nameless {
+//!     fn name(&mut self, _: End, _: &Request) -> Answer<Field> {
+//!         Answer::Known(Field::from("unknown"))
+//!     }
+//!     fn user(&mut self, _: &Request, _: Option<u32>) -> Answer<Field> {
+//!         Answer::Known(Field::from("unknown"))
+//!     }
+//!     fn in_netgroup(&mut self, _: &[u8], _: &[u8]) -> Answer<bool> {
+//!         Answer::Known(false)
+//!     }
+//!     fn list(&mut self, _: &[u8]) -> ListFile<Cow<'_, [u8]>> {
+//!         ListFile::Absent
+//!     }
+//!     fn act(&mut self, _: &Act, _: &mut Request) -> Done {
+//!         Done::Done
+//!     }
+//!     fn say(&mut self, message: Message) {
+//!         eprintln!("{message:?}");
+//!     }
+//! }
+//!
+//! let tables = Tables {
+//!     allow: Table { path: b"/etc/hosts.allow", content: Content::Text(b"sshd: 10.0.0.0/8 EXCEPT 10.6.6.6\n") },
+//!     deny: Table { path: b"/etc/hosts.deny", content: Content::Text(b"ALL: ALL\n") },
+//! };
+//! let mut request = Request { daemon: Field::from("sshd"), ..Request::default() };
+//! request.client.addr = Field::from("10.1.2.3");
+//! let settings = Settings { options: true, verbose: 0, resident: true };
+//! let decision = evaluate(&tables, &mut request, &mut Nameless, &settings);
+//! assert_eq!(decision.verdict, Verdict::Granted);
+//! ```
 
 #![forbid(unsafe_code)]
 

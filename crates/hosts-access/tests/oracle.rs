@@ -147,16 +147,7 @@ impl World for Machine<'_> {
         Done::Done
     }
     fn say(&mut self, message: Message) {
-        let line = match message {
-            Message::Warning(place, text) => [b"warning: ", prefix(place).as_bytes(), &text].concat(),
-            Message::Error(place, text) => [b"error: ", prefix(place).as_bytes(), &text].concat(),
-            Message::Matched(place) => {
-                format!("matched:  {}", prefix(Some(place)).replace(", line", " line").trim_end_matches(": "))
-                    .into_bytes()
-            }
-            Message::Option(keyword, value) => [b"option:   ".as_slice(), &keyword, b" ", &value].concat(),
-            other => panic!("{other:?}"),
-        };
+        let line = message.line(|which| if which == Which::Allow { b"hosts.allow" } else { b"hosts.deny" });
         self.said.extend(line);
         self.said.push(b'\n');
     }

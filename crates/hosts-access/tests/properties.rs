@@ -87,7 +87,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_table_comes_to_an_end(
@@ -271,6 +271,11 @@ fn hostile_tables_end() {
         let mut world = Any { bits: 1, list, questions: 0 };
         let decision = evaluate(&tables(table, b""), &mut request(b"d", &address), &mut world, &SETTINGS);
         assert_ne!(decision.verdict, Verdict::Delegated, "{name}");
+        if list.first() == Some(&b' ') {
+            // Read to the bound; once is enough.
+            assert_eq!((decision.verdict, decision.why), (Verdict::Granted, Why::NoRule));
+            continue;
+        }
         let mut world = Any { bits: 1, list, questions: 0 };
         let decision = evaluate(&tables(b"", table), &mut request(b"d", &address), &mut world, &SETTINGS);
         assert_ne!(decision.verdict, Verdict::Delegated, "{name}");
