@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 import replay  # noqa: E402
 
 TOOLS = {"tcpdmatch": "/usr/sbin/tcpdmatch", "tcpdchk": "/usr/sbin/tcpdchk"}
-# Differences with a name in docs/guide/differences.md: control bytes in messages are escaped (log-lines-are-lines); a
+# Differences with a name in docs/guide/differences.md: control bytes in messages are escaped (control-bytes-are-escaped); a
 # place of an earlier evaluation is not put before messages that are not about it (no-stale-place).
 ESCAPED = re.compile(r"\\x([01][0-9a-f]|7f)")
 STALE = re.compile(r"^warning: [^ ]+, line \d+: (host name/|can't verify)", re.M)

@@ -148,6 +148,25 @@ static void methods(void)
     eval_server(&r);
 }
 
+/* No crash in the original, but a trap: what a rule says of one request counts for the whole process there. */
+static void rules(void)
+{
+    char room[4];
+    FILE *file;
+
+    put(allow, "d: ALL: rfc931 7\n");
+    put(deny, "ALL: ALL\n");
+    must("a rule with rfc931", hosts_ctl("d", "", "10.0.0.1", "joe") == 1);
+    must("its time is for its request", rfc931_timeout == 10);
+    put(allow, "d: ALL: aclexec false\ne: ALL: nice 0\n");
+    must("an aclexec that fails", hosts_ctl("d", "", "10.0.0.1", "joe") == 0);
+    must("and says nothing about the next", hosts_ctl("e", "", "10.0.0.1", "joe") == 1);
+    must("lines are read", (file = fopen(allow, "r")) != NULL);
+    must("without room there is no line", xgets(room, 1, file) == NULL && xgets(room, 0, file) == NULL);
+    must("nor a negative one", xgets(room, -1, file) == NULL && xgets(room, 4, file) == room);
+    fclose(file);
+}
+
 static void verdict(const char *what, int wanted)
 {
     int granted = hosts_ctl("d", "host.example.com", "10.0.0.1", "joe");
@@ -224,6 +243,7 @@ int main(int argc, char **argv)
     expansion();
     jumps();
     methods();
+    rules();
     tables();
     if (!wrong)
         printf("survived\n");

@@ -81,7 +81,7 @@ fn it_needs_libc_alone_and_binds_at_once() {
     for needed in values("NEEDED") {
         assert!(matches!(&*needed, "libc.so.6" | "ld-linux-x86-64.so.2"), "needs {needed}");
     }
-    assert!(dynamic.contains("BIND_NOW") && dynamic.contains("(FLAGS_1)"), "{dynamic}");
+    assert!(dynamic.contains("BIND_NOW") && dynamic.contains("NODELETE"), "{dynamic}");
     for never in ["(TEXTREL)", "(RPATH)", "(RUNPATH)", "(VERDEF)"] {
         assert!(!dynamic.contains(never), "{never}: {dynamic}");
     }
@@ -181,6 +181,27 @@ fn every_function_answers_as_the_original() {
         let differ = |(wanted, got): &(&str, &str)| wanted != got;
         let difference = expected.lines().zip(printed.lines()).find(differ);
         assert!(printed == expected, "expected, got: {difference:?}");
+    });
+}
+
+/// As `cc program.c -lwrap` does where ours stands in for the library that is installed.
+#[test]
+fn programs_can_be_linked_to_it() {
+    if compiled("interface").is_none() {
+        return;
+    }
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interface-of-ours");
+    let mut command = Command::new(find_program("cc").expect("cc"));
+    command.arg("-o").arg(&program).arg(source("interface.c")).arg(our_library());
+    let output = command.output().expect("cc starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(readelf(&["-W", "-d"], &program).contains("[libwrap.so.0]"), "by the name of the original");
+    ours(|world| {
+        let wrapped = Wrapped::new(world);
+        let program = lodge(world, &program);
+        let (how, output) = world.run(&[&program, "variables", HERE], &wrapped.env());
+        assert_eq!(how, Ended::Status(0), "{output}");
+        assert!(output.starts_with("severities 6 4, tables /etc/hosts.allow /etc/hosts.deny\n"), "{output}");
     });
 }
 
