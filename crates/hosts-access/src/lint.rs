@@ -34,6 +34,9 @@ pub use files::Lists;
 pub use manual::{codes_manual, options_manual};
 pub use report::Finding;
 
+/// A rule with more pairs of a daemon and a client is not compared with others.
+const MOST_PAIRS: usize = 4096;
+
 /// Says what is to be said of one table. `lists` gives the bytes of the `/file` lists that it names.
 pub fn lint(which: Which, path: &[u8], text: &[u8], lists: &mut Lists<'_>) -> Vec<Finding> {
     let mut table = Linter::new(which, path);
@@ -170,6 +173,10 @@ impl<'t> Linter<'t> {
             (rule.daemons.iter().map(|w| w.text).collect(), rule.clients.iter().map(|w| w.text).collect());
         let (d, c) = (base(&rule.daemons), base(&rule.clients));
         let (Some(few_daemons), Some(few_clients)) = (daemons.get(..d), clients.get(..c)) else { return };
+        // A bound for a rule of many words, of which none is likely to be dead.
+        if few_daemons.len().saturating_mul(few_clients.len()) > MOST_PAIRS {
+            return;
+        }
         let by_allow = earlier.and_then(|cover| cover.covers(few_daemons, few_clients));
         let by_allow = by_allow.filter(|by| by.iter().all(|by| !by.conditional));
         let found = self.cover.covers(few_daemons, few_clients).or(by_allow);
@@ -267,12 +274,34 @@ fn by_name(
     for word in &rule.clients {
         if word.is_except() {
             refused = !refused;
+        } else if !refused && let Some(network) = numeric_glob(word.text) {
+            let message = format!("`{}` is tried on the client's name too", report::shown(word.text));
+            let spot = source.within(line, word.at, word.text.len());
+            let remedy = network.map_or(Remedy::Usual, Remedy::Write);
+            report.say_at(&codes::GLOB_NAME, spot, message, remedy);
         } else if refused && is_name(word.text) {
             let message = format!("`{}` is refused by its name", report::shown(word.text));
             let spot = source.within(line, word.at, word.text.len());
             report.say_at(&codes::BY_NAME, spot, message, Remedy::Usual);
         }
     }
+}
+
+/// Whether a pattern of numbers has wildcards; with the beginning of addresses that it stands for, if it is one.
+fn numeric_glob(word: &[u8]) -> Option<Option<String>> {
+    let HostPattern::Text { text: TextPattern::Glob(glob), .. } = ClientPattern::new(word).host else {
+        return None;
+    };
+    let digits = glob.iter().any(u8::is_ascii_digit);
+    let numeric = glob.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'*' | b'?'));
+    (digits && numeric).then(|| {
+        let mut before = glob.strip_suffix(b"*")?;
+        while let Some(shorter) = before.strip_suffix(b"*.") {
+            before = shorter;
+        }
+        let parts = glob.split(|byte| *byte == b'.').count();
+        (parts <= 4 && cover::beginning(before).is_some()).then(|| report::shown(before))
+    })
 }
 
 /// A pattern that is only met by the client's name.

@@ -195,6 +195,13 @@ const REFUSES: &[&str] = &[
     "not-last",
 ];
 
+#[test]
+fn a_pattern_of_numbers_is_met_by_a_name() {
+    let client = ("192.0.2.1", "10.0.0.1.example.org");
+    assert_eq!(decide(b"d: 10.0.0.*\n", b"ALL: ALL\n", "d", client).verdict, Verdict::Granted);
+    assert_eq!(decide(b"d: 10.0.0.\n", b"ALL: ALL\n", "d", client).verdict, Verdict::Denied);
+}
+
 proptest! {
     #[test]
     fn nothing_panics_and_places_are_in_the_text(
