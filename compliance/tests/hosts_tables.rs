@@ -18,7 +18,8 @@ fn tables(world: &World, allow: &str, deny: &str) {
 /// Each table, and who gets in. `echo` is the program's name.
 #[test]
 fn verdicts_are_those_of_the_original() {
-    let cases: &[(&str, &str, &[(&str, bool)])] = &[
+    type Clients = &'static [(&'static str, bool)];
+    let cases: &[(&str, &str, Clients)] = &[
         ("", "", &[("127.0.0.1", true)]),
         ("echo: 127.0.0.1\n", "ALL: ALL\n", &[("127.0.0.1", true), ("127.0.0.2", false)]),
         ("ALL: 127.0.0. EXCEPT 127.0.0.2\n", "ALL: ALL\n", &[("127.0.0.1", true), ("127.0.0.2", false)]),

@@ -183,3 +183,73 @@ fn nobody_waits_for_the_name_of_another() {
         });
     });
 }
+
+/// hosts.allow and hosts.deny by name: confirmed, unknown, and contradictory (reference tcp-wrappers A6, A11).
+#[test]
+fn the_tables_tell_names_from_liars() {
+    both(|world| {
+        with_name_server(world, || {
+            let four = Entry::program("s1", 2001).first("flags = IPv4").set("cps", "0 0");
+            let _daemon = world.start(&Config::of(four));
+            // Who is served of 20 (has a name), 21 (claims the name of 20), 22 (has another), 23 (has none).
+            for (allow, deny, served) in [
+                ("", "ALL: PARANOID\n", [true, false, true, true]),
+                ("", "ALL: UNKNOWN\n", [true, true, true, false]),
+                ("", "ALL: KNOWN\n", [false, true, false, true]),
+                ("", "ALL: .example.net\n", [false, true, false, true]),
+                ("ALL: good.example.net\n", "ALL: ALL\n", [true, false, false, false]),
+                ("ALL: ALL EXCEPT other.example.net\n", "ALL: ALL\n", [true, true, false, true]),
+                ("ALL: *.net EXCEPT good.*\n", "ALL: ALL\n", [false, false, true, false]),
+                ("ALL: LOCAL\n", "ALL: ALL\n", [false, false, false, false]),
+                // What is expanded is cleaned, and a name is looked up for it.
+                (
+                    "ALL: ALL : aclexec test %n = good.example.net\n",
+                    "ALL: ALL\n",
+                    [true, false, false, false],
+                ),
+                ("ALL: ALL : aclexec test %n = paranoid\n", "ALL: ALL\n", [false, true, false, false]),
+                ("ALL: ALL : aclexec test %h = 127.0.0.20\n", "ALL: ALL\n", [true, false, false, false]),
+            ] {
+                world.write("etc/hosts.allow", allow);
+                world.write("etc/hosts.deny", deny);
+                for (number, served) in (20..).zip(served) {
+                    let expected = Answer::closed(if served { SERVED } else { "" });
+                    let from = format!("127.0.0.{number}");
+                    assert_eq!(talk(&from, 2001, b""), expected, "{from}: allow {allow:?}, deny {deny:?}");
+                }
+            }
+        });
+    });
+}
+
+/// A name that could not be asked for is not `unknown`: where a rule hangs on it, the client is refused, and the log says why.
+/// Rules of addresses go on deciding meanwhile.
+#[test]
+fn the_tables_and_a_name_server_that_does_not_answer() {
+    both(|world| {
+        use_name_server(world);
+        world.write("etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:4 attempts:1\n");
+        let _silent = UdpSocket::bind("127.0.0.53:53").expect("the name server's port");
+        world.write("etc/hosts.allow", "address: 127.0.0.41\nnamed: ALL EXCEPT .evil.example\nplain: ALL\n");
+        world.write("etc/hosts.deny", "ALL: ALL\n");
+        let entry = |id: &str, port| Entry::program(id, port).first("flags = IPv4").set("libwrap", id);
+        let config =
+            Config::new().with(entry("address", 2001)).with(entry("named", 2002)).with(entry("plain", 2003));
+        let _daemon = world.start(&config);
+        let mut waiting = portreeve_compliance::client::dial("127.0.0.41", 2002).expect("a connection");
+        for _ in 0..3 {
+            assert_eq!(talk("127.0.0.41", 2001, b""), Answer::closed(SERVED));
+            assert_eq!(talk("127.0.0.42", 2001, b""), Answer::closed(""));
+            assert_eq!(talk("127.0.0.42", 2003, b""), Answer::closed(SERVED));
+        }
+        assert_eq!(waiting.read_for(Duration::from_millis(1)).end, portreeve_compliance::End::Open);
+        let expected = world.fix("no-answer-is-no-name", SERVED, "");
+        assert_eq!(waiting.read_for(DEADLINE), Answer::closed(expected));
+        if world.is_ours() {
+            world.expect_daemon_log(&[
+                "INFO: libwrap refused connection to named (libwrap=named) from 127.0.0.41",
+                "WARNING: service named: the client's host name could not be asked for, and rules hang on it: 127.0.0.41 is refused (/etc/hosts.deny, line 1)",
+            ]);
+        }
+    });
+}

@@ -3,6 +3,7 @@
 
 use crate::banner::{self, Banner};
 use crate::hosts::{Consulted, Known, Orders, Want};
+use crate::identity;
 use crate::machine::percent_m;
 use crate::slot::{Manner, SlotId, State};
 use crate::supervisor::Supervisor;
@@ -167,7 +168,7 @@ impl Supervisor {
                     return;
                 }
                 Verdict::NeedNames => Want::Names,
-                Verdict::NeedTables => match self.consult(&mut client, false) {
+                Verdict::NeedTables => match self.consult(&mut client) {
                     Some(want) => want,
                     None => continue,
                 },
@@ -187,7 +188,7 @@ impl Supervisor {
             self.start_twist(client, seat);
             return;
         }
-        let (banners, userid) = (slot.banners.clone(), slot.service.log_success.userid);
+        let (banners, userid) = (slot.banners.clone(), identity::asks(slot));
         self.send_banner(&client, banners.success.as_ref());
         client.seat = Some(seat);
         if userid && client.known.ident.is_none() {
@@ -203,13 +204,18 @@ impl Supervisor {
     pub fn identified(&mut self, mut client: Client) {
         let Some(seat) = client.seat.take() else { return };
         let Some(slot) = self.slots.get(&client.slot).filter(|s| s.status != State::Removed) else { return };
-        let manner = slot.manner();
-        if !self.may_stay(&client) {
-            return;
+        let (manner, asked) = (slot.manner(), identity::asks(slot));
+        let (id, peer, ident) = (client.slot, client.peer, client.known.ident.clone());
+        let stays = self.may_stay(&client);
+        if !stays {
+            drop(client);
+        } else if let Manner::Builtin(kind) = manner {
+            self.serve_builtin(client, seat, kind);
+        } else {
+            self.start_program(client, seat);
         }
-        match manner {
-            Manner::Builtin(kind) => self.serve_builtin(client, seat, kind),
-            _ => self.start_program(client, seat),
+        if asked {
+            self.log_identity(id, peer, ident.as_ref());
         }
     }
 
@@ -217,11 +223,11 @@ impl Supervisor {
     pub fn refuse(&mut self, mut client: Client, refusal: &Refusal) {
         if refusal.reason == Reason::Libwrap {
             self.carry_out(&mut client);
-            self.say_refused_by_tables(&client, refusal);
+            self.say_refused_by_tables(client.slot, client.peer, client.consulted.as_deref(), refusal);
         }
         let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
         self.send_banner(&client, banners.fail.as_ref());
-        let Client { slot: id, fd, peer, .. } = client;
+        let (id, peer) = (client.slot, client.peer);
         let in_child = matches!(refusal.reason, Reason::Address | Reason::Libwrap);
         let strict = self.options.log_refused && in_child;
         let Some(slot) = self.slots.get_mut(&id) else { return };
@@ -232,7 +238,17 @@ impl Supervisor {
         if strict {
             self.announcer.exit(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, 0);
         }
-        drop(fd);
+        let userid = identity::asks_refused(slot, refusal.reason);
+        if userid && client.known.ident.is_none() {
+            // Its connection stays for as long: the server is asked about it.
+            client = match self.park(client, Want::Culprit) {
+                Some(client) => client,
+                None => return self.after_refusal(id, peer, refusal),
+            };
+        } else if userid {
+            self.log_identity(id, peer, client.known.ident.as_ref());
+        }
+        drop(client);
         self.after_refusal(id, peer, refusal);
     }
 

@@ -4,7 +4,7 @@
 use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
-use crate::hosts::{Files, Hooks};
+use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
@@ -112,6 +112,7 @@ fn prepare(
         host: HostState::new(options.limit, AddressSet::build(Vec::new())),
         children: Children::default(),
         hosts: Files::new(),
+        watch_over: Watch::new(),
         tables_seen: false,
         hooks: Hooks::new(),
         parked: Parked::default(),
@@ -162,6 +163,7 @@ fn prepare(
         &format!("{} started as {}", env!("CARGO_PKG_VERSION"), supervisor.options.program.word()),
     );
     open_control(&mut supervisor);
+    supervisor.begin_to_watch_tables();
     Ok(supervisor)
 }
 

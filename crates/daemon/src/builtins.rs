@@ -3,7 +3,7 @@
 
 use crate::admit::Client;
 use crate::children::Session;
-use crate::slot::{Manner, SlotId, State};
+use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Builtin, Level};
@@ -121,6 +121,7 @@ impl Supervisor {
     /// The worker is ready: it gets what it must know, and the built-ins are served.
     pub fn builtin_ready(&mut self) {
         self.tell_builtin_ports();
+        self.give_tables();
         let denied: Vec<_> = self.host.denied.iter().collect();
         for (address, until) in denied {
             self.denied_changed(address, true, until);
@@ -162,10 +163,12 @@ impl Supervisor {
         if !matches!(slot.manner(), Manner::BuiltinDatagrams(_)) {
             return;
         }
+        let daemon = (!slot.service.nolibwrap).then(|| slot.service.wrap_name.clone());
         let on = slot.service.log_success;
         let log_served = on.host || on.pid || on.exit || on.duration;
         match rules_messages(id, log_served, slot.rules.rules()) {
             Ok(messages) => {
+                self.tell_builtin(&ToBuiltin::Wrapped { slot: id, daemon }, None);
                 for message in messages {
                     self.tell_builtin(&message, None);
                 }
@@ -174,6 +177,26 @@ impl Supervisor {
                 // Without its policy the worker serves nobody: closed.
                 let text =
                     format!("service {}: its lists are too long for the builtin worker ({error})", slot.id());
+                self.say(Level::Error, &text);
+            }
+        }
+    }
+
+    /// Hands the worker the tables as they stand, for its datagrams.
+    pub fn give_tables(&mut self) {
+        let asked =
+            |slot: &Slot| matches!(slot.manner(), Manner::BuiltinDatagrams(_)) && !slot.service.nolibwrap;
+        if self.staff.link(Worker::Builtin).presence != Presence::Ready || !self.slots.values().any(asked) {
+            return;
+        }
+        match self.hosts.send() {
+            Ok((file, allow, deny)) => {
+                self.tell_builtin(&ToBuiltin::Tables { allow, deny }, Some(file));
+            }
+            Err(error) => {
+                // It goes by the former ones: better that than none, and it is said.
+                let text =
+                    format!("hosts.allow and hosts.deny cannot be given to the builtin worker: {error}");
                 self.say(Level::Error, &text);
             }
         }

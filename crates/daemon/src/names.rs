@@ -112,7 +112,7 @@ impl Supervisor {
                 wait = Duration::from_secs(u64::from(seconds) + 5);
                 ident(u16::try_from(seconds).unwrap_or(IDENTITY), local)?
             }
-            Want::Identity => {
+            Want::Identity | Want::Culprit => {
                 wait = Duration::from_secs(u64::from(IDENTITY) + 5);
                 ident(IDENTITY, local)?
             }
@@ -155,7 +155,9 @@ impl Supervisor {
                 }
             }
             (FromResolver::Host { host, .. }, Want::Name(end)) => known.set_name(end, &host),
-            (FromResolver::User { answer, .. }, Want::User(_) | Want::Identity) => known.ident = Some(answer),
+            (FromResolver::User { answer, .. }, Want::User(_) | Want::Identity | Want::Culprit) => {
+                known.ident = Some(answer);
+            }
             (FromResolver::Answer { answer, .. }, want @ (Want::Netgroup(..) | Want::Entry(_))) => {
                 known.set_entry(want, answer);
             }
@@ -186,6 +188,7 @@ impl Supervisor {
     fn go_on(&mut self, client: Client, want: &Want) {
         match want {
             Want::Identity => self.identified(client),
+            Want::Culprit => self.log_identity(client.slot, client.peer, client.known.ident.as_ref()),
             _ => self.judge(client),
         }
     }

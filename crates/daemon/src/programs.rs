@@ -31,10 +31,8 @@ impl Supervisor {
         let local = bound.or_else(|| bound_to(&client.fd).ok());
         let variables = client_variables(Some(client.peer), local, true);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
-        let changed = client.orders().filter(|orders| orders.change_the_program());
-        let altered =
-            changed.and_then(|orders| crate::launch::altered(&slot.service, &self.inherited, orders));
-        let image = altered.as_ref().unwrap_or(&plan.image);
+        let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
+        let image = changed.as_ref().unwrap_or(&plan.image);
         let outcome = self.spawner.spawn(image, &variables, Stdio::Client(client.fd.as_fd()));
         match outcome {
             Ok(pid) => {
@@ -61,8 +59,7 @@ impl Supervisor {
         let Some(orders) = client.orders() else { return };
         let Some(command) = &orders.twist else { return };
         let text = format!("twist {} to {}", orders.client, String::from_utf8_lossy(command));
-        let ids = self.hook_ids(slot);
-        let image = crate::launch::shell(&slot.service, &self.inherited, ids, command, orders);
+        let Some(image) = self.changed_program(slot, orders) else { return };
         self.say(Level::Warning, &text);
         let variables = client_variables(Some(client.peer), client.local, true);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();

@@ -59,6 +59,7 @@ impl Supervisor {
             Some(Token::Worker(index)) => self.worker_event(index, event.flags),
             Some(Token::Control) => self.accept_control(),
             Some(Token::ControlClient(client)) => self.control_event(client),
+            Some(Token::Tables) => self.tables_event(),
             Some(Token::Signals) | None => {}
         }
     }
@@ -71,6 +72,7 @@ impl Supervisor {
             Alarm::Retry => self.retry_starts(),
             Alarm::Parked(ticket) => self.answer_late(ticket),
             Alarm::Hook(pid) => self.hook_late(pid),
+            Alarm::Tables => self.look_at_tables(),
             Alarm::Denied => self.expire_denied(),
             Alarm::Worker(index) => self.start_worker_again(index),
             Alarm::Reading(number) => self.reading_late(number),

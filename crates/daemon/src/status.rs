@@ -7,7 +7,7 @@ use crate::names::MOST_PARKED;
 use crate::slot::{Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
-use portreeve_policy::{Arrival, Facts, Outcome, explain};
+use portreeve_policy::{Arrival, Check, Facts, Outcome, TABLES, Tables, explain};
 use portreeve_sys::limits;
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +24,24 @@ impl Supervisor {
             j.plain("running", self.children.programs.len() + self.children.sessions.len());
             j.list("workers", |j| self.staff.links.iter().for_each(|link| j.item(|j| worker(j, link))));
             j.list("bounds", |j| self.bounds(j));
+            j.list("tables", |j| {
+                for table in self.hosts.views() {
+                    j.item(|j| {
+                        j.text("path", table.path);
+                        j.text("state", table.state);
+                        j.plain("lines", table.lines);
+                        j.plain("read_at", table.read_at);
+                        j.plain("watched", self.watch_over.is_on());
+                    });
+                }
+            });
+            j.map("hooks", |j| {
+                j.plain("running", self.hooks.len());
+                j.plain("limit", MOST_HOOKS);
+                j.plain("started", self.hooks.started);
+                j.plain("dropped", self.hooks.dropped);
+                j.plain("killed", self.hooks.killed);
+            });
             j.map("log", |j| j.plain("dropped", self.log.dropped() + self.sinks.dropped()));
             j.list("services", |j| {
                 for (&id, slot) in &self.slots {
@@ -106,9 +124,10 @@ impl Supervisor {
     }
 
     /// The answer to `explain`: each check in order, with the file and line that decides.
-    pub fn explain(&self, service: &str, address: &str, minute: Option<u16>) -> String {
+    pub fn explain(&mut self, service: &str, address: &str, minute: Option<u16>) -> String {
         let named = |s: &&Slot| s.service.id == service || s.service.name == service;
-        let Some(slot) = self.slots.values().find(named) else {
+        let Some((id, slot)) = self.slots.iter().find(|(_, slot)| named(slot)).map(|(&id, slot)| (id, slot))
+        else {
             let mut known: Vec<&str> = self.slots.values().map(Slot::id).take(8).collect();
             known.sort_unstable();
             return failure(&format!("no service {service}; there are {}", known.join(", ")));
@@ -123,12 +142,25 @@ impl Supervisor {
             other => other,
         };
         let arrival = Arrival { peer: SocketAddr::new(ip, 0), proven: slot.is_stream() };
-        let facts = Facts { load: limits::load_average(), ..Facts::default() };
+        let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
+        let mut facts = Facts { load: limits::load_average(), tables, ..Facts::default() };
         let mut now = self.now();
         if let Some(minute) = minute {
             now.minute = minute;
         }
-        let checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
+        let mut checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
+        // The tables are asked only where no other check refuses; so here too.
+        let asks = |check: &Check| check.name == TABLES && check.outcome == Outcome::NeedsNames;
+        if checks.last().is_some_and(asks) {
+            let (tables, detail) = self.explain_tables(id, arrival.peer);
+            facts.tables = tables;
+            let Some(slot) = self.slots.get(&id) else { return failure("the service is gone") };
+            checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
+            if let Some(check) = checks.last_mut() {
+                check.detail = detail;
+            }
+        }
+        let Some(slot) = self.slots.get(&id) else { return failure("the service is gone") };
         let verdict = checks
             .iter()
             .find_map(|c| match c.outcome {

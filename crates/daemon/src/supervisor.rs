@@ -4,7 +4,7 @@
 use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
-use crate::hosts::{Files, Hooks};
+use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
@@ -54,6 +54,8 @@ pub struct Supervisor {
     pub children: Children,
     /// hosts.allow and hosts.deny.
     pub hosts: Files,
+    /// News of them.
+    pub watch_over: Watch,
     /// They have been looked at once.
     pub tables_seen: bool,
     /// The commands that they order.
@@ -121,6 +123,8 @@ pub enum Token {
     Worker(u32),
     /// The listener of a slot.
     Slot(SlotId),
+    /// News of hosts.allow and hosts.deny.
+    Tables,
 }
 
 impl Token {
@@ -132,6 +136,7 @@ impl Token {
             Self::ControlClient(n) => (3, n),
             Self::Worker(n) => (4, n),
             Self::Slot(n) => (5, n),
+            Self::Tables => (6, 0),
         };
         (kind << 32) | u64::from(number)
     }
@@ -145,6 +150,7 @@ impl Token {
             3 => Some(Self::ControlClient(number)),
             4 => Some(Self::Worker(number)),
             5 => Some(Self::Slot(number)),
+            6 => Some(Self::Tables),
             _ => None,
         }
     }

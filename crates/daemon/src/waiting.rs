@@ -2,6 +2,7 @@
 //! refusal never leaves the service dead (§15.2 no. 1), and of a datagram socket only a refused datagram is taken, never
 //! the queue (no. 15). Strangers are kept from a stream listener by a socket filter, since nobody here accepts.
 
+use crate::hosts::{Known, Orders};
 use crate::launch::client_variables;
 use crate::machine::percent_m;
 use crate::programs::slot_name;
@@ -10,8 +11,8 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{
-    Arrival, Cause, Facts, HostState, Pattern, RateChange, Reason, Rule, Seat, Verdict, WaitVerdict, decide,
-    decide_wait,
+    Arrival, Cause, Facts, HostState, Pattern, RateChange, Reason, Rule, Seat, Tables, Verdict, WaitVerdict,
+    decide, decide_wait,
 };
 use portreeve_sys::spawn::{SpawnError, Stdio};
 use portreeve_sys::{clock, filter, limits, socket};
@@ -39,7 +40,7 @@ impl Supervisor {
         let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
         let facts = Facts { load, ..Facts::default() };
         match decide_wait(&slot.rules, &slot.state, &mut self.host, &facts, &now) {
-            WaitVerdict::Start(seat) => self.start_holder(id, None, seat),
+            WaitVerdict::Start(seat) => self.start_holder(id, None, seat, None),
             WaitVerdict::Hold { reason, until } => self.hold(id, reason, until),
         }
         self.watch_rate(id);
@@ -80,18 +81,38 @@ impl Supervisor {
             };
             let arrival = Arrival { peer, proven: false };
             let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
-            let facts = Facts { load, ..Facts::default() };
-            let verdict = decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, false);
+            let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
+            let mut facts = Facts { load, tables, ..Facts::default() };
+            let mut verdict = decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, false);
+            let mut consulted = None;
+            if let Verdict::NeedTables = verdict {
+                // Nobody waits for the name of a datagram's claimed sender: docs/guide/differences.md.
+                let local = Some(listener.address);
+                let Ok(said) = self.ask_tables(id, peer, local, &Known::default(), true) else { return };
+                facts.tables = said.tables.clone();
+                consulted = Some(said);
+                let Some(slot) = self.slots.get_mut(&id) else { return };
+                verdict = decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, true);
+            }
+            let orders = consulted.as_ref().map(|consulted| &consulted.orders);
             match verdict {
                 Verdict::Admit(seat) => {
-                    self.start_holder(id, Some(peer), seat);
+                    self.spawn_beside(id, peer.ip(), orders);
+                    self.start_holder(id, Some(peer), seat, orders);
                     self.watch_rate(id);
                     return;
                 }
-                // Nobody waits for the name of a datagram's claimed sender: docs/guide/differences.md.
-                Verdict::NeedNames | Verdict::NeedTables => self.refuse_datagram(id, peer, Reason::Address),
+                Verdict::NeedNames | Verdict::NeedTables => {
+                    self.refuse_datagram(id, peer, Reason::Address);
+                }
                 Verdict::Refuse(refusal) => {
-                    self.refuse_datagram(id, peer, refusal.reason);
+                    let said = self.refuse_datagram(id, peer, refusal.reason);
+                    if refusal.reason == Reason::Libwrap {
+                        self.spawn_beside(id, peer.ip(), orders);
+                    }
+                    if said && refusal.reason == Reason::Libwrap {
+                        self.say_refused_by_tables(id, peer, consulted.as_ref(), &refusal);
+                    }
                     if refusal.cause != Cause::Load {
                         self.after_refusal(id, peer, &refusal);
                     }
@@ -103,10 +124,10 @@ impl Supervisor {
         }
     }
 
-    /// Takes one datagram off the queue and says so, once a minute for one source.
-    pub fn refuse_datagram(&mut self, id: SlotId, peer: SocketAddr, reason: Reason) {
+    /// Takes one datagram off the queue and says so, once a minute for one source. Whether it was said now.
+    pub fn refuse_datagram(&mut self, id: SlotId, peer: SocketAddr, reason: Reason) -> bool {
         let now = self.stamp.mono();
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
         if let Some(listener) = &slot.listener {
             let mut byte = [0u8; 1];
             let _ = rustix::net::recv(&listener.fd, &mut byte, RecvFlags::DONTWAIT);
@@ -119,6 +140,7 @@ impl Supervisor {
             slot.last_refused = Some((peer, now));
             self.announcer.fail(&mut self.sinks, &self.stamp, slot, reason, Some(peer));
         }
+        !again
     }
 
     /// Datagrams at a sensor: logged and counted; a claimed address is never denied for them (ARCHITECTURE §7).
@@ -126,19 +148,22 @@ impl Supervisor {
         self.start_wait_datagram(id);
     }
 
-    fn start_holder(&mut self, id: SlotId, peer: Option<SocketAddr>, seat: Seat) {
+    fn start_holder(&mut self, id: SlotId, peer: Option<SocketAddr>, seat: Seat, orders: Option<&Orders>) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.hold_logged = false;
         let stream = slot.is_stream();
+        let Some(slot) = self.slots.get(&id) else { return };
         let (Some(plan), Some(listener)) = (slot.plan.clone(), slot.listener.as_ref()) else { return };
         let local = (!stream).then_some(listener.address);
         let variables = client_variables(peer, local, false);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
+        let changed = orders.and_then(|orders| self.changed_program(slot, orders));
+        let image = changed.as_ref().unwrap_or(&plan.image);
         // The program expects a socket that blocks; while it runs nobody here touches it.
         let _ = rustix::io::ioctl_fionbio(&listener.fd, false);
         let low = rustix::io::fcntl_dupfd_cloexec(&listener.fd, 3);
         let outcome = match &low {
-            Ok(fd) => self.spawner.spawn(&plan.image, &variables, Stdio::Client(fd.as_fd())),
+            Ok(fd) => self.spawner.spawn(image, &variables, Stdio::Client(fd.as_fd())),
             Err(errno) => Err(SpawnError::Clone(*errno)),
         };
         drop(low);

@@ -9,6 +9,7 @@ mod engine;
 mod outbox;
 mod report;
 mod silence;
+mod tables;
 mod texts;
 
 use engine::{Engine, Goes};

@@ -4,9 +4,9 @@
 
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
-    Answer, BadMessage, BuiltinKind, Family, FromBuiltin, FromResolver, List, MAX_MESSAGE, MAX_NAME,
-    MAX_RULES, Missing, NamesAnswer, Outcome, Question, RateNote, Referee, Refusal, RulesHead, RulesInParts,
-    ToBuiltin, ToResolver, Worker, rules_messages,
+    Answer, BadMessage, BuiltinKind, Family, FromBuiltin, FromResolver, HostName, IdentAnswer, IdentFailure,
+    List, MAX_MESSAGE, MAX_NAME, MAX_RULES, Mismatch, Missing, NamesAnswer, Outcome, Question, RateNote,
+    Referee, Refusal, RulesHead, RulesInParts, TableSent, ToBuiltin, ToResolver, Worker, rules_messages,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -92,6 +92,8 @@ fn to_builtin() -> impl Strategy<Value = ToBuiltin> {
         (any::<u32>(), select(vec![List::OnlyFrom, List::NoAccess]), vec(pattern(), 0..100))
             .prop_map(|(slot, list, patterns)| ToBuiltin::RulesPart { slot, list, patterns }),
         any::<u32>().prop_map(|slot| ToBuiltin::RulesEnd { slot }),
+        (any::<u32>(), option::of(name())).prop_map(|(slot, daemon)| ToBuiltin::Wrapped { slot, daemon }),
+        (table_sent(), table_sent()).prop_map(|(allow, deny)| ToBuiltin::Tables { allow, deny }),
         any::<u32>().prop_map(|slot| ToBuiltin::Forget { slot }),
         (ip(), any::<bool>(), option::of(any::<u64>()))
             .prop_map(|(address, denied, until_ms)| ToBuiltin::Denied { address, denied, until_ms }),
@@ -150,6 +152,36 @@ fn from_builtin() -> impl Strategy<Value = FromBuiltin> {
     ]
 }
 
+fn table_sent() -> impl Strategy<Value = TableSent> {
+    prop_oneof![
+        Just(TableSent::Missing),
+        Just(TableSent::Unreadable),
+        (0u32..=1 << 20).prop_map(TableSent::Text),
+    ]
+}
+
+fn host_name() -> impl Strategy<Value = HostName> {
+    let mismatches = vec![Mismatch::NoName, Mismatch::NoAddress, Mismatch::OtherName, Mismatch::OtherAddress];
+    prop_oneof![
+        host().prop_map(HostName::Name),
+        Just(HostName::Unknown),
+        Just(HostName::Unavailable),
+        select(mismatches).prop_map(HostName::Paranoid),
+    ]
+}
+
+fn ident_answer() -> impl Strategy<Value = IdentAnswer> {
+    let printable = || vec(prop_oneof![32u8..127, 128u8..=255], 0..100);
+    let failures =
+        vec![IdentFailure::NoServer, IdentFailure::Timeout, IdentFailure::System, IdentFailure::Receiving];
+    prop_oneof![
+        (option::of(printable()), any::<bool>(), printable())
+            .prop_map(|(user, good, text)| IdentAnswer::Line { user, good, text }),
+        select(failures).prop_map(IdentAnswer::Failed),
+        Just(IdentAnswer::Unavailable),
+    ]
+}
+
 fn question() -> impl Strategy<Value = Question> {
     let family = select(vec![Family::Any, Family::V4, Family::V6]);
     prop_oneof![
@@ -162,6 +194,7 @@ fn question() -> impl Strategy<Value = Question> {
         name().prop_map(Question::RpcNumber),
         name().prop_map(Question::Network),
         (host(), family).prop_map(|(name, family)| Question::Addresses(name, family)),
+        (name(), name()).prop_map(|(group, host)| Question::InNetgroup(group, host)),
     ]
 }
 
@@ -169,6 +202,10 @@ fn to_resolver() -> impl Strategy<Value = ToResolver> {
     prop_oneof![
         (any::<u64>(), ip()).prop_map(|(ticket, address)| ToResolver::Reverse { ticket, address }),
         (any::<u64>(), question()).prop_map(|(ticket, question)| ToResolver::Lookup { ticket, question }),
+        (any::<u64>(), socket_address()).prop_map(|(ticket, address)| ToResolver::Host { ticket, address }),
+        (any::<u64>(), socket_address(), socket_address(), any::<u16>()).prop_map(
+            |(ticket, ours, theirs, seconds)| { ToResolver::Ident { ticket, ours, theirs, seconds } }
+        ),
     ]
 }
 
@@ -185,11 +222,14 @@ fn from_resolver() -> impl Strategy<Value = FromResolver> {
         any::<u32>().prop_map(Answer::RpcNumber),
         any::<u32>().prop_map(Answer::Network),
         vec(ip(), 0..256).prop_map(Answer::Addresses),
+        any::<bool>().prop_map(Answer::Member),
     ];
     prop_oneof![
         missing().prop_map(|missing| FromResolver::Ready { missing }),
         (any::<u64>(), names).prop_map(|(ticket, names)| FromResolver::Names { ticket, names }),
         (any::<u64>(), answer).prop_map(|(ticket, answer)| FromResolver::Answer { ticket, answer }),
+        (any::<u64>(), host_name()).prop_map(|(ticket, host)| FromResolver::Host { ticket, host }),
+        (any::<u64>(), ident_answer()).prop_map(|(ticket, answer)| FromResolver::User { ticket, answer }),
     ]
 }
 

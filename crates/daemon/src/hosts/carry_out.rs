@@ -2,12 +2,15 @@
 //! server by `hooks`, and for the program or the command instead of it the changes that `launch` makes.
 
 use crate::admit::Client;
+use crate::launch;
+use crate::slot::{Slot, SlotId};
 use crate::supervisor::Supervisor;
 use hosts_access::Act;
 use portreeve_conf::Level;
 use portreeve_sys::socket;
-use portreeve_sys::spawn::Ids;
+use portreeve_sys::spawn::{Ids, Image};
 use rustix::net::sockopt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The orders of a rule.
@@ -61,7 +64,7 @@ impl Orders {
     }
 
     /// Whether the program is started otherwise than the service's plan says.
-    pub fn change_the_program(&self) -> bool {
+    fn change_the_program(&self) -> bool {
         self.nice != 0 || self.umask.is_some() || !self.variables.is_empty() || self.ids.is_some()
     }
 }
@@ -69,12 +72,11 @@ impl Orders {
 impl Supervisor {
     /// Carries out what is due whatever the verdict is; once for a client, however often it is judged.
     pub fn carry_out(&mut self, client: &mut Client) {
-        let Some(consulted) = &mut client.consulted else { return };
+        let Some(consulted) = &client.consulted else { return };
         if std::mem::replace(&mut client.acted, true) {
             return;
         }
-        let orders = &mut consulted.orders;
-        let commands = std::mem::take(&mut orders.spawn);
+        let orders = &consulted.orders;
         if !orders.banners.is_empty() {
             // What the socket does not take at once is dropped: nobody waits for a client that does not read.
             let _ = socket::send_now(&client.fd, &orders.banners);
@@ -95,10 +97,26 @@ impl Supervisor {
         for text in failed {
             self.say(Level::Error, &text);
         }
-        for command in commands {
-            if let Some(consulted) = &client.consulted {
-                self.start_hook(client.slot, client.peer.ip(), &command, &consulted.orders, None);
-            }
+        self.spawn_beside(client.slot, client.peer.ip(), client.orders());
+    }
+
+    /// Starts the commands beside the server.
+    pub fn spawn_beside(&mut self, id: SlotId, source: IpAddr, orders: Option<&Orders>) {
+        let Some(orders) = orders else { return };
+        for command in &orders.spawn {
+            self.start_hook(id, source, command, orders, None);
         }
+    }
+
+    /// What is started instead of the service's program as it is: a command, or the program with other attributes; `None`
+    /// where the rule orders neither.
+    pub fn changed_program(&self, slot: &Slot, orders: &Orders) -> Option<Image> {
+        if let Some(command) = &orders.twist {
+            return Some(launch::shell(&slot.service, &self.inherited, self.hook_ids(slot), command, orders));
+        }
+        if !orders.change_the_program() {
+            return None;
+        }
+        launch::altered(&slot.service, &self.inherited, orders)
     }
 }

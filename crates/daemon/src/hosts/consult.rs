@@ -1,15 +1,16 @@
 //! Asks the tables about one client: one evaluation with what is known so far. Either something is missing, and the client
 //! waits for it, or policy is told the verdict and the orders of the rule are kept for when it takes effect.
 
-use super::known::Want;
+use super::known::{Known, Want};
 use super::surroundings::Surroundings;
 use crate::admit::Client;
 use crate::hosts::Orders;
+use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use hosts_access::{Field, Host, Message, Request, Settings, Verdict, Why, evaluate};
 use portreeve_conf::Level;
 use portreeve_policy::{Cause, Origin, Refusal, Tables};
-use portreeve_sys::{names, process};
+use portreeve_sys::names;
 use std::net::SocketAddr;
 
 /// The tables' word on a client.
@@ -25,54 +26,60 @@ pub struct Consulted {
 
 /// How the tables are read: as every distribution builds them. Each client is the first of its process in the original, so
 /// `twist` is always allowed.
-const SETTINGS: Settings = Settings { options: true, verbose: 0, resident: false };
+pub const SETTINGS: Settings = Settings { options: true, verbose: 0, resident: false };
 
 impl Supervisor {
     /// Looks at the tables, and says so when they have changed.
     pub fn refresh_tables(&mut self) {
-        for path in self.hosts.refresh() {
-            if self.tables_seen {
-                self.say(Level::Notice, &format!("{path} has changed; it counts from now on"));
-            }
+        let changed = self.hosts.refresh();
+        if changed.is_empty() {
+            return;
         }
-        self.tables_seen = true;
+        let news = std::mem::replace(&mut self.tables_seen, true);
+        for path in changed.iter().filter(|_| news) {
+            self.say(Level::Notice, &format!("{path} has changed; it counts from now on"));
+        }
+        for error in self.hosts.errors() {
+            self.say(Level::Error, &error);
+        }
+        self.watch_tables();
+        self.give_tables();
     }
 
     /// Asks the tables about a client. What must be asked for first, or `None` when they have spoken.
-    pub fn consult(&mut self, client: &mut Client, alone: bool) -> Option<Want> {
+    pub fn consult(&mut self, client: &mut Client) -> Option<Want> {
+        client.local = client.local.or_else(|| crate::listeners::bound_to(&client.fd).ok());
+        match self.ask_tables(client.slot, client.peer, client.local, &client.known, false) {
+            Ok(consulted) => {
+                client.consulted = Some(Box::new(consulted));
+                None
+            }
+            Err(want) => Some(want),
+        }
+    }
+
+    /// Asks the tables about whoever comes from `peer`. `alone`: nobody can be asked, so nothing is pending.
+    pub fn ask_tables(
+        &mut self,
+        id: SlotId,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        known: &Known,
+        alone: bool,
+    ) -> Result<Consulted, Want> {
         self.refresh_tables();
-        let slot = self.slots.get(&client.slot)?;
+        let Some(slot) = self.slots.get(&id) else { return Err(Want::Nothing) };
         if self.hosts.are_empty() {
-            client.consulted = Some(Box::new(Consulted {
-                tables: Tables::Granted,
-                orders: Orders::default(),
-                lacking: None,
-            }));
-            return None;
+            return Ok(Consulted { tables: Tables::Granted, orders: Orders::default(), lacking: None });
         }
         let ids = self.hook_ids(slot);
-        let local = client.local.or_else(|| crate::listeners::bound_to(&client.fd).ok());
-        client.local = local;
-        let mut request = request(&slot.service.wrap_name, client.peer, local);
+        let mut request = request(&slot.service.wrap_name, peer, local);
         let (tables, lists) = self.hosts.tables();
-        let mut world = Surroundings {
-            lists,
-            known: &client.known,
-            place: None,
-            alone: alone || client.known.exhausted,
-            ids,
-            root: process::is_root(),
-            want: None,
-            lacking: None,
-            acts: Vec::new(),
-            become_ids: None,
-            banners: Vec::new(),
-            said: Vec::new(),
-        };
+        let mut world = Surroundings::new(lists, known, alone || known.exhausted, ids);
         let decision = evaluate(&tables, &mut request, &mut world, &SETTINGS);
         if decision.verdict == Verdict::Pending {
             // An evaluation that waits for nothing would wait for ever.
-            return Some(world.want.unwrap_or(Want::Nothing));
+            return Err(world.want.unwrap_or(Want::Nothing));
         }
         let Surroundings { acts, become_ids, banners, said, lacking, .. } = world;
         let orders = Orders::new(acts, become_ids, banners, shown(&request));
@@ -80,32 +87,45 @@ impl Supervisor {
             decision.by.map(|place| Origin { file: self.hosts.path(place.which).into(), line: place.line });
         let tables = match decision.verdict {
             Verdict::Granted | Verdict::Delegated => Tables::Granted,
-            _ if decision.why == Why::Unavailable => Tables::Refused(Cause::HostsUnavailable, rule),
+            // Had it been known, a rule that was passed over might have let the client in.
+            _ if decision.why == Why::Unavailable || lacking.is_some() => {
+                Tables::Refused(Cause::HostsUnavailable, rule)
+            }
             _ => Tables::Refused(Cause::HostsTables, rule),
         };
-        client.consulted = Some(Box::new(Consulted { tables, orders, lacking }));
         for message in said {
             self.say_once(message);
         }
-        None
+        Ok(Consulted { tables, orders, lacking })
     }
 
     /// The tables refuse a client: xinetd's words, and what could not be asked for.
-    pub fn say_refused_by_tables(&mut self, client: &Client, refusal: &Refusal) {
-        let Some(slot) = self.slots.get(&client.slot) else { return };
-        let (id, wrap) = (slot.id().to_owned(), slot.service.wrap_name.clone());
-        let level = client.orders().and_then(|orders| orders.severity).map_or(Level::Info, level_of);
-        let text = format!("libwrap refused connection to {id} (libwrap={wrap}) from {}", client.peer.ip());
-        self.say(level, &text);
+    pub fn say_refused_by_tables(
+        &mut self,
+        id: SlotId,
+        peer: SocketAddr,
+        consulted: Option<&Consulted>,
+        refusal: &Refusal,
+    ) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let (name, wrap) = (slot.id().to_owned(), slot.service.wrap_name.clone());
+        let peer = peer.ip();
+        let text = format!("libwrap refused connection to {name} (libwrap={wrap}) from {peer}");
+        match consulted.and_then(|consulted| consulted.orders.severity) {
+            None => self.say(Level::Info, &text),
+            Some(severity) => {
+                let facility = u16::try_from(severity & 0x3f8).ok().filter(|&facility| facility != 0);
+                self.log.say_as(&self.stamp, level_of(severity), facility, &text);
+            }
+        }
         if refusal.cause == Cause::HostsUnavailable {
-            let lacking = client.consulted.as_deref().and_then(|c| c.lacking).unwrap_or("an answer");
+            let lacking = consulted.and_then(|c| c.lacking).unwrap_or("an answer");
             let rule = match &refusal.rule {
                 Some(rule) => format!("{}, line {}", rule.file, rule.line),
-                None => "a rule".to_owned(),
+                None => "by no line".to_owned(),
             };
             let text = format!(
-                "service {id}: {rule} hangs on {lacking}, which could not be asked for; {} is refused",
-                client.peer.ip()
+                "service {name}: {lacking} could not be asked for, and rules hang on it: {peer} is refused ({rule})"
             );
             self.say(Level::Warning, &text);
         }
@@ -126,7 +146,7 @@ impl Supervisor {
     }
 }
 
-/// The level that a `severity` option orders; its facility is left to the daemon's own log.
+/// The level that a `severity` option orders.
 fn level_of(severity: i32) -> Level {
     match severity & 7 {
         0..=2 => Level::Critical,

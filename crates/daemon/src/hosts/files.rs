@@ -1,12 +1,17 @@
 //! The two tables and the /file lists as they stand on the disk. They are looked at for each client, so that an edit
 //! counts from the next connection on, as ever; read only when they have changed. Evaluates nothing.
 
+use hosts_access::lint::{Severity, lint_both};
 use hosts_access::{Content, ListFile, Place, Table, Tables, Which};
 use portreeve_sys::source::{Identity, Source, reason};
+use portreeve_workers::protocol::{MAX_TABLE, TableSent};
+use rustix::fd::OwnedFd;
+use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::io::{Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +22,10 @@ const LONGEST_TABLE: usize = 64 << 20;
 const LONGEST_LIST: usize = 1 << 20;
 /// Lists that are remembered.
 const LISTS: usize = 64;
+/// The longest tables that are linted at a change, both together in bytes.
+const LINTED: usize = 64 * 1024;
+/// Errors that are said at a change; `portreeve check` says all.
+const MOST_ERRORS: usize = 20;
 /// Messages that are remembered as said.
 const SAID: usize = 256;
 /// A file that was changed this short a time before it was read may change again without a new time stamp.
@@ -202,6 +211,59 @@ impl Files {
     /// client; so it is bounded.
     pub fn is_news(&mut self, text: &str) -> bool {
         self.said.len() < SAID && self.said.insert(text.to_owned())
+    }
+
+    /// Both texts in a file of their own, for the builtin worker.
+    pub fn send(&self) -> std::io::Result<(OwnedFd, TableSent, TableSent)> {
+        let file = rustix::fs::memfd_create("hosts-tables", MemfdFlags::CLOEXEC)?;
+        let mut file = std::fs::File::from(file);
+        let mut add = |held: &Held| -> std::io::Result<TableSent> {
+            Ok(match held {
+                Held::Missing => TableSent::Missing,
+                Held::Text(text) if text.len() <= MAX_TABLE => {
+                    file.write_all(text)?;
+                    TableSent::Text(u32::try_from(text.len()).unwrap_or(0))
+                }
+                Held::Text(_) | Held::Unreadable(_) => TableSent::Unreadable,
+            })
+        };
+        let (allow, deny) = (add(&self.allow.held)?, add(&self.deny.held)?);
+        file.rewind()?;
+        Ok((file.into(), allow, deny))
+    }
+
+    /// Their paths.
+    pub fn paths(&self) -> [&'static str; 2] {
+        [self.allow.path, self.deny.path]
+    }
+
+    /// What the linter calls an error in them, with file and line. Of tables that are too long nothing: it takes its time.
+    pub fn errors(&mut self) -> Vec<String> {
+        let length = |table: &TableFile| match &table.held {
+            Held::Text(text) => text.len(),
+            Held::Missing | Held::Unreadable(_) => 0,
+        };
+        if length(&self.allow) + length(&self.deny) > LINTED {
+            return Vec::new();
+        }
+        let tables = Tables { allow: self.allow.table(), deny: self.deny.table() };
+        let lists = &mut self.lists;
+        let findings = lint_both(&tables, &mut |path| {
+            Some(match lists.read(path) {
+                ListFile::Bytes(bytes) => ListFile::Bytes(bytes.into_owned()),
+                ListFile::Absent => ListFile::Absent,
+                ListFile::Unreadable(why) => ListFile::Unreadable(why),
+                ListFile::TooLarge => ListFile::TooLarge,
+            })
+        });
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+        errors
+            .take(MOST_ERRORS)
+            .map(|found| {
+                let path = String::from_utf8_lossy(&found.path);
+                format!("{path}:{}:{}: {}", found.line, found.column, found.message)
+            })
+            .collect()
     }
 
     /// For `status`.

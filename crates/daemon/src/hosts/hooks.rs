@@ -77,7 +77,7 @@ impl Supervisor {
     pub fn hook_ids(&self, slot: &Slot) -> Option<Ids> {
         match slot.manner() {
             Manner::Builtin(_) | Manner::BuiltinDatagrams(_) | Manner::Sensor => {
-                let Some((uid, gid)) = self.hooks.builtin.filter(|_| process::is_root()) else { return None };
+                let (uid, gid) = self.hooks.builtin.filter(|_| process::is_root())?;
                 Some(Ids { uid, gid, groups: Vec::new() })
             }
             Manner::Spawn | Manner::Wait => crate::launch::ids(&slot.service),

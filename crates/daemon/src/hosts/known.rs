@@ -19,6 +19,8 @@ pub enum Want {
     User(u32),
     /// The user by ident, for the log: the client is admitted.
     Identity,
+    /// The user by ident, for the log: the client is refused.
+    Culprit,
     /// Whether a host is in a netgroup.
     Netgroup(String, String),
     /// An entry of the user or group database.
@@ -122,7 +124,7 @@ impl Known {
             Want::Nothing => self.exhausted = true,
             Want::Names => self.names = Names::Unavailable,
             Want::Name(end) => self.set_name(end, &HostName::Unavailable),
-            Want::User(_) | Want::Identity => self.ident = Some(IdentAnswer::Unavailable),
+            Want::User(_) | Want::Identity | Want::Culprit => self.ident = Some(IdentAnswer::Unavailable),
             Want::Command(command) => self.set_command(command, Done::Unavailable),
             want @ (Want::Netgroup(..) | Want::Entry(_)) => {
                 self.set_entry(want, protocol::Answer::Unavailable);

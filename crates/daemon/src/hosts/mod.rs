@@ -8,18 +8,23 @@
 //! surroundings  what an evaluation sees and orders: answers from `known`, or a question
 //! consult       one evaluation, and what policy is told of it
 //! carry_out     banners, socket options, commands beside or instead of the server
+//! explain       the same evaluation for a person, without any effect
 //! hooks         the commands that run, bounded in number and time
+//! watch         news of the tables without a client
 //! ```
 
 mod carry_out;
 mod consult;
+mod explain;
 mod files;
 mod hooks;
 mod known;
 mod surroundings;
+mod watch;
 
 pub use carry_out::Orders;
 pub use consult::Consulted;
 pub use files::Files;
 pub use hooks::{Hooks, MOST_HOOKS, source_of};
 pub use known::{Known, ROUNDS, Want};
+pub use watch::Watch;

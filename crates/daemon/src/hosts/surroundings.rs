@@ -6,6 +6,7 @@ use super::known::{Known, Want};
 use hosts_access::{
     Act, Answer, Done, End, ExpandError, Field, ListFile, Message, Place, Request, World, banner, expand,
 };
+use portreeve_sys::process;
 use portreeve_sys::spawn::Ids;
 use portreeve_workers::protocol::{self, Question};
 use std::borrow::Cow;
@@ -46,6 +47,26 @@ pub struct Surroundings<'a> {
     pub banners: Vec<u8>,
     /// What is to be logged.
     pub said: Vec<Message>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Around a client of a service that has these `ids`.
+    pub fn new(lists: &'a mut Lists, known: &'a Known, alone: bool, ids: Option<Ids>) -> Self {
+        Self {
+            lists,
+            known,
+            place: None,
+            alone,
+            ids,
+            root: process::is_root(),
+            want: None,
+            lacking: None,
+            acts: Vec::new(),
+            become_ids: None,
+            banners: Vec::new(),
+            said: Vec::new(),
+        }
+    }
 }
 
 impl Surroundings<'_> {
@@ -147,7 +168,7 @@ impl Surroundings<'_> {
             let protocol::Answer::Group(gid) = self.entry(Question::Group(text))? else {
                 return Err(wrong("group", name));
             };
-            let own = portreeve_sys::process::euid();
+            let own = process::euid();
             let ids = ids.get_or_insert(Ids { uid: own, gid, groups: Vec::new() });
             ids.gid = gid;
         }

@@ -69,9 +69,14 @@ impl Daemon {
 
     /// One line.
     pub fn say(&mut self, stamp: &Stamp, level: Level, text: &str) {
+        self.say_as(stamp, level, None, text);
+    }
+
+    /// One line, in syslog under another (shifted) facility than the log's own.
+    pub fn say_as(&mut self, stamp: &Stamp, level: Level, other: Option<u16>, text: &str) {
         let text = escaped(text);
         if let Sink::Syslog { facility, to } = &mut self.sink {
-            if !to.send(*facility | severity(level), text.as_bytes()) {
+            if !to.send(other.unwrap_or(*facility) | severity(level), text.as_bytes()) {
                 self.dropped += 1;
             }
             return;

@@ -104,6 +104,20 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
         }
         writeln!(out)?;
     }
+    for table in items(answer, "tables").iter().filter(|table| text(table, "state") != "missing") {
+        let lines = number(table, "lines").unwrap_or(0);
+        let watched = table.get("watched").and_then(Value::as_bool) == Some(true);
+        let watched = if watched { "watched" } else { "looked at for each client" };
+        let (path, state) = (escape::text(text(table, "path")), escape::text(text(table, "state")));
+        writeln!(out, "table {path}: {state}, {lines} lines, {watched}")?;
+    }
+    if let Some(hooks) = answer.get("hooks")
+        && let Some(started @ 1..) = number(hooks, "started")
+    {
+        let of = |name| number(hooks, name).unwrap_or(0);
+        let (running, limit, killed) = (of("running"), of("limit"), of("killed"));
+        writeln!(out, "commands of hosts.allow and hosts.deny: {running} of {limit} run, {started} started, {killed} killed")?;
+    }
     for bound in items(answer, "bounds") {
         let (used, limit) = (number(bound, "used").unwrap_or(0), number(bound, "limit").unwrap_or(u64::MAX));
         let dropped = number(bound, "dropped").unwrap_or(0);

@@ -4,10 +4,11 @@
 use super::client::Desk;
 use super::report::Report;
 use super::silence::Silence;
+use super::tables::Texts;
 use super::texts::{self, LINE_BYTES, PERIOD};
 use crate::protocol::{BuiltinKind, FromBuiltin, RateNote, RulesInParts};
 use portreeve_policy::{
-    Arrival, CompiledRules, Facts, HostState, Names, Now, RateChange, Reason, ServiceState, Verdict,
+    Arrival, CompiledRules, Facts, HostState, Names, Now, RateChange, Reason, ServiceState, Tables, Verdict,
     decide_datagram,
 };
 use rustix::io::Errno;
@@ -29,6 +30,8 @@ pub(super) struct Service {
     /// New rules whose end has not come yet.
     pub(super) incoming: Option<RulesInParts>,
     rules: Option<(CompiledRules, bool)>,
+    /// Under which name the tables are asked; `None`: they are not.
+    pub(super) wrapped: Option<String>,
     state: ServiceState,
     paused: bool,
     at: usize,
@@ -41,6 +44,7 @@ pub(super) struct Round<'a> {
     pub(super) wall: i64,
     pub(super) host: &'a mut HostState,
     pub(super) silence: &'a Silence,
+    pub(super) tables: &'a Texts,
     pub(super) desk: &'a mut Desk,
 }
 
@@ -53,6 +57,7 @@ impl Service {
             socket,
             incoming: None,
             rules: None,
+            wrapped: None,
             state: ServiceState::new(),
             paused: false,
             at: 0,
@@ -105,8 +110,16 @@ impl Service {
         let (rules, log_served) = self.rules.as_ref()?;
         let arrival = Arrival { peer: source, proven: false };
         let load = rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
-        let facts = Facts { names: Names::Unavailable, load, ..Facts::default() };
-        match decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, false) {
+        let tables = if self.wrapped.is_some() { Tables::NotAsked } else { Tables::Off };
+        let mut facts = Facts { names: Names::Unavailable, load, tables };
+        let mut verdict =
+            decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, false);
+        if let (Verdict::NeedTables, Some(daemon)) = (&verdict, &self.wrapped) {
+            let local = rustix::net::getsockname(&self.socket).ok().and_then(portreeve_sys::socket::ip);
+            facts.tables = round.tables.ask(daemon, source, local);
+            verdict = decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, true);
+        }
+        match verdict {
             Verdict::Admit(_) => {
                 self.report.served(source, *log_served);
                 self.answer(request, source, round);

@@ -7,6 +7,7 @@ use super::clients::{Arrived, Clients};
 use super::datagrams::{Round, Service};
 use super::outbox::Outbox;
 use super::silence::Silence;
+use super::tables::Texts;
 use super::texts;
 use crate::protocol::{BadMessage, BuiltinKind, FromBuiltin, MAX_MESSAGE, Outcome, RulesInParts, ToBuiltin};
 use portreeve_policy::{HostState, Now};
@@ -76,6 +77,7 @@ pub(super) struct Engine {
     most_services: usize,
     host: HostState,
     silence: Silence,
+    tables: Texts,
 }
 
 impl Engine {
@@ -101,6 +103,7 @@ impl Engine {
             most_services: bounds.services,
             host: HostState::default(),
             silence: Silence::default(),
+            tables: Texts::default(),
         })
     }
 
@@ -219,6 +222,12 @@ impl Engine {
                 }
                 self.watch_service(slot);
             }
+            (ToBuiltin::Wrapped { slot, daemon }, _) => {
+                if let Some((service, _)) = self.services.get_mut(&slot) {
+                    service.wrapped = daemon;
+                }
+            }
+            (ToBuiltin::Tables { allow, deny }, Some(file)) => self.tables = Texts::read(file, allow, deny),
             (ToBuiltin::Forget { slot }, _) => self.forget(slot, now.mono),
             (ToBuiltin::Denied { address, denied: true, until_ms }, _) => {
                 let until = until_ms.map(|ms| now.mono.saturating_add(Duration::from_millis(ms)));
@@ -236,7 +245,7 @@ impl Engine {
                 let outcome = Outcome::Broken;
                 self.out.put(FromBuiltin::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
             }
-            (ToBuiltin::Datagrams { .. }, None) => {}
+            (ToBuiltin::Datagrams { .. } | ToBuiltin::Tables { .. }, None) => {}
         }
         Ok(())
     }
@@ -251,6 +260,7 @@ impl Engine {
             wall,
             host: &mut self.host,
             silence: &self.silence,
+            tables: &self.tables,
             desk: self.clients.desk(),
         };
         for note in service.serve(&mut round) {

@@ -85,8 +85,10 @@ pub enum IdentAnswer {
     Line {
         /// The user, where the line names one as TCP Wrappers reads it (reference tcp-wrappers A11).
         user: Option<Vec<u8>>,
-        /// What follows the second colon, where the line is one that xinetd logs (reference xinetd §10.3).
-        text: Option<Vec<u8>>,
+        /// Whether xinetd takes the line for an answer (reference xinetd §10.3).
+        good: bool,
+        /// What xinetd logs: of a good line what follows the second colon, otherwise all of it.
+        text: Vec<u8>,
     },
     /// It has not: a true negative.
     Failed(IdentFailure),
@@ -126,14 +128,14 @@ impl IdentAnswer {
     pub(super) fn put(&self, out: &mut Writer<'_>) -> Result<(), BadMessage> {
         match self {
             IdentAnswer::Unavailable => out.u8(0),
-            IdentAnswer::Line { user, text } => {
+            IdentAnswer::Line { user, good, text } => {
                 out.u8(1);
-                for (what, part, most) in [("user", user, MAX_USER), ("ident line", text, MAX_IDENT)] {
-                    out.flag(part.is_some());
-                    if let Some(part) = part {
-                        out.printable(what, part, most)?;
-                    }
+                out.flag(user.is_some());
+                if let Some(user) = user {
+                    out.printable("user", user, MAX_USER)?;
                 }
+                out.flag(*good);
+                out.printable("ident line", text, MAX_IDENT)?;
             }
             IdentAnswer::Failed(why) => {
                 out.u8(2 + (FAILURES.iter().position(|f| f == why).unwrap_or(0) as u8))
@@ -147,7 +149,8 @@ impl IdentAnswer {
             0 => IdentAnswer::Unavailable,
             1 => IdentAnswer::Line {
                 user: input.option("user", |input| input.printable("user", MAX_USER))?,
-                text: input.option("ident line", |input| input.printable("ident line", MAX_IDENT))?,
+                good: input.flag("ident line")?,
+                text: input.printable("ident line", MAX_IDENT)?,
             },
             other => {
                 let why = FAILURES.get(usize::from(other) - 2).ok_or(BadMessage::BadValue("ident answer"))?;

@@ -5,6 +5,9 @@ use super::wire::{BadMessage, Reader, Writer};
 use portreeve_policy::Pattern;
 use std::net::{IpAddr, SocketAddr};
 
+/// The longest of hosts.allow and hosts.deny that is sent, in bytes: it is read for each datagram.
+pub const MAX_TABLE: usize = 1 << 20;
+
 /// The most ports in [`ToBuiltin::BuiltinPorts`].
 pub const MAX_PORTS: usize = 16 * 1024;
 
@@ -17,6 +20,8 @@ const FORGET: u8 = 38;
 const DENIED: u8 = 39;
 const PORTS: u8 = 40;
 const END: u8 = 41;
+const WRAPPED: u8 = 42;
+const TABLES: u8 = 43;
 
 /// The built-in services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +60,42 @@ impl BuiltinKind {
             BuiltinKind::Daytime => 3,
             BuiltinKind::Time => 4,
         });
+    }
+}
+
+/// One of the tables on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableSent {
+    /// There is none.
+    Missing,
+    /// It cannot be read, or is too long to be sent.
+    Unreadable,
+    /// So many bytes of the file.
+    Text(u32),
+}
+
+impl TableSent {
+    fn put(self, writer: &mut Writer<'_>) {
+        match self {
+            TableSent::Missing => writer.u8(0),
+            TableSent::Unreadable => writer.u8(1),
+            TableSent::Text(length) => {
+                writer.u8(2);
+                writer.u32(length);
+            }
+        }
+    }
+
+    fn take(input: &mut Reader<'_>) -> Result<Self, BadMessage> {
+        Ok(match input.u8()? {
+            0 => TableSent::Missing,
+            1 => TableSent::Unreadable,
+            2 => match input.u32()? {
+                length if length as usize <= MAX_TABLE => TableSent::Text(length),
+                _ => return Err(BadMessage::TooLong("table")),
+            },
+            _ => return Err(BadMessage::BadValue("table")),
+        })
     }
 }
 
@@ -107,6 +148,20 @@ pub enum ToBuiltin {
         /// Of which service.
         slot: u32,
     },
+    /// Under which daemon name hosts.allow and hosts.deny are asked about the datagrams of a slot; `None`: they are not.
+    Wrapped {
+        /// Of which service.
+        slot: u32,
+        /// The name.
+        daemon: Option<String>,
+    },
+    /// hosts.allow and hosts.deny as they stand now. Carries a file with their texts, one behind the other.
+    Tables {
+        /// hosts.allow.
+        allow: TableSent,
+        /// hosts.deny.
+        deny: TableSent,
+    },
     /// Close the datagram service.
     Forget {
         /// Which.
@@ -133,7 +188,7 @@ pub enum ToBuiltin {
 impl ToBuiltin {
     /// Whether a descriptor travels with this message.
     pub fn carries_descriptor(&self) -> bool {
-        matches!(self, ToBuiltin::Serve { .. } | ToBuiltin::Datagrams { .. })
+        matches!(self, ToBuiltin::Serve { .. } | ToBuiltin::Datagrams { .. } | ToBuiltin::Tables { .. })
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -170,6 +225,19 @@ impl ToBuiltin {
             ToBuiltin::RulesEnd { slot } => {
                 writer = Writer::new(out, RULES_END);
                 writer.u32(*slot);
+            }
+            ToBuiltin::Wrapped { slot, daemon } => {
+                writer = Writer::new(out, WRAPPED);
+                writer.u32(*slot);
+                writer.flag(daemon.is_some());
+                if let Some(daemon) = daemon {
+                    writer.name("daemon", daemon)?;
+                }
+            }
+            ToBuiltin::Tables { allow, deny } => {
+                writer = Writer::new(out, TABLES);
+                allow.put(&mut writer);
+                deny.put(&mut writer);
             }
             ToBuiltin::Forget { slot } => {
                 writer = Writer::new(out, FORGET);
@@ -219,6 +287,13 @@ impl ToBuiltin {
                 patterns: take_patterns(&mut input)?,
             },
             RULES_END => ToBuiltin::RulesEnd { slot: input.u32()? },
+            WRAPPED => ToBuiltin::Wrapped {
+                slot: input.u32()?,
+                daemon: input.option("daemon", |input| input.name("daemon"))?,
+            },
+            TABLES => {
+                ToBuiltin::Tables { allow: TableSent::take(&mut input)?, deny: TableSent::take(&mut input)? }
+            }
             FORGET => ToBuiltin::Forget { slot: input.u32()? },
             DENIED => ToBuiltin::Denied {
                 address: input.ip()?,

@@ -193,11 +193,12 @@ impl Asked {
         }
         let mut chunk = [0u8; LONGEST];
         match rustix::net::recv(&self.socket, &mut chunk[..], rustix::net::RecvFlags::empty()) {
-            Ok((_, 0)) => Some(line(question, &self.received, true)),
+            // A line without an end is none.
+            Ok((_, 0)) => Some(IdentAnswer::Failed(IdentFailure::Receiving)),
             Ok((_, count)) => {
                 self.received.extend_from_slice(chunk.get(..count).unwrap_or_default());
                 let whole = self.received.len() >= LONGEST || self.received.contains(&b'\n');
-                whole.then(|| line(question, &self.received, false))
+                whole.then(|| line(question, &self.received))
             }
             Err(Errno::AGAIN | Errno::INTR) => None,
             Err(_) => Some(IdentAnswer::Failed(IdentFailure::Receiving)),
@@ -215,56 +216,59 @@ fn failure(errno: Errno) -> IdentFailure {
 }
 
 /// What a server wrote, as both originals read it.
-fn line(question: Question, received: &[u8], ended: bool) -> IdentAnswer {
-    if received.is_empty() && ended {
-        return IdentAnswer::Failed(IdentFailure::Receiving);
-    }
+fn line(question: Question, received: &[u8]) -> IdentAnswer {
     let user = match question.reply(received) {
         Reply::User(user) => {
             Some(user.as_bytes().to_vec()).filter(|user| !user.iter().any(u8::is_ascii_control))
         }
         Reply::Incomplete | Reply::Unknown => None,
     };
-    IdentAnswer::Line { user, text: logged(question, received) }
+    let line = received.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
+    let logged = logged(question, line);
+    let clean = |text: &[u8]| {
+        let clean = text.iter().map(|byte| if byte.is_ascii_control() { b'_' } else { *byte });
+        clean.take(MAX_IDENT).collect()
+    };
+    IdentAnswer::Line { user, good: logged.is_some(), text: clean(logged.unwrap_or(line)) }
 }
 
 /// What xinetd logs of a reply: all after the second colon (reference xinetd §10.3).
-fn logged(question: Question, received: &[u8]) -> Option<Vec<u8>> {
-    let line = received.split(|&byte| byte == b'\n').next()?;
+fn logged(question: Question, line: &[u8]) -> Option<&[u8]> {
     let mut fields = line.splitn(3, |&byte| byte == b':');
     let ports = std::str::from_utf8(fields.next()?).ok()?;
     let (theirs, ours) = ports.split_once(',')?;
     let same = |text: &str, port: u16| text.trim().parse() == Ok(port);
     let kind = fields.next()?.trim_ascii();
     let text = fields.next()?.trim_ascii();
-    let good =
-        same(theirs, question.theirs) && same(ours, question.ours) && kind == b"USERID" && !text.is_empty();
-    let clean = text.iter().map(|byte| if byte.is_ascii_control() { b'_' } else { *byte });
-    good.then(|| clean.take(MAX_IDENT).collect())
+    let good = same(theirs, question.theirs) && same(ours, question.ours) && kind == b"USERID";
+    (good && !text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(text: &[u8]) -> IdentAnswer {
-        line(Question { theirs: 40000, ours: 79 }, text, false)
+    fn said(text: &[u8]) -> (Option<String>, bool, String) {
+        let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match line(Question { theirs: 40000, ours: 79 }, text) {
+            IdentAnswer::Line { user, good, text } => (user.map(|user| words(&user)), good, words(&text)),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn one_line_has_a_user_for_the_tables_and_a_text_for_the_log() {
-        let joe = IdentAnswer::Line { user: Some(b"joe".to_vec()), text: Some(b"UNIX : joe".to_vec()) };
+        let joe = (Some("joe".to_owned()), true, "UNIX : joe".to_owned());
         assert_eq!(said(b"40000 , 79 : USERID : UNIX : joe\r\n"), joe);
-        let none = IdentAnswer::Line { user: None, text: None };
         for bad in [
-            &b"40000 , 79 : ERROR : NO-USER\r\n"[..],
-            b"79 , 40000 : USERID : UNIX : joe\r\n",
-            b"nonsense\r\n",
-            b"40000 , 79 : USERID :\r\n",
+            "40000 , 79 : ERROR : NO-USER",
+            "79 , 40000 : USERID : UNIX : joe",
+            "nonsense",
+            "40000 , 79 : USERID :",
         ] {
-            assert_eq!(said(bad), none, "{}", bad.escape_ascii());
+            assert_eq!(said(format!("{bad}\r\n").as_bytes()), (None, false, bad.to_owned()));
         }
-        let odd = IdentAnswer::Line { user: None, text: Some(b"UNIX : a_[2Jb".to_vec()) };
+        let odd = (None, true, "UNIX : a_[2Jb".to_owned());
         assert_eq!(said(b"40000,79:USERID:UNIX : a\x1b[2Jb\r\n"), odd);
     }
 }

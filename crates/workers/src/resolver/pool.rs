@@ -3,7 +3,7 @@
 use super::lookup::{self, Lookup};
 use super::queue::{Fate, Job, Queue, job_of};
 use super::unavailable;
-use crate::protocol::{Answer, FromResolver, HostName, IdentAnswer, NamesAnswer, ToResolver};
+use crate::protocol::{Answer, FromResolver, HostName, IdentAnswer, IdentFailure, NamesAnswer, ToResolver};
 use portreeve_sys::{clock, seqpacket};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io;
@@ -160,7 +160,7 @@ fn plain(message: &FromResolver) -> FromResolver {
             FromResolver::Host { ticket: *ticket, host: HostName::Unavailable }
         }
         FromResolver::User { ticket, .. } => {
-            FromResolver::User { ticket: *ticket, answer: IdentAnswer::Line { user: None, text: None } }
+            FromResolver::User { ticket: *ticket, answer: IdentAnswer::Failed(IdentFailure::Receiving) }
         }
     }
 }

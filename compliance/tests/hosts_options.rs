@@ -1,0 +1,187 @@
+//! The options of a rule in front of a service: banners, severity, twist, spawn, aclexec, and what the program finds
+//! (reference tcp-wrappers A7-A9, xinetd §14).
+
+use portreeve_compliance::client::{Connection, dial, talk};
+use portreeve_compliance::wait::must;
+use portreeve_compliance::{Answer, Config, Entry, World, both, ours};
+use std::time::Duration;
+
+const SERVED: &str = "served\n";
+
+fn four(id: &str, port: u16) -> Entry {
+    Entry::program(id, port).first("flags = IPv4").set("cps", "0 0")
+}
+
+/// The program that shows how it was started.
+fn shows(world: &World, id: &str, port: u16) -> Entry {
+    let text = "#!/bin/sh\necho $(id -u) $(id -g) $(umask) $(nice) X=$X\n";
+    let path = world.write_mode("show", text, 0o755);
+    four(id, port).set("server", &path).unset("server_args")
+}
+
+fn answers(world: &World, cases: &[(&str, u16, &str)]) {
+    for (rule, port, expected) in cases {
+        world.write("etc/hosts.allow", rule);
+        assert_eq!(talk("127.0.0.1", *port, b""), Answer::closed(expected), "{rule} at {port}");
+    }
+}
+
+#[test]
+fn banners() {
+    both(|world| {
+        world.write("banners/echo", "hello %a at %d\n\nlast");
+        let _daemon = world.start(&Config::of(four("s1", 2001).set("banner_success", "/run/w/good")));
+        world.write("good", "good\n");
+        let hello = "hello 127.0.0.1 at echo\r\n\r\nlast";
+        answers(
+            world,
+            &[
+                ("ALL: ALL : banners /run/w/banners\n", 2001, &format!("{hello}good\n{SERVED}")),
+                ("ALL: ALL : banners /run/w/banners : deny\n", 2001, hello),
+                ("ALL: ALL : banners /run/w/none\n", 2001, &format!("good\n{SERVED}")),
+                ("other: ALL : banners /run/w/banners\n", 2001, &format!("good\n{SERVED}")),
+            ],
+        );
+    });
+}
+
+#[test]
+fn severity() {
+    both(|world| {
+        let _daemon = world.start(&Config::of(four("s1", 2001)));
+        answers(world, &[("ALL: ALL : deny\n", 2001, ""), ("ALL: ALL : severity err : deny\n", 2001, "")]);
+        let refused = "libwrap refused connection to s1 (libwrap=echo) from 127.0.0.1";
+        world.expect_daemon_log(&[format!("INFO: {refused}"), format!("ERROR: {refused}")]);
+        // xinetd takes facility and severity together for a level of its own.
+        answers(world, &[("ALL: ALL : severity mail.warning : deny\n", 2001, "")]);
+        let level = world.fix("a-severity-has-a-facility", "UNKNOWN", "WARNING");
+        world.expect_daemon_log(&[format!("{level}: {refused}")]);
+    });
+}
+
+/// A command answers instead of the server, with the ids of the service.
+#[test]
+fn twist() {
+    both(|world| {
+        let config = Config::new()
+            .with(four("s1", 2001))
+            .with(four("s2", 2002).set("user", "nobody"))
+            .with(Entry::internal("echo", "i1", 2003, "stream").first("flags = IPv4"));
+        let _daemon = world.start(&config);
+        let rule = "ALL: ALL : twist /bin/echo no %a $(id -u) $(id -g)\n";
+        let builtin = world.fix("commands-never-run-as-the-supervisor", "0 0", "61102 61102");
+        let nobody = "no 127.0.0.1 65534 65534\n";
+        answers(
+            world,
+            &[
+                (rule, 2001, "no 127.0.0.1 0 0\n"),
+                (rule, 2002, nobody),
+                (rule, 2003, &format!("no 127.0.0.1 {builtin}\n")),
+            ],
+        );
+        let lines = ["START: s1 pid=N from=127.0.0.1", "EXIT: s1 status=0 pid=N duration=N(sec)"];
+        world.expect_log("s1", &lines);
+        if world.is_ours() {
+            world
+                .expect_daemon_log(&["WARNING: twist 127.0.0.1 to /bin/echo no 127.0.0.1 $(id -u) $(id -g)"]);
+        }
+    });
+}
+
+/// A command runs beside the server, whatever the verdict is, with the ids of the service.
+#[test]
+fn spawn() {
+    both(|world| {
+        world.write_mode("root", "", 0o666);
+        world.write_mode("nobody", "", 0o666);
+        let config = Config::new().with(four("s1", 2001)).with(four("s2", 2002).set("user", "nobody"));
+        let _daemon = world.start(&config);
+        let at = |file: &str| format!("ALL: ALL : spawn (echo %a %d $(id -u) >> /run/w/{file})");
+        answers(
+            world,
+            &[
+                (&format!("{}\n", at("root")), 2001, SERVED),
+                (&format!("{} : deny\n", at("nobody")), 2002, ""),
+            ],
+        );
+        must("the commands have run", || {
+            world.read("root") == "127.0.0.1 echo 0\n" && world.read("nobody") == "127.0.0.1 echo 65534\n"
+        });
+    });
+}
+
+#[test]
+fn the_program_finds_what_the_rule_orders() {
+    both(|world| {
+        let config = Config::new()
+            .with(shows(world, "s1", 2001))
+            .with(shows(world, "s2", 2002).set("user", "nobody").set("nice", "2").set("umask", "027"));
+        let _daemon = world.start(&config);
+        answers(
+            world,
+            &[
+                ("ALL: ALL : umask 7\n", 2001, "0 0 0007 0 X=\n"),
+                ("ALL: ALL : umask 7\n", 2002, "65534 65534 0007 2 X=\n"),
+                ("ALL: ALL : nice 3\n", 2001, "0 0 0022 3 X=\n"),
+                ("ALL: ALL : nice 3\n", 2002, "65534 65534 0027 5 X=\n"),
+                ("ALL: ALL : keepalive : linger 5\n", 2001, "0 0 0022 0 X=\n"),
+                ("ALL: ALL : user nosuchuser\n", 2001, ""),
+            ],
+        );
+        let x = world.fix("setenv-reaches-the-program", "", "5 6");
+        answers(world, &[("ALL: ALL : setenv X 5 6\n", 2001, &format!("0 0 0022 0 X={x}\n"))]);
+        let user = world.fix("user-and-group-as-in-the-manual", "0 0", "1 1");
+        let group = world.fix("user-and-group-as-in-the-manual", "0 0", "0 1");
+        let denied = world.fix("user-and-group-as-in-the-manual", "65534 65534 0027 2 X=\n", "");
+        answers(
+            world,
+            &[
+                ("ALL: ALL : user daemon\n", 2001, &format!("{user} 0022 0 X=\n")),
+                ("ALL: ALL : group daemon\n", 2001, &format!("{group} 0022 0 X=\n")),
+                // Only a service that runs as root can become another.
+                ("ALL: ALL : user daemon\n", 2002, denied),
+            ],
+        );
+    });
+}
+
+#[test]
+fn aclexec() {
+    both(|world| {
+        let _daemon = world.start(&Config::of(four("s1", 2001)));
+        world.write("etc/hosts.deny", "ALL: 127.0.0.1\n");
+        answers(
+            world,
+            &[
+                ("ALL: ALL : aclexec true\n", 2001, SERVED),
+                ("ALL: ALL : aclexec false\n", 2001, ""),
+                ("ALL: ALL : aclexec false : allow\n", 2001, SERVED),
+                ("ALL: ALL : aclexec test %a = 127.0.0.1\n", 2001, SERVED),
+                ("ALL: ALL : aclexec test %a = 127.0.0.2\n", 2001, ""),
+                ("ALL: ALL : aclexec kill -9 $$\n", 2001, ""),
+            ],
+        );
+        world.write("etc/hosts.deny", "ALL: ALL : aclexec test %a = 127.0.0.1\n");
+        answers(world, &[("", 2001, "")]);
+        assert_eq!(talk("127.0.0.2", 2001, b""), Answer::closed(SERVED));
+    });
+}
+
+/// A command that does not end keeps its own client waiting and nobody else; when its time is over the client is refused.
+#[test]
+fn a_slow_aclexec_blocks_nobody_else() {
+    ours(|world| {
+        world.write("etc/hosts.allow", "ALL: 127.0.0.2\nALL: ALL : aclexec sleep 3600\n");
+        let daemon = world.start(&Config::of(four("s1", 2001)));
+        let mut parked: Connection = dial("127.0.0.1", 2001).expect("a connection");
+        must("the command runs", || !world.processes("sleep 3600").is_empty());
+        for _ in 0..5 {
+            assert_eq!(talk("127.0.0.2", 2001, b""), Answer::closed(SERVED));
+        }
+        let refused = parked.read_for(Duration::from_secs(60));
+        assert_eq!(refused, Answer::closed(""), "refused when the time is over");
+        must("the command is gone", || world.processes("sleep 3600").is_empty());
+        assert!(world.service_log("s1").iter().any(|line| line == "FAIL: s1 libwrap from=127.0.0.1"));
+        assert_eq!(daemon.status().pointer("/hooks/killed").and_then(serde_json::Value::as_u64), Some(1));
+    });
+}

@@ -1,0 +1,74 @@
+//! What the tables would say to a client, for `explain`: the evaluation itself, which asks nobody and does nothing.
+
+use super::consult::{SETTINGS, request};
+use super::known::{Known, Want};
+use super::surroundings::Surroundings;
+use crate::slot::SlotId;
+use crate::supervisor::Supervisor;
+use hosts_access::{End, Verdict, Why, explain};
+use portreeve_policy::{Cause, Origin, Tables};
+use std::net::SocketAddr;
+
+impl Supervisor {
+    /// The tables' word on a client from `peer`, and why, in words.
+    pub fn explain_tables(&mut self, id: SlotId, peer: SocketAddr) -> (Tables, String) {
+        self.refresh_tables();
+        let Some(slot) = self.slots.get(&id) else { return (Tables::Off, String::new()) };
+        let local = slot.listener.as_ref().map(|l| l.address).filter(|a| !a.ip().is_unspecified());
+        let ids = self.hook_ids(slot);
+        let daemon = slot.service.wrap_name.clone();
+        let mut request = request(&daemon, peer, local);
+        let known = Known::default();
+        let (tables, lists) = self.hosts.tables();
+        // A claimed sender of a datagram is asked for nothing.
+        let mut world = Surroundings::new(lists, &known, !slot.is_stream(), ids);
+        let found = explain(&tables, &mut request, &mut world, &SETTINGS);
+        let want = world.want.take();
+        let lacking = world.lacking;
+        let decision = found.decision;
+        let rule =
+            decision.by.map(|place| Origin { file: self.hosts.path(place.which).into(), line: place.line });
+        let text = found.steps.iter().rev().find(|step| Some(step.place) == decision.by);
+        let text =
+            text.map(|step| format!("`{}`", String::from_utf8_lossy(&step.rule).trim())).unwrap_or_default();
+        let named = format!("as {daemon}: ");
+        match decision.verdict {
+            Verdict::Pending => (Tables::NotAsked, format!("{named}it hangs on {}", words(want))),
+            Verdict::Granted if decision.why == Why::NoRule => {
+                (Tables::Granted, format!("{named}no rule matches"))
+            }
+            Verdict::Granted => (Tables::Granted, format!("{named}{text} matches")),
+            Verdict::Delegated => (Tables::Granted, format!("{named}{text} answers instead of the service")),
+            Verdict::Denied => {
+                let why = match decision.why {
+                    Why::NoRule | Why::Rule => format!("{text} matches"),
+                    Why::BadOption => format!("an option of {text} is wrong"),
+                    Why::BrokenTable => "the table cannot be read beyond this line".to_owned(),
+                    Why::Unavailable => {
+                        format!(
+                            "{text} hangs on {}, which could not be asked for",
+                            lacking.unwrap_or("an answer")
+                        )
+                    }
+                };
+                let cause = match decision.why {
+                    Why::Unavailable => Cause::HostsUnavailable,
+                    _ => Cause::HostsTables,
+                };
+                (Tables::Refused(cause, rule), format!("{named}{why}"))
+            }
+        }
+    }
+}
+
+fn words(want: Option<Want>) -> &'static str {
+    match want {
+        Some(Want::Names | Want::Name(End::Client)) => "the client's host name",
+        Some(Want::Name(End::Server)) => "our own host name",
+        Some(Want::User(_) | Want::Identity | Want::Culprit) => "the client's user",
+        Some(Want::Netgroup(..)) => "a netgroup",
+        Some(Want::Entry(_)) => "a user or group",
+        Some(Want::Command(_)) => "the exit status of an aclexec command",
+        Some(Want::Nothing) | None => "an answer",
+    }
+}
