@@ -165,7 +165,24 @@ pub fn case(number: u64) -> Case {
         case.tool = "tcpdchk";
     }
     arguments(draw, &mut case, daemon, server, user, client);
+    if case.tool == "tcpdmatch" && draw.chance(1) {
+        deadly(draw, &mut case);
+    }
     case
+}
+
+/// A list that ends the original where it is read: one that includes itself, or a word longer than its buffer
+/// (reference A6.3).
+fn deadly(draw: &mut Draw, case: &mut Case) {
+    let word = if draw.chance(50) { "/run/twc/list".to_owned() } else { "x".repeat(8300 + draw.below(3000)) };
+    let mut list = draw.pick(&["", "10. ", "ALL ", "x.y "]).to_owned();
+    list += &word;
+    list += draw.pick(&["\n", " ALL\n", ""]);
+    for (_, table) in case.files.iter_mut().filter(|(path, _)| path == "hosts.allow") {
+        table.splice(0..0, *b"ALL: /run/twc/list\n");
+    }
+    case.files.retain(|(path, _)| path != "/run/twc/list");
+    case.files.push(("/run/twc/list".to_owned(), list.into_bytes()));
 }
 
 fn arguments(
@@ -187,10 +204,59 @@ fn arguments(
     } else {
         let path = draw.chance(3);
         let host = server.map(|server| format!("@{server}")).unwrap_or_default();
-        arguments.push(format!("{}{daemon}{host}", if path { "/usr/sbin/" } else { "" }));
-        arguments.push(format!("{}{client}", user.map(|user| format!("{user}@")).unwrap_or_default()));
+        let mut daemon = format!("{}{daemon}{host}", if path { "/usr/sbin/" } else { "" });
+        let mut client = format!("{}{client}", user.map(|user| format!("{user}@")).unwrap_or_default());
+        if draw.chance(3) {
+            daemon = odd(draw, &daemon);
+        }
+        if draw.chance(3) {
+            client = odd(draw, &client);
+        }
+        arguments.extend([daemon, client]);
+        if draw.chance(2) {
+            let at = draw.below(arguments.len() + 1);
+            arguments.insert(
+                at,
+                draw.pick(&["-d", "--", "-", "-z", "-i", "-dd", "x", "-iinetd.conf", "--help"]).to_owned(),
+            );
+        }
     }
     case.arguments = arguments.into_iter().map(String::into_bytes).collect();
+}
+
+/// An argument that was mistyped.
+fn odd(draw: &mut Draw, word: &str) -> String {
+    match draw.below(10) {
+        0 => draw
+            .pick(&[
+                "",
+                " ",
+                "@",
+                "@d",
+                "d@",
+                "d@@x",
+                "/",
+                "/a/",
+                "a@b@c",
+                "0",
+                "1..2",
+                "[::1]",
+                "::1%lo",
+                "1.2.3.4 x",
+            ])
+            .to_owned(),
+        1 => format!(
+            "{word}{}",
+            draw.pick(&[";", "*", "$", " ", ".", "\\", "@x", "'", "\u{1b}[2J", "%s", "]"])
+        ),
+        2 => format!("{}{word}", draw.pick(&["[", "/x/", "@", " ", "-", "."])),
+        3 => word.repeat(1 + 130 / word.len().max(1)),
+        4 => word.to_ascii_uppercase(),
+        5 => format!("[{word}]@10.1.2.3"),
+        6 => words::host(draw, word),
+        7 => words::client(draw, word),
+        _ => words::daemon(draw, word, word),
+    }
 }
 
 fn table(draw: &mut Draw, about: (&str, &str, &str)) -> Vec<u8> {
