@@ -13,16 +13,19 @@
 //! entry     configurations: entries with sensible attributes, changed one by one
 //! daemon    a running super-server: start, signal, reload, status
 //! client    connections and datagrams from any loopback address
+//! inetd     one client, and the program that inetd would start for it (runs in the probe executable)
 //! libwrap   libwrap.so.0 under programs of others
 //! lines     log lines: stamps checked and removed, process numbers replaced
 //! predictors  tcpdmatch and tcpdchk against the originals, over drawn cases
 //! probe     the program that services start: reports how it was started
+//! tcpd      tcpd and the programs beside it, called as inetd calls them
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod client;
 pub mod daemon;
 pub mod entry;
+pub mod inetd;
 pub mod init;
 pub mod libwrap;
 pub mod lines;
@@ -31,6 +34,7 @@ pub mod predictors;
 pub mod probe;
 pub mod side;
 pub mod skip;
+pub mod tcpd;
 pub mod wait;
 pub mod world;
 

@@ -24,6 +24,7 @@ pub fn main() -> ExitCode {
         "datagrams" => datagrams(number(1, 1), number(2, 0)),
         "first-datagram" => first_datagram(),
         "control" => control(word(1), word(2)),
+        "inetd" => crate::inetd::run(arguments.get(1..).unwrap_or_default()),
         "listen-and-run" => listen_and_run(word(1), arguments.get(2..).unwrap_or_default()),
         // Also without arguments, and with any words that a test wants to see again.
         _ => report(),
