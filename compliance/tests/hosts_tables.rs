@@ -1,8 +1,11 @@
 //! hosts.allow and hosts.deny in front of the services: verdicts, names of daemons, tables that are broken or change
 //! (reference tcp-wrappers A1-A6, xinetd §14).
 
-use portreeve_compliance::client::talk;
-use portreeve_compliance::{Answer, Config, Entry, World, both};
+use portreeve_compliance::client::{ask, datagram_socket, talk};
+use portreeve_compliance::wait::must;
+use portreeve_compliance::{Answer, Config, Ended, Entry, World, both, ours};
+use serde_json::Value;
+use std::time::Duration;
 
 const SERVED: &str = "served\n";
 
@@ -49,5 +52,147 @@ fn verdicts_are_those_of_the_original() {
                 assert_eq!(talk(from, 2001, b""), expected, "{from}: allow {allow:?}, deny {deny:?}");
             }
         }
+    });
+}
+
+/// Datagrams: of a program that waits, and of a built-in.
+#[test]
+fn datagrams() {
+    both(|world| {
+        tables(world, "dg: 127.0.0.1\ntime: 127.0.0.1\n", "ALL: ALL\n");
+        let config = Config::new()
+            .with(Entry::datagram("dg", 2001, "datagrams 1").first("flags = IPv4").set("libwrap", "dg"))
+            .with(Entry::internal("time", "i1", 2002, "dgram").first("flags = IPv4").set("cps", "0 0"))
+            .with(Entry::internal("time", "i2", 2003, "dgram").first("flags = IPv4 NOLIBWRAP"));
+        let _daemon = world.start(&config);
+        let asks = |from: &str, port: u16, patience: u64| {
+            let socket = datagram_socket(from, port);
+            ask(&socket, b"x", Duration::from_millis(patience)).is_some()
+        };
+        // Refused first: the program of the other then takes what is queued.
+        assert!(!asks("127.0.0.2", 2001, 300), "a stranger at the program");
+        must("the refusal is said", || {
+            world.daemon_log_count("libwrap refused connection to dg (libwrap=dg)") > 0
+        });
+        assert!(!asks("127.0.0.2", 2002, 300), "a stranger at the built-in");
+        assert!(asks("127.0.0.2", 2003, 5000), "NOLIBWRAP");
+        assert!(asks("127.0.0.1", 2002, 5000), "a friend at the built-in");
+        must("the program answers a friend", || asks("127.0.0.1", 2001, 500));
+        assert!(world.service_log("i1").contains(&"FAIL: i1 libwrap from=127.0.0.2".to_owned()));
+        // An edit reaches the copy of the built-ins.
+        tables(world, "time: 127.0.0.2\n", "ALL: ALL\n");
+        must("the edit counts", || asks("127.0.0.2", 2002, 300));
+        assert!(!asks("127.0.0.1", 2002, 300));
+    });
+}
+
+/// A broken table means what it means in the original, and is told with file and line; once, not to each client.
+#[test]
+fn a_broken_table_is_told_once() {
+    ours(|world| {
+        tables(world, "ALL: 127.0.0.1\n", "ALL: ALL\n");
+        let _daemon = world.start(&Config::of(four("s1", 2001).set("cps", "0 0")));
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed(SERVED));
+        world.write("etc/hosts.allow", "# mine\nALL: 127.0.0.1 : bogus\n");
+        must("the edit is told without a client", || {
+            world.daemon_log_count("/etc/hosts.allow has changed") > 0
+                && world.daemon_log().iter().any(|line| line.starts_with("ERROR: /etc/hosts.allow:2:"))
+        });
+        for _ in 0..3 {
+            assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed(""));
+        }
+        let text = "ERROR: error: /etc/hosts.allow, line 2: bad option name: \"bogus\"";
+        assert_eq!(
+            world.daemon_log().iter().filter(|line| *line == text).count(),
+            1,
+            "{:?}",
+            world.daemon_log()
+        );
+    });
+}
+
+/// However a table is replaced, the next connection sees it: written in place with the same length, renamed over, made a
+/// link, taken away.
+#[test]
+fn every_edit_counts_at_once() {
+    both(|world| {
+        // An /etc of this world's own, in which names can change and not only contents.
+        let copy = "mkdir /run/w/own && cd /etc && \
+                    for f in passwd group nsswitch.conf hosts protocols services ld.so.cache; do \
+                    test ! -e $f || cp -aL $f /run/w/own/; done && mount --bind /run/w/own /etc";
+        let (how, output) = world.run(&["/bin/sh", "-c", copy], &[]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        let _daemon = world.start(&Config::of(four("s1", 2001).set("cps", "0 0")));
+        let served = |expected: bool, what: &str| {
+            let expected = Answer::closed(if expected { SERVED } else { "" });
+            assert_eq!(talk("127.0.0.1", 2001, b""), expected, "{what}");
+        };
+        let deny = world.path("own/hosts.deny");
+        served(true, "no table");
+        for round in 0..20 {
+            world.write("own/hosts.deny", "ALL: 127.0.0.1\n");
+            served(false, &format!("in place, round {round}"));
+            world.write("own/hosts.deny", "ALL: 127.0.0.2\n");
+            served(true, &format!("in place with the same length, round {round}"));
+        }
+        world.write("own/new", "ALL: ALL\n");
+        std::fs::rename(world.path("own/new"), &deny).expect("to rename");
+        served(false, "renamed over");
+        std::fs::remove_file(&deny).expect("to remove");
+        served(true, "taken away");
+        world.write("elsewhere", "ALL: 127.0.0.9\n");
+        std::os::unix::fs::symlink("/run/w/elsewhere", &deny).expect("a link");
+        served(true, "a link to another directory");
+        world.write("elsewhere", "ALL: ALL\n");
+        served(false, "the link's target written");
+        world.write("own/hosts.allow", "ALL: /run/w/friends\n");
+        served(false, "a list that is not there");
+        for round in 0..5 {
+            world.write("friends", "127.0.0.2 127.0.0.1\n");
+            served(true, &format!("a list, round {round}"));
+            world.write("friends", "127.0.0.2 127.0.0.3\n");
+            served(false, &format!("a list of the same length, round {round}"));
+        }
+        std::fs::remove_file(&deny).expect("to remove");
+        std::fs::create_dir(&deny).expect("a directory");
+        served(true, "a directory holds no rule");
+    });
+}
+
+/// `status` and `explain` tell what the tables are and which line decides.
+#[test]
+fn status_and_explain() {
+    ours(|world| {
+        tables(world, "echo: 127.0.0.1\n", "# nobody else\nALL: .example.net\nALL: 10.\n");
+        let daemon = world.start(
+            &Config::of(four("s1", 2001)).with(Entry::program("s2", 2002).first("flags = IPv4 NOLIBWRAP")),
+        );
+        let status = daemon.status();
+        assert_eq!(status.pointer("/tables/1/lines").and_then(Value::as_u64), Some(2), "{status}");
+        assert_eq!(status.pointer("/tables/0/watched").and_then(Value::as_bool), Some(true));
+        let explained = |service: &str, address: &str| -> (String, Value) {
+            let answer: Value =
+                serde_json::from_str(&daemon.control(&format!("explain {service} {address}"))).expect("JSON");
+            let verdict = answer["verdict"].as_str().unwrap_or("").to_owned();
+            let checks = answer["checks"].as_array().cloned().unwrap_or_default();
+            (verdict, checks.last().cloned().unwrap_or_default())
+        };
+        let (verdict, check) = explained("s1", "127.0.0.1");
+        assert_eq!(
+            (verdict.as_str(), check["detail"].as_str()),
+            ("admit", Some("as echo: `echo: 127.0.0.1` matches"))
+        );
+        let (verdict, check) = explained("s1", "127.0.0.2");
+        assert_eq!(verdict, "needs names", "{check}");
+        world.write("etc/hosts.deny", "ALL: 127.\n");
+        let (verdict, check) = explained("s1", "127.0.0.2");
+        assert_eq!(
+            (verdict.as_str(), check["file"].as_str()),
+            ("refuse", Some("/etc/hosts.deny")),
+            "{check}"
+        );
+        assert_eq!(check["line"].as_u64(), Some(1));
+        let (verdict, check) = explained("s2", "127.0.0.2");
+        assert_eq!((verdict.as_str(), check["outcome"].as_str()), ("admit", Some("not set")));
     });
 }

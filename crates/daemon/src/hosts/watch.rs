@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How often the tables are looked at where nothing tells of their changes.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after a change they are looked at.
+const SETTLE: Duration = Duration::from_millis(50);
 /// Events that are read at one wake-up.
 const EVENTS: usize = 256;
 
@@ -99,14 +101,15 @@ impl Supervisor {
         }
     }
 
-    /// The kernel has told something, or it is time to look.
+    /// The kernel has told something.
     pub fn tables_event(&mut self) {
-        if self.watch_over.take() {
-            self.refresh_tables();
+        // An editor that writes in place empties the table first; clients do not wait for this.
+        if self.watch_over.take() && !std::mem::replace(&mut self.watch_over.alarm_set, true) {
+            self.timers.set(self.stamp.mono() + SETTLE, Alarm::Tables);
         }
     }
 
-    /// The alarm where nothing tells of changes.
+    /// It is time to look.
     pub fn look_at_tables(&mut self) {
         self.watch_over.alarm_set = false;
         self.refresh_tables();
