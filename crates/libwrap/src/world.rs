@@ -75,6 +75,10 @@ impl World for Process<'_> {
         self.live.list(path)
     }
 
+    fn is_interface(&mut self, name: &[u8]) -> bool {
+        self.live.is_interface(name)
+    }
+
     fn act(&mut self, act: &Act, request: &mut Request) -> Done {
         let done = self.live.act(act, request);
         if let Act::Severity(_) = act {
