@@ -35,7 +35,7 @@ pub use manual::{codes_manual, options_manual};
 pub use report::Finding;
 
 /// A rule with more pairs of a daemon and a client is not compared with others.
-const MOST_PAIRS: usize = 4096;
+const MOST_PAIRS: usize = 512;
 
 /// Says what is to be said of one table. `lists` gives the bytes of the `/file` lists that it names.
 pub fn lint(which: Which, path: &[u8], text: &[u8], lists: &mut Lists<'_>) -> Vec<Finding> {

@@ -88,78 +88,107 @@ fn v6(host: &HostPattern<'_>) -> Option<(u128, u32)> {
     fine.then_some((address.bits & v6_mask(length), length))
 }
 
-fn is_all(host: &HostPattern<'_>) -> bool {
-    matches!(host, HostPattern::Text { text: TextPattern::All, .. })
-        || matches!(host, HostPattern::Text { text: TextPattern::Glob(b"*"), .. })
+/// A client word, taken apart once for all the daemons of its rule.
+struct Client {
+    key: Vec<u8>,
+    /// It asks for the user too, and so covers nothing but itself.
+    user: bool,
+    all: bool,
+    v4: Option<(u32, u32)>,
+    v6: Option<(u128, u32)>,
+    /// `.example.org`; not `.1`, which is tried on addresses only and covers no end of a name.
+    suffix: Option<Vec<u8>>,
+    /// A name or the end of one.
+    name: Option<Vec<u8>>,
+}
+
+impl Client {
+    fn new(word: &[u8]) -> Self {
+        let ClientPattern { user, host } = ClientPattern::new(word);
+        let text = match host {
+            HostPattern::Text { text, name } => Some((text, name)),
+            _ => None,
+        };
+        Self {
+            key: key(word),
+            user: user.is_some(),
+            all: matches!(text, Some((TextPattern::All | TextPattern::Glob(b"*"), _))),
+            v4: v4(&host),
+            v6: v6(&host),
+            suffix: match text {
+                Some((TextPattern::Suffix(suffix), true)) => Some(lower(suffix)),
+                _ => None,
+            },
+            name: match text {
+                Some((TextPattern::Exact(name) | TextPattern::Suffix(name), true)) => Some(lower(name)),
+                _ => None,
+            },
+        }
+    }
 }
 
 impl Clients {
-    fn add(&mut self, word: &[u8], by: By) {
-        let pattern = ClientPattern::new(word);
-        self.words.entry(key(word)).or_insert(by);
-        if pattern.user.is_some() {
+    fn add(&mut self, client: &Client, by: By) {
+        if !self.words.contains_key(&client.key) {
+            self.words.insert(client.key.clone(), by);
+        }
+        if client.user {
             return;
         }
-        if is_all(&pattern.host) {
+        if client.all {
             self.all.get_or_insert(by);
         }
-        if let Some((net, length)) = v4(&pattern.host) {
+        if let Some((net, length)) = client.v4 {
             self.v4.entry(length).or_default().entry(net).or_insert(by);
         }
-        if let Some((net, length)) = v6(&pattern.host) {
+        if let Some((net, length)) = client.v6 {
             self.v6.entry(length).or_default().entry(net).or_insert(by);
         }
-        // A suffix of digits and dots is tried on addresses only, so it covers no suffix of a name.
-        if let HostPattern::Text { text: TextPattern::Suffix(suffix), name: true } = pattern.host {
-            self.suffixes.entry(lower(suffix)).or_insert(by);
+        if let Some(suffix) = &client.suffix {
+            self.suffixes.entry(suffix.clone()).or_insert(by);
         }
     }
 
-    fn covers(&self, word: &[u8]) -> Option<By> {
-        if let Some(by) = self.all.or_else(|| self.words.get(&key(word)).copied()) {
+    /// The rule that covers a word; its user only narrows what its host matches.
+    fn covers(&self, client: &Client) -> Option<By> {
+        if let Some(by) = self.all.or_else(|| self.words.get(&client.key).copied()) {
             return Some(by);
         }
-        // The user only narrows what the host matches.
-        let host = ClientPattern::new(word).host;
-        if let Some((net, length)) = v4(&host) {
-            let lengths = self.v4.iter().filter(|(wide, _)| **wide <= length);
-            return lengths.filter_map(|(wide, nets)| nets.get(&(net & v4_mask(*wide)))).next().copied();
+        if let Some((net, length)) = client.v4 {
+            let mut nets = self.v4.range(..=length);
+            return nets.find_map(|(wide, nets)| nets.get(&(net & v4_mask(*wide)))).copied();
         }
-        if let Some((net, length)) = v6(&host) {
-            let lengths = self.v6.iter().filter(|(wide, _)| **wide <= length);
-            return lengths.filter_map(|(wide, nets)| nets.get(&(net & v6_mask(*wide)))).next().copied();
+        if let Some((net, length)) = client.v6 {
+            let mut nets = self.v6.range(..=length);
+            return nets.find_map(|(wide, nets)| nets.get(&(net & v6_mask(*wide)))).copied();
         }
-        match host {
-            HostPattern::Text { text: TextPattern::Exact(name) | TextPattern::Suffix(name), name: true } => {
-                let name = lower(name);
-                let dots = (1..name.len()).filter(|at| name.get(*at) == Some(&b'.'));
-                let mut ends = dots.filter_map(|at| self.suffixes.get(name.get(at..)?));
-                ends.next().copied()
-            }
-            _ => None,
-        }
+        let name = client.name.as_ref()?;
+        let mut dots = (1..name.len()).filter(|at| name.get(*at) == Some(&b'.'));
+        dots.find_map(|at| self.suffixes.get(name.get(at..)?)).copied()
     }
 }
 
 impl Cover {
-    /// Remembers a rule: its words up to the first EXCEPT, and only if it has none.
-    pub(super) fn add<'a>(&mut self, daemons: &[&'a [u8]], clients: &[&'a [u8]], by: By) {
+    /// Remembers a rule without EXCEPT.
+    pub(super) fn add(&mut self, daemons: &[&[u8]], clients: &[&[u8]], by: By) {
+        let clients: Vec<Client> = clients.iter().map(|word| Client::new(word)).collect();
         for daemon in daemons {
             let of = self.daemons.entry(daemon_key(daemon)).or_default();
-            for client in clients {
+            for client in &clients {
                 of.add(client, by);
             }
         }
     }
 
-    /// The rules that cover one with these words (those before its first EXCEPT); the one that stands last of all needed
-    /// comes first. `None`: it may decide.
+    /// The rules that together cover one with these words (those before its first EXCEPT). `None`: it may decide.
     pub(super) fn covers(&self, daemons: &[&[u8]], clients: &[&[u8]]) -> Option<Vec<By>> {
+        let clients: Vec<Client> = clients.iter().map(|word| Client::new(word)).collect();
         let mut all = Vec::new();
         for daemon in daemons {
             let keys = [daemon_key(daemon), b"all".to_vec(), own_name(daemon)];
-            for client in clients {
-                let found = keys.iter().filter_map(|key| self.daemons.get(key)?.covers(client)).next()?;
+            let earlier: Vec<&Clients> = keys.iter().filter_map(|key| self.daemons.get(key)).collect();
+            for client in &clients {
+                let found = earlier.iter().find_map(|of| of.covers(client))?;
                 if !all.contains(&found) {
                     all.push(found);
                 }
