@@ -3,6 +3,7 @@
 pub mod address_set;
 pub mod address_words;
 pub mod hosts_expand;
+pub mod hosts_image;
 pub mod hosts_tables;
 pub mod read_config;
 
@@ -15,5 +16,6 @@ pub const ALL: &[Target] = &[
     ("address_words", address_words::run),
     ("address_set", address_set::run),
     ("hosts_tables", hosts_tables::run),
+    ("hosts_image", hosts_image::run),
     ("hosts_expand", hosts_expand::run),
 ];
