@@ -46,16 +46,18 @@ impl Look<'_, '_> {
         self.files.look(path, spot, self.report);
     }
 
-    /// Whether the evaluation would end the table before this line's end.
+    /// Says that the table ends at this line, for it has no end itself.
     pub(super) fn broken(&mut self) {
         let (code, text) = match (self.line.text.len() > crate::lines::MAX, self.which) {
-            (false, Which::Deny) => {
-                (&codes::UNTERMINATED, "this line has no line end: every client of every daemon is refused")
-            }
+            (false, Which::Deny) => (
+                &codes::UNTERMINATED,
+                "this line has no line end: everybody whom no earlier rule matches is refused, by every daemon",
+            ),
             (false, Which::Allow) => (&codes::UNTERMINATED, "this line has no line end and is ignored"),
-            (true, Which::Deny) => {
-                (&codes::TOO_LONG, "this line is too long: every client of every daemon is refused")
-            }
+            (true, Which::Deny) => (
+                &codes::TOO_LONG,
+                "this line is too long: everybody whom no earlier rule matches is refused, by every daemon",
+            ),
             (true, Which::Allow) => {
                 (&codes::TOO_LONG, "this line is too long: it and all that follows is ignored")
             }
