@@ -126,7 +126,49 @@ def services(one, many):
                        lines) + [foreign(one + many), '']
 
 
-def goals(spawn, refused, memory):
+# How a decision is come to, in the section on the tables.
+WAYS = {'libwrap': 'libwrap', 'new-library': '**our libwrap.so.0**', 'new-files': '**portreeve**, a process for each client',
+        'new-text': '**portreeve**, the same without the map', 'new-memory': '**portreeve**, compiled in memory'}
+
+
+def hosts_tables(rows):
+    out = ['### hosts.allow and hosts.deny', '',
+           'One decision about a client that matches no rule, for which libwrap reads both tables. The map is what '
+           '`portreeve compile-hosts` writes; short tables are read without it. "First" is that of a fresh process, from '
+           'opening the tables to the verdict.', '']
+    for kind in dict.fromkeys(r['kind'] for r in rows):
+        lines = []
+        for size in sorted({r['size'] for r in rows}):
+            cell = f'{kind} {size}'
+            for server in (n for n in WAYS if value(rows, n, cell, 'us') is not None):
+                compiled = value(rows, server, cell, 'bytes')
+                per_entry = compiled / size if compiled and size >= 1000 else None
+                faster = ratio(rows, 'libwrap', server, cell, 'us')
+                lines.append([f'{size:,}', WAYS[server], show(value(rows, server, cell, 'us'), 2),
+                              show(value(rows, server, cell, 'first_us')), show(faster, 1),
+                              show(value(rows, server, cell, 'compile_ms'), 1), show(per_entry, 1)])
+        out += [f'**{kind}**', ''] + table(['rules', 'by', 'µs', 'first, µs', '× faster than libwrap', 'compile, ms',
+                                            'bytes a rule'], lines)
+    return out
+
+
+def hosts_goals(rows, reached):
+    def worst(server, key, size=100000):
+        found = [value(rows, server, f'{kind} {size}', key) for kind in ('addresses', 'nets')]
+        found = [number for number in found if number is not None]
+        return max(found) if found else None
+    empty = ratio(rows, 'new-files', 'libwrap', 'addresses 0', 'us')
+    bytes_a_rule = worst('new-memory', 'bytes')
+    return [
+        reached('hosts tables, 100,000 rules: a decision, µs', '≤ 1', worst('new-memory', 'us'), lambda v: v <= 1),
+        reached('the first decision of a fresh process with the map, µs', '≤ 100', worst('new-files', 'first_us'),
+                lambda v: v <= 100),
+        reached('compiling them, ms', '≤ 150', worst('new-memory', 'compile_ms'), lambda v: v <= 150),
+        reached('memory, bytes a rule', '≤ 40', bytes_a_rule / 100000 if bytes_a_rule else None, lambda v: v <= 40),
+        reached('empty tables, a process for each client, × libwrap', '≤ 5', empty, lambda v: v <= 5)]
+
+
+def goals(spawn, refused, memory, hosts):
     """The figures that the project has set itself, with what this run reached."""
     def reached(name, goal, got, better):
         if got is None:
@@ -145,7 +187,7 @@ def goals(spawn, refused, memory):
         reached('refusals by address, 16 connections, × xinetd', '≥ 8',
                 ratio(refused, 'new: only_from', 'xinetd: only_from', 'c16'), lambda v: v >= 8),
         reached('supervisor PSS with 10 services, MiB', '≤ 2.5', statistics.median(pss) / 1024 if pss else None,
-                lambda v: v <= 2.5)])
+                lambda v: v <= 2.5)] + hosts_goals(hosts, reached))
 
 
 def machine():
@@ -159,7 +201,8 @@ def main():
     results, readme = sys.argv[1:3]
     spawn, refused, memory = (rows_of(results, n) for n in ('e1', 'e5', 'e7'))
     one, many = rows_of(results, 'e2-n1'), rows_of(results, 'e2-n500')
-    out = [machine(), ''] + goals(spawn, refused, memory)
+    hosts = rows_of(results, 'hosts')
+    out = [machine(), ''] + goals(spawn, refused, memory, hosts)
 
     def dated(lines, name):
         return lines[:2] + [when(results, name), ''] + lines[2:]
@@ -179,6 +222,8 @@ def main():
         rows = rows_of(results, name)
         if rows:
             out += dated(rates(rows, title, '', 'lim-echo'), name)
+    if hosts:
+        out += dated(hosts_tables(hosts), 'hosts')
     with open(readme) as file:
         text = file.read()
     before, rest = text.split(BEGIN)
