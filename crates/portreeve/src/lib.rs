@@ -4,8 +4,8 @@
 //! own ids, and links nothing of the supervisor: `portreeve run` replaces itself with `portreeve-gate`.
 #![forbid(unsafe_code)]
 
-pub mod applets; //   what this program does under another program's name
 pub mod answer; //    fields of the daemon's JSON answers
+pub mod applets; //   what this program does under another program's name
 pub mod call; //      argv[0] and the way from arguments to an exit code
 pub mod commands; //  one file for each command
 pub mod control; //   the control socket's client
@@ -19,6 +19,7 @@ pub mod hosts_tables; // hosts.allow and hosts.deny, and what the linter says of
 pub mod machine; //   the real machine behind `portreeve_conf::Host`
 pub mod output; //    standard output, its colour and width
 pub mod rehearse; //  a decision from a file, without a daemon
+mod rehearse_tables; //  the same of hosts.allow and hosts.deny
 pub mod rules; //     from a service as read to the rules that decide
 pub mod settings; //  portreeve.toml
 pub mod snippet; //   diagnostics with their source line

@@ -3,10 +3,11 @@
 
 use crate::escape;
 use crate::failure::Failure;
+use crate::rehearse_tables;
 use crate::rules;
 use portreeve_conf::{Fatal, Host, Reading, Service, SocketType};
 use portreeve_policy::{
-    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, ServiceState,
+    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, ServiceState, TABLES, Tables,
     explain as decide,
 };
 use portreeve_sys::{clock, limits};
@@ -52,7 +53,20 @@ fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, 
     };
     let arrival =
         Arrival { peer: SocketAddr::new(peer, 0), proven: service.listen.socket == SocketType::Stream };
-    decide(&compiled, &ServiceState::new(), &host, &arrival, facts, now)
+    let state = ServiceState::new();
+    let mut facts = facts.clone();
+    facts.tables = if service.nolibwrap { Tables::Off } else { Tables::NotAsked };
+    let mut checks = decide(&compiled, &state, &host, &arrival, &facts, now);
+    // The tables are asked only where no other check refuses; so here too.
+    if checks.last().is_some_and(|check| check.name == TABLES && check.outcome == Outcome::NeedsNames) {
+        let (tables, detail) = rehearse_tables::ask(&service.wrap_name, arrival.peer);
+        facts.tables = tables;
+        checks = decide(&compiled, &state, &host, &arrival, &facts, now);
+        if let Some(check) = checks.last_mut() {
+            check.detail = detail;
+        }
+    }
+    checks
 }
 
 fn find<'a>(reading: &'a Reading, wanted: &str, file: &str) -> Result<&'a Service, Failure> {
