@@ -313,6 +313,10 @@ codes! {
         "Write it in brackets."
 
     // Options.
+    OPTION_WORD Warning "option-among-clients"
+        "A word of the options stands at the end of the clients."
+        "Without a colon before it, it is the name of a client, and the table decides."
+        "Write the colon: `… : allow`."
     TRAILING_COLON Error "trailing-colon"
         "A colon stands at the end of the rule, which then refuses everybody it matches."
         "Behind the colon an option is expected, and a missing one is an error."

@@ -83,6 +83,10 @@ fn plain(word: &[u8]) -> Option<Judgement> {
     if numeric {
         return address(word);
     }
+    if word == b"-" {
+        let text = "a `-` between addresses makes no range: there are none".to_owned();
+        return judge(&codes::RANGE, text, Remedy::Usual);
+    }
     if let Some(judgement) = range(word) {
         return Some(judgement);
     }

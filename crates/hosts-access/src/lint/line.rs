@@ -59,6 +59,7 @@ pub(super) fn line<'a>(look: &mut Look<'_, '_>, text: &'a [u8]) -> Option<Parts<
         return None;
     }
     let clients = words::list(look, rule.clients_at(), rule.clients, List::Clients);
+    option_word(look, &rule, &clients);
     if let Some(field) = rule.options {
         let comment = rule.clients.contains(&b'#')
             && crate::list::tokens(rule.clients).any(|w| w.text.starts_with(b"#"));
@@ -67,6 +68,18 @@ pub(super) fn line<'a>(look: &mut Look<'_, '_>, text: &'a [u8]) -> Option<Parts<
         }
     }
     Some(Parts { daemons, clients, options: rule.options })
+}
+
+/// `d: ALL deny`: an option without its colon.
+fn option_word(look: &mut Look<'_, '_>, rule: &Rule<'_>, clients: &[Token<'_>]) {
+    let known = |word: &[u8]| [&b"allow"[..], b"deny"].iter().any(|known| word.eq_ignore_ascii_case(known));
+    let [_, .., last] = clients else { return };
+    if rule.options.is_some() || !known(last.text) {
+        return;
+    }
+    let word = shown(last.text);
+    let message = format!("`{word}` is a client here: no colon stands before it");
+    look.say(&codes::OPTION_WORD, (last.at, last.text.len()), message, Remedy::Write(format!(": {word}")));
 }
 
 /// A comment that ends in a backslash.

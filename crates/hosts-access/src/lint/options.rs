@@ -57,7 +57,7 @@ pub(super) fn options(look: &mut Look<'_, '_>, from: usize, text: &[u8]) {
             return empty(look, field, &parts, next.is_none());
         }
         let Some(rule) = find_option(parts.key) else {
-            return unknown(look, &parts, command);
+            return unknown(look, field.at, &parts, command);
         };
         let name = rule.keyword;
         match (rule.takes, parts.value.text) {
@@ -71,7 +71,9 @@ pub(super) fn options(look: &mut Look<'_, '_>, from: usize, text: &[u8]) {
         if let Some(next) = next.filter(|_| rule.last) {
             return behind_last(look, name, next, index + 2 == fields.len(), command);
         }
-        if !value(look, rule, &parts) {
+        // A colon in a command: its end is not its end.
+        let cut = next.map(self::parts).is_some_and(|next| find_option(next.key).is_none());
+        if !value(look, rule, &parts, cut) {
             return;
         }
         match rule.name {
@@ -109,7 +111,7 @@ fn empty(look: &mut Look<'_, '_>, field: &Field<'_>, parts: &Parts<'_>, last: bo
     look.say(&codes::NO_OPTION, colon, text.to_owned(), Remedy::Write(String::new()));
 }
 
-fn unknown(look: &mut Look<'_, '_>, parts: &Parts<'_>, command: Option<&str>) {
+fn unknown(look: &mut Look<'_, '_>, at: usize, parts: &Parts<'_>, command: Option<&str>) {
     let span = (parts.at, parts.key.len());
     let key = shown(parts.key);
     if parts.key.starts_with(b"#") {
@@ -125,10 +127,7 @@ fn unknown(look: &mut Look<'_, '_>, parts: &Parts<'_>, command: Option<&str>) {
         let text = format!(
             "the colon ends the value of `{command}`, and `{key}` is no option: whom the rule matches is refused"
         );
-        let colon = (parts.at.saturating_sub(1), 1);
-        let close = look.line.text.get(colon.0) == Some(&b':');
-        let remedy = if close { Remedy::Write("\\:".to_owned()) } else { Remedy::Usual };
-        return look.say(&codes::COLON, if close { colon } else { span }, text, remedy);
+        return look.say(&codes::COLON, (at.saturating_sub(1), 1), text, Remedy::Write("\\:".to_owned()));
     }
     if parts.key.starts_with(b"/") || parts.key.starts_with(b"(") {
         let text = format!("`{key}` is no option: whom the rule matches is refused");
@@ -178,7 +177,7 @@ fn behind_last(look: &mut Look<'_, '_>, name: &str, next: &Field<'_>, only: bool
         return look.say(&codes::TRAILING_COLON, (next.at - 1, 1), text, Remedy::Write(String::new()));
     }
     if name == "twist" && find_option(parts.key).is_none() {
-        return unknown(look, &parts, command.or(Some("twist")));
+        return unknown(look, next.at, &parts, command.or(Some("twist")));
     }
     let span = (parts.at, parts.key.len().max(1));
     let text = format!("`{name}` must be the last option: whom the rule matches is refused");
@@ -186,7 +185,7 @@ fn behind_last(look: &mut Look<'_, '_>, name: &str, next: &Field<'_>, only: bool
 }
 
 /// Looks at a value; false: it is wrong, and the options end here.
-fn value(look: &mut Look<'_, '_>, rule: &OptionRule, parts: &Parts<'_>) -> bool {
+fn value(look: &mut Look<'_, '_>, rule: &OptionRule, parts: &Parts<'_>, cut: bool) -> bool {
     let name = rule.keyword;
     let value = parts.value.text;
     // Expansion changes neither numbers nor the names of variables that are right.
@@ -197,7 +196,7 @@ fn value(look: &mut Look<'_, '_>, rule: &OptionRule, parts: &Parts<'_>) -> bool 
     if rule.expanded {
         percent(look, &parts.value);
     }
-    if rule.name == OptionName::Spawn && !value.ends_with(b"&") && !value.ends_with(b"&)") {
+    if rule.name == OptionName::Spawn && !cut && !value.ends_with(b"&") && !value.ends_with(b"&)") {
         let text = "the client waits until the command ends";
         look.say(&codes::WAITS, (parts.at, name.len()), text.to_owned(), Remedy::Usual);
     }

@@ -154,6 +154,9 @@ const ROWS: &[Row] = &[
     ("list-missing", A, "d: /none\n", "/none", None, "d: /fine\n"),
     ("list-unreadable", A, "d: /closed\n", "/closed", None, "d: /fine\n"),
     ("list-nested", A, "d: /big\n", "/big", None, "d: /fine\n"),
+    ("option-among-clients", A, "d: 10.0.0.1 Deny\n", "Deny", Some(": Deny"), "d: deny\n"),
+    ("address-range", A, "d: 10.0.0.1 - 10.0.0.9\n", "-", None, "d: 10.0.0.1 a-b\n"),
+    ("colon-in-value", A, "d: ALL: twist echo %h: %a\n", ":", Some("\\:"), "d: ALL: twist echo %h\\: %a\n"),
     ("trailing-colon", A, "d: ALL :\n", ":", Some(""), "d: ALL\n"),
     ("trailing-colon", A, "d: ALL: allow:\n", ":", Some(""), "d: ALL: allow\n"),
     ("empty-option", A, "d: ALL:: allow\n", ":", Some(""), "d: ALL: allow\n"),
@@ -286,6 +289,8 @@ fn bounds() {
     let findings = of(Which::Deny, &many, b"");
     assert_eq!(findings.len(), 1000);
     assert_eq!(findings.last().map(|finding| finding.code.word), Some("more-findings"));
+    // What a colon cut off is not waited for.
+    assert_eq!(words(&of(Which::Allow, b"d: ALL: spawn echo 12:30 &\n", b"")), ["colon-in-value"]);
     // A note is told once.
     let notes = of(Which::Allow, b"22: ALL\n23: ALL\n24: ALL\n", b"");
     assert_eq!(words(&notes), ["port-pattern"]);
