@@ -3,15 +3,13 @@
 
 use super::inspect::{executable, look};
 use super::notice::Notice;
+use crate::settings;
 use hosts_access::lines::Lines;
 use portreeve_sys::source::{Source, reason};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-/// Where tcpd looks for a daemon that inetd.conf names without a path.
-pub(super) const REAL_DAEMON_DIR: &[u8] = b"/usr/sbin";
 
 /// Where the file is looked for when no option names one.
 const GUESSES: &[&[u8]] = &[b"/etc/inetd.conf"];
@@ -35,21 +33,36 @@ pub(super) enum Wrapped {
     Unknown,
 }
 
+/// Where tcpd looks for a daemon that inetd.conf names without a path. Settings that cannot be read are pointed out.
+pub(super) fn real_daemon_dir(notice: &mut Notice<'_>) -> Vec<u8> {
+    let directory = settings::real_daemon_dir(Path::new(settings::PATH)).unwrap_or_else(|why| {
+        notice.warn(&[why.as_bytes()]);
+        settings::REAL_DAEMON_DIR.into()
+    });
+    directory.into_os_string().into_vec()
+}
+
 /// The process names that are known, the latest word on each counting.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     /// The file that was read.
     pub file: Option<Vec<u8>>,
+    /// Where tcpd looks for daemons.
+    daemons: Vec<u8>,
     known: Vec<(Vec<u8>, Wrapped)>,
 }
 
 impl Programs {
-    /// Reads the file at `path`, or where it is usually found; none is no error then.
+    /// Reads the file at `path`, or where it is usually found; none is no error then. `daemons` is where tcpd looks.
     ///
     /// # Errors
     /// The system's word, when the file of that name cannot be opened.
-    pub(super) fn read(path: Option<&[u8]>, notice: &mut Notice<'_>) -> Result<Self, String> {
-        let mut programs = Self::default();
+    pub(super) fn read(
+        path: Option<&[u8]>,
+        daemons: Vec<u8>,
+        notice: &mut Notice<'_>,
+    ) -> Result<Self, String> {
+        let mut programs = Self { daemons, ..Self::default() };
         let (path, text) = if let Some(path) = path {
             (path, text(path)?)
         } else {
@@ -154,13 +167,13 @@ impl Programs {
             if name.starts_with(b"/") && process.eq_ignore_ascii_case(base(argument)) {
                 notice.warn(&[path, b" inserted before ", name]);
             }
-            check_wrapped(name, notice);
+            check_wrapped(name, &self.daemons, notice);
             if protocol.eq_ignore_ascii_case(b"rpc/tcp") {
                 notice.warn(&[process, b": cannot wrap rpc/tcp services"]);
             }
             Wrapped::Yes
         } else {
-            judge_unwrapped(path, name, notice)
+            judge_unwrapped(path, name, &self.daemons, notice)
         };
         self.set(process, wrapped);
     }
@@ -177,13 +190,13 @@ fn text(path: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// The daemon behind tcpd: is it there, may it be executed?
-fn check_wrapped(name: &[u8], notice: &mut Notice<'_>) {
+fn check_wrapped(name: &[u8], daemons: &[u8], notice: &mut Notice<'_>) {
     let absolute = name.starts_with(b"/");
-    let path = if absolute { name.to_vec() } else { [REAL_DAEMON_DIR, b"/", name].concat() };
+    let path = if absolute { name.to_vec() } else { [daemons, b"/", name].concat() };
     match look(&path, notice) {
         Err(reason) if absolute => notice.warn(&[name, b": not found: ", reason.as_bytes()]),
         Err(reason) => {
-            notice.warn(&[name, b": not found in ", REAL_DAEMON_DIR, b": ", reason.as_bytes()]);
+            notice.warn(&[name, b": not found in ", daemons, b": ", reason.as_bytes()]);
         }
         Ok(found) if !executable(&found) => notice.warn(&[&path, b": not executable"]),
         Ok(_) => {}
@@ -192,8 +205,8 @@ fn check_wrapped(name: &[u8], notice: &mut Notice<'_>) {
 
 /// Without tcpd in the line, the program may still be tcpd in the place of the daemon: then a daemon of that name lies where
 /// tcpd looks for it.
-fn judge_unwrapped(path: &[u8], name: &[u8], notice: &mut Notice<'_>) -> Wrapped {
-    let real = [REAL_DAEMON_DIR, b"/", name].concat();
+fn judge_unwrapped(path: &[u8], name: &[u8], daemons: &[u8], notice: &mut Notice<'_>) -> Wrapped {
+    let real = [daemons, b"/", name].concat();
     if path.eq_ignore_ascii_case(&real) {
         return Wrapped::No;
     }
@@ -224,7 +237,7 @@ mod tests {
         let name = path.as_os_str().as_bytes().to_vec();
         let mut sink = Vec::new();
         let mut notice = Notice::new(&mut sink, false);
-        let programs = Programs::read(Some(&name), &mut notice).unwrap();
+        let programs = Programs::read(Some(&name), b"/nonexistent".to_vec(), &mut notice).unwrap();
         notice.end().unwrap();
         std::fs::remove_file(&path).unwrap();
         let said = String::from_utf8(sink).unwrap().replace(&path.display().to_string(), "FILE");
@@ -281,7 +294,7 @@ mod tests {
     fn a_file_that_was_named_must_open() {
         let mut sink = Vec::new();
         let mut notice = Notice::new(&mut sink, false);
-        let failed = Programs::read(Some(b"/nonexistent/inetd.conf"), &mut notice).err();
+        let failed = Programs::read(Some(b"/nonexistent/inetd.conf"), Vec::new(), &mut notice).err();
         assert_eq!(failed.as_deref(), Some("No such file or directory"));
         assert_eq!(
             Programs::default().get(b"x"),

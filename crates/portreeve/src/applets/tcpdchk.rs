@@ -4,7 +4,7 @@
 mod lists;
 
 use super::getopt;
-use super::inetd::{Programs, REAL_DAEMON_DIR, Wrapped};
+use super::inetd::{Programs, Wrapped, real_daemon_dir};
 use super::inspect::look;
 use super::notice::Notice;
 use super::predict::{HERE, Predict, SYSTEM, complain};
@@ -98,10 +98,11 @@ fn read(called: &OsStr, arguments: &[OsString]) -> Result<Call, Exit> {
 }
 
 fn check(call: &Call, notice: &mut Notice<'_>) -> Exit {
-    if let Err(reason) = look(REAL_DAEMON_DIR, notice) {
-        notice.warn(&[b"REAL_DAEMON_DIR ", REAL_DAEMON_DIR, b": ", reason.as_bytes()]);
+    let daemons = real_daemon_dir(notice);
+    if let Err(reason) = look(&daemons, notice) {
+        notice.warn(&[b"REAL_DAEMON_DIR ", &daemons, b": ", reason.as_bytes()]);
     }
-    let mut programs = match Programs::read(call.inetd.as_deref(), notice) {
+    let mut programs = match Programs::read(call.inetd.as_deref(), daemons, notice) {
         Ok(programs) => programs,
         Err(reason) => {
             let path = call.inetd.as_deref().unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use super::getopt;
 use super::hosts::{self, UNKNOWN, is_paranoid, is_unknown};
-use super::inetd::{Programs, Wrapped, base};
+use super::inetd::{Programs, Wrapped, base, real_daemon_dir};
 use super::inspect::look;
 use super::notice::Notice;
 use super::predict::{HERE, Predict, SYSTEM, complain};
@@ -143,7 +143,8 @@ fn predict(mut call: Call, notice: &mut Notice<'_>) -> Option<Exit> {
 
 /// What inetd.conf says; `None` and a word on standard error if the file that was named cannot be opened.
 fn programs(path: Option<&[u8]>, notice: &mut Notice<'_>) -> Option<Programs> {
-    let mut programs = match Programs::read(path, notice) {
+    let daemons = real_daemon_dir(notice);
+    let mut programs = match Programs::read(path, daemons, notice) {
         Ok(programs) => programs,
         Err(reason) => {
             complain(notice, &[b"open ", path.unwrap_or_default(), b": ", reason.as_bytes(), b"\n"]);
