@@ -1,8 +1,10 @@
 //! The two tables and the /file lists as they stand on the disk. They are looked at for each client, so that an edit
 //! counts from the next connection on, as ever; read only when they have changed. Evaluates nothing.
 
+use crate::hosts::compiled::{self, CompiledTables, SMALL};
+use hosts_access::image::{Compiled, Original, State, Text};
 use hosts_access::lint::{Severity, lint_both};
-use hosts_access::{Content, ListFile, Place, Table, Tables, Which};
+use hosts_access::{Content, ListFile, Place, Table, Tables, View, Which};
 use portreeve_sys::source::{Identity, Source, reason};
 use portreeve_workers::protocol::{MAX_TABLE, TableSent};
 use rustix::fd::OwnedFd;
@@ -36,6 +38,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub struct Files {
     allow: TableFile,
     deny: TableFile,
+    compiled: CompiledTables,
     /// Lists, by path.
     pub lists: Lists,
     said: HashSet<String>,
@@ -129,12 +132,28 @@ impl TableFile {
     }
 
     fn table(&self) -> Table<'_> {
+        Table { path: self.path.as_bytes(), content: self.content() }
+    }
+
+    /// The table as its index has it.
+    fn compiled<'a>(&'a self, index: View<'a>) -> Table<'a> {
         let content = match &self.held {
-            Held::Missing => Content::Missing,
-            Held::Unreadable(why) => Content::Unreadable(why),
-            Held::Text(text) => Content::Text(text),
+            Held::Text(_) => Content::Compiled(Compiled { index, text: self }),
+            Held::Missing | Held::Unreadable(_) => self.content(),
         };
         Table { path: self.path.as_bytes(), content }
+    }
+
+    /// What can be compiled of it: a text whose next change will show, or nothing at all.
+    fn original(&self) -> Option<Original<'_>> {
+        let path = self.path.as_bytes();
+        match (self.mark, &self.held) {
+            (Mark::Nothing, Held::Missing) => Some(Original { path, text: b"", state: State::Absent }),
+            (Mark::Is(identity), Held::Text(text)) => {
+                Some(Original { path, text, state: compiled::state(identity) })
+            }
+            _ => None,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -157,6 +176,16 @@ impl TableFile {
     }
 }
 
+impl Text for TableFile {
+    fn content(&self) -> Content<'_> {
+        match &self.held {
+            Held::Missing => Content::Missing,
+            Held::Unreadable(why) => Content::Unreadable(why),
+            Held::Text(text) => Content::Text(text),
+        }
+    }
+}
+
 fn is_rule(line: &[u8]) -> bool {
     !line.trim_ascii().is_empty() && line.first() != Some(&b'#')
 }
@@ -167,6 +196,7 @@ impl Files {
         Self {
             allow: TableFile::new("/etc/hosts.allow"),
             deny: TableFile::new("/etc/hosts.deny"),
+            compiled: CompiledTables::default(),
             lists: Lists::default(),
             said: HashSet::new(),
         }
@@ -189,9 +219,24 @@ impl Files {
         self.allow.is_empty() && self.deny.is_empty()
     }
 
-    /// The tables, and the lists beside them.
+    /// The tables, compiled if they are long and that is done, and the lists beside them.
     pub fn tables(&mut self) -> (Tables<'_>, &mut Lists) {
-        (Tables { allow: self.allow.table(), deny: self.deny.table() }, &mut self.lists)
+        let image = match (self.allow.original(), self.deny.original()) {
+            (Some(allow), Some(deny)) if allow.text.len() + deny.text.len() > SMALL => {
+                self.compiled.image(&allow, &deny)
+            }
+            _ => {
+                self.compiled.forget();
+                None
+            }
+        };
+        let tables = match image {
+            Some(image) => {
+                Tables { allow: self.allow.compiled(image.allow()), deny: self.deny.compiled(image.deny()) }
+            }
+            None => Tables { allow: self.allow.table(), deny: self.deny.table() },
+        };
+        (tables, &mut self.lists)
     }
 
     /// The path of a table.

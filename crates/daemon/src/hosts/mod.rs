@@ -3,6 +3,7 @@
 //! of the service.
 //!
 //! ```text
+//! compiled      the tables in the form in which a long one costs no more than a short one
 //! files         the tables and /file lists as they stand on the disk
 //! known         what was found out about one client
 //! surroundings  what an evaluation sees and orders: answers from `known`, or a question
@@ -14,6 +15,7 @@
 //! ```
 
 mod carry_out;
+mod compiled;
 mod consult;
 mod explain;
 mod files;
