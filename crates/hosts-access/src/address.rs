@@ -212,16 +212,13 @@ pub fn v6(text: &[u8]) -> Option<V6<'_>> {
         Some(mark) => (text.get(..mark)?, text.get(mark + 1..)),
         None => (text, None),
     };
-    // Short of a colon it cannot be one; most texts that are asked about are names.
-    if !numeric.contains(&b':') {
-        return None;
-    }
-    let address: Ipv6Addr = std::str::from_utf8(numeric).ok()?.parse().ok()?;
+    let bits = v6_bits(numeric)?;
     let scope = match scope {
         None => Scope::Fine,
         Some(name) => {
             let number = name.first().is_some_and(u8::is_ascii_digit)
                 && unsigned_digits(name).is_some_and(|number| number <= u64::from(u32::MAX));
+            let address = Ipv6Addr::from(bits);
             let link_local = address.is_unicast_link_local()
                 || (address.is_multicast() && address.segments()[0] & 0x000f == 2);
             match (number, link_local) {
@@ -231,7 +228,52 @@ pub fn v6(text: &[u8]) -> Option<V6<'_>> {
             }
         }
     };
-    Some(V6 { bits: address.to_bits(), scope })
+    Some(V6 { bits, scope })
+}
+
+/// A numeric IPv6 address without a scope, as `inet_pton` reads it: this is asked for every bracketed word of a table.
+fn v6_bits(text: &[u8]) -> Option<u128> {
+    let (mut bits, mut groups) = (0_u128, 0_u32);
+    let mut gap = text.starts_with(b"::").then_some(0);
+    let mut rest = if gap.is_some() { text.get(2..)? } else { text };
+    while !rest.is_empty() {
+        let length = rest.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(rest.len());
+        let (digits, after) = rest.split_at_checked(length)?;
+        if after.first() == Some(&b'.') {
+            bits = (bits << 32) | u128::from(plain_quad(rest)?);
+            groups += 2;
+            break;
+        }
+        if length == 0 || length > 4 {
+            return None;
+        }
+        let group = digits.iter().fold(0, |group, digit| {
+            let value = if digit.is_ascii_digit() { digit & 0xf } else { (digit & 0xf) + 9 };
+            (group << 4) | u128::from(value)
+        });
+        bits = (bits << 16) | group;
+        groups += 1;
+        rest = match after {
+            [] => break,
+            [b':', b':', rest @ ..] if gap.is_none() => {
+                gap = Some(groups);
+                rest
+            }
+            [b':', rest @ ..] if !rest.is_empty() && groups < 8 => rest,
+            _ => return None,
+        };
+    }
+    match gap {
+        None => (groups == 8).then_some(bits),
+        // The gap stands for at least one group.
+        Some(before) if groups < 8 => {
+            let behind = 16 * (groups - before);
+            let low = bits & !u128::MAX.checked_shl(behind).unwrap_or(0);
+            let high = bits.checked_shr(behind).unwrap_or(0);
+            Some(high.checked_shl(16 * (8 - before)).unwrap_or(0) | low)
+        }
+        Some(_) => None,
+    }
 }
 
 /// The whole text as decimal digits.

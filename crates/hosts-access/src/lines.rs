@@ -110,10 +110,10 @@ impl<'t> Lines<'t> {
     pub fn advance(&mut self) -> bool {
         self.start = self.at;
         let rest = self.table.get(self.at..).unwrap_or_default();
+        let window = rest.get(..=self.longest).unwrap_or(rest);
         // The common line: its newline comes first, nothing is to be joined, and it fits.
-        if let Some(length) = first_of(rest, b'\n', 0)
-            && length <= self.longest
-            && let Some((text, [b'\n', ..])) = rest.split_at_checked(length)
+        if let Some(length) = first_of(window, b'\n', 0)
+            && let Some((text, [b'\n', ..])) = window.split_at_checked(length)
             && text.last() != Some(&b'\\')
         {
             self.at += length + 1;

@@ -145,6 +145,13 @@ proptest! {
     }
 
     #[test]
+    fn addresses_of_version_6_are_read_as_everywhere(text in "[0-9a-fF]{0,5}(:{1,2}[0-9a-f]{0,4}){0,9}(:[0-9]{1,3}(\\.[0-9]{1,3}){2,4})?") {
+        let wanted: Option<std::net::Ipv6Addr> = text.parse().ok();
+        let read = address::v6(text.as_bytes()).map(|address| address.bits.into());
+        prop_assert_eq!(read, wanted, "{}", text);
+    }
+
+    #[test]
     fn simple_tables_decide_as_their_model(
         allow in prop::collection::vec(rule(), 0..6), deny in prop::collection::vec(rule(), 0..6),
         daemon in 0..3_usize, address in address_near(),
