@@ -67,6 +67,8 @@ pub fn compare(
         room.prepare(&case)?;
         let theirs = room.run(Path::new("/usr/sbin"), &case, shim)?;
         let mut mine = room.run(ours, &case, None)?;
+        // Theirs does not tell without the shim.
+        account.matched += u64::from(mine.stdout.windows(9).any(|part| part == b"matched: "));
         if shim.is_none() {
             mine.stdout = without_diagnostics(&mine.stdout);
         }
@@ -77,7 +79,6 @@ pub fn compare(
         if let Some(count) = account.verdicts.get_mut(verdict.unwrap_or(3)) {
             *count += 1;
         }
-        account.matched += u64::from(theirs.stdout.windows(9).any(|part| part == b"matched: "));
         if theirs.status.is_none() {
             account.original_crashed += 1;
             if mine.status.is_some() {
