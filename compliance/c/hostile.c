@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,29 @@ static void nested(struct host_info *host)
     strcpy(host->name, hosts_access(&r) ? "inner.granted" : "inner.refused");
 }
 
+/* A syslog of the program's own, as Debian's tcpdmatch has one; this one asks the library in the middle of a message. */
+static int lines, inner = -1;
+static char last[300];
+
+void syslog(int priority, const char *format, ...)
+{
+    va_list list;
+
+    (void) priority;
+    va_start(list, format);
+    vsnprintf(last, sizeof last, format, list);
+    va_end(list);
+    if (lines++ == 0)
+        inner = hosts_ctl("inner", "", "10.0.0.1", "");
+}
+
+static void telling(struct host_info *host)
+{
+    tcpd_warn("one");
+    tcpd_warn("two");
+    strcpy(host->name, "inner.granted");
+}
+
 static void over(struct host_info *host)
 {
     memset(host->name, 'x', sizeof host->name);
@@ -135,6 +159,11 @@ static void methods(void)
     request_init(&r, RQ_DAEMON, "outer", RQ_CLIENT_ADDR, "10.0.0.2", 0);
     r.hostname = nested;
     must("a method that asks", hosts_access(&r) == 1);
+    request_init(&r, RQ_DAEMON, "outer", 0);
+    r.hostname = telling;
+    lines = 0;
+    must("a syslog that asks", hosts_access(&r) == 1 && inner == 1 && lines == 2);
+    must("its place is kept", strstr(last, "hostile.allow, line 1: two") != NULL);
     request_init(&r, RQ_DAEMON, "outer", 0);
     r.hostname = over;
     must("a name without an end", hosts_access(&r) == 0);

@@ -1,12 +1,14 @@
 //! `hosts_access`, `hosts_ctl`, `process_options`: a verdict on a request. All of it is [`evaluate`]'s.
 
 use crate::abi::RequestInfo;
+use crate::say::Evaluating;
 use crate::world::Process;
 use crate::{data, guard, request, say, text};
 use hosts_access::{Place, Processed, Request, Settings, Verdict, Which, evaluate, process_options};
 use portreeve_wrap::{Paths, SystemLog};
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
+use std::rc::Rc;
 
 /// What `hosts_access` is left with by an option.
 const AC_PERMIT: c_int = 1;
@@ -41,8 +43,10 @@ unsafe fn decide(request: *mut RequestInfo) -> bool {
         say::bare_error(b"hosts_allow_table or hosts_deny_table is a null pointer");
         return false;
     };
-    say::evaluating(&allow, &deny);
-    let opened = portreeve_wrap::tables::open(&allow, &deny);
+    let paths = Rc::new([allow, deny]);
+    let _evaluating = Evaluating::new(Rc::clone(&paths));
+    let [allow, deny] = &*paths;
+    let opened = portreeve_wrap::tables::open(allow, deny);
     let tables = opened.tables();
     let settings = settings(resident);
     let mut log = SystemLog;
@@ -50,7 +54,6 @@ unsafe fn decide(request: *mut RequestInfo) -> bool {
     let (mut attributes, mut world) =
         unsafe { (request::read(request), Process::new(request, &mut log, Paths::of(&tables))) };
     let decision = evaluate(&tables, &mut attributes, &mut world, &settings);
-    say::at(None);
     // SAFETY: the caller's.
     unsafe { request::write(request, &attributes) };
     if world.jumped {
@@ -148,9 +151,8 @@ pub(crate) unsafe fn in_context<T>(
     let (mut attributes, mut world) = unsafe {
         (request::read(request), Process::new(request, &mut log, Paths { allow: file, deny: file }))
     };
-    say::evaluating(file, file);
+    let _evaluating = Evaluating::new(Rc::new([file.to_vec(), file.to_vec()]));
     let result = body(place, &mut attributes, &mut world);
-    say::at(None);
     // SAFETY: the caller's.
     unsafe { request::write(request, &attributes) };
     (!world.jumped).then_some(result)

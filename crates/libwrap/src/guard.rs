@@ -23,7 +23,6 @@ pub(crate) fn call<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
             let why = payload.downcast_ref::<&str>().copied();
             let why =
                 why.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason");
-            say::at(None);
             say::bare_error(format!("internal error in libwrap: {why}").as_bytes());
             // A payload's own drop may panic again; it is two words and stays.
             std::mem::forget(payload);

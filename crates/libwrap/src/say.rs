@@ -4,8 +4,9 @@
 use crate::data;
 use hosts_access::{Place, Which};
 use portreeve_wrap::log::{ERR, escaped};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::c_int;
+use std::rc::Rc;
 
 /// A message of this priority.
 pub(crate) fn log(priority: c_int, text: &[u8]) {
@@ -52,46 +53,54 @@ pub(crate) fn bare_error(text: &[u8]) {
 }
 
 fn told_here(kind: Kind, text: &[u8]) {
-    if let Some(place) = RULE.get() {
-        return told_at(kind, Some(place), text);
+    // Nothing is held while the program's syslog runs: it may come back to us.
+    if let Some(Here { paths, place: Some(place) }) = HERE.with_borrow(Clone::clone) {
+        let [allow, deny] = &*paths;
+        let path = match place.which {
+            Which::Allow => allow,
+            Which::Deny => deny,
+        };
+        return tell(kind, Some((path, i64::from(place.line))), text);
     }
     let context = data::context();
     tell(kind, context.as_ref().map(|(file, line)| (file.as_slice(), i64::from(*line))), text);
 }
 
-fn told_at(kind: Kind, place: Option<Place>, text: &[u8]) {
-    match place {
-        Some(place) => with_path(place.which, |path| tell(kind, Some((path, i64::from(place.line))), text)),
-        None => tell(kind, None, text),
-    }
+/// What a thread evaluates.
+#[derive(Clone)]
+struct Here {
+    /// `hosts.allow` and `hosts.deny`.
+    paths: Rc<[Vec<u8>; 2]>,
+    /// The rule in hand.
+    place: Option<Place>,
 }
 
 thread_local! {
-    /// The rule that this thread evaluates.
-    static RULE: Cell<Option<Place>> = const { Cell::new(None) };
-    /// The tables that it stands in.
-    static PATHS: RefCell<[Vec<u8>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    static HERE: RefCell<Option<Here>> = const { RefCell::new(None) };
 }
 
-/// Messages of this thread belong to these tables from now on.
-pub(crate) fn evaluating(allow: &[u8], deny: &[u8]) {
-    RULE.set(None);
-    PATHS.with_borrow_mut(|[a, d]| {
-        for (kept, path) in [(a, allow), (d, deny)] {
-            kept.clear();
-            kept.extend_from_slice(path);
+/// While it lives, messages of this thread belong to the tables that it was made for; then to those before, as a method of
+/// the program may ask about another request in the middle of one.
+pub(crate) struct Evaluating(Option<Here>);
+
+impl Evaluating {
+    /// Begins.
+    pub(crate) fn new(paths: Rc<[Vec<u8>; 2]>) -> Self {
+        Self(HERE.replace(Some(Here { paths, place: None })))
+    }
+}
+
+impl Drop for Evaluating {
+    fn drop(&mut self) {
+        HERE.set(self.0.take());
+    }
+}
+
+/// Messages of this thread belong to this rule from now on; to none, for `None`.
+pub(crate) fn at(place: Option<Place>) {
+    HERE.with_borrow_mut(|here| {
+        if let Some(here) = here {
+            here.place = place;
         }
     });
-}
-
-/// Messages of this thread belong to this rule; to none, for `None`.
-pub(crate) fn at(place: Option<Place>) {
-    RULE.set(place);
-}
-
-fn with_path<T>(which: Which, body: impl FnOnce(&[u8]) -> T) -> T {
-    PATHS.with_borrow(|[allow, deny]| match which {
-        Which::Allow => body(allow),
-        Which::Deny => body(deny),
-    })
 }
