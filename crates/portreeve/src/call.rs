@@ -43,7 +43,7 @@ pub const APPLETS: &[Applet] = &[
     Applet {
         name: "safe_finger",
         about: "runs finger for a rule, and lets nothing harmful through",
-        run: safe_finger::run,
+        run: |_, args| if safe_finger::run(args) { ExitCode::SUCCESS } else { ExitCode::FAILURE },
     },
     Applet {
         name: "try-from",

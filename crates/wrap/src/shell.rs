@@ -4,7 +4,7 @@
 use crate::ends::{said, swallow};
 use portreeve_sys::beside::{self, End};
 use rustix::io::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
@@ -14,16 +14,18 @@ use std::time::Duration;
 /// How long a refusal pauses before it ends: so that a client in a loop starts no process each time.
 pub const PAUSE: Duration = Duration::from_secs(5);
 
-fn run(command: &[u8]) -> Result<beside::Ended, Errno> {
+const SHELL: &CStr = c"/bin/sh";
+
+fn run(shell: &CStr, command: &[u8]) -> Result<beside::Ended, Errno> {
     // As the original reads it: up to a NUL byte.
     let command = command.split(|byte| *byte == 0).next().unwrap_or_default();
     let command = CString::new(command).map_err(|_| Errno::INVAL)?;
-    beside::run(c"/bin/sh", &[c"sh".into(), c"-c".into(), command])
+    beside::run(shell, &[c"sh".into(), c"-c".into(), command])
 }
 
 /// Runs a command and waits for it; nobody asks how it ended. `&` at its end is the way not to wait.
 pub fn spawn(command: &[u8], warn: &mut dyn FnMut(Vec<u8>)) {
-    match run(command).map(|ended| ended.end) {
+    match run(SHELL, command).map(|ended| ended.end) {
         Ok(End::NotExecuted(errno)) => warn(said(b"execl /bin/sh: ", errno)),
         Ok(_) => {}
         Err(errno) => warn(said(b"cannot fork: ", errno)),
@@ -43,7 +45,11 @@ pub enum Answer {
 
 /// Runs a command and asks for its status.
 pub fn aclexec(command: &[u8], warn: &mut dyn FnMut(Vec<u8>)) -> Answer {
-    match run(command) {
+    ask(SHELL, command, warn)
+}
+
+fn ask(shell: &CStr, command: &[u8], warn: &mut dyn FnMut(Vec<u8>)) -> Answer {
+    match run(shell, command) {
         Ok(ended) => match ended.end {
             End::Status(0) => Answer::Stands,
             End::Status(_) => Answer::Fails,
@@ -113,7 +119,9 @@ mod tests {
         assert_eq!(aclexec(b"no-such-command", &mut warn), Answer::Fails);
         assert_eq!(aclexec(b"kill -9 $$", &mut warn), Answer::Fails);
         spawn(b"exit 3", &mut warn);
-        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(ask(c"/nonexistent", b"exit 0", &mut warn), Answer::Unavailable, "nobody was asked");
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert_eq!(said[1], "aclexec_option: /bin/sh: No such file or directory");
         assert!(said[0].starts_with("process ") && said[0].ends_with(" exited with signal 9"), "{said:?}");
     }
 }

@@ -6,10 +6,10 @@ mod cleaning;
 use cleaning::Cleaner;
 use portreeve_sys::{identity, names};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Who finger runs as when we are root.
@@ -20,8 +20,9 @@ const SEARCH: &str = "/bin:/usr/bin:/sbin:/usr/sbin";
 /// How long finger may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs `finger` with these arguments.
-pub fn run(_called: &OsStr, arguments: &[OsString]) -> ExitCode {
+/// Runs `finger` with these arguments; whether all went well, or the minute was over.
+#[must_use]
+pub fn run(arguments: &[OsString]) -> bool {
     if let Err(refused) = drop_root() {
         return fail(&format!("cannot become {NOBODY}: {}", refused.call));
     }
@@ -38,10 +39,10 @@ pub fn run(_called: &OsStr, arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn fail(what: &str) -> ExitCode {
+fn fail(what: &str) -> bool {
     // Nothing can be done about a standard error that fails.
     let _ = writeln!(std::io::stderr(), "{what}");
-    ExitCode::FAILURE
+    false
 }
 
 fn drop_root() -> Result<(), identity::Refused> {
@@ -58,24 +59,24 @@ fn find(program: &str) -> Option<std::path::PathBuf> {
     std::env::split_paths(SEARCH).map(|directory| directory.join(program)).find(|path| path.is_file())
 }
 
-fn ended(mut finger: Child) -> ExitCode {
+fn ended(mut finger: Child) -> bool {
     let deadline = Instant::now().checked_add(PATIENCE);
     let finished = copy(&mut finger, deadline);
     // A finger that still writes gets SIGPIPE now.
     drop(finger.stdout.take());
     loop {
         match finger.try_wait() {
-            Ok(Some(status)) if finished && !status.success() => return ExitCode::FAILURE,
-            Ok(Some(_)) => return ExitCode::SUCCESS,
+            Ok(Some(status)) if finished && !status.success() => return false,
+            Ok(Some(_)) => return true,
             Ok(None) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Ok(None) => {
                 let _ = finger.kill();
                 let _ = finger.wait();
-                return ExitCode::SUCCESS;
+                return true;
             }
-            Err(_) => return ExitCode::FAILURE,
+            Err(_) => return false,
         }
     }
 }

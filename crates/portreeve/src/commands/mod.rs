@@ -12,9 +12,12 @@ pub mod explain;
 pub mod links;
 pub mod reload;
 pub mod run;
+pub mod safe_finger;
 pub mod status;
+pub mod tcpd;
 pub mod tcpdchk;
 pub mod tcpdmatch;
+pub mod try_from;
 pub mod version;
 
 use crate::failure::{Exit, Failure};
@@ -47,6 +50,10 @@ pub enum Command {
     Convert(convert::Arguments),
     Tcpdmatch(tcpdmatch::Arguments),
     Tcpdchk(tcpdchk::Arguments),
+    Tcpd(tcpd::Arguments),
+    #[command(name = "safe_finger")]
+    SafeFinger(safe_finger::Arguments),
+    TryFrom(try_from::Arguments),
     CompileHosts(compile_hosts::Arguments),
     Demo(demo::Arguments),
     Links(links::Arguments),
@@ -68,6 +75,9 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Convert(arguments) => convert::run(&arguments, out),
         Command::Tcpdmatch(arguments) => tcpdmatch::run(&arguments, out),
         Command::Tcpdchk(arguments) => tcpdchk::run(&arguments, out),
+        Command::Tcpd(arguments) => tcpd::run(&arguments),
+        Command::SafeFinger(arguments) => Ok(safe_finger::run(&arguments)),
+        Command::TryFrom(_) => crate::applets::try_from::run(out),
         Command::CompileHosts(arguments) => compile_hosts::run(&arguments, out),
         Command::Demo(arguments) => demo::run(&arguments, out),
         Command::Links(arguments) => links::run(&arguments, out),
