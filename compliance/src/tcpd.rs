@@ -133,6 +133,15 @@ impl Inetd<'_> {
         self.outcome(pid, &name, argv, received)
     }
 
+    /// Calls it for a connection of which the client never hears again, and waits for the end.
+    pub fn deaf(&self, port: u16, executable: &str, argv: &[&str]) -> Outcome {
+        let (pid, name) = self.call("tcp", &format!("127.0.0.1:{port}"), executable, argv);
+        let connection = until(DEADLINE, || crate::client::dial("127.0.0.1", port).ok());
+        let outcome = self.outcome(pid, &name, argv, String::new());
+        drop(connection.expect("a connection"));
+        outcome
+    }
+
     /// Calls it for two datagrams to `port`.
     pub fn datagrams(&self, port: u16, executable: &str, argv: &[&str]) -> Outcome {
         let (pid, name) = self.call("udp", &format!("127.0.0.1:{port}"), executable, argv);

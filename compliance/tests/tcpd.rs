@@ -1,9 +1,11 @@
 //! tcpd in front of a program, for one client: what the client gets, what is logged, and what the program finds
 //! (reference tcp-wrappers A7-A9, A11, A12).
 
+use portreeve_compliance::client::talk;
 use portreeve_compliance::init::{HERE, PROBE};
+use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::tcpd::{Inetd, Outcome, program, with_tables};
-use portreeve_compliance::{World, both, ours};
+use portreeve_compliance::{Config, Entry, World, both, ours};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -394,6 +396,86 @@ fn ident() {
                 );
                 assert!(asked.0.ends_with(&format!(",{port}\r\n")), "{asked:?}");
             }
+        });
+    });
+}
+
+/// Source routes shut the connection down, other options are cleared. Debian's tcpd reads the options from the fifth byte on.
+#[test]
+fn ip_options() {
+    if !has_programs(&["perl"]) {
+        return;
+    }
+    // Sets IP_OPTIONS (4) of IPPROTO_IP (0) on the client's socket, as if it had come so, and becomes tcpd.
+    let set = "setsockopt(STDIN, 0, 4, pack('H*', shift)) or die; my $tcpd = shift; exec $tcpd @ARGV";
+    let record = "0707040000000000";
+    let route = "8307047f00000100";
+    let late = "010101018307047f00000100";
+    let strict = "8907047f00000100";
+    both(|world| {
+        with_tables(world, "", "never: ALL\n", |inetd| {
+            let tcpd = program(world, "tcpd");
+            let ignored = |options: &str| {
+                let bytes: Vec<&str> =
+                    (0..options.len() / 2).map(|at| &options[2 * at..2 * at + 2]).collect();
+                format!("29 NAME[N]: connect from 127.0.0.1 with IP options (ignored): {}", bytes.join(" "))
+            };
+            let refusal =
+                "28 NAME[N]: refused connect from 127.0.0.1 with IP source routing options".to_owned();
+            let cases = [
+                ("record", record, ignored(record)),
+                ("late", late, refusal.clone()),
+                ("route", route, world.fix("source-routes-are-seen", ignored(route), refusal.clone())),
+                ("strict", strict, world.fix("source-routes-are-seen", ignored(strict), refusal)),
+            ];
+            for (port, (name, options, line)) in (4001_u16..).zip(cases) {
+                let path = daemon(world, name);
+                inetd.deaf(port, "/usr/bin/perl", &["perl", "-e", set, options, &tcpd, &path]);
+                // Either way it goes on: the tables decide, the daemon is started.
+                assert_eq!(inetd.logged(name), granted(name, &[&line]), "{options}");
+            }
+        });
+    });
+}
+
+/// Under xinetd, theirs and ours: tcpd by its path, the daemon as argv[0].
+#[test]
+fn in_front_of_a_service() {
+    both(|world| {
+        let path = daemon(world, "in.wrapped");
+        let through = |id: &str, port| {
+            Entry::probe(id, port, "")
+                .first("flags = NAMEINARGS NOLIBWRAP IPv4")
+                .set("server", &program(world, "tcpd"))
+                .set("server_args", &format!("{path} word"))
+        };
+        with_tables(world, "in.wrapped: 127.0.0.1\n", "in.wrapped: ALL: twist echo go away %a\n", |inetd| {
+            let _daemon = world.start(&Config::of(through("wrapped", 4101)));
+            let served = talk("127.0.0.1", 4101, b"").text();
+            let start: Value = serde_json::from_str(&served).unwrap_or_else(|e| panic!("{e}: {served}"));
+            assert_eq!(start["argv"], serde_json::json!(["in.wrapped", "word"]));
+            assert_eq!(talk("127.0.0.2", 4101, b"").text(), "go away 127.0.0.2\n");
+            let log = inetd.logged("in.wrapped");
+            let twisted = "28 in.wrapped[N]: twist 127.0.0.2 to echo go away 127.0.0.2".to_owned();
+            let mut expected = granted("in.wrapped", &[]);
+            expected.push(twisted);
+            assert_eq!(log, expected);
+        });
+    });
+}
+
+/// try-from says what the tables see; without a connection nothing is known.
+#[test]
+fn try_from() {
+    both(|world| {
+        with_tables(world, "", "", |inetd| {
+            let try_from = program(world, "try-from");
+            let seen = inetd.stream(4201, &try_from, &["try-from"], b"");
+            let expected = "client address  (%a): 127.0.0.1\nclient hostname (%n): localhost\n\
+                client username (%u): unknown\nclient info     (%c): localhost\nserver address  (%A): 127.0.0.1\n\
+                server hostname (%N): localhost\nserver process  (%d): try-from\nserver info     (%s): try-from@localhost\n";
+            assert_eq!((seen.received.as_str(), seen.status), (expected, 0));
+            assert_eq!(inetd.nobody(&try_from, &["try-from"]).status, 0);
         });
     });
 }
