@@ -101,7 +101,7 @@ fn compile(allow: &[u8], deny: &[u8], around: &Surroundings) -> Vec<u8> {
         Original { path, text, state: State::Absent }
     }
     image::compile(&original(b"hosts.allow", allow), &original(b"hosts.deny", deny), &mut around.clone(), 0)
-        .unwrap()
+        .expect("a small image")
 }
 
 fn run(
@@ -387,7 +387,7 @@ fn request() -> impl Strategy<Value = Request> {
             server: Host {
                 name: Field::EMPTY,
                 addr: "10.0.0.9".into(),
-                socket: server.map(|text| text.parse::<SocketAddr>().unwrap()),
+                socket: server.map(|text| text.parse::<SocketAddr>().expect("an address")),
             },
         })
 }
@@ -452,7 +452,7 @@ fn long_tables() {
     for _ in 0..1500 {
         let (a, b) = (next() % 4096, next() % 4096);
         allow += &format!("d: 10.0.{}.{}\n", a / 256, a % 256);
-        allow += &format!("d: 10.1.{}.{}/{}\n", b / 256, b % 256 & 0xfc, 30 + next() % 2);
+        allow += &format!("d: 10.1.{}.{}/{}\n", b / 256, (b % 256) & 0xfc, 30 + next() % 2);
         allow += &format!("d: [2001:db8:{:x}::]/{}: deny\n", next() % 2000, 40 + next() % 12);
         allow += &format!("d: [2001:db8:0:1::{:x}0]/{}\n", next() % 2000, 118 + next() % 10);
     }
