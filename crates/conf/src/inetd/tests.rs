@@ -138,7 +138,7 @@ fn what_is_switched_off_stays_off_and_what_is_lost_is_said() {
          9 stream tcp6 nowait.30 nobody /bin/x y\n/run/s stream unix nowait root /bin/x x\n#@ ah/require\n",
     );
     assert!(text.contains("\tid              = echo-stream\n\ttype            = INTERNAL\n"), "{text}");
-    assert!(text.contains("\tdisable         = yes\n}\nservice echo\n"), "{text}");
+    assert!(text.contains("\tdisable         = yes\n}\n\nservice echo\n"), "{text}");
     assert!(text.contains("\tflags           = IPv6 NOLIBWRAP NAMEINARGS\n"), "{text}");
     assert!(text.contains("\tserver          = /bin/x\n\tserver_args     = y\n"), "{text}");
     let lost: Vec<_> = notes.iter().filter(|(lost, _)| *lost).map(|(_, text)| text.as_str()).collect();

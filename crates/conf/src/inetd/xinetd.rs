@@ -43,6 +43,9 @@ pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
                     let _ = writeln!(text, "# not carried over: {}", section.name);
                     continue;
                 };
+                if text.ends_with("}\n") {
+                    text.push('\n');
+                }
                 let _ = writeln!(text, "service {}\n{{", section.name);
                 for (attribute, value) in lines {
                     let _ = writeln!(text, "\t{attribute:<15} = {value}");

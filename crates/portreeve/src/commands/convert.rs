@@ -2,6 +2,7 @@
 
 mod clients;
 mod decisions;
+mod inetd;
 mod nft;
 mod ranges;
 mod service;
@@ -31,6 +32,7 @@ pub struct Arguments {
 #[allow(missing_docs)]
 pub enum What {
     Hosts(Hosts),
+    Inetd(inetd::Inetd),
 }
 
 /// Say what hosts.allow and hosts.deny decide by addresses as a firewall does
@@ -67,7 +69,10 @@ pub enum Language {
 
 /// Converts and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let What::Hosts(hosts) = &arguments.what;
+    let hosts = match &arguments.what {
+        What::Hosts(hosts) => hosts,
+        What::Inetd(inetd) => return inetd::run(inetd, out),
+    };
     if let Some(service) =
         hosts.daemon.iter().find(|service| hosts.to == Language::Nft && service.port.is_none())
     {
