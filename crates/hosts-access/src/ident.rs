@@ -161,4 +161,68 @@ mod tests {
         late.extend_from_slice(line);
         assert_eq!(ASKED.reply(&late), Reply::Unknown);
     }
+
+    mod properties {
+        use super::super::*;
+        use proptest::collection::vec;
+        use proptest::prelude::*;
+
+        /// Bytes that look like an answer often enough to get past its first fields.
+        fn received() -> impl Strategy<Value = Vec<u8>> {
+            let word = prop_oneof![
+                Just(b"6193".to_vec()),
+                Just(b"23".to_vec()),
+                Just(b",".to_vec()),
+                Just(b":".to_vec()),
+                Just(b" ".to_vec()),
+                Just(b"USERID".to_vec()),
+                Just(b"UNIX".to_vec()),
+                Just(b"joe".to_vec()),
+                Just(b"\r\n".to_vec()),
+                vec(any::<u8>(), 0..5),
+                vec(any::<u8>(), 500..520),
+            ];
+            vec(word, 0..24).prop_map(|words| words.concat())
+        }
+
+        proptest! {
+            #[test]
+            fn what_was_decided_stays_decided(bytes in received(), more in vec(any::<u8>(), 0..600)) {
+                let asked = Question { theirs: 6193, ours: 23 };
+                let reply = asked.reply(&bytes);
+                if reply == Reply::Incomplete {
+                    prop_assert!(bytes.len() < LONGEST && !bytes.contains(&b'\n'));
+                } else {
+                    prop_assert_eq!(asked.reply(&[&bytes[..], &more].concat()), reply);
+                }
+            }
+
+            #[test]
+            fn a_user_is_a_word_and_only_of_these_ports(bytes in received(), other in 1_u16..) {
+                let asked = Question { theirs: 6193, ours: 23 };
+                if let Reply::User(name) = asked.reply(&bytes) {
+                    prop_assert!(!name.is_empty());
+                    prop_assert!(!name.as_bytes().iter().any(|byte| is_blank(*byte) || *byte == 0));
+                    if other != 6193 {
+                        let reply = Question { theirs: other, ours: 23 }.reply(&bytes);
+                        prop_assert_eq!(reply, Reply::Unknown);
+                    }
+                }
+            }
+
+            #[test]
+            fn proper_answers_are_understood(
+                theirs: u16,
+                ours: u16,
+                blanks in vec("[ \t]{0,3}", 6),
+                system in "[A-Za-z, -]{1,20}",
+                name in "[!-~]{1,127}",
+            ) {
+                let [a, b, c, d, e, f] = <[String; 6]>::try_from(blanks).unwrap_or_default();
+                let line = format!("{a}{theirs}{b},{c}{ours}{d}:{e}USERID{f}:{system}:{a}{name}\r\n");
+                let asked = Question { theirs, ours };
+                prop_assert_eq!(asked.reply(line.as_bytes()), Reply::User(Field::new(name.as_bytes())));
+            }
+        }
+    }
 }
