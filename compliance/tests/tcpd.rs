@@ -3,9 +3,9 @@
 
 use portreeve_compliance::client::talk;
 use portreeve_compliance::init::{HERE, PROBE};
-use portreeve_compliance::skip::has_programs;
+use portreeve_compliance::skip::{find_program, has_programs};
 use portreeve_compliance::tcpd::{Inetd, Outcome, program, with_tables};
-use portreeve_compliance::{Config, Entry, World, both, ours};
+use portreeve_compliance::{Config, Ended, Entry, World, both, ours};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -333,7 +333,7 @@ fn the_directory_of_the_daemons() {
             ],
             &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
         );
-        assert_eq!(made, portreeve_compliance::Ended::Status(0), "{output}");
+        assert_eq!(made, Ended::Status(0), "{output}");
         with_tables(world, "", "", |inetd| {
             let tcpd = program(world, "tcpd");
             world.write("settings", format!("real_daemon_dir = \"{directory}\"\n"));
@@ -477,5 +477,45 @@ fn try_from() {
             assert_eq!((seen.received.as_str(), seen.status), (expected, 0));
             assert_eq!(inetd.nobody(&try_from, &["try-from"]).status, 0);
         });
+    });
+}
+
+/// finger through safe_finger: who it is, what passes, how it ends (A15).
+#[test]
+fn safe_finger() {
+    let finger = "#!/bin/sh\ncase \"$1\" in\n\
+        who) id -u; id -G; echo \"$PATH $*\";;\n\
+        bytes) printf 'a\\000b\\001\\r\\n\\t\\v\\f\\\\ \\177\\200\\377~\\n\\n\\nx';;\n\
+        wide) printf '%0127d\\n%0128d\\n' 1 2;;\n\
+        much) printf '%0100001d' 1;;\n\
+        exit) exit \"$2\";;\n\
+        kill) kill -9 $$;;\nesac\n";
+    both(|world| {
+        let safe_finger = program(world, "safe_finger");
+        let path = &["PATH=/usr/local/bin:/bin"];
+        if find_program("finger").is_none() {
+            let missing = (Ended::Status(1), "finger: No such file or directory\n".to_owned());
+            assert_eq!(world.run(&[&safe_finger, "x"], path), missing);
+        }
+        world.write_mode("fake/finger", finger, 0o755);
+        let options = format!("lowerdir={HERE}/fake:/usr/bin");
+        let mount = ["/bin/mount", "-t", "overlay", "overlay", "-o", &options, "/usr/bin"];
+        assert_eq!(world.run(&mount, &[]).0, Ended::Status(0));
+        let zeros = |count| "0".repeat(count);
+        let cut = format!(" {}\\\n", zeros(127)).repeat(787);
+        let cases: &[(&[&str], i64, String)] = &[
+            (&["who", "-l", "x"], 0, " 65534\n 65534\n /bin:/usr/bin:/sbin:/usr/sbin who -l x\n".to_owned()),
+            (&["bytes"], 0, " a\\000b\\001\r\n \t\u{b}\u{c}\\\\ \\177\\200\\377~\n\n\n x".to_owned()),
+            (&["wide"], 0, format!(" {}1\n {}\\\n 2\n", zeros(126), zeros(127))),
+            (&["much"], 0, format!("{cut} {}\n\n Input truncated to 100000 bytes...\n", zeros(51))),
+            (&["exit", "3"], 1, String::new()),
+            (&["kill"], 1, String::new()),
+        ];
+        for (words, status, expected) in cases {
+            let mut argv = vec![safe_finger.as_str()];
+            argv.extend(*words);
+            let (how, text) = world.run(&argv, path);
+            assert_eq!((how, text.as_str()), (Ended::Status(*status), expected.as_str()), "{words:?}");
+        }
     });
 }
