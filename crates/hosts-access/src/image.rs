@@ -16,7 +16,7 @@
 //! | 40 | 4 | the version of this crate, a text: where |
 
 use crate::index::bytes::{Bytes, Doubtful, offset};
-use crate::index::{Output, TooLarge, View, build};
+use crate::index::{Inlined, Output, TooLarge, View, build};
 use crate::table::Content;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -104,13 +104,14 @@ fn write(
     lists: &mut dyn Lists,
     begun: i64,
 ) -> Result<Vec<u8>, TooLarge> {
-    let mut out = Output::new(HEAD);
-    let mut seen = Seen { lists, by_path: HashMap::new(), sources: Vec::new() };
-    let mut inlined = 0;
-    let allow_index = build(allow.text, &mut seen, &mut inlined, &mut out)?;
-    let deny_index = build(deny.text, &mut seen, &mut inlined, &mut out)?;
+    let mut inlined = Inlined::default();
+    let mut made = indexes(allow, deny, lists, &mut inlined)?;
+    if inlined.too_much {
+        made = indexes(allow, deny, lists, &mut Inlined::never())?;
+    }
+    let (mut out, allow_index, deny_index, lists) = made;
     let mut sources = vec![(allow.path.to_vec(), allow.state), (deny.path.to_vec(), deny.state)];
-    sources.extend(seen.sources);
+    sources.extend(lists);
     let mut paths = Vec::with_capacity(sources.len());
     for (path, _) in &sources {
         paths.push(out.text(path)?);
@@ -138,6 +139,22 @@ fn write(
     out.set(36, deny_index);
     out.set(40, version);
     Ok(out.finish())
+}
+
+/// An image with both indexes (where they are), and the lists that were read for it.
+type Indexes = (Output, u32, u32, Vec<(Vec<u8>, State)>);
+
+fn indexes(
+    allow: &Original<'_>,
+    deny: &Original<'_>,
+    lists: &mut dyn Lists,
+    inlined: &mut Inlined,
+) -> Result<Indexes, TooLarge> {
+    let mut out = Output::new(HEAD);
+    let mut seen = Seen { lists, by_path: HashMap::new(), sources: Vec::new() };
+    let allow_index = build(allow.text, &mut seen, inlined, &mut out)?;
+    let deny_index = build(deny.text, &mut seen, inlined, &mut out)?;
+    Ok((out, allow_index, deny_index, seen.sources))
 }
 
 /// The lists read so far: each once, so that all rules see one content.

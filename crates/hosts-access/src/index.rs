@@ -12,7 +12,7 @@ mod flatten;
 mod meaning;
 mod write;
 
-pub(crate) use build::{Lists, build};
+pub(crate) use build::{Inlined, Lists, build};
 pub(crate) use write::{Output, TooLarge};
 
 use crate::Truth;

@@ -512,3 +512,25 @@ fn every_cut_and_every_byte() {
         }
     }
 }
+
+/// The walk reads only so much of lists: a table that names too many is in error, compiled or not.
+#[test]
+fn tables_that_name_many_lists() {
+    let mut around = silent();
+    around.lists.insert(b"/list".to_vec(), ListFile::Bytes(b"10.0.0.7 10.0.0.8".to_vec()));
+    for (names, broken) in [(3, false), (65, false), (4000, false), (4100, true)] {
+        let allow = "d: /list\n".repeat(names) + "d: 10.0.0.1\n";
+        let image = compile(allow.as_bytes(), b"ALL: ALL\n", &around);
+        for address in ["10.0.0.7", "10.0.0.1", "10.0.0.2"] {
+            let walked = run(
+                [Content::Text(allow.as_bytes()), Content::Text(b"ALL: ALL\n")],
+                &request_of(address),
+                &around,
+            );
+            let found = run_image(&image, [allow.as_bytes(), b"ALL: ALL\n"], &request_of(address), &around);
+            assert_eq!(found.as_ref(), Some(&walked), "{address} {names}");
+            let granted = address == "10.0.0.7" || address == "10.0.0.1" && !broken;
+            assert_eq!(walked.0.verdict == hosts_access::Verdict::Granted, granted, "{address} {names}");
+        }
+    }
+}

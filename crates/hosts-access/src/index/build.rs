@@ -8,6 +8,7 @@ use super::write::{Class, Output, TableIndex, TooLarge};
 use crate::address::is_space;
 use crate::lines::Lines;
 use crate::list::tokens;
+use crate::matching::PAGE;
 use crate::pattern::{DaemonName, DaemonPattern};
 use crate::split::Rule;
 use crate::text::TextPattern;
@@ -15,12 +16,32 @@ use std::collections::{HashMap, HashSet};
 
 /// How deep files may name files and still be taken into the index.
 const DEEPEST: u32 = 4;
-/// How many bytes of files an index takes in, counted as [`crate::matching::MOST_LISTED`] counts; a rule with more is walked.
-pub(crate) const MOST_INLINED: u64 = 16 << 20;
-/// A file counts as at least so many bytes.
-const PAGE: u64 = 4096;
+/// How many bytes of files an index takes in, counted as [`crate::matching::MOST_LISTED`] counts.
+const MOST_INLINED: u64 = 16 << 20;
+/// How many words of both tables may name a file.
+const MOST_NAMED: u32 = 64;
 /// A longer word is for the language itself to judge.
 const LONGEST_WORD: usize = 255;
+
+/// What an index has taken in of files. The walk reads so much of files at one decision and no more; a decision by the index
+/// must not come to another end because it reads less. So either all files are taken in that can be, and they are few, or
+/// none is.
+#[derive(Debug, Default)]
+pub(crate) struct Inlined {
+    /// None is taken in.
+    never: bool,
+    /// There was too much: the tables must be compiled again without.
+    pub(crate) too_much: bool,
+    bytes: u64,
+    named: u32,
+}
+
+impl Inlined {
+    /// Takes none in.
+    pub(crate) fn never() -> Self {
+        Self { never: true, ..Self::default() }
+    }
+}
 
 /// The `/file` lists that a table names, read while it is compiled.
 pub(crate) trait Lists {
@@ -32,7 +53,7 @@ pub(crate) trait Lists {
 pub(crate) fn build(
     text: &[u8],
     lists: &mut dyn Lists,
-    inlined: &mut u64,
+    inlined: &mut Inlined,
     out: &mut Output,
 ) -> Result<u32, TooLarge> {
     let mut builder = Builder {
@@ -71,8 +92,7 @@ struct Builder<'b> {
     asking: HashSet<(usize, u32)>,
     lists: &'b mut dyn Lists,
     out: &'b mut Output,
-    /// Bytes of files taken in so far, for both tables.
-    inlined: &'b mut u64,
+    inlined: &'b mut Inlined,
 }
 
 /// What a rule needs besides its place in the columns.
@@ -201,15 +221,20 @@ impl Builder<'_> {
 
     /// Takes the words of a file in; nothing if the rule must be walked.
     fn file(&mut self, path: &[u8], place: usize, number: u32, depth: u32, needs: &mut Needs) -> Option<()> {
-        if depth == DEEPEST {
+        if depth == 0 {
+            self.inlined.named = self.inlined.named.saturating_add(1);
+            self.inlined.too_much |= self.inlined.named > MOST_NAMED;
+        }
+        if depth == DEEPEST || self.inlined.never || self.inlined.too_much {
             return None;
         }
         let bytes = self.lists.bytes(path)?;
         let cost = PAGE.max(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        if bytes.contains(&0) || cost > MOST_INLINED - *self.inlined {
+        self.inlined.bytes = self.inlined.bytes.saturating_add(cost);
+        self.inlined.too_much |= self.inlined.bytes > MOST_INLINED;
+        if bytes.contains(&0) || self.inlined.too_much {
             return None;
         }
-        *self.inlined += cost;
         for word in bytes.split(|byte| is_space(*byte)).filter(|word| !word.is_empty()) {
             if word.len() > LONGEST_WORD {
                 return None;
