@@ -181,7 +181,9 @@ fn a_slow_aclexec_blocks_nobody_else() {
         let refused = parked.read_for(Duration::from_secs(60));
         assert_eq!(refused, Answer::closed(""), "refused when the time is over");
         must("the command is gone", || world.processes("sleep 3600").is_empty());
-        assert!(world.service_log("s1").iter().any(|line| line == "FAIL: s1 libwrap from=127.0.0.1"));
+        must("the refusal is logged", || {
+            world.service_log("s1").iter().any(|line| line == "FAIL: s1 libwrap from=127.0.0.1")
+        });
         assert_eq!(daemon.status().pointer("/hooks/killed").and_then(serde_json::Value::as_u64), Some(1));
     });
 }

@@ -3,7 +3,7 @@
 
 use portreeve_compliance::client::talk;
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Answer, Config, DEADLINE, Entry, World, both};
+use portreeve_compliance::{Answer, Config, DEADLINE, Entry, World, both, ours};
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -251,5 +251,30 @@ fn the_tables_and_a_name_server_that_does_not_answer() {
                 "WARNING: service named: the client's host name could not be asked for, and rules hang on it: 127.0.0.41 is refused (/etc/hosts.deny, line 1)",
             ]);
         }
+    });
+}
+
+/// Whoever fills the places of his own lookups is refused by a rule that hangs on one, and not let in by it (`ALL EXCEPT`);
+/// others are served meanwhile.
+#[test]
+fn a_full_queue_opens_no_door() {
+    ours(|world| {
+        use_name_server(world);
+        world.write("etc/resolv.conf", "nameserver 127.0.0.53\noptions timeout:20 attempts:1\n");
+        let _silent = UdpSocket::bind("127.0.0.53:53").expect("the name server's port");
+        world.write("etc/hosts.allow", "ALL: 127.0.0.42\nALL: ALL EXCEPT .evil.example\n");
+        world.write("etc/hosts.deny", "ALL: ALL\n");
+        let entry = Entry::program("s1", 2001).first("flags = IPv4").set("cps", "0 0");
+        let _daemon = world.start(&Config::of(entry));
+        let mut waiting: Vec<_> = (0..16)
+            .map(|_| portreeve_compliance::client::dial("127.0.0.41", 2001).expect("a connection"))
+            .collect();
+        assert_eq!(talk("127.0.0.41", 2001, b""), Answer::closed(""), "one more than may wait");
+        assert_eq!(talk("127.0.0.42", 2001, b""), Answer::closed(SERVED), "an address needs no name");
+        for connection in &mut waiting {
+            let answer = connection.read_for(Duration::from_millis(1));
+            assert_eq!(answer.text(), "", "nobody of them is let in");
+        }
+        must("it is said", || world.daemon_log_count("the client's host name could not be asked for") > 0);
     });
 }

@@ -35,6 +35,7 @@ impl Supervisor {
                     });
                 }
             });
+            j.optional("compiled_tables_bytes", self.hosts.compiled_bytes());
             j.map("hooks", |j| {
                 j.plain("running", self.hooks.len());
                 j.plain("limit", MOST_HOOKS);

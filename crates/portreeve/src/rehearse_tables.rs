@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 /// Asks the tables about a client from `peer` of the daemon of this name; their word, and why.
-pub fn ask(daemon: &str, peer: SocketAddr) -> (Tables, String) {
+pub(crate) fn ask(daemon: &str, peer: SocketAddr) -> (Tables, String) {
     let files = HostsTables::of_this_machine();
     let addr = address_text(peer).map_or(Field::from("unknown"), |text| Field::new(&text));
     let mut request = Request {

@@ -40,6 +40,11 @@ impl CompiledTables {
         Image::open(&self.image)
     }
 
+    /// Bytes of what is held; none while the text is evaluated.
+    pub fn bytes(&self) -> Option<usize> {
+        Some(self.image.len()).filter(|&length| length > 0)
+    }
+
     /// Gives up what is held: the tables are short now, or cannot be read.
     pub fn forget(&mut self) {
         self.image = Vec::new();

@@ -1,12 +1,14 @@
 //! Asks the tables about one client: one evaluation with what is known so far. Either something is missing, and the client
 //! waits for it, or policy is told the verdict and the orders of the rule are kept for when it takes effect.
 
+use super::files::SETTLED;
 use super::known::{Known, Want};
 use super::surroundings::Surroundings;
 use crate::admit::Client;
 use crate::hosts::Orders;
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
 use hosts_access::{Field, Host, Message, Request, Settings, Verdict, Why, evaluate};
 use portreeve_conf::Level;
 use portreeve_policy::{Cause, Origin, Refusal, Tables};
@@ -42,6 +44,8 @@ impl Supervisor {
         for error in self.hosts.errors() {
             self.say(Level::Error, &error);
         }
+        // Once a further change would show, long ones can be compiled.
+        self.timers.set(self.stamp.mono() + SETTLED + SETTLED / 10, Alarm::Tables);
         self.watch_tables();
         self.give_tables();
     }

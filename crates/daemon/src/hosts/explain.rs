@@ -19,7 +19,7 @@ impl Supervisor {
         let daemon = slot.service.wrap_name.clone();
         let mut request = request(&daemon, peer, local);
         let known = Known::default();
-        let (tables, lists) = self.hosts.tables();
+        let (tables, lists) = self.hosts.texts();
         // A claimed sender of a datagram is asked for nothing.
         let mut world = Surroundings::new(lists, &known, !slot.is_stream(), ids);
         let found = explain(&tables, &mut request, &mut world, &SETTINGS);

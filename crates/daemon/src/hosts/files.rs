@@ -31,7 +31,7 @@ const MOST_ERRORS: usize = 20;
 /// Messages that are remembered as said.
 const SAID: usize = 256;
 /// A file that was changed this short a time before it was read may change again without a new time stamp.
-const SETTLED: Duration = Duration::from_secs(2);
+pub const SETTLED: Duration = Duration::from_secs(2);
 
 /// Both tables and the lists that they name.
 #[derive(Debug)]
@@ -239,6 +239,16 @@ impl Files {
         (tables, &mut self.lists)
     }
 
+    /// The tables as texts, of which every step can be told, and the lists beside them.
+    pub fn texts(&mut self) -> (Tables<'_>, &mut Lists) {
+        (Tables { allow: self.allow.table(), deny: self.deny.table() }, &mut self.lists)
+    }
+
+    /// Begins to compile them if they are long, so that the next client finds it done.
+    pub fn prepare(&mut self) {
+        let _ = self.tables();
+    }
+
     /// The path of a table.
     pub fn path(&self, which: Which) -> &'static str {
         match which {
@@ -309,6 +319,11 @@ impl Files {
                 format!("{path}:{}:{}: {}", found.line, found.column, found.message)
             })
             .collect()
+    }
+
+    /// Bytes of the compiled form, where there is one.
+    pub fn compiled_bytes(&self) -> Option<usize> {
+        self.compiled.bytes()
     }
 
     /// For `status`.

@@ -113,6 +113,7 @@ impl Supervisor {
     pub fn look_at_tables(&mut self) {
         self.watch_over.alarm_set = false;
         self.refresh_tables();
+        self.hosts.prepare();
         self.watch_tables();
     }
 }
