@@ -1,17 +1,11 @@
 //! Who asks, as log lines and `%c` name it: nothing is looked up for it.
 
-use hosts_access::{Field, Host, Request};
+use hosts_access::{Host, Request};
 
 /// The host: its name where it is known already, else its address.
 #[must_use]
 pub fn host(host: &Host) -> &[u8] {
-    if is_known(&host.name) { host.name.as_bytes() } else { address(host) }
-}
-
-/// The address, or `unknown`.
-#[must_use]
-pub fn address(host: &Host) -> &[u8] {
-    if host.addr.is_empty() { b"unknown" } else { host.addr.as_bytes() }
+    if host.has_name() { host.name.as_bytes() } else { host.address() }
 }
 
 /// `user@host` where the user is known already, else the host.
@@ -25,14 +19,10 @@ pub fn client(request: &Request) -> Vec<u8> {
     }
 }
 
-fn is_known(name: &Field) -> bool {
-    let name = name.as_bytes();
-    !(name.is_empty() || name.eq_ignore_ascii_case(b"unknown") || name.eq_ignore_ascii_case(b"paranoid"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hosts_access::Field;
 
     #[test]
     fn only_what_is_known_is_named() {

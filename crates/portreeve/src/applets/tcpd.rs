@@ -78,7 +78,7 @@ fn decide(
 }
 
 fn tell(log: &mut SystemLog, severity: i32, what: &[u8], request: &Request) {
-    let address = who::address(&request.client);
+    let address = request.client.address();
     let line = [what, &who::client(request)[..], b" (", address, b")"].concat();
     log.line(severity, &escaped(&line));
 }
