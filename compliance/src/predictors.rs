@@ -85,7 +85,7 @@ pub fn compare(
                 continue;
             }
         }
-        if theirs != mine {
+        if !theirs.same(&mine) {
             account.different += 1;
             show(number, &case, &theirs, &mine);
         }
