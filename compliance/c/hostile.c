@@ -5,6 +5,7 @@
  * usage: hostile DIRECTORY
  */
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -196,6 +197,27 @@ static void rules(void)
     fclose(file);
 }
 
+static void *waiting(void *argument)
+{
+    (void) argument;
+    hosts_ctl("d", "", "10.0.0.1", "joe");
+    pthread_testcancel();
+    return NULL;
+}
+
+/* A thread that is ended from outside, most likely while the library waits for a command. */
+static void cancelled(void)
+{
+    pthread_t thread;
+    void *result = NULL;
+
+    put(allow, "d: ALL: spawn sleep 0.5\n");
+    must("a thread", pthread_create(&thread, NULL, waiting, NULL) == 0);
+    usleep(100000);
+    must("that is cancelled", pthread_cancel(thread) == 0 && pthread_join(thread, &result) == 0);
+    must("and then ends", result == PTHREAD_CANCELED);
+}
+
 static void verdict(const char *what, int wanted)
 {
     int granted = hosts_ctl("d", "host.example.com", "10.0.0.1", "joe");
@@ -273,6 +295,7 @@ int main(int argc, char **argv)
     jumps();
     methods();
     rules();
+    cancelled();
     tables();
     if (!wrong)
         printf("survived\n");

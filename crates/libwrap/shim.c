@@ -25,7 +25,7 @@ extern void portreeve_error(const char *text);
 extern int portreeve_process_options(char *options, struct request_info *request);
 extern int portreeve_fix_options(struct request_info *request);
 extern void portreeve_say_refused(struct request_info *request);
-extern void portreeve_sink(struct request_info *request);
+extern void (*portreeve_sink(struct request_info *request, int *fd))(int);
 
 /* ---- data: programs have copy relocations of it, so the sizes are part of the interface -------------------------- */
 
@@ -154,7 +154,11 @@ int portreeve_call_method(void (*method)(struct host_info *), struct host_info *
 /* The pause keeps a client that tries again at once from turning a refusal into load. sshd and others rely on it. */
 void clean_exit(struct request_info *request)
 {
-    portreeve_sink(request);
+    int fd = -1;
+    void (*sink)(int) = portreeve_sink(request, &fd);
+
+    if (sink != NULL)
+        sink(fd);
     sleep(5);
     exit(0);
 }

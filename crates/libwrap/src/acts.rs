@@ -158,19 +158,21 @@ pub(crate) unsafe extern "C" fn portreeve_say_refused(request: *mut RequestInfo)
     });
 }
 
-/// For `shim.c`: throws away what a refused request came with.
+/// For `shim.c`: what throws away what a refused request came with, and the descriptor to give it.
 ///
 /// # Safety
-/// The caller's pointers.
+/// The caller's pointers, and a place for the descriptor.
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn portreeve_sink(request: *mut RequestInfo) {
+pub(crate) unsafe extern "C" fn portreeve_sink(
+    request: *mut RequestInfo,
+    fd: *mut c_int,
+) -> Option<unsafe extern "C" fn(c_int)> {
     if request.is_null() {
-        return;
+        return None;
     }
-    // SAFETY: the caller's pointers; the sink is ours or the program's, made for the request's descriptor.
+    // SAFETY: the caller's pointers.
     unsafe {
-        if let Some(sink) = (&raw const (*request).sink).read() {
-            sink((&raw const (*request).fd).read());
-        }
+        fd.write((&raw const (*request).fd).read());
+        (&raw const (*request).sink).read()
     }
 }

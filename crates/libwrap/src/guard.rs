@@ -2,20 +2,49 @@
 //!
 //! The library is therefore built with `panic = "unwind"` (`[profile.libwrap]`), unlike our executables, and each
 //! exported function runs inside [`call`] with the answer it gives when it cannot: a refusal where there is a verdict.
+//! Nor does the end of a thread from outside (pthread_cancel) come in: it unwinds too, and waits until the call is over.
 
 use crate::say;
+use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
+
+unsafe extern "C" {
+    // pthread.h; the libc crate does not declare it.
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+/// While it lives, this thread is not cancelled.
+struct Uncancelled(c_int);
+
+impl Uncancelled {
+    fn new() -> Self {
+        let mut before = PTHREAD_CANCEL_DISABLE;
+        // SAFETY: a place for the state before.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut before) };
+        Self(before)
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        let mut ours = PTHREAD_CANCEL_DISABLE;
+        // SAFETY: as above. This is no point at which a thread is cancelled: that comes in the program's own code.
+        unsafe { pthread_setcancelstate(self.0, &raw mut ours) };
+    }
+}
 
 /// Runs `body`; `otherwise` is the answer after a panic, which is told to the system log.
 pub(crate) fn call<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    static QUIET: Once = Once::new();
-    // Descriptor 2 of the program may be its client. The hook is that of our own copy of the standard library.
-    QUIET.call_once(|| {
-        if !cfg!(test) {
-            std::panic::set_hook(Box::new(|_| {}));
-        }
-    });
+    static QUIET: AtomicBool = AtomicBool::new(cfg!(test));
+    let _uncancelled = Uncancelled::new();
+    // Descriptor 2 of the program may be its client. The hook is that of our own copy of the standard library. Nobody waits
+    // for whoever sets it: after a fork in that moment there is nobody.
+    if !QUIET.swap(true, Ordering::Relaxed) {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     // Unwind-safe: what `body` changes is plain bytes of the request, valid at every moment.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(value) => value,
