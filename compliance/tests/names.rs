@@ -278,3 +278,24 @@ fn a_full_queue_opens_no_door() {
         must("it is said", || world.daemon_log_count("the client's host name could not be asked for") > 0);
     });
 }
+
+/// A resolver that is stopped answers nobody and does not die: it is replaced, and the next client has a name again.
+#[test]
+fn a_resolver_that_hangs_is_replaced() {
+    ours(|world| {
+        world.write("etc/hosts", world.read("etc/hosts") + "127.0.0.41 good.example.net\n");
+        world.write("etc/hosts.allow", "ALL: good.example.net\n");
+        world.write("etc/hosts.deny", "ALL: ALL\n");
+        let entry = Entry::program("s1", 2001).first("flags = IPv4").set("cps", "0 0");
+        let _daemon = world.start(&Config::of(entry));
+        assert_eq!(talk("127.0.0.41", 2001, b""), Answer::closed(SERVED));
+        let resolver = world.processes("worker resolver");
+        assert_eq!(resolver.len(), 1, "{resolver:?}");
+        assert!(world.signal(resolver[0], portreeve_compliance::signals::STOP));
+        let mut waiting = portreeve_compliance::client::dial("127.0.0.41", 2001).expect("a connection");
+        assert_eq!(waiting.read_for(DEADLINE), Answer::closed(""), "its name could not be asked for");
+        must("it is said", || world.daemon_log_count("worker resolver lost: it does not answer") == 1);
+        must("the next client has a name", || talk("127.0.0.41", 2001, b"") == Answer::closed(SERVED));
+        assert_ne!(world.processes("worker resolver"), resolver);
+    });
+}

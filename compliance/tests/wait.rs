@@ -326,3 +326,20 @@ fn theirs_hangs_for_ever() {
         assert_eq!(client.read_for(Duration::from_millis(300)).end, End::Open);
     });
 }
+
+/// A stream service that accepts by itself cannot be guarded by hosts.allow and hosts.deny: while one of them holds a rule its
+/// clients wait. xinetd asks about a client without an address.
+#[test]
+fn tables_hold_a_service_that_accepts_by_itself() {
+    ours(|world| {
+        let _daemon = world.start(&Config::of(single("s1", 2001, "accept 1 once").set("cps", "0 0")));
+        world.write("etc/hosts.deny", "ALL: 127.0.0.9\n");
+        let mut waiting = dial("127.0.0.1", 2001).expect("the kernel takes it");
+        must("it is said", || {
+            world.service_log("s1").contains(&"FAIL: s1 libwrap from=<no address>".to_owned())
+        });
+        assert!(world.processes("accept 1 once").is_empty());
+        world.write("etc/hosts.deny", "# nobody\n");
+        assert_ne!(waiting.read_for(DEADLINE).text(), "", "served now");
+    });
+}

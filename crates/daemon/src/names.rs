@@ -20,6 +20,8 @@ pub const MOST_PARKED_PER_SOURCE: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(15);
 /// The longest that a rule may let one wait for an ident server.
 const LONGEST_IDENT: u32 = 60;
+/// How long the resolver may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the log of an admitted client waits for its ident server (xinetd's time).
 const IDENTITY: u16 = 30;
 
@@ -35,6 +37,8 @@ struct Waiting {
 pub struct Parked {
     clients: HashMap<u64, Waiting>,
     per_source: HashMap<IpAddr, usize>,
+    /// The resolver has been asked whether it is there, and has not answered yet.
+    ping: Option<u64>,
 }
 
 impl Parked {
@@ -128,13 +132,43 @@ impl Supervisor {
         self.need_worker(Worker::Resolver);
         let mut bytes = Vec::new();
         let sent = message.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None);
+        if sent {
+            self.see_that_resolver_lives();
+        }
         sent.then_some((ticket, wait))
+    }
+
+    /// A resolver that is stopped or stuck answers nobody and does not die. Names may take their time; this answer may not.
+    pub fn see_that_resolver_lives(&mut self) {
+        if self.parked.ping.is_some() {
+            return;
+        }
+        let ticket = self.ticket();
+        let mut bytes = Vec::new();
+        let ping = ToResolver::Ping { ticket };
+        if ping.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None) {
+            self.parked.ping = Some(ticket);
+            self.timers.set(self.stamp.mono() + PATIENCE, Alarm::Ping(ticket));
+        }
+    }
+
+    /// The resolver has had its time to say that it is there.
+    pub fn ping_late(&mut self, ticket: u64) {
+        if self.parked.ping == Some(ticket) {
+            self.lose_worker(crate::staff::Staff::index(Worker::Resolver), "it does not answer");
+        }
     }
 
     /// The resolver has spoken.
     pub fn heard_resolver(&mut self, message: FromResolver) {
         let ticket = match &message {
             FromResolver::Ready { .. } => return,
+            FromResolver::Pong { ticket } => {
+                if self.parked.ping == Some(*ticket) {
+                    self.parked.ping = None;
+                }
+                return;
+            }
             FromResolver::Names { ticket, .. }
             | FromResolver::Answer { ticket, .. }
             | FromResolver::Host { ticket, .. }
@@ -195,6 +229,7 @@ impl Supervisor {
 
     /// The resolver is gone: no answers will come.
     pub fn resolver_lost(&mut self) {
+        self.parked.ping = None;
         for ticket in self.parked.tickets() {
             self.answer_late(ticket);
         }

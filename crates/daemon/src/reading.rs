@@ -91,6 +91,9 @@ impl Supervisor {
             let message = ToResolver::Lookup { ticket, question: question.clone() };
             let mut bytes = Vec::new();
             let sent = message.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None);
+            if sent {
+                self.see_that_resolver_lives();
+            }
             let Some(reading) = &mut self.reading else { return };
             if sent {
                 reading.asked.insert(ticket, question);

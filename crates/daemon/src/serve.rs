@@ -73,6 +73,7 @@ impl Supervisor {
             Alarm::Parked(ticket) => self.answer_late(ticket),
             Alarm::Hook(pid) => self.hook_late(pid),
             Alarm::Tables => self.look_at_tables(),
+            Alarm::Ping(ticket) => self.ping_late(ticket),
             Alarm::Denied => self.expire_denied(),
             Alarm::Worker(index) => self.start_worker_again(index),
             Alarm::Reading(number) => self.reading_late(number),

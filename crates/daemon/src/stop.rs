@@ -44,6 +44,7 @@ impl Supervisor {
         self.reading = None;
         self.parked = Parked::default();
         self.children.put_off.clear();
+        self.end_asked_hooks();
         let _ = portreeve_sys::systemd::notify("STOPPING=1");
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.poll_slot(id, false);

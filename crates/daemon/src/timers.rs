@@ -18,6 +18,8 @@ pub enum Alarm {
     Retry,
     /// A parked client has waited long enough for an answer.
     Parked(u64),
+    /// The resolver has had its time to say that it is there.
+    Ping(u64),
     /// The tables are to be looked at.
     Tables,
     /// A command of the tables has had its time.

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// How long a socket rests after the kernel refused a process for it (xinetd's retry interval).
 const FORK_PAUSE: Duration = Duration::from_secs(5);
+/// How long a stream service with `wait = yes` rests while hosts.allow or hosts.deny hold a rule.
+const TABLES_PAUSE: Duration = Duration::from_secs(2);
 /// Refused datagrams taken per wake-up.
 const REFUSALS: usize = 64;
 /// A source that is refused again within this time is not logged again (reference xinetd §3.2).
@@ -36,7 +38,14 @@ impl Supervisor {
     /// A connection waits at a stream listener of a wait=yes service.
     pub fn start_wait_stream(&mut self, id: SlotId) {
         let now = self.now();
+        self.refresh_tables();
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        // Rules that have come since the configuration was read, which refuses such a service: nobody can ask about its
+        // clients, so they wait.
+        if !slot.service.nolibwrap && self.hosts.hold_rules() {
+            self.hold(id, Reason::Libwrap, now.mono + TABLES_PAUSE);
+            return;
+        }
         let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
         let facts = Facts { load, ..Facts::default() };
         match decide_wait(&slot.rules, &slot.state, &mut self.host, &facts, &now) {

@@ -22,7 +22,7 @@
 //! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services |
 //! | core file, tracing | no | no |
 //! | after the supervisor's death | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer` | `Ready`, `Done`, `Datagrams`, `Rate` |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` |
 //!
 //! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
 //! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's

@@ -48,6 +48,7 @@ fn run(channel: OwnedFd, names: Arc<dyn lookup::Lookup>) -> io::Result<()> {
                         let job = ident::Job { ticket, ours, theirs, seconds };
                         (!idents.ask(&channel, job)).then(|| unavailable(&question))
                     }
+                    ToResolver::Ping { ticket } => Some(FromResolver::Pong { ticket }),
                     question => pool.ask(question),
                 };
                 if let Some(answer) = answer {
@@ -79,6 +80,7 @@ fn unavailable(question: &ToResolver) -> FromResolver {
         ToResolver::Host { ticket, .. } => {
             FromResolver::Host { ticket: *ticket, host: HostName::Unavailable }
         }
+        ToResolver::Ping { ticket } => FromResolver::Pong { ticket: *ticket },
         ToResolver::Ident { ticket, .. } => {
             FromResolver::User { ticket: *ticket, answer: IdentAnswer::Unavailable }
         }

@@ -202,6 +202,7 @@ fn to_resolver() -> impl Strategy<Value = ToResolver> {
     prop_oneof![
         (any::<u64>(), ip()).prop_map(|(ticket, address)| ToResolver::Reverse { ticket, address }),
         (any::<u64>(), question()).prop_map(|(ticket, question)| ToResolver::Lookup { ticket, question }),
+        any::<u64>().prop_map(|ticket| ToResolver::Ping { ticket }),
         (any::<u64>(), socket_address()).prop_map(|(ticket, address)| ToResolver::Host { ticket, address }),
         (any::<u64>(), socket_address(), socket_address(), any::<u16>()).prop_map(
             |(ticket, ours, theirs, seconds)| { ToResolver::Ident { ticket, ours, theirs, seconds } }
@@ -228,6 +229,7 @@ fn from_resolver() -> impl Strategy<Value = FromResolver> {
         missing().prop_map(|missing| FromResolver::Ready { missing }),
         (any::<u64>(), names).prop_map(|(ticket, names)| FromResolver::Names { ticket, names }),
         (any::<u64>(), answer).prop_map(|(ticket, answer)| FromResolver::Answer { ticket, answer }),
+        any::<u64>().prop_map(|ticket| FromResolver::Pong { ticket }),
         (any::<u64>(), host_name()).prop_map(|(ticket, host)| FromResolver::Host { ticket, host }),
         (any::<u64>(), ident_answer()).prop_map(|(ticket, answer)| FromResolver::User { ticket, answer }),
     ]

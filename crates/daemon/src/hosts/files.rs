@@ -219,6 +219,11 @@ impl Files {
         self.allow.is_empty() && self.deny.is_empty()
     }
 
+    /// Whether either may hold a rule.
+    pub fn hold_rules(&self) -> bool {
+        self.views().iter().any(|table| table.lines > 0 || table.state == "unreadable")
+    }
+
     /// The tables, compiled if they are long and that is done, and the lists beside them.
     pub fn tables(&mut self) -> (Tables<'_>, &mut Lists) {
         let image = match (self.allow.original(), self.deny.original()) {

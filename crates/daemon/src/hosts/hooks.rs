@@ -161,6 +161,17 @@ impl Supervisor {
         }
     }
 
+    /// Nobody waits for the commands that decide any more.
+    pub fn end_asked_hooks(&mut self) {
+        for (&pid, hook) in &self.hooks.running {
+            if hook.asks.is_some()
+                && let Some(pid) = Pid::from_raw(pid)
+            {
+                let _ = kill_group(pid, Signal::KILL);
+            }
+        }
+    }
+
     /// A process has ended; whether it was such a command.
     pub fn hook_ended(&mut self, pid: i32, status: Status) -> bool {
         let Some(hook) = self.hooks.running.remove(&pid) else { return false };

@@ -73,7 +73,7 @@ impl Texts {
             client: end(Some(source)),
             server: end(local),
         };
-        let mut world = Nobody { lacking: false };
+        let mut world = Nobody { lacking: false, missed: false };
         let settings = Settings { options: true, verbose: 0, resident: false };
         let decision = evaluate(&tables, &mut request, &mut world, &settings);
         match decision.verdict {
@@ -81,6 +81,7 @@ impl Texts {
                 Tables::Refused(Cause::HostsUnavailable, None)
             }
             Verdict::Granted => Tables::Granted,
+            _ if world.missed => Tables::Refused(Cause::HostsUnavailable, None),
             _ => Tables::Refused(Cause::HostsTables, None),
         }
     }
@@ -98,12 +99,15 @@ impl Text {
 
 /// A world in which nobody can be asked and nothing is done.
 struct Nobody {
-    /// The verdict may hang on what was asked for.
+    /// The verdict may hang on what could not even be looked at.
     lacking: bool,
+    /// Something was asked for in vain.
+    missed: bool,
 }
 
 impl World for Nobody {
     fn name(&mut self, _: End, _: &Request) -> Answer<Field> {
+        self.missed = true;
         Answer::Unavailable
     }
 
@@ -113,6 +117,7 @@ impl World for Nobody {
     }
 
     fn in_netgroup(&mut self, _: &[u8], _: &[u8]) -> Answer<bool> {
+        self.missed = true;
         Answer::Unavailable
     }
 

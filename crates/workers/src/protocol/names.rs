@@ -19,6 +19,7 @@ const REVERSE: u8 = 65;
 const LOOKUP: u8 = 66;
 const HOST: u8 = 67;
 const IDENT: u8 = 68;
+const PING: u8 = 69;
 
 /// Which addresses of a name are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +92,11 @@ pub enum ToResolver {
         theirs: SocketAddr,
         /// How long it may take, in seconds.
         seconds: u16,
+    },
+    /// Are you there? Answered by [`FromResolver::Pong`] at once, whoever else is waited for.
+    Ping {
+        /// The supervisor's mark of this question.
+        ticket: u64,
     },
 }
 
@@ -173,6 +179,11 @@ pub enum FromResolver {
         /// What the ident server said.
         answer: IdentAnswer,
     },
+    /// To [`ToResolver::Ping`].
+    Pong {
+        /// Of the question.
+        ticket: u64,
+    },
 }
 
 impl ToResolver {
@@ -192,6 +203,10 @@ impl ToResolver {
                 writer = Writer::new(out, LOOKUP);
                 writer.u64(*ticket);
                 put_question(&mut writer, question)?;
+            }
+            ToResolver::Ping { ticket } => {
+                writer = Writer::new(out, PING);
+                writer.u64(*ticket);
             }
             ToResolver::Host { ticket, address } => {
                 writer = Writer::new(out, HOST);
@@ -218,6 +233,7 @@ impl ToResolver {
         let message = match tag {
             REVERSE => ToResolver::Reverse { ticket: input.u64()?, address: input.ip()? },
             LOOKUP => ToResolver::Lookup { ticket: input.u64()?, question: take_question(&mut input)? },
+            PING => ToResolver::Ping { ticket: input.u64()? },
             HOST => ToResolver::Host { ticket: input.u64()?, address: input.socket_address()? },
             IDENT => ToResolver::Ident {
                 ticket: input.u64()?,
@@ -263,6 +279,10 @@ impl FromResolver {
                 writer.u64(*ticket);
                 put_answer(&mut writer, answer)?;
             }
+            FromResolver::Pong { ticket } => {
+                writer = Writer::new(out, tag::PONG);
+                writer.u64(*ticket);
+            }
             FromResolver::Host { ticket, host } => {
                 writer = Writer::new(out, tag::HOST);
                 writer.u64(*ticket);
@@ -295,6 +315,7 @@ impl FromResolver {
                 FromResolver::Names { ticket, names }
             }
             tag::ANSWER => FromResolver::Answer { ticket: input.u64()?, answer: take_answer(&mut input)? },
+            tag::PONG => FromResolver::Pong { ticket: input.u64()? },
             tag::HOST => FromResolver::Host { ticket: input.u64()?, host: HostName::take(&mut input)? },
             tag::USER => FromResolver::User { ticket: input.u64()?, answer: IdentAnswer::take(&mut input)? },
             other => return Err(BadMessage::UnknownTag(other)),

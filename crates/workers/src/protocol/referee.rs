@@ -14,6 +14,7 @@ pub(super) mod tag {
     pub(in super::super) const ANSWER: u8 = 6;
     pub(in super::super) const HOST: u8 = 7;
     pub(in super::super) const USER: u8 = 8;
+    pub(in super::super) const PONG: u8 = 9;
 }
 
 /// A worker by its job.
@@ -55,6 +56,7 @@ const TABLE: &[Row] = &[
     Row { tag: tag::NAMES, name: "Names", senders: &[Worker::Resolver] },
     Row { tag: tag::ANSWER, name: "Answer", senders: &[Worker::Resolver] },
     Row { tag: tag::HOST, name: "Host", senders: &[Worker::Resolver] },
+    Row { tag: tag::PONG, name: "Pong", senders: &[Worker::Resolver] },
     Row { tag: tag::USER, name: "User", senders: &[Worker::Resolver] },
 ];
 

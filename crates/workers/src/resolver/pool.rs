@@ -159,6 +159,7 @@ fn plain(message: &FromResolver) -> FromResolver {
         FromResolver::Host { ticket, .. } => {
             FromResolver::Host { ticket: *ticket, host: HostName::Unavailable }
         }
+        FromResolver::Pong { ticket } => FromResolver::Pong { ticket: *ticket },
         FromResolver::User { ticket, .. } => {
             FromResolver::User { ticket: *ticket, answer: IdentAnswer::Failed(IdentFailure::Receiving) }
         }

@@ -62,7 +62,7 @@ pub(super) fn job_of(question: ToResolver) -> Option<(u64, Job)> {
         ToResolver::Reverse { ticket, address } => Some((ticket, Job::Names(address.to_canonical()))),
         ToResolver::Host { ticket, address } => Some((ticket, Job::Host(without_port(address)))),
         ToResolver::Lookup { ticket, question } => Some((ticket, Job::Entry(question))),
-        ToResolver::Ident { .. } => None,
+        ToResolver::Ident { .. } | ToResolver::Ping { .. } => None,
     }
 }
 
