@@ -21,7 +21,8 @@ SERVER matters only to rules for daemon@host, and must have one address. CLIENT 
 or `paranoid`. USER is what the client's ident server would say.";
 
 /// Exit codes, for the foot of the help.
-pub const ENDS: &str = "Exit codes: 0 predicted (also a refusal), 1 not: a wrong call, or a host without an address.";
+pub const ENDS: &str =
+    "Exit codes: 0 predicted (also a refusal), 1 not: a wrong call, or a host without an address.";
 
 #[allow(missing_docs)]
 #[derive(clap::Args, Debug)]
