@@ -116,7 +116,10 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
     {
         let of = |name| number(hooks, name).unwrap_or(0);
         let (running, limit, killed) = (of("running"), of("limit"), of("killed"));
-        writeln!(out, "commands of hosts.allow and hosts.deny: {running} of {limit} run, {started} started, {killed} killed")?;
+        writeln!(
+            out,
+            "commands of hosts.allow and hosts.deny: {running} of {limit} run, {started} started, {killed} killed"
+        )?;
     }
     for bound in items(answer, "bounds") {
         let (used, limit) = (number(bound, "used").unwrap_or(0), number(bound, "limit").unwrap_or(u64::MAX));
