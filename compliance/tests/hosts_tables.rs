@@ -64,7 +64,7 @@ fn datagrams() {
             .with(Entry::datagram("dg", 2001, "datagrams 1").first("flags = IPv4").set("libwrap", "dg"))
             .with(Entry::internal("time", "i1", 2002, "dgram").first("flags = IPv4").set("cps", "0 0"))
             .with(Entry::internal("time", "i2", 2003, "dgram").first("flags = IPv4 NOLIBWRAP"));
-        let _daemon = world.start(&config);
+        let daemon = world.start(&config);
         let asks = |from: &str, port: u16, patience: u64| {
             let socket = datagram_socket(from, port);
             ask(&socket, b"x", Duration::from_millis(patience)).is_some()
@@ -83,6 +83,13 @@ fn datagrams() {
         tables(world, "time: 127.0.0.2\n", "ALL: ALL\n");
         must("the edit counts", || asks("127.0.0.2", 2002, 300));
         assert!(!asks("127.0.0.1", 2002, 300));
+        // A service that comes with a reload is asked about too, under its own name.
+        let later =
+            Entry::internal("time", "i3", 2004, "dgram").first("flags = IPv4").set("libwrap", "later");
+        tables(world, "later: 127.0.0.2\n", "ALL: ALL\n");
+        daemon.reload(&config.with(later));
+        must("it is served", || asks("127.0.0.2", 2004, 300));
+        assert!(!asks("127.0.0.1", 2004, 300));
     });
 }
 

@@ -121,7 +121,7 @@ impl Supervisor {
     /// The worker is ready: it gets what it must know, and the built-ins are served.
     pub fn builtin_ready(&mut self) {
         self.tell_builtin_ports();
-        self.give_tables();
+        self.hosts.given = false;
         let denied: Vec<_> = self.host.denied.iter().collect();
         for (address, until) in denied {
             self.denied_changed(address, true, until);
@@ -159,6 +159,8 @@ impl Supervisor {
 
     /// Hands the worker the policy of a datagram slot.
     pub fn give_rules(&mut self, id: SlotId) {
+        // First: until it has them it refuses.
+        self.give_tables();
         let Some(slot) = self.slots.get(&id) else { return };
         if !matches!(slot.manner(), Manner::BuiltinDatagrams(_)) {
             return;
@@ -186,12 +188,13 @@ impl Supervisor {
     pub fn give_tables(&mut self) {
         let asked =
             |slot: &Slot| matches!(slot.manner(), Manner::BuiltinDatagrams(_)) && !slot.service.nolibwrap;
-        if self.staff.link(Worker::Builtin).presence != Presence::Ready || !self.slots.values().any(asked) {
+        let ready = self.staff.link(Worker::Builtin).presence == Presence::Ready;
+        if self.hosts.given || !ready || !self.slots.values().any(asked) {
             return;
         }
         match self.hosts.send() {
             Ok((file, allow, deny)) => {
-                self.tell_builtin(&ToBuiltin::Tables { allow, deny }, Some(file));
+                self.hosts.given = self.tell_builtin(&ToBuiltin::Tables { allow, deny }, Some(file));
             }
             Err(error) => {
                 // It goes by the former ones: better that than none, and it is said.

@@ -42,6 +42,8 @@ pub struct Files {
     /// Lists, by path.
     pub lists: Lists,
     said: HashSet<String>,
+    /// The builtin worker has these texts.
+    pub given: bool,
 }
 
 /// What `status` shows of a table.
@@ -199,6 +201,7 @@ impl Files {
             compiled: CompiledTables::default(),
             lists: Lists::default(),
             said: HashSet::new(),
+            given: false,
         }
     }
 
@@ -210,6 +213,7 @@ impl Files {
             .collect();
         if !changed.is_empty() {
             self.said.clear();
+            self.given = false;
         }
         changed
     }
