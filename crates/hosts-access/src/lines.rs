@@ -167,6 +167,8 @@ impl<'t> Lines<'t> {
                     }
                 };
             }
+            // Of pieces without a byte the last will do: a file of backslashes must not become a list of them.
+            self.pieces.pop_if(|piece| piece.line == self.joined.len());
             self.pieces.push(Piece { line: self.joined.len(), source: self.at });
             self.joined.extend_from_slice(kept);
             self.at += physical.len();

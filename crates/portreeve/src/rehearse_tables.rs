@@ -77,6 +77,10 @@ impl World for Onlooker {
         self.pending("a netgroup")
     }
 
+    fn is_interface(&mut self, name: &[u8]) -> bool {
+        portreeve_sys::names::is_interface(name)
+    }
+
     fn list(&mut self, path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
         match list(path) {
             ListFile::Bytes(bytes) => ListFile::Bytes(Cow::Owned(bytes)),

@@ -100,8 +100,9 @@ impl Readable {
             };
             match read {
                 Ok(_) if bytes.len() > most => return Err(Errno::FBIG.into()),
-                // A regular file that gives less than was asked for has ended.
-                Ok(read) if read == 0 || self.regular && read < offered => return Ok(bytes),
+                Ok(read) if read == 0 => return Ok(bytes),
+                // One more call would say the same of a file that gives less than asked for, and all that it said it has.
+                Ok(read) if self.regular && read < offered && bytes.len() == expected => return Ok(bytes),
                 Ok(_) => room = 1 << 16,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),

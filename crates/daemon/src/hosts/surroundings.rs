@@ -215,6 +215,10 @@ impl World for Surroundings<'_> {
         self.or_ask(self.known.netgroup(group, host), want, "a netgroup")
     }
 
+    fn is_interface(&mut self, name: &[u8]) -> bool {
+        portreeve_sys::names::is_interface(name)
+    }
+
     fn list(&mut self, path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
         self.lists.read(path)
     }
