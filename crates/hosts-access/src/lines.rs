@@ -239,4 +239,12 @@ mod tests {
         assert_eq!((second.start, second.end), (2, 9));
         assert_eq!([0, 1, 2, 3].map(|at| second.source(at)), [2, 3, 6, 7]);
     }
+
+    #[test]
+    fn a_line_of_backslashes_takes_no_room() {
+        let mut lines = Lines::new(b"a\\\n\\\n\\\n\\\nb\n");
+        let line = lines.next().unwrap();
+        assert_eq!((line.text, line.number, line.pieces.len()), (&b"ab"[..], 5, 2));
+        assert_eq!([0, 1].map(|at| line.source(at)), [0, 9]);
+    }
 }
