@@ -100,7 +100,7 @@ impl Readable {
             };
             match read {
                 Ok(_) if bytes.len() > most => return Err(Errno::FBIG.into()),
-                Ok(read) if read == 0 => return Ok(bytes),
+                Ok(0) => return Ok(bytes),
                 // One more call would say the same of a file that gives less than asked for, and all that it said it has.
                 Ok(read) if self.regular && read < offered && bytes.len() == expected => return Ok(bytes),
                 Ok(_) => room = 1 << 16,
@@ -193,6 +193,9 @@ mod tests {
         let here = directory("kinds");
         assert!(matches!(Source::open(&here.join("none")).unwrap(), Source::Missing));
         assert!(matches!(Source::open(&here).unwrap(), Source::Directory(_)));
+        // The kernel gives this one a page at a time, and says that it has none.
+        let kernel = open(Path::new("/proc/self/smaps")).read(1 << 20).unwrap();
+        assert!(kernel.len() > 1 << 13 && kernel.ends_with(b"\n"));
         let below = here.join("file");
         std::fs::write(&below, "x").unwrap();
         assert_eq!(Source::open(&below.join("y")).unwrap_err().raw_os_error(), Some(libc::ENOTDIR));
