@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <tcpd.h>
 #include <unistd.h>
 
@@ -281,6 +283,29 @@ static void tables(void)
     verdict("strange variables", 1);
 }
 
+/* The tables were read one after the other, ever: one descriptor that is free is enough. */
+static void descriptors(void)
+{
+    struct rlimit most = {16, 16};
+    int status = 0, last;
+    pid_t child;
+
+    put(allow, "other: ALL\n");
+    put(deny, "d: 10.9.9.9\n");
+    child = fork();
+    if (child == 0) {
+        setrlimit(RLIMIT_NOFILE, &most);
+        while ((last = dup(1)) >= 0 && last < 15)
+            ;
+        last = hosts_ctl("d", "", "10.0.0.1", "");
+        close(15);
+        last += 2 * hosts_ctl("d", "", "10.0.0.1", "");
+        _exit(last + 4 * hosts_ctl("d", "", "10.9.9.9", ""));
+    }
+    must("a child", child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    must("without a descriptor nobody is granted, with one the tables decide", WEXITSTATUS(status) == 2);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
@@ -296,6 +321,7 @@ int main(int argc, char **argv)
     methods();
     rules();
     cancelled();
+    descriptors();
     tables();
     if (!wrong)
         printf("survived\n");

@@ -6,6 +6,7 @@ use hosts_access::image::{Compiled, Image, Text};
 use hosts_access::{Content, Table, Tables, Which};
 use portreeve_sys::mapped::Mapped;
 use portreeve_sys::source::{Readable, Source, reason};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -54,8 +55,16 @@ pub fn open(allow: &[u8], deny: &[u8]) -> Opened {
 }
 
 fn open_at(allow: &[u8], deny: &[u8], places: Option<&Places>) -> Opened {
-    let [allow_source, deny_source] =
-        [allow, deny].map(|path| Source::open(Path::new(OsStr::from_bytes(path))));
+    let source = |path: &[u8]| Source::open(Path::new(OsStr::from_bytes(path)));
+    let [allow_source, deny_source] = [allow, deny].map(source);
+    if let Err(error) = &deny_source
+        && matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    {
+        // With one descriptor left the tables can be read one after the other, as the original always does.
+        let allow = Held { path: allow.to_vec(), kept: Kept::new(allow_source, false) };
+        let deny = Held { path: deny.to_vec(), kept: Kept::new(source(deny), false) };
+        return Opened { allow, deny, map: None };
+    }
     let state = |source: &std::io::Result<Source>| source.as_ref().ok().and_then(compiled::state);
     let long = [&allow_source, &deny_source].into_iter().any(is_long);
     let map = match (places, state(&allow_source), state(&deny_source)) {
