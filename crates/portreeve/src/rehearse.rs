@@ -10,7 +10,7 @@ use portreeve_policy::{
     AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, ServiceState, TABLES, Tables,
     explain as decide,
 };
-use portreeve_sys::{clock, limits};
+use portreeve_sys::{clock, limits, socket};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -59,7 +59,12 @@ fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, 
     let mut checks = decide(&compiled, &state, &host, &arrival, &facts, now);
     // The tables are asked only where no other check refuses; so here too.
     if checks.last().is_some_and(|check| check.name == TABLES && check.outcome == Outcome::NeedsNames) {
-        let (tables, detail) = rehearse_tables::ask(&service.wrap_name, arrival.peer);
+        let bound = crate::describe::address(service);
+        let local = match arrival.proven {
+            true => socket::address_towards(bound, arrival.peer),
+            false => Some(bound),
+        };
+        let (tables, detail) = rehearse_tables::ask(&service.wrap_name, arrival.peer, local);
         facts.tables = tables;
         checks = decide(&compiled, &state, &host, &arrival, &facts, now);
         if let Some(check) = checks.last_mut() {

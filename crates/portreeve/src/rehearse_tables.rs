@@ -11,13 +11,20 @@ use portreeve_sys::names::address_text;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-/// Asks the tables about a client from `peer` of the daemon of this name; their word, and why.
-pub(crate) fn ask(daemon: &str, peer: SocketAddr) -> (Tables, String) {
+/// Asks the tables about a client from `peer`, who comes to `local`, of the daemon of this name; their word, and why.
+pub(crate) fn ask(daemon: &str, peer: SocketAddr, local: Option<SocketAddr>) -> (Tables, String) {
     let files = HostsTables::of_this_machine();
-    let addr = address_text(peer).map_or(Field::from("unknown"), |text| Field::new(&text));
+    let end = |address: Option<SocketAddr>| Host {
+        name: Field::EMPTY,
+        addr: address
+            .and_then(|address| address_text(address).ok())
+            .map_or(Field::from("unknown"), |text| Field::new(&text)),
+        socket: address,
+    };
     let mut request = Request {
         daemon: Field::from(daemon),
-        client: Host { name: Field::EMPTY, addr, socket: Some(peer) },
+        client: end(Some(peer)),
+        server: end(local),
         ..Request::default()
     };
     let mut world = Onlooker { wants: "an answer" };
@@ -94,6 +101,11 @@ impl World for Onlooker {
         match act {
             Act::Aclexec(_) => {
                 self.wants = "the exit status of an aclexec command";
+                Done::Pending
+            }
+            // Somebody may have no such user; then the rule refuses.
+            Act::User { .. } | Act::Group(_) => {
+                self.wants = "a user or group";
                 Done::Pending
             }
             _ => Done::Done,

@@ -126,6 +126,24 @@ pub fn ip(address: SocketAddrAny) -> Option<SocketAddr> {
     SocketAddr::try_from(address).ok()
 }
 
+/// The address under which a client from `peer` most likely comes to a listener at `bound`: where that is every address of this
+/// host, the one that a connection to the client would have. Sends nothing. None where there is no way to it.
+#[must_use]
+pub fn address_towards(bound: SocketAddr, peer: SocketAddr) -> Option<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return Some(bound);
+    }
+    let family = if peer.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None).ok()?;
+    // A datagram socket takes any port but 0.
+    let mut to = peer;
+    to.set_port(9);
+    rustix::net::connect(&socket, &to).ok()?;
+    let mut own = ip(rustix::net::getsockname(&socket).ok()?)?;
+    own.set_port(bound.port());
+    Some(own)
+}
+
 /// Sends what the socket takes at once and never waits or raises SIGPIPE: for banners and refusals.
 ///
 /// # Errors

@@ -86,7 +86,11 @@ impl Readable {
     /// # Errors
     /// `EFBIG` beyond `most` bytes; what read(2) says.
     pub fn read(&self, most: usize) -> io::Result<Vec<u8>> {
-        let expected = usize::try_from(self.identity.size).unwrap_or(usize::MAX).min(most);
+        let expected = usize::try_from(self.identity.size).unwrap_or(usize::MAX);
+        if self.regular && expected > most {
+            return Err(Errno::FBIG.into());
+        }
+        let expected = expected.min(most);
         let mut bytes = Vec::new();
         let mut room = expected.saturating_add(1);
         loop {

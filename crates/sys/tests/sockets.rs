@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use portreeve_sys::socket::{ListenOptions, bind_dgram, bind_raw, listen_stream, peek_source, send_now};
+use portreeve_sys::socket::{
+    ListenOptions, address_towards, bind_dgram, bind_raw, listen_stream, peek_source, send_now,
+};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use std::io::Read;
@@ -127,4 +129,15 @@ fn raw_sockets_need_a_protocol() {
     if rustix::process::geteuid().is_root() {
         bind_raw(address, 253, ListenOptions::default()).unwrap();
     }
+}
+
+#[test]
+fn a_client_comes_to_the_address_that_leads_to_it() {
+    let towards = |bound: &str, peer: &str| {
+        let [bound, peer] = [bound, peer].map(|text| text.parse().expect("an address"));
+        address_towards(bound, peer).map(|address| address.to_string())
+    };
+    assert_eq!(towards("192.0.2.1:7", "127.0.0.9:40000").as_deref(), Some("192.0.2.1:7"));
+    assert_eq!(towards("0.0.0.0:7", "127.0.0.9:0").as_deref(), Some("127.0.0.1:7"));
+    assert_eq!(towards("[::]:7", "[::ffff:127.0.0.9]:0").as_deref(), Some("[::ffff:127.0.0.1]:7"));
 }

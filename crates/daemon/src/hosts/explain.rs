@@ -7,6 +7,7 @@ use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use hosts_access::{End, Verdict, Why, explain};
 use portreeve_policy::{Cause, Origin, Tables};
+use portreeve_sys::socket;
 use std::net::SocketAddr;
 
 impl Supervisor {
@@ -14,7 +15,11 @@ impl Supervisor {
     pub fn explain_tables(&mut self, id: SlotId, peer: SocketAddr) -> (Tables, String) {
         self.refresh_tables();
         let Some(slot) = self.slots.get(&id) else { return (Tables::Off, String::new()) };
-        let local = slot.listener.as_ref().map(|l| l.address).filter(|a| !a.ip().is_unspecified());
+        // A stream's client comes to one of our addresses; of datagrams nobody asks to which.
+        let local = slot.listener.as_ref().and_then(|listener| match slot.is_stream() {
+            true => socket::address_towards(listener.address, peer),
+            false => Some(listener.address),
+        });
         let ids = self.hook_ids(slot);
         let daemon = slot.service.wrap_name.clone();
         let mut request = request(&daemon, peer, local);
