@@ -59,15 +59,19 @@ fn host(address: Option<SocketAddr>) -> Host {
 }
 
 /// The sender of the datagram that waits. It is there already when a super-server starts us; one that was dropped meanwhile
-/// (a bad checksum) is not waited for for ever.
+/// (a bad checksum) is not waited for for ever. What can have no datagram (a pipe, a socket that listens) is not waited for.
 fn sender(socket: BorrowedFd<'_>) -> Result<Option<SocketAddr>, Errno> {
-    let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&WAIT));
     let mut place = [0_u8; 1];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+    let mut waited = false;
     loop {
         match rustix::net::recvfrom(socket, &mut place[..], flags) {
             Ok((.., address)) => return Ok(address.and_then(portreeve_sys::socket::ip)),
             Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if !waited => {
+                let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&WAIT));
+                waited = true;
+            }
             Err(errno) => return Err(errno),
         }
     }
@@ -118,6 +122,10 @@ mod tests {
         let ends = Ends::of(&file, &mut |text| said.push(String::from_utf8(text).unwrap()));
         assert_eq!(said, ["can't get client address: Socket operation on non-socket"]);
         assert_eq!(ends, Ends { datagram: true, ..Ends::default() });
+        // No datagram ever comes here, and the system says so: nothing is to be waited for.
+        let (pipe, _write) = rustix::pipe::pipe().unwrap();
+        assert_eq!(super::sender(pipe.as_fd()), Err(Errno::NOTSOCK));
+        assert_eq!(super::sender(listener.as_fd()), Err(Errno::NOTCONN));
         let mut request = Request::default();
         wanted.tell(&mut request);
         assert_eq!(request.client.addr.as_bytes(), b"127.0.0.1");
