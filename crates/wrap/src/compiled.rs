@@ -159,12 +159,13 @@ fn is_public(path: &Path) -> bool {
     source::is_public(path).unwrap_or(false)
 }
 
-/// Makes the directory with the usual rights if it is not there; not those above it.
+/// Makes the directory with the usual rights, whatever the mask is, if it is not there; not those above it.
 fn make_directory(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     match std::fs::DirBuilder::new().mode(0o755).create(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        Ok(()) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -251,6 +251,8 @@ mod tests {
         );
         let mode = std::fs::metadata(&set.places.map).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, if is_reachable(&set.here) { 0o644 } else { 0o600 });
+        let cache = std::fs::metadata(set.places.map.parent().unwrap()).unwrap().permissions().mode();
+        assert_eq!(cache & 0o777, 0o755, "whatever the mask of whoever runs this");
         std::fs::write(&set.places.allow, "d: 10.0.0.1\n").unwrap();
         assert!(!set.open().is_compiled(), "short tables are read");
     }

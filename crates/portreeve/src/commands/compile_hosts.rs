@@ -65,8 +65,10 @@ fn write(as_json: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
 
 fn failure(error: Error) -> Failure {
     match error {
-        Error::Map(..) => Failure::with_help(error.to_string(), "run it as root"),
-        Error::Table(..) | Error::TooLarge => Failure::new(error.to_string()),
+        Error::Map(..) if !portreeve_sys::process::is_root() => {
+            Failure::with_help(error.to_string(), "run it as root")
+        }
+        Error::Map(..) | Error::Table(..) | Error::TooLarge => Failure::new(error.to_string()),
     }
 }
 
@@ -92,9 +94,11 @@ mod tests {
     #[test]
     fn errors_name_the_file_and_the_remedy() {
         let shown = failure(Error::Map(compiled::MAP.into(), "Permission denied".to_owned())).to_string();
+        // Root has to look at what the system says.
+        let remedy = if portreeve_sys::process::is_root() { "" } else { "\n  help: run it as root" };
         assert_eq!(
             shown,
-            "/var/cache/portreeve/hosts.map cannot be written: Permission denied\n  help: run it as root"
+            format!("/var/cache/portreeve/hosts.map cannot be written: Permission denied{remedy}")
         );
         let shown = failure(Error::Table(compiled::DENY.into(), "Is a directory".to_owned())).to_string();
         assert_eq!(shown, "/etc/hosts.deny: Is a directory; nothing was written");
