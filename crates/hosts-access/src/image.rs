@@ -21,6 +21,9 @@ use crate::table::Content;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// Where the compiled form of the default tables is, for processes that start for each client.
+pub const MAP: &str = "/var/cache/portreeve/hosts.map";
+
 const MAGIC: u64 = u64::from_le_bytes(*b"hostsmap");
 /// Counts up with every change of the layout or of what an index means.
 const FORMAT: u32 = 1;

@@ -19,7 +19,7 @@ pub const ALLOW: &str = "/etc/hosts.allow";
 /// The table that is asked then.
 pub const DENY: &str = "/etc/hosts.deny";
 /// Their compiled form.
-pub const MAP: &str = "/var/cache/portreeve/hosts.map";
+pub use hosts_access::image::MAP;
 
 /// Tables of at most so many bytes are walked faster than a file is mapped.
 pub const SMALL: u64 = 16 << 10;

@@ -2,6 +2,7 @@
 //! than that: a million rules take a fifth of a second, and the loop must not wait for them. Believed only while both tables
 //! and every list that they name are what it was made from; until then, and without it, the text is evaluated.
 
+use crate::hosts::map;
 use hosts_access::image::{self, Image, Original, Source as Made, Stamp, State};
 use portreeve_sys::source::{Identity, Source};
 use std::ffi::OsStr;
@@ -62,7 +63,10 @@ impl CompiledTables {
             let begun = i64::try_from(since.as_nanos()).ok()?;
             let [allow, deny] =
                 [&allow, &deny].map(|(path, text, state)| Original { path, text, state: *state });
-            image::compile(&allow, &deny, &mut Disk, begun)
+            let image = image::compile(&allow, &deny, &mut Disk, begun)?;
+            // Others then walk the text, as they would without this daemon; `compile-hosts` says why.
+            let _ = map::leave(&image, &allow, &deny);
+            Some(image)
         };
         // Without a thread the text stays in force.
         self.work = std::thread::Builder::new().name("tables".to_owned()).spawn(work).ok();

@@ -5,6 +5,7 @@
 //! ```text
 //! compiled      the tables in the form in which a long one costs no more than a short one
 //! files         the tables and /file lists as they stand on the disk
+//! map           the same as a file, for processes that start for each client
 //! known         what was found out about one client
 //! surroundings  what an evaluation sees and orders: answers from `known`, or a question
 //! consult       one evaluation, and what policy is told of it
@@ -21,6 +22,7 @@ mod explain;
 mod files;
 mod hooks;
 mod known;
+mod map;
 mod surroundings;
 mod watch;
 

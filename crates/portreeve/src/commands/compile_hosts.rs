@@ -12,8 +12,8 @@ use std::io::Write;
 ///
 /// Reads /etc/hosts.allow, /etc/hosts.deny and the /file lists that they name, and writes
 /// /var/cache/portreeve/hosts.map, from which a fresh process decides as fast on 100,000 lines as on ten. The map is used
-/// only as long as none of these files has changed; otherwise the text is read, as ever. So run it after each edit; tables of
-/// at most 16 KiB need no map.
+/// only as long as none of these files has changed; otherwise the text is read, as ever. So run it after each edit, unless
+/// the daemon runs: it writes the map itself where /var/cache/portreeve is. Tables of at most 16 KiB need no map.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Write nothing; say whether the map that is there is used: exit code 1 if one would help

@@ -1,0 +1,36 @@
+//! The compiled tables as a file, for processes that start for each client (tcpd, programs on libwrap.so.0): they map it
+//! instead of reading 100,000 lines. Written only where its directory is, which `portreeve compile-hosts` or a package makes;
+//! never believed by the supervisor itself, which has its own in memory.
+
+use hosts_access::image::{Image, MAP, Original, Source, State};
+use portreeve_sys::{mapped, source};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Leaves `image` for others, whole or not at all; readable by everybody only if all that it was made from is.
+///
+/// # Errors
+/// It could not be written; what was there stands, and is seen to be stale by whoever maps it.
+pub fn leave(image: &[u8], allow: &Original<'_>, deny: &Original<'_>) -> io::Result<()> {
+    let ours = allow.path == b"/etc/hosts.allow" && deny.path == b"/etc/hosts.deny";
+    let map = Path::new(MAP);
+    // A table that was edited a moment ago is not settled: nobody would believe the file.
+    let settled = Image::open(image).is_some_and(|image| image.is_settled());
+    if !ours || !settled || !map.parent().is_some_and(Path::is_dir) {
+        return Ok(());
+    }
+    mapped::replace(map, image, if public(image) { 0o644 } else { 0o600 })
+}
+
+/// Whether everybody may read all that it was made from. Asked after it was made: whoever closes a table later changes its
+/// times, and the file is stale.
+fn public(image: &[u8]) -> bool {
+    let sources = Image::open(image).and_then(|image| image.sources()).unwrap_or_default();
+    !sources.is_empty()
+        && sources.iter().all(|(source, state)| {
+            let (Source::Allow(path) | Source::Deny(path) | Source::List(path)) = source;
+            *state == State::Absent || source::is_public(Path::new(OsStr::from_bytes(path))).unwrap_or(false)
+        })
+}
