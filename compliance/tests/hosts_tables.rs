@@ -232,3 +232,30 @@ fn long_tables() {
         decides(true);
     });
 }
+
+/// A short table that names a long list costs no more.
+#[test]
+fn a_long_list() {
+    both(|world| {
+        let mut long: String = (0..20_000).map(|n| format!("10.{}.{}.1\n", n / 250 % 250, n % 250)).collect();
+        long.push_str("127.0.0.2\n");
+        let list = world.write("friends", &long);
+        tables(world, &format!("ALL: {list}\n"), "ALL: ALL\n");
+        let daemon = world.start(&Config::of(four("s1", 2001).set("cps", "0 0")));
+        let decides = |second: bool| {
+            assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed(""));
+            assert_eq!(talk("127.0.0.2", 2001, b""), Answer::closed(if second { SERVED } else { "" }));
+        };
+        if world.is_ours() {
+            must("it is compiled", || {
+                decides(true);
+                let bytes = daemon.status().get("compiled_tables_bytes").and_then(Value::as_u64);
+                bytes.is_some_and(|bytes| bytes > 0)
+            });
+        }
+        decides(true);
+        long.truncate(long.len() - "127.0.0.2\n".len());
+        world.write("friends", &long);
+        decides(false);
+    });
+}

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Tables that are not longer than this, both together in bytes, are evaluated as they stand.
+/// Tables that are not longer than this, both together and with the lists that they name, in bytes, are evaluated as they stand.
 pub const SMALL: usize = 16 << 10;
 /// The longest list that is compiled with the tables; a rule with a longer one is evaluated as it stands.
 const LONGEST_LIST: usize = 1 << 20;

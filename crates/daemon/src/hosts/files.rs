@@ -230,8 +230,10 @@ impl Files {
 
     /// The tables, compiled if they are long and that is done, and the lists beside them.
     pub fn tables(&mut self) -> (Tables<'_>, &mut Lists) {
+        // A short table may name a long list.
+        let lists = self.lists.bytes();
         let image = match (self.allow.original(), self.deny.original()) {
-            (Some(allow), Some(deny)) if allow.text.len() + deny.text.len() > SMALL => {
+            (Some(allow), Some(deny)) if allow.text.len() + deny.text.len() + lists > SMALL => {
                 self.compiled.image(&allow, &deny)
             }
             _ => {
@@ -346,6 +348,11 @@ impl Files {
 pub struct Lists(HashMap<Vec<u8>, (Identity, Vec<u8>)>);
 
 impl Lists {
+    /// How many bytes are remembered.
+    fn bytes(&self) -> usize {
+        self.0.values().map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// The bytes of a list. Only a regular file is read: nothing else comes to an end for certain.
     pub fn read(&mut self, path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
         let place = Path::new(OsStr::from_bytes(path));
