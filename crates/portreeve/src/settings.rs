@@ -36,8 +36,18 @@ pub fn real_daemon_dir(path: &Path) -> Result<PathBuf, String> {
 
 fn read(path: &Path) -> std::io::Result<String> {
     use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    // It names the directory that root's tcpd executes from.
+    if metadata.is_file() && metadata.mode() & 0o022 != 0 {
+        return Err(std::io::Error::other("others than its owner may write it; take that away (chmod go-w)"));
+    }
+    if metadata.len() > LONGEST {
+        return Err(std::io::Error::other("longer than 1 MiB: that is no settings file"));
+    }
     let mut text = String::new();
-    std::fs::File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+    file.take(LONGEST).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -89,6 +99,14 @@ mod tests {
         assert!(directory_in("real_daemon_dir = \"").is_err());
         let missing = Path::new("/nonexistent/portreeve.toml");
         assert_eq!(real_daemon_dir(missing), Ok(PathBuf::from(REAL_DAEMON_DIR)));
+        let open = std::env::temp_dir().join(format!("portreeve-settings-{}", std::process::id()));
+        std::fs::write(&open, "real_daemon_dir = \"/opt\"\n").unwrap();
+        for (mode, wanted) in [(0o644, Ok(PathBuf::from("/opt"))), (0o664, Err(())), (0o646, Err(()))] {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&open, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(real_daemon_dir(&open).map_err(|_| ()), wanted, "{mode:o}");
+        }
+        std::fs::remove_file(&open).unwrap();
         let directory = real_daemon_dir(Path::new("/")).unwrap_err();
         assert_eq!(directory, "/: Is a directory");
     }
