@@ -24,6 +24,9 @@ pub struct CompiledTables {
     image: Vec<u8>,
     work: Option<JoinHandle<Option<Vec<u8>>>>,
     begun: Option<Instant>,
+    leaving: Option<JoinHandle<()>>,
+    /// Of what tables the last file was left, or tried to be, since the image was made.
+    left: Option<[State; 2]>,
 }
 
 impl CompiledTables {
@@ -32,6 +35,7 @@ impl CompiledTables {
         if let Some(work) = self.work.take_if(|work| work.is_finished()) {
             // A thread that could not do it leaves the text in force.
             self.image = work.join().ok().flatten().unwrap_or_default();
+            self.left = None;
         }
         if !Image::open(&self.image).is_some_and(|image| stands(&image, allow, deny)) {
             self.image = Vec::new();
@@ -56,21 +60,64 @@ impl CompiledTables {
             return;
         }
         self.begun = Some(Instant::now());
-        let own = |table: &Original<'_>| (table.path.to_vec(), table.text.to_vec(), table.state);
-        let (allow, deny) = (own(allow), own(deny));
-        let work = move || {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-            let begun = i64::try_from(since.as_nanos()).ok()?;
-            let [allow, deny] =
-                [&allow, &deny].map(|(path, text, state)| Original { path, text, state: *state });
-            let image = image::compile(&allow, &deny, &mut Disk, begun)?;
-            // Others then walk the text, as they would without this daemon; `compile-hosts` says why.
-            let _ = map::leave(&image, &allow, &deny);
-            Some(image)
-        };
+        let work = compile(allow, deny);
         // Without a thread the text stays in force.
-        self.work = std::thread::Builder::new().name("tables".to_owned()).spawn(work).ok();
+        self.work = thread(move || work().map(|(image, ..)| image));
     }
+
+    /// Leaves these tables compiled for others, once: with the states of their files, by which others know them.
+    pub fn leave(&mut self, allow: &Original<'_>, deny: &Original<'_>) {
+        let states = [allow.state, deny.state];
+        if self.left == Some(states) || self.leaving.as_ref().is_some_and(|work| !work.is_finished()) {
+            return;
+        }
+        self.left = Some(states);
+        if !map::is_wanted() {
+            return;
+        }
+        let work = compile(allow, deny);
+        self.leaving = thread(move || {
+            if let Some((image, allow, deny)) = work() {
+                // Others then walk the text, as they would without this daemon; `compile-hosts` says why.
+                let _ = map::leave(&image, &allow.original(), &deny.original());
+            }
+        });
+    }
+}
+
+/// A table of a thread's own.
+struct Copy {
+    path: Vec<u8>,
+    text: Vec<u8>,
+    state: State,
+}
+
+impl Copy {
+    fn of(table: &Original<'_>) -> Self {
+        Self { path: table.path.to_vec(), text: table.text.to_vec(), state: table.state }
+    }
+
+    fn original(&self) -> Original<'_> {
+        Original { path: &self.path, text: &self.text, state: self.state }
+    }
+}
+
+/// The work of compiling both tables, to be done by a thread.
+fn compile(
+    allow: &Original<'_>,
+    deny: &Original<'_>,
+) -> impl FnOnce() -> Option<(Vec<u8>, Copy, Copy)> + Send + use<> {
+    let (allow, deny) = (Copy::of(allow), Copy::of(deny));
+    move || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        let begun = i64::try_from(since.as_nanos()).ok()?;
+        let image = image::compile(&allow.original(), &deny.original(), &mut Disk, begun)?;
+        Some((image, allow, deny))
+    }
+}
+
+fn thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<JoinHandle<T>> {
+    std::thread::Builder::new().name("tables".to_owned()).spawn(work).ok()
 }
 
 fn stands(image: &Image<'_>, allow: &Original<'_>, deny: &Original<'_>) -> bool {

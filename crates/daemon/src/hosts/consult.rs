@@ -44,7 +44,8 @@ impl Supervisor {
         for error in self.hosts.errors() {
             self.say(Level::Error, &error);
         }
-        // Once a further change would show, long ones can be compiled.
+        self.hosts.prepare();
+        // A list that has just been written is compiled in once a further change of it would show.
         self.timers.set(self.stamp.mono() + SETTLED + SETTLED / 10, Alarm::Tables);
         self.watch_tables();
         self.give_tables();

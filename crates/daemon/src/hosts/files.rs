@@ -2,7 +2,7 @@
 //! counts from the next connection on, as ever; read only when they have changed. Evaluates nothing.
 
 use crate::hosts::compiled::{self, CompiledTables, SMALL};
-use hosts_access::image::{Compiled, Original, State, Text};
+use hosts_access::image::{Compiled, Original, Stamp, State, Text};
 use hosts_access::lint::{Severity, lint_both};
 use hosts_access::{Content, ListFile, Place, Table, Tables, View, Which};
 use portreeve_sys::source::{Identity, Source, reason};
@@ -64,6 +64,8 @@ struct TableFile {
     path: &'static str,
     mark: Mark,
     held: Held,
+    /// Counts the contents that were held, by which a compiled form knows its own.
+    edition: u64,
     read_at: u64,
 }
 
@@ -106,7 +108,7 @@ impl Mark {
 
 impl TableFile {
     fn new(path: &'static str) -> Self {
-        Self { path, mark: Mark::Unsettled, held: Held::Missing, read_at: 0 }
+        Self { path, mark: Mark::Unsettled, held: Held::Missing, edition: 0, read_at: 0 }
     }
 
     /// Reads the table if it is not the one that is held. Whether its content is another now.
@@ -129,6 +131,7 @@ impl TableFile {
             return false;
         }
         self.held = held;
+        self.edition += 1;
         self.read_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         true
     }
@@ -146,15 +149,26 @@ impl TableFile {
         Table { path: self.path.as_bytes(), content }
     }
 
-    /// What can be compiled of it: a text whose next change will show, or nothing at all.
+    /// What can be compiled of it: the text that is held, however new the file is, or nothing at all.
     fn original(&self) -> Option<Original<'_>> {
         let path = self.path.as_bytes();
         match (self.mark, &self.held) {
             (Mark::Nothing, Held::Missing) => Some(Original { path, text: b"", state: State::Absent }),
-            (Mark::Is(identity), Held::Text(text)) => {
-                Some(Original { path, text, state: compiled::state(identity) })
+            (_, Held::Text(text)) => {
+                let stamp = Stamp { dev: 0, inode: self.edition, size: 0, mtime: 0, ctime: 0 };
+                Some(Original { path, text, state: State::File(stamp) })
             }
             _ => None,
+        }
+    }
+
+    /// The same with the state of its file, by which others know it; only if its next change will show.
+    fn settled(&self) -> Option<Original<'_>> {
+        let original = self.original()?;
+        match self.mark {
+            Mark::Nothing => Some(original),
+            Mark::Is(identity) => Some(Original { state: compiled::state(identity), ..original }),
+            Mark::Unsettled | Mark::Failed(_) => None,
         }
     }
 
@@ -230,6 +244,7 @@ impl Files {
 
     /// The tables, compiled if they are long and that is done, and the lists beside them.
     pub fn tables(&mut self) -> (Tables<'_>, &mut Lists) {
+        self.leave();
         // A short table may name a long list.
         let lists = self.lists.bytes();
         let image = match (self.allow.original(), self.deny.original()) {
@@ -258,6 +273,16 @@ impl Files {
     /// Begins to compile them if they are long, so that the next client finds it done.
     pub fn prepare(&mut self) {
         let _ = self.tables();
+        self.leave();
+    }
+
+    /// Leaves what is compiled to others, once a further change of the tables would show.
+    fn leave(&mut self) {
+        if let (true, Some(allow), Some(deny)) =
+            (self.compiled.bytes().is_some(), self.allow.settled(), self.deny.settled())
+        {
+            self.compiled.leave(&allow, &deny);
+        }
     }
 
     /// The path of a table.

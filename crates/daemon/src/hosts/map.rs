@@ -9,6 +9,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// Whether there is a place for it.
+pub fn is_wanted() -> bool {
+    Path::new(MAP).parent().is_some_and(Path::is_dir)
+}
+
 /// Leaves `image` for others, whole or not at all; readable by everybody only if all that it was made from is.
 ///
 /// # Errors
@@ -18,7 +23,7 @@ pub fn leave(image: &[u8], allow: &Original<'_>, deny: &Original<'_>) -> io::Res
     let map = Path::new(MAP);
     // A table that was edited a moment ago is not settled: nobody would believe the file.
     let settled = Image::open(image).is_some_and(|image| image.is_settled());
-    if !ours || !settled || !map.parent().is_some_and(Path::is_dir) {
+    if !ours || !settled || !is_wanted() {
         return Ok(());
     }
     mapped::replace(map, image, if public(image) { 0o644 } else { 0o600 })
