@@ -259,3 +259,32 @@ fn a_long_list() {
         decides(false);
     });
 }
+
+/// The worker decides on datagrams of built-ins, and `explain` says what it decides.
+#[test]
+fn explain_knows_what_the_worker_cannot_ask() {
+    ours(|world| {
+        world.write("friends", "127.0.0.1\n");
+        let service = Entry::internal("time", "i1", 2002, "dgram").first("flags = IPv4").set("cps", "0 0");
+        let daemon = world.start(&Config::of(service));
+        let cases = [
+            ("ALL: /run/w/friends\n", "", "refuse"),
+            ("ALL: 127.0.0.1\nALL: /run/w/friends\n", "ALL: ALL\n", "admit"),
+            ("ALL: UNKNOWN@ALL\n", "ALL: ALL\n", "admit"),
+            ("ALL: KNOWN@ALL\n", "ALL: ALL\n", "refuse"),
+            ("", "ALL: .example.org\n", "refuse"),
+            ("ALL: ALL EXCEPT .example.org\n", "", "admit"),
+            ("", "ALL@127.0.0.2: ALL\n", "admit"),
+        ];
+        for (allow, deny, expected) in cases {
+            tables(world, allow, deny);
+            let answer: Value = serde_json::from_str(&daemon.control("explain i1 127.0.0.1")).expect("JSON");
+            assert_eq!(answer["verdict"].as_str(), Some(expected), "{allow:?}, {deny:?}: {answer}");
+            let answers = expected == "admit";
+            must(&format!("{allow:?}, {deny:?}: it does what explain says"), || {
+                let socket = datagram_socket("127.0.0.1", 2002);
+                ask(&socket, b"x", Duration::from_millis(300)).is_some() == answers
+            });
+        }
+    });
+}

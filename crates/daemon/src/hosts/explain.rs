@@ -3,11 +3,12 @@
 use super::consult::{SETTINGS, request};
 use super::known::{Known, Want};
 use super::surroundings::Surroundings;
-use crate::slot::SlotId;
+use crate::slot::{Manner, SlotId};
 use crate::supervisor::Supervisor;
 use hosts_access::{End, Verdict, Why, explain};
 use portreeve_policy::{Cause, Origin, Tables};
 use portreeve_sys::socket;
+use portreeve_workers::protocol::{IdentAnswer, IdentFailure};
 use std::net::SocketAddr;
 
 impl Supervisor {
@@ -23,13 +24,19 @@ impl Supervisor {
         let ids = self.hook_ids(slot);
         let daemon = slot.service.wrap_name.clone();
         let mut request = request(&daemon, peer, local);
-        let known = Known::default();
+        let mut known = Known::default();
+        // The builtin worker decides on its datagrams itself: nobody can have a user there, and no list can be read.
+        let by_worker = matches!(slot.manner(), Manner::BuiltinDatagrams(_));
+        if by_worker {
+            known.ident = Some(IdentAnswer::Failed(IdentFailure::NoServer));
+        }
         let (tables, lists) = self.hosts.texts();
         // A claimed sender of a datagram is asked for nothing.
         let mut world = Surroundings::new(lists, &known, !slot.is_stream(), ids);
         let found = explain(&tables, &mut request, &mut world, &SETTINGS);
         let want = world.want.take();
         let lacking = world.lacking;
+        let listed = world.listed;
         let decision = found.decision;
         let rule =
             decision.by.map(|place| Origin { file: self.hosts.path(place.which).into(), line: place.line });
@@ -37,6 +44,10 @@ impl Supervisor {
         let text =
             text.map(|step| format!("`{}`", String::from_utf8_lossy(&step.rule).trim())).unwrap_or_default();
         let named = format!("as {daemon}: ");
+        if by_worker && listed {
+            let why = "rules hang on a list in a file, which is not read for datagrams of a built-in";
+            return (Tables::Refused(Cause::HostsUnavailable, None), format!("{named}{why}"));
+        }
         match decision.verdict {
             Verdict::Pending => (Tables::NotAsked, format!("{named}it hangs on {}", words(want))),
             Verdict::Granted if decision.why == Why::NoRule => {

@@ -47,6 +47,8 @@ pub struct Surroundings<'a> {
     pub banners: Vec<u8>,
     /// What is to be logged.
     pub said: Vec<Message>,
+    /// Whether a list was looked at.
+    pub listed: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -65,6 +67,7 @@ impl<'a> Surroundings<'a> {
             become_ids: None,
             banners: Vec::new(),
             said: Vec::new(),
+            listed: false,
         }
     }
 }
@@ -220,6 +223,7 @@ impl World for Surroundings<'_> {
     }
 
     fn list(&mut self, path: &[u8]) -> ListFile<Cow<'_, [u8]>> {
+        self.listed = true;
         self.lists.read(path)
     }
 
