@@ -1,7 +1,7 @@
 //! The options of a rule in front of a service: banners, severity, twist, spawn, aclexec, and what the program finds
 //! (reference tcp-wrappers A7-A9, xinetd §14).
 
-use portreeve_compliance::client::{Connection, dial, talk};
+use portreeve_compliance::client::{Connection, datagram_socket, dial, talk};
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Entry, World, both, ours};
 use std::time::Duration;
@@ -185,5 +185,21 @@ fn a_slow_aclexec_blocks_nobody_else() {
             world.service_log("s1").iter().any(|line| line == "FAIL: s1 libwrap from=127.0.0.1")
         });
         assert_eq!(daemon.status().pointer("/hooks/killed").and_then(serde_json::Value::as_u64), Some(1));
+    });
+}
+
+/// A command that answers datagrams instead of the program has their socket, and is told as for connections.
+#[test]
+fn twist_of_datagrams() {
+    ours(|world| {
+        let _daemon =
+            world.start(&Config::of(Entry::datagram("dg", 2001, "datagrams 1").first("flags = IPv4")));
+        world.write("etc/hosts.allow", "ALL: ALL : twist head -c 1 > /run/w/got\n");
+        let socket = datagram_socket("127.0.0.1", 2001);
+        socket.send(b"x").expect("to send");
+        must("the command takes the datagram", || world.read("got") == "x");
+        must("it is told", || {
+            world.daemon_log_count("WARNING: twist 127.0.0.1 to head -c 1 > /run/w/got") == 1
+        });
     });
 }

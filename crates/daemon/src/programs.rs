@@ -3,6 +3,7 @@
 
 use crate::admit::Client;
 use crate::children::{Child, MOST_PUT_OFF, PutOff};
+use crate::hosts::Orders;
 use crate::launch::client_variables;
 use crate::listeners::bound_to;
 use crate::machine::percent_m;
@@ -57,10 +58,8 @@ impl Supervisor {
     pub fn start_twist(&mut self, client: Client, seat: Seat) {
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(orders) = client.orders() else { return };
-        let Some(command) = &orders.twist else { return };
-        let text = format!("twist {} to {}", orders.client, String::from_utf8_lossy(command));
         let Some(image) = self.changed_program(slot, orders) else { return };
-        self.say(Level::Warning, &text);
+        self.say_twist(orders);
         let variables = client_variables(Some(client.peer), client.local, true);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         match self.spawner.spawn(&image, &variables, Stdio::Client(client.fd.as_fd())) {
@@ -76,6 +75,14 @@ impl Supervisor {
                 let name = slot_name(self, client.slot);
                 self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
             }
+        }
+    }
+
+    /// A command answers instead of the service: said in libwrap's words.
+    pub fn say_twist(&mut self, orders: &Orders) {
+        if let Some(command) = &orders.twist {
+            let text = format!("twist {} to {}", orders.client, String::from_utf8_lossy(command));
+            self.say(Level::Warning, &text);
         }
     }
 

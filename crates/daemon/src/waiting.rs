@@ -107,6 +107,9 @@ impl Supervisor {
             match verdict {
                 Verdict::Admit(seat) => {
                     self.spawn_beside(id, peer.ip(), orders);
+                    if let Some(orders) = orders {
+                        self.say_twist(orders);
+                    }
                     self.start_holder(id, Some(peer), seat, orders);
                     self.watch_rate(id);
                     return;
