@@ -146,9 +146,8 @@ fn prepare(
         let _ = stdio::redirect_to_null();
     }
     // Relative paths of the configuration are meant from where we were started, now and at each reload.
-    if let Ok(config) = std::path::absolute(&supervisor.options.config) {
-        supervisor.options.config = config;
-    }
+    let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    supervisor.options.sources = supervisor.options.sources.clone().map(whole);
     if let Some(path) = supervisor.options.pidfile.take() {
         let path = std::path::absolute(&path).unwrap_or(path);
         match file::write_pidfile(&path) {

@@ -4,15 +4,42 @@
 use super::{parse, xinetd};
 use crate::ast::{Assignment, End, Entry, Operator, Word};
 use crate::codes;
+use crate::diagnostic::{Classic, Level};
 use crate::place::Place;
 use crate::report::{Finding, Order, Report};
+use crate::sources::InetdUse;
 use std::sync::Arc;
 
 /// Where tcpd looks for a server that is named without a path.
 const DAEMON_DIR: &str = "/usr/sbin";
 
+/// What programs may be given of inetd's environment without `-E`: nothing that says who started it or what is loaded.
+const FEW_VARIABLES: &str = "TZ LANG LANGUAGE LC_ALL LC_CTYPE LC_MESSAGES LC_TIME";
+
+impl InetdUse {
+    /// Has it in one service's section.
+    fn apply(self, said: &mut Vec<(&'static str, String)>) {
+        let program = said.iter().any(|(name, _)| *name == "server");
+        if self.tables && program {
+            // Built-in services cannot be wrapped, in the original either.
+            for (_, flags) in said.iter_mut().filter(|(name, _)| *name == "flags") {
+                *flags = flags.split(' ').filter(|flag| *flag != "NOLIBWRAP").collect::<Vec<_>>().join(" ");
+            }
+        }
+        if self.few_variables && program {
+            said.push(("passenv", FEW_VARIABLES.to_owned()));
+        }
+    }
+}
+
 /// The sections of `bytes`, each with its place in the file. `base` is the order of the file's first line.
-pub(crate) fn gather(file: &str, bytes: &[u8], base: Order, report: &mut Report) -> Vec<Entry> {
+pub(crate) fn gather(
+    file: &str,
+    bytes: &[u8],
+    usage: InetdUse,
+    base: Order,
+    report: &mut Report,
+) -> Vec<Entry> {
     let file: Arc<str> = file.into();
     let place = |line: u32| Place { file: Arc::clone(&file), line, column: 0, length: 0 };
     let word = |text: &str, line: u32| Word { text: text.to_owned(), utf8: true, place: place(line) };
@@ -25,7 +52,12 @@ pub(crate) fn gather(file: &str, bytes: &[u8], base: Order, report: &mut Report)
     }
     let entry = |section: xinetd::Section| {
         let line = section.lines.first;
-        let assignments = section.assignments?.into_iter().map(|(name, value)| Assignment {
+        let mut said = section.assignments?;
+        usage.apply(&mut said);
+        // xinetd's own line.
+        let text = format!("added service {}", section.name);
+        report.log(base + Order::from(line), Classic::at(Level::Debug, &text, &place(line)));
+        let assignments = said.into_iter().map(|(name, value)| Assignment {
             name: word(name, line),
             operator: Operator::Set,
             values: value.split_whitespace().map(|value| word(value, line)).collect(),

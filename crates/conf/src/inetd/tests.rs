@@ -2,6 +2,7 @@
 
 use super::xinetd::translate;
 use super::{Entry, Families, ItemKind, Limits, Name, Problem, Server, parse};
+use crate::{InetdUse, Sources};
 use std::path::Path;
 
 fn only(line: &str) -> Entry {
@@ -150,6 +151,17 @@ fn what_is_switched_off_stays_off_and_what_is_lost_is_said() {
     );
 }
 
+#[test]
+fn each_address_of_a_line_is_a_section() {
+    let (text, notes) = xinetd("127.0.0.1,192.0.2.7:ftp stream tcp nowait root /bin/x x\n# end\n");
+    let of = |word: &str| {
+        text.lines().filter(|line| line.starts_with(word)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of("\tbind"), ["\tbind            = 127.0.0.1", "\tbind            = 192.0.2.7"]);
+    assert_eq!(of("\tid"), ["\tid              = ftp-stream", "\tid              = ftp-stream-2"]);
+    assert!(text.ends_with("}\n# end\n") && notes.is_empty(), "{text}");
+}
+
 /// Each line of each real file is in one item; a service in xinetd's language reads as one.
 #[test]
 fn real_files_lose_no_line() {
@@ -188,11 +200,41 @@ proptest::proptest! {
     }
 }
 
+fn read(host: &crate::testing::FakeHost, main: Option<&Path>, inetd: &str) -> crate::Reading {
+    crate::read_sources(host, &Sources::named(main, Some(Path::new(inetd))).unwrap())
+}
+
+#[test]
+fn what_the_command_line_says_holds_for_all_programs() {
+    let mut host = crate::testing::FakeHost::debian();
+    host.file(
+        "/etc/inetd.conf",
+        "telnet stream tcp nowait root /bin/sh sh\necho stream tcp nowait root internal\n",
+    );
+    for (usage, tables, few) in
+        [(InetdUse::default(), false, false), (InetdUse { tables: true, few_variables: true }, true, true)]
+    {
+        let reading = crate::read_sources(&host, &Sources::Inetd("/etc/inetd.conf".into(), usage));
+        assert_eq!(reading.services.len(), 2, "{:#?}", reading.diagnostics);
+        assert_eq!(reading.services[0].nolibwrap, !tables);
+        assert!(reading.services[1].nolibwrap);
+        assert_eq!(reading.services[0].environment.is_some(), few);
+        let added = reading.log.iter().filter(|line| line.text.starts_with("added service "));
+        let added: Vec<_> = added.map(|line| line.text.as_str()).collect();
+        let wanted = ["telnet", "echo"].map(|name| format!("added service {name} [file=/etc/inetd.conf]"));
+        assert!(
+            added.iter().zip(&wanted).all(|(line, wanted)| line.starts_with(wanted.as_str())),
+            "{added:?}"
+        );
+        assert_eq!(added.len(), 2);
+    }
+}
+
 #[test]
 fn an_inetd_conf_is_served() {
     let mut host = crate::testing::FakeHost::debian();
     host.file("/etc/inetd.conf", "#<off>#ftp stream tcp nowait root /bin/sh sh\ntelnet stream tcp nowait root /usr/sbin/tcpd in.telnetd -h\necho stream tcp nowait root internal\necho dgram udp wait root internal\n7777 stream tcp6 nowait ctf /bin/sh challenge -i\nbroken stream\n");
-    let reading = crate::read_inetd(&host, None, Path::new("/etc/inetd.conf"));
+    let reading = read(&host, None, "/etc/inetd.conf");
     let ids: Vec<_> = reading.services.iter().map(|service| service.id.as_str()).collect();
     assert_eq!(ids, ["telnet", "echo-stream", "echo-dgram", "7777"], "{:#?}", reading.diagnostics);
     let telnet = &reading.services[0];
@@ -213,10 +255,14 @@ fn behind_the_main_file_its_defaults_hold() {
     host.file("/etc/xinetd.conf", "defaults\n{\n\tinstances = 3\n\tonly_from = 192.0.2.0/24\n}\n");
     host.file("/etc/inetd.conf", "telnet stream tcp nowait root /usr/sbin/in.telnetd in.telnetd\n");
     let main = Path::new("/etc/xinetd.conf");
-    let reading = crate::read_inetd(&host, Some(main), Path::new("/etc/inetd.conf"));
+    let reading = read(&host, Some(main), "/etc/inetd.conf");
     assert_eq!(reading.services.len(), 1, "{:#?}", reading.diagnostics);
     assert_eq!(reading.services[0].instances.value, Some(3));
     assert!(reading.services[0].only_from.is_some());
-    let reading = crate::read_inetd(&host, Some(main), Path::new("/etc/missing"));
+    let reading = read(&host, Some(main), "/etc/missing");
     assert!(reading.fatal.is_some());
+    let (main, inetd) = (main.to_owned(), "/etc/missing".into());
+    let reading = crate::read_sources(&host, &Sources::Both { main, inetd, optional: true });
+    assert!(reading.fatal.is_none());
+    assert_eq!(reading.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), ["inetd-missing"]);
 }

@@ -21,7 +21,7 @@ pub struct Note {
 pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
     let mut text = String::new();
     let mut notes = Vec::new();
-    let mut sections = sections(listing, true, daemon_dir, &mut notes).into_iter();
+    let mut sections = sections(listing, true, daemon_dir, &mut notes).into_iter().peekable();
     for item in &listing.items {
         match &item.kind {
             ItemKind::Blank => text.push('\n'),
@@ -38,23 +38,28 @@ pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
                 let _ = writeln!(text, "# not carried over: {line}");
             }
             ItemKind::Service(_) | ItemKind::Off { .. } => {
-                let Some(section) = sections.next() else { continue };
-                let Some(lines) = section.assignments else {
-                    let _ = writeln!(text, "# not carried over: {}", section.name);
-                    continue;
-                };
-                if text.ends_with("}\n") {
-                    text.push('\n');
+                while let Some(section) = sections.next_if(|section| section.lines == item.lines) {
+                    write_section(&mut text, &section);
                 }
-                let _ = writeln!(text, "service {}\n{{", section.name);
-                for (attribute, value) in lines {
-                    let _ = writeln!(text, "\t{attribute:<15} = {value}");
-                }
-                text.push_str("}\n");
             }
         }
     }
     (text, notes)
+}
+
+fn write_section(text: &mut String, section: &Section) {
+    let Some(lines) = &section.assignments else {
+        let _ = writeln!(text, "# not carried over: {}", section.name);
+        return;
+    };
+    if text.ends_with("}\n") {
+        text.push('\n');
+    }
+    let _ = writeln!(text, "service {}\n{{", section.name);
+    for (attribute, value) in lines {
+        let _ = writeln!(text, "\t{attribute:<15} = {value}");
+    }
+    text.push_str("}\n");
 }
 
 /// A service as a section of xinetd's language.
@@ -67,7 +72,7 @@ pub(crate) struct Section {
     pub(crate) assignments: Option<Vec<(&'static str, String)>>,
 }
 
-/// One section for each service of the listing, `with_off` also for those that are switched off; and what is to be said of
+/// One section for each service of the listing and each of its addresses, `with_off` also for those that are switched off; and what is to be said of
 /// the lines.
 pub(crate) fn sections(
     listing: &Listing,
@@ -79,7 +84,7 @@ pub(crate) fn sections(
     let items = || listing.items.iter().filter(|item| with_off || !matches!(item.kind, ItemKind::Off { .. }));
     for item in items() {
         if let ItemKind::Service(entry) | ItemKind::Off { entry, .. } = &item.kind {
-            *used.entry(section_name(entry)).or_default() += 1;
+            *used.entry(section_name(entry)).or_default() += addresses(entry).count();
         }
     }
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
@@ -94,16 +99,26 @@ pub(crate) fn sections(
             ItemKind::Broken { problem, .. } => note(true, problem.to_string()),
             ItemKind::Service(entry) | ItemKind::Off { entry, .. } => {
                 let name = section_name(entry);
-                let id = used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
                 let off = matches!(item.kind, ItemKind::Off { .. });
                 // Of what is switched off nothing is lost today.
                 let mut note = |lost, said| note(lost && !off, said);
-                let assignments = lines(entry, id, off, daemon_dir, &mut note);
-                sections.push(Section { lines: item.lines, name, assignments });
+                for address in addresses(entry) {
+                    let id =
+                        used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
+                    let assignments = lines(entry, address, id, off, daemon_dir, &mut note);
+                    sections.push(Section { lines: item.lines, name: name.clone(), assignments });
+                }
             }
         }
     }
     sections
+}
+
+/// The addresses of a line, which commas part; one `None` for a line without.
+fn addresses(entry: &Entry) -> impl Iterator<Item = Option<&str>> {
+    let mut some = entry.address.iter().flat_map(|list| list.split(',')).filter(|a| !a.is_empty()).peekable();
+    let none = some.peek().is_none().then_some(None);
+    some.map(Some).chain(none)
 }
 
 fn section_name(entry: &Entry) -> String {
@@ -129,6 +144,7 @@ fn id(entry: &Entry, name: &str, taken: &mut BTreeMap<String, usize>) -> String 
 /// The lines of one service's section; `None` if it cannot be one, which was noted.
 fn lines(
     entry: &Entry,
+    address: Option<&str>,
     id: Option<String>,
     off: bool,
     daemon_dir: &str,
@@ -185,7 +201,7 @@ fn lines(
     all.extend(lines);
     all.push(("socket_type", entry.socket.to_owned()));
     all.push(("protocol", entry.protocol.clone()));
-    all.extend(entry.address.clone().map(|address| ("bind", address)));
+    all.extend(address.map(|address| ("bind", address.to_owned())));
     all.push(("wait", if entry.wait { "yes" } else { "no" }.to_owned()));
     ids(entry, &mut all, note);
     limits(entry, &mut all, note);
