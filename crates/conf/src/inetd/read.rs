@@ -1,7 +1,8 @@
 //! An inetd.conf as sections of the configuration that is served: the same resolution, checks and defaults then hold for
 //! it. Understands no field; says what the translation noted.
 
-use super::{parse, xinetd};
+use super::parse;
+use super::xinetd::{Aim, Section, sections};
 use crate::ast::{Assignment, End, Entry, Operator, Word};
 use crate::codes;
 use crate::diagnostic::{Classic, Level};
@@ -25,6 +26,7 @@ impl InetdUse {
             for (_, flags) in said.iter_mut().filter(|(name, _)| *name == "flags") {
                 *flags = flags.split(' ').filter(|flag| *flag != "NOLIBWRAP").collect::<Vec<_>>().join(" ");
             }
+            said.retain(|(name, value)| *name != "flags" || !value.is_empty());
         }
         if self.few_variables && program {
             said.push(("passenv", FEW_VARIABLES.to_owned()));
@@ -44,13 +46,13 @@ pub(crate) fn gather(
     let place = |line: u32| Place { file: Arc::clone(&file), line, column: 0, length: 0 };
     let word = |text: &str, line: u32| Word { text: text.to_owned(), utf8: true, place: place(line) };
     let mut notes = Vec::new();
-    let sections = xinetd::sections(&parse(bytes), false, DAEMON_DIR, &mut notes);
+    let found = sections(&parse(bytes), Aim::Serving, DAEMON_DIR, &mut notes);
     for note in notes {
         let code = if note.lost { &codes::INETD_LOST } else { &codes::INETD_READ };
         let finding = Finding::new(code, place(note.lines.first), note.text);
         report.add(base + Order::from(note.lines.first), finding);
     }
-    let entry = |section: xinetd::Section| {
+    let entry = |section: Section| {
         let line = section.lines.first;
         let mut said = section.assignments?;
         usage.apply(&mut said);
@@ -70,5 +72,5 @@ pub(crate) fn gather(
             end: End::Closed,
         })
     };
-    sections.into_iter().filter_map(entry).collect()
+    found.into_iter().filter_map(entry).collect()
 }

@@ -239,7 +239,7 @@ fn an_inetd_conf_is_served() {
     assert_eq!(ids, ["telnet", "echo-stream", "echo-dgram", "7777"], "{:#?}", reading.diagnostics);
     let telnet = &reading.services[0];
     assert_eq!((telnet.place.line, telnet.nolibwrap), (2, false));
-    assert_eq!(telnet.listen.family, crate::FamilyFlag::V4);
+    assert_eq!(telnet.listen.family, crate::FamilyFlag::Unset);
     let challenge = &reading.services[3];
     assert_eq!((challenge.listen.port, challenge.nolibwrap, challenge.listen.v6only), (7777, true, true));
     let crate::Action::External { argv, .. } = &challenge.action else { panic!() };
@@ -247,6 +247,41 @@ fn an_inetd_conf_is_served() {
     let lost: Vec<_> = reading.diagnostics.iter().filter(|d| d.code == "inetd-lost").collect();
     assert_eq!(lost.len(), 1);
     assert_eq!(lost[0].place.as_ref().map(|place| place.line), Some(6));
+}
+
+#[test]
+fn served_are_both_families_unless_a_line_beside_has_ipv6() {
+    use crate::FamilyFlag::{Unset, V4, V6};
+    let mut host = crate::testing::FakeHost::debian();
+    let line = |word: &str, protocol: &str| format!("{word} stream {protocol} nowait root /bin/sh sh\n");
+    for (text, families) in [
+        (line("telnet", "tcp"), &[(Unset, false)][..]),
+        (line("telnet", "tcp4"), &[(V4, false)]),
+        (line("telnet", "tcp46"), &[(V6, false)]),
+        (line("telnet", "tcp") + &line("telnet", "tcp6"), &[(V4, false), (V6, true)]),
+        (line("127.0.0.1:telnet", "tcp"), &[(Unset, false)]),
+    ] {
+        host.file("/etc/inetd.conf", &text);
+        let reading = read(&host, None, "/etc/inetd.conf");
+        let got = reading.services.iter().map(|s| (s.listen.family, s.listen.v6only)).collect::<Vec<_>>();
+        assert_eq!(got, families, "{text} {:#?}", reading.diagnostics);
+    }
+}
+
+#[test]
+fn the_first_argument_is_the_name_as_written() {
+    let mut host = crate::testing::FakeHost::debian();
+    for (line, wanted) in [
+        ("/bin/sh /bin/sh -i", ["/bin/sh", "-i"]),
+        ("/bin/sh sh -i", ["sh", "-i"]),
+        ("/bin/sh -sh -i", ["-sh", "-i"]),
+        ("/usr/sbin/tcpd /bin/sh -i", ["sh", "-i"]),
+    ] {
+        host.file("/etc/inetd.conf", format!("telnet stream tcp nowait root {line}\n"));
+        let reading = read(&host, None, "/etc/inetd.conf");
+        let crate::Action::External { argv, .. } = &reading.services[0].action else { panic!() };
+        assert_eq!(argv.as_slice(), wanted, "{line}");
+    }
 }
 
 #[test]

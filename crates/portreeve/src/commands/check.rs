@@ -90,7 +90,10 @@ fn check(
 /// Which file cannot be read, for a reading that ended there.
 pub fn unreadable(reading: &Reading) -> String {
     let said = reading.diagnostics.iter().find(|d| d.place.is_none() && d.severity == Severity::Error);
-    said.map_or_else(|| "the configuration cannot be read".to_owned(), |d| escape::text(&d.message).into_owned())
+    said.map_or_else(
+        || "the configuration cannot be read".to_owned(),
+        |d| escape::text(&d.message).into_owned(),
+    )
 }
 
 /// Whether hosts.allow and hosts.deny say who may use the service.
