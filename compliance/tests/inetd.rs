@@ -8,7 +8,9 @@ use portreeve_compliance::tcpd::program;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, DEADLINE, Ended, Entry, Side, Start, World, both, ours, signals};
 use serde_json::Value;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const SERVED: &str = "served\n";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
@@ -138,7 +140,7 @@ fn reload() {
         serve(&format!("in-a stream tcp nowait root {PROBE} probe hold\n"));
         daemon.reload(&config);
         assert!(closed(7002) && closed(7003));
-        assert_eq!(held.read_for(std::time::Duration::from_millis(30)).end, portreeve_compliance::End::Open);
+        assert_eq!(held.read_for(Duration::from_millis(30)).end, portreeve_compliance::End::Open);
         assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed(SERVED));
     });
 }
@@ -285,6 +287,34 @@ fn called_inetd() {
     });
 }
 
+/// Under a service manager, as its unit calls it: the process that was started stays, is ready, and gives signs of life.
+#[test]
+fn called_inetd_by_a_service_manager() {
+    as_inetd(|world, inetd| {
+        etc(world, "inetd.conf", "7010 stream tcp4 nowait root /bin/echo echo served\n");
+        let socket = UnixDatagram::bind(world.path("notify")).expect("the manager's socket");
+        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a deadline");
+        let mut heard = String::new();
+        let mut hear = |wanted: &str, times: usize| {
+            must(wanted, || {
+                let mut buffer = [0_u8; 4096];
+                if let Ok(count) = socket.recv(&mut buffer) {
+                    heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                    heard.push('\n');
+                }
+                heard.lines().filter(|line| *line == wanted).count() >= times
+            });
+        };
+        let notify = format!("NOTIFY_SOCKET={HERE}/notify");
+        let pid = world.spawn("inetd", &[inetd], &[PATH, &notify, "WATCHDOG_USEC=400000"]);
+        hear("READY=1", 1);
+        hear("WATCHDOG=1", 3);
+        assert_eq!(talk("127.0.0.1", 7010, b""), Answer::closed(SERVED));
+        assert!(world.ended(pid).is_none() && world.signal(pid, signals::TERM));
+        world.wait(pid);
+    });
+}
+
 /// `-l` asks the tables for every program, by the name in argv\[0\]; built-in services cannot be wrapped.
 #[test]
 fn called_inetd_with_tables() {
@@ -322,6 +352,14 @@ fn called_inetd_in_the_background() {
         answers(7010, SERVED);
         let pid = std::fs::read_to_string(world.inside("/run/inetd.pid")).expect("the process id");
         let pid: u32 = pid.trim().parse().expect("a number");
+        if world.is_ours() {
+            let portreeve = program(world, "portreeve");
+            let (how, status) = world.run(&[&portreeve, "status", "--json"], &[PATH]);
+            assert_eq!(how, Ended::Status(0), "{status}");
+            assert!(status.contains("\"/etc/inetd.conf\"") && status.contains("\"7010\""), "{status}");
+            let (how, why) = world.run(&[&portreeve, "explain", "7010", "127.0.0.1"], &[PATH]);
+            assert_eq!(how, Ended::Status(0), "{why}");
+        }
         etc(world, "inetd.conf", "7010 stream tcp4 nowait root /bin/echo echo again\n");
         assert!(world.signal(pid, signals::HUP));
         answers(7010, "again\n");

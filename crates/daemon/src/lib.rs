@@ -38,6 +38,7 @@ mod supervisor;
 mod timers;
 mod translate;
 mod waiting;
+mod watchdog;
 
 pub use options::{OPTIONS, Program, usage};
 

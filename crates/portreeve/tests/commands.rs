@@ -374,12 +374,12 @@ fn a_reader_that_goes_away_is_no_error() {
 fn an_inetd_conf_is_checked_and_explained_at_its_lines() {
     let room = Room::new("inetd");
     let (inetd, main) = (room.0.join("inetd.conf"), room.0.join("xinetd.conf"));
-    std::fs::write(
+    fs::write(
         &inetd,
         "# files\n7010 stream tcp nowait root /bin/echo echo x\n/run/x stream unix nowait root /bin/x x\n",
     )
     .unwrap();
-    std::fs::write(&main, "defaults\n{\n\tonly_from = 192.0.2.0/24\n}\n").unwrap();
+    fs::write(&main, "defaults\n{\n\tonly_from = 192.0.2.0/24\n}\n").unwrap();
     let (inetd, main) = (text(&inetd), text(&main));
     let checked = portreeve(&["check", "--inetd", inetd]);
     assert_eq!(code(&checked), Some(1), "{}", err(&checked));
