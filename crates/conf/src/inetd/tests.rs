@@ -284,6 +284,36 @@ fn the_first_argument_is_the_name_as_written() {
     }
 }
 
+/// Each service of each real file is served, left out with a reason, or told of, at its line.
+#[test]
+fn real_files_are_served_line_by_line() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/inetd");
+    let Ok(files) = std::fs::read_dir(&corpus) else {
+        return println!("no {}: nothing to read", corpus.display());
+    };
+    let (mut served, mut left_out) = (0, 0);
+    for file in files {
+        let text = std::fs::read(file.unwrap().path()).unwrap();
+        let mut host = crate::testing::FakeHost::debian();
+        host.file("/etc/inetd.conf", &text);
+        let reading = read(&host, None, "/etc/inetd.conf");
+        assert!(reading.fatal.is_none());
+        let told = || reading.diagnostics.iter().filter_map(|d| d.place.as_ref());
+        let places = reading.services.iter().map(|s| &s.place);
+        let lines: std::collections::BTreeSet<u32> =
+            places.chain(reading.left_out.iter().map(|l| &l.place)).chain(told()).map(|p| p.line).collect();
+        for item in parse(&text).items {
+            if matches!(item.kind, ItemKind::Service(_) | ItemKind::Broken { .. } | ItemKind::Policy(_)) {
+                assert!(lines.contains(&item.lines.first), "{item:?}");
+            }
+        }
+        assert!(reading.left_out.iter().all(|l| !l.reason.is_empty() && !l.intended));
+        served += reading.services.len();
+        left_out += reading.left_out.len();
+    }
+    assert!(served > 40 && left_out > 100, "{served} served, {left_out} left out");
+}
+
 #[test]
 fn behind_the_main_file_its_defaults_hold() {
     let mut host = crate::testing::FakeHost::debian();
