@@ -8,6 +8,7 @@ use crate::host::{DirEntry, Host, SystemError};
 use crate::inetd;
 use crate::lex::Source;
 use crate::report::{Finding, Order, Report};
+use crate::sources::InetdUse;
 use crate::syntax::{self, Event};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -69,6 +70,7 @@ pub(crate) fn gather(host: &dyn Host, main: &Path, report: &mut Report) -> Resul
 pub(crate) fn gather_inetd(
     host: &dyn Host,
     path: &Path,
+    usage: InetdUse,
     gathered: &mut Gathered,
     report: &mut Report,
 ) -> Result<(), SystemError> {
@@ -77,7 +79,7 @@ pub(crate) fn gather_inetd(
     let source = Rc::new(Source::new(&path.to_string_lossy(), bytes.clone()));
     report.source(&source);
     let base = gathered.found.iter().map(|found| found.start() + 1).max().unwrap_or(0) + (Order::MAX >> 2);
-    let entries = inetd::gather(&path.to_string_lossy(), &bytes, base, report);
+    let entries = inetd::gather(&path.to_string_lossy(), &bytes, usage, base, report);
     gathered.found.extend(entries.into_iter().map(|entry| Found { entry, base }));
     Ok(())
 }

@@ -17,6 +17,7 @@ mod host;
 mod place;
 mod reading;
 mod service;
+mod sources;
 
 // The two tables.
 mod attribute;
@@ -66,6 +67,7 @@ pub use host::{DirEntry, Family, Host, SystemError, User};
 pub use manual::manual;
 pub use place::Place;
 pub use reading::{Fatal, LeftOut, Reading, Settings};
-pub use resolve::{read, read_inetd};
+pub use resolve::{read, read_sources};
 pub use service::*;
+pub use sources::{InetdUse, Sources};
 pub use syntax::parse_file;

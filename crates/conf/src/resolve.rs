@@ -18,8 +18,12 @@ use crate::reading::{Fatal, LeftOut, Reading, Settings};
 use crate::refuse::refuse;
 use crate::report::{AFTER, Finding, Order, Report};
 use crate::service::Service;
+use crate::sources::{InetdUse, Sources};
 use crate::verdict::{Bench, Refused};
 use std::path::Path;
+
+/// No such file or directory.
+const ENOENT: i32 = 2;
 
 /// Reads a configuration: the main file and all that it includes. Never fails: what is wrong is in the diagnostics, and
 /// a service that is wrong is left out alone.
@@ -31,19 +35,28 @@ pub fn read(host: &dyn Host, main: &Path) -> Reading {
     }
 }
 
-/// Reads an inetd.conf, after the main file of xinetd's language if there is one (`-inetd_compat`): its services are
-/// resolved, checked and limited by `defaults` as all others. Never fails, as [`read`].
-pub fn read_inetd(host: &dyn Host, main: Option<&Path>, inetd: &Path) -> Reading {
+/// Reads what `sources` names: the services of an inetd.conf are resolved, checked and limited by `defaults` as all others.
+/// Never fails, as [`read`].
+pub fn read_sources(host: &dyn Host, sources: &Sources) -> Reading {
     let mut report = Report::default();
-    let gathered = match main.map(|main| inclusion::gather(host, main, &mut report)).transpose() {
-        Ok(gathered) => gathered,
-        Err(error) => return unreadable(main.unwrap_or(inetd), &error, report),
+    let (mut gathered, inetd, optional, usage) = match sources {
+        Sources::Xinetd(main) => return read(host, main),
+        Sources::Both { main, inetd, optional } => match inclusion::gather(host, main, &mut report) {
+            Ok(gathered) => (gathered, inetd, *optional, InetdUse::default()),
+            Err(error) => return unreadable(main, &error, report),
+        },
+        Sources::Inetd(inetd, usage) => (Gathered::default(), inetd, false, *usage),
     };
-    let mut gathered = gathered.unwrap_or_default();
-    match inclusion::gather_inetd(host, inetd, &mut gathered, &mut report) {
-        Ok(()) => resolve(host, gathered, report),
-        Err(error) => unreadable(inetd, &error, report),
+    match inclusion::gather_inetd(host, inetd, usage, &mut gathered, &mut report) {
+        Err(error) if !(optional && error.number == ENOENT) => return unreadable(inetd, &error, report),
+        Err(_) => {
+            let message =
+                format!("there is no `{}`; what xinetd's configuration says is served", inetd.display());
+            report.add(AFTER, Finding::new(&codes::INETD_MISSING, None, message));
+        }
+        Ok(()) => {}
     }
+    resolve(host, gathered, report)
 }
 
 fn unreadable(main: &Path, error: &SystemError, mut report: Report) -> Reading {

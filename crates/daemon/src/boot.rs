@@ -9,7 +9,7 @@ use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
 use crate::names::Parked;
-use crate::options::Options;
+use crate::options::{Options, Program};
 use crate::reading::Purpose;
 use crate::staff::Staff;
 use crate::supervisor::{Supervisor, Token};
@@ -39,7 +39,11 @@ const CHILD_FILES_MOST: u64 = 1 << 20;
 const LOG_DAEMON: u16 = 3 << 3;
 
 /// Serves as the command line says, until told to stop.
-pub fn serve(options: Options) -> ExitCode {
+pub fn serve(mut options: Options) -> ExitCode {
+    // openbsd-inetd's unit has no -i, and waits for readiness of the process that it started.
+    if options.program == Program::Inetd && std::env::var_os("NOTIFY_SOCKET").is_some() {
+        options.foreground = true;
+    }
     if let Err(error) = stdio::ensure_open() {
         return complain(&options, &format!("cannot open /dev/null: {error}"));
     }
@@ -57,6 +61,7 @@ pub fn serve(options: Options) -> ExitCode {
     match result {
         Ok(mut supervisor) => {
             supervisor.read_configuration(Purpose::Start);
+            supervisor.sign_of_life();
             supervisor.serve()
         }
         Err(error) => complain(&options, &error),
@@ -146,9 +151,8 @@ fn prepare(
         let _ = stdio::redirect_to_null();
     }
     // Relative paths of the configuration are meant from where we were started, now and at each reload.
-    if let Ok(config) = std::path::absolute(&supervisor.options.config) {
-        supervisor.options.config = config;
-    }
+    let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    supervisor.options.sources = supervisor.options.sources.clone().map(whole);
     if let Some(path) = supervisor.options.pidfile.take() {
         let path = std::path::absolute(&path).unwrap_or(path);
         match file::write_pidfile(&path) {

@@ -75,7 +75,7 @@ impl Supervisor {
         let _ = writeln!(o, "Logging service = not enabled");
         let _ = writeln!(o, "\nmax_descriptors = {}", portreeve_sys::limits::nofile().soft);
         let _ = writeln!(o, "process_limit = {}", self.options.limit.unwrap_or(0));
-        let _ = writeln!(o, "config_file = {}", self.options.config.display());
+        let _ = writeln!(o, "config_file = {}", self.options.sources.main().display());
         let _ = writeln!(o, "\nEND OF DUMP\n");
         // A configuration may hold control bytes; a terminal shows this file.
         out.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "?")

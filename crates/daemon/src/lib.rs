@@ -16,6 +16,7 @@ mod dump;
 mod escape;
 mod hosts;
 mod identity;
+mod inetd_options;
 mod json;
 mod launch;
 mod listeners;
@@ -37,6 +38,7 @@ mod supervisor;
 mod timers;
 mod translate;
 mod waiting;
+mod watchdog;
 
 pub use options::{OPTIONS, Program, usage};
 
@@ -44,18 +46,21 @@ use options::Call;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The executable portreeve-gate: `run …` and `xinetd …` serve, `worker NAME` is one of its own workers.
+/// The executable portreeve-gate: `run …`, `xinetd …` and `inetd …` serve, `worker NAME` is one of its own workers.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let called = args.next().unwrap_or_default();
     let base = std::path::Path::new(&called).file_name().unwrap_or_default();
-    if base == "xinetd" {
-        return run(Program::Xinetd, &args.collect::<Vec<_>>());
+    for program in [Program::Xinetd, Program::Inetd] {
+        if base == program.word() {
+            return run(program, &args.collect::<Vec<_>>());
+        }
     }
     let verb = args.next().unwrap_or_default();
     let rest: Vec<OsString> = args.collect();
     match verb.to_str() {
         Some("run") => run(Program::Portreeve, &rest),
         Some("xinetd") => run(Program::Xinetd, &rest),
+        Some("inetd") => run(Program::Inetd, &rest),
         Some("worker") => match portreeve_sys::stdio::take_third() {
             Some(channel) => portreeve_workers::main(rest, channel),
             None => {
@@ -65,7 +70,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         },
         _ => {
             tell(
-                "portreeve-gate is started by `portreeve run`; it takes `run` or `xinetd` and their options\n",
+                "portreeve-gate is started by `portreeve run`; it takes `run`, `xinetd` or `inetd` and their options\n",
             );
             ExitCode::from(2)
         }
@@ -73,7 +78,11 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(program: Program, args: &[OsString]) -> ExitCode {
-    match options::parse(program, args) {
+    let parsed = match program {
+        Program::Inetd => inetd_options::parse(args),
+        Program::Portreeve | Program::Xinetd => options::parse(program, args),
+    };
+    match parsed {
         Ok(Call::Serve(options)) => boot::serve(*options),
         Ok(Call::Version) => {
             tell(&format!("{} {}\n", program.word(), env!("CARGO_PKG_VERSION")));

@@ -1,8 +1,15 @@
-//! The supervisor's command line: xinetd's single-dash options and ours, one table for both names of the program.
+//! The supervisor's command line: xinetd's single-dash options and ours, one table for the names `portreeve run` and
+//! `xinetd`; `inetd` has its own, in `inetd_options`.
 //! An option that is not in the table is an error, where xinetd starts the daemon regardless (reference xinetd §11.1).
 
+use portreeve_conf::Sources;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Where xinetd's configuration is.
+const XINETD_CONF: &str = "/etc/xinetd.conf";
+/// Where inetd's is.
+pub const INETD_CONF: &str = "/etc/inetd.conf";
 
 /// Under which name the supervisor was called; it decides a few defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +18,8 @@ pub enum Program {
     Portreeve,
     /// `xinetd` (a link): background, syslog, SIGTERM leaves external instances running.
     Xinetd,
+    /// `inetd` (a link): as xinetd, with the options of openbsd-inetd.
+    Inetd,
 }
 
 impl Program {
@@ -19,6 +28,7 @@ impl Program {
         match self {
             Self::Portreeve => "portreeve",
             Self::Xinetd => "xinetd",
+            Self::Inetd => "inetd",
         }
     }
 }
@@ -28,8 +38,8 @@ impl Program {
 pub struct Options {
     /// Under which name.
     pub program: Program,
-    /// `-f FILE`.
-    pub config: PathBuf,
+    /// `-f FILE`, `-inetd FILE`, `-inetd_compat`.
+    pub sources: Sources,
     /// `-filelog FILE`.
     pub filelog: Option<PathBuf>,
     /// `-syslog FACILITY`, as a shifted facility number.
@@ -48,6 +58,27 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// `--log-refused`: START and EXIT lines around the FAIL line of a client that xinetd refuses in its child.
     pub log_refused: bool,
+}
+
+impl Options {
+    /// What holds where the command line says nothing.
+    pub fn of(program: Program) -> Self {
+        let run = program == Program::Portreeve;
+        let file = if program == Program::Inetd { INETD_CONF } else { XINETD_CONF };
+        Self {
+            program,
+            sources: Sources::Xinetd(Path::new(file).to_owned()),
+            filelog: None,
+            syslog: None,
+            pidfile: None,
+            stayalive: run,
+            foreground: run,
+            log_to_stderr: run,
+            limit: None,
+            control: None,
+            log_refused: false,
+        }
+    }
 }
 
 /// What the command line asks for.
@@ -78,6 +109,12 @@ pub enum UsageError {
         /// What would do.
         expected: &'static str,
     },
+    /// More than one file where there is one.
+    #[error("{0} is one file too many")]
+    Extra(String),
+    /// Two options that name the inetd.conf.
+    #[error("-inetd and -inetd_compat exclude each other")]
+    TwoInetds,
     /// Both logs were asked for.
     #[error("-filelog and -syslog exclude each other")]
     TwoLogs,
@@ -86,6 +123,8 @@ pub enum UsageError {
 /// The options: name without dashes, the value's name (empty: none), what it does.
 pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("f", "FILE", "configuration file (default /etc/xinetd.conf)"),
+    ("inetd", "FILE", "serve this inetd.conf; after the configuration file where -f names one"),
+    ("inetd_compat", "", "serve /etc/inetd.conf too, after the configuration file"),
     ("filelog", "FILE", "write the daemon's log to FILE"),
     ("syslog", "FACILITY", "send the daemon's log to syslog under FACILITY"),
     ("pidfile", "FILE", "write the process id to FILE"),
@@ -107,6 +146,7 @@ pub fn usage(program: Program) -> String {
     let name = match program {
         Program::Portreeve => "portreeve run",
         Program::Xinetd => "xinetd",
+        Program::Inetd => return crate::inetd_options::USAGE.to_owned(),
     };
     let mut text = format!("Usage: {name} [OPTIONS]\n");
     for (option, value, does) in OPTIONS {
@@ -118,20 +158,8 @@ pub fn usage(program: Program) -> String {
 
 /// Reads the command line. Options take one or two dashes.
 pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
-    let run = program == Program::Portreeve;
-    let mut options = Options {
-        program,
-        config: PathBuf::from("/etc/xinetd.conf"),
-        filelog: None,
-        syslog: None,
-        pidfile: None,
-        stayalive: run,
-        foreground: run,
-        log_to_stderr: run,
-        limit: None,
-        control: None,
-        log_refused: false,
-    };
+    let mut options = Options::of(program);
+    let (mut main, mut inetd, mut compat) = (None, None, false);
     let mut rest = args.iter();
     while let Some(word) = rest.next() {
         let text = word.to_string_lossy();
@@ -146,7 +174,9 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
             rest.next().cloned().ok_or(UsageError::Missing(option, value_name))?
         };
         match option {
-            "f" => options.config = value.into(),
+            "f" => main = Some(PathBuf::from(value)),
+            "inetd" => inetd = Some(PathBuf::from(value)),
+            "inetd_compat" => compat = true,
             "filelog" => options.filelog = Some(value.into()),
             "syslog" => options.syslog = Some(facility(&value)?),
             "pidfile" => options.pidfile = Some(value.into()),
@@ -169,6 +199,15 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
     if options.filelog.is_some() && options.syslog.is_some() {
         return Err(UsageError::TwoLogs);
     }
+    if compat {
+        if inetd.is_some() {
+            return Err(UsageError::TwoInetds);
+        }
+        let main = main.unwrap_or_else(|| XINETD_CONF.into());
+        options.sources = Sources::Both { main, inetd: INETD_CONF.into(), optional: true };
+    } else if let Some(sources) = Sources::named(main.as_deref(), inetd.as_deref()) {
+        options.sources = sources;
+    }
     Ok(Call::Serve(Box::new(options)))
 }
 
@@ -182,7 +221,7 @@ fn unknown(text: &str) -> UsageError {
     UsageError::Unknown(crate::escape::escaped(text).into_owned(), hint)
 }
 
-fn number(option: &'static str, value: &OsString) -> Result<u32, UsageError> {
+pub fn number(option: &'static str, value: &OsString) -> Result<u32, UsageError> {
     value.to_str().and_then(|v| v.parse().ok()).ok_or_else(|| UsageError::Value {
         option,
         value: value.to_string_lossy().into_owned(),
@@ -249,7 +288,7 @@ mod tests {
             "-reuse",
         ];
         let Ok(Call::Serve(o)) = call(Program::Xinetd, &words) else { panic!() };
-        assert_eq!(o.config, PathBuf::from("/c"));
+        assert_eq!(o.sources, Sources::Xinetd("/c".into()));
         assert_eq!(o.limit, Some(7));
         assert!(o.foreground && o.stayalive && !o.log_to_stderr);
         let Ok(Call::Serve(o)) = call(Program::Xinetd, &["-d"]) else { panic!() };
@@ -264,6 +303,25 @@ mod tests {
         assert!(call(Program::Xinetd, &["stray"]).is_err());
         assert!(call(Program::Xinetd, &["-f"]).is_err());
         assert!(call(Program::Xinetd, &["-filelog", "/l", "-syslog", "daemon"]).is_err());
+    }
+
+    #[test]
+    fn an_inetd_conf_is_served_alone_or_after_the_other() {
+        let sources = |words: &[&str]| match call(Program::Xinetd, words) {
+            Ok(Call::Serve(options)) => options.sources,
+            other => panic!("{other:?}"),
+        };
+        let both = |main: &str, inetd: &str, optional| Sources::Both {
+            main: main.into(),
+            inetd: inetd.into(),
+            optional,
+        };
+        assert_eq!(sources(&[]), Sources::Xinetd(XINETD_CONF.into()));
+        assert_eq!(sources(&["-inetd_compat"]), both(XINETD_CONF, INETD_CONF, true));
+        assert_eq!(sources(&["-inetd_compat", "-f", "/c"]), both("/c", INETD_CONF, true));
+        assert_eq!(sources(&["-f", "/c", "--inetd", "/i"]), both("/c", "/i", false));
+        assert_eq!(sources(&["-inetd", "/i"]), Sources::Inetd("/i".into(), Default::default()));
+        assert!(call(Program::Xinetd, &["-inetd", "/i", "-inetd_compat"]).is_err());
     }
 
     #[test]

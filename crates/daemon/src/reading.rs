@@ -63,7 +63,7 @@ impl Supervisor {
 
     fn read_round(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
-        let result = portreeve_conf::read(&reading.machine, &self.options.config);
+        let result = portreeve_conf::read_sources(&reading.machine, &self.options.sources);
         let wanted = reading.machine.take_wanted();
         reading.round += 1;
         if wanted.is_empty() || reading.round > ROUNDS {

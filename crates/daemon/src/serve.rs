@@ -82,6 +82,7 @@ impl Supervisor {
             Alarm::Kill => self.kill_alarm(),
             Alarm::Filters => self.filters_set = false,
             Alarm::Ends => self.bury(),
+            Alarm::Watchdog => self.sign_of_life(),
             Alarm::Flush => self.flush_set = false,
         }
     }

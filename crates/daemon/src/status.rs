@@ -19,7 +19,7 @@ impl Supervisor {
             j.text("version", env!("CARGO_PKG_VERSION"));
             j.plain("pid", std::process::id());
             j.plain("uptime_seconds", self.stamp.mono().saturating_sub(self.since).as_secs());
-            j.text("config", self.options.config.display());
+            j.text("config", self.options.sources.main().display());
             j.plain("generation", self.generation);
             j.plain("running", self.children.programs.len() + self.children.sessions.len());
             j.list("workers", |j| self.staff.links.iter().for_each(|link| j.item(|j| worker(j, link))));

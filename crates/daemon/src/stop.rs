@@ -57,7 +57,7 @@ impl Supervisor {
             return;
         }
         let by_default = match self.options.program {
-            Program::Xinetd => Stop::Leave,
+            Program::Xinetd | Program::Inetd => Stop::Leave,
             Program::Portreeve => Stop::End,
         };
         let ending: Vec<SlotId> = self
@@ -111,7 +111,7 @@ impl Supervisor {
         if self.stopping == Some(Stopping::Term)
             && !self.children.programs.values().any(|c| c.kill_at.is_some())
         {
-            let by_default = self.options.program == Program::Xinetd;
+            let by_default = self.options.program != Program::Portreeve;
             let waits = self.children.programs.values().any(|c| {
                 let stop = self.slots.get(&c.slot).and_then(|s| s.service.stop);
                 match stop {
@@ -137,7 +137,7 @@ impl Supervisor {
                 let place = place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
                 let _ = writeln!(text, "{word}: {}", escaped(&format!("{place}{message}")));
             }
-            let config = self.options.config.display().to_string();
+            let config = self.options.sources.main().display().to_string();
             let _ = writeln!(text, "{word}: not started: {why} ({})", escaped(&config));
             readiness.refuse(code, &text);
         }

@@ -40,6 +40,8 @@ pub enum Alarm {
     Filters,
     /// More children have ended than were handled at once.
     Ends,
+    /// The service manager wants a sign of life.
+    Watchdog,
     /// Something in a log buffer could not be written.
     Flush,
 }

@@ -30,6 +30,11 @@ pub const APPLETS: &[Applet] = &[
         run: |_, args| failed(&gate::become_gate("xinetd", args), "xinetd"),
     },
     Applet {
+        name: "inetd",
+        about: "the daemon for an inetd.conf, with the options of openbsd-inetd",
+        run: |_, args| failed(&gate::become_gate("inetd", args), "inetd"),
+    },
+    Applet {
         name: "tcpdmatch",
         about: "predicts what the tables say of a client",
         run: |called, args| with_output("tcpdmatch", |out| tcpdmatch::run(called, args, out)),

@@ -1,11 +1,12 @@
 //! A decision from a file, without a daemon: reads the configuration, finds the service, asks the same policy that the
 //! daemon asks, with counters that nobody has touched. The answer has the shape of the daemon's.
 
+use crate::commands::check::unreadable;
 use crate::escape;
 use crate::failure::Failure;
 use crate::rehearse_tables;
 use crate::rules;
-use portreeve_conf::{Fatal, Host, Reading, Service, SocketType};
+use portreeve_conf::{Fatal, Host, Reading, Service, SocketType, Sources};
 use portreeve_policy::{
     AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, ServiceState, TABLES, Tables,
     explain as decide,
@@ -13,25 +14,24 @@ use portreeve_policy::{
 use portreeve_sys::{clock, limits, socket};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 /// Explains what the service `wanted` (id or name) of a configuration would say to a client from `address`, at this
 /// minute of the local day or now.
 pub fn explain(
     host: &dyn Host,
-    file: &Path,
+    sources: &Sources,
     wanted: &str,
     address: IpAddr,
     at: Option<u16>,
 ) -> Result<Value, Failure> {
-    let reading = portreeve_conf::read(host, file);
-    let shown = escape::os(file.as_os_str());
+    let reading = portreeve_conf::read_sources(host, sources);
+    let shown = shown(sources);
     match reading.fatal {
-        Some(Fatal::Unreadable) => return Err(Failure::new(format!("{shown} cannot be read"))),
+        Some(Fatal::Unreadable) => return Err(Failure::new(unreadable(&reading))),
         Some(Fatal::Defaults) => {
             return Err(Failure::with_help(
                 format!("nothing of {shown} would be served: a value in `defaults` is bad"),
-                format!("`portreeve check -f {shown}` shows which"),
+                format!("`portreeve check -f {}` shows which", escape::os(sources.main().as_os_str())),
             ));
         }
         None => {}
@@ -41,6 +41,14 @@ pub fn explain(
     let now = Now { mono: clock::monotonic(), minute: at.unwrap_or_else(minute) };
     let checks = checks(&reading, service, address, &facts, &now);
     Ok(answer(service, address, &checks, &shown))
+}
+
+fn shown(sources: &Sources) -> String {
+    let main = escape::os(sources.main().as_os_str());
+    match sources {
+        Sources::Both { inetd, .. } => format!("{main} and {}", escape::os(inetd.as_os_str())),
+        Sources::Xinetd(_) | Sources::Inetd(..) => main,
+    }
 }
 
 fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, now: &Now) -> Vec<Check> {

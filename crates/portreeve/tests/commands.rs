@@ -369,3 +369,30 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(code(&output), Some(0), "{}", err(&output));
     assert_eq!(err(&output), "");
 }
+
+#[test]
+fn an_inetd_conf_is_checked_and_explained_at_its_lines() {
+    let room = Room::new("inetd");
+    let (inetd, main) = (room.0.join("inetd.conf"), room.0.join("xinetd.conf"));
+    fs::write(
+        &inetd,
+        "# files\n7010 stream tcp nowait root /bin/echo echo x\n/run/x stream unix nowait root /bin/x x\n",
+    )
+    .unwrap();
+    fs::write(&main, "defaults\n{\n\tonly_from = 192.0.2.0/24\n}\n").unwrap();
+    let (inetd, main) = (text(&inetd), text(&main));
+    let checked = portreeve(&["check", "--inetd", inetd]);
+    assert_eq!(code(&checked), Some(1), "{}", err(&checked));
+    assert!(out(&checked).contains(&format!("{inetd}:3")), "{}", out(&checked));
+    assert!(out(&checked).contains("7010"), "{}", out(&checked));
+
+    let explained = portreeve(&["explain", "7010", "198.51.100.7", "--inetd", inetd]);
+    assert_eq!(code(&explained), Some(0), "{}", err(&explained));
+    let explained = portreeve(&["explain", "7010", "198.51.100.7", "--inetd", inetd, "-f", main]);
+    assert_eq!(code(&explained), Some(1), "{}", err(&explained));
+    assert!(out(&explained).contains(&format!("{main}:3")), "{}", out(&explained));
+
+    let missing = portreeve(&["check", "--inetd", "/nowhere/inetd.conf"]);
+    assert_eq!(code(&missing), Some(2));
+    assert!(err(&missing).contains("/nowhere/inetd.conf"), "{}", err(&missing));
+}

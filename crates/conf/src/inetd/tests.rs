@@ -2,6 +2,7 @@
 
 use super::xinetd::translate;
 use super::{Entry, Families, ItemKind, Limits, Name, Problem, Server, parse};
+use crate::{InetdUse, Sources};
 use std::path::Path;
 
 fn only(line: &str) -> Entry {
@@ -150,6 +151,17 @@ fn what_is_switched_off_stays_off_and_what_is_lost_is_said() {
     );
 }
 
+#[test]
+fn each_address_of_a_line_is_a_section() {
+    let (text, notes) = xinetd("127.0.0.1,192.0.2.7:ftp stream tcp nowait root /bin/x x\n# end\n");
+    let of = |word: &str| {
+        text.lines().filter(|line| line.starts_with(word)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of("\tbind"), ["\tbind            = 127.0.0.1", "\tbind            = 192.0.2.7"]);
+    assert_eq!(of("\tid"), ["\tid              = ftp-stream", "\tid              = ftp-stream-2"]);
+    assert!(text.ends_with("}\n# end\n") && notes.is_empty(), "{text}");
+}
+
 /// Each line of each real file is in one item; a service in xinetd's language reads as one.
 #[test]
 fn real_files_lose_no_line() {
@@ -188,16 +200,46 @@ proptest::proptest! {
     }
 }
 
+fn read(host: &crate::testing::FakeHost, main: Option<&Path>, inetd: &str) -> crate::Reading {
+    crate::read_sources(host, &Sources::named(main, Some(Path::new(inetd))).unwrap())
+}
+
+#[test]
+fn what_the_command_line_says_holds_for_all_programs() {
+    let mut host = crate::testing::FakeHost::debian();
+    host.file(
+        "/etc/inetd.conf",
+        "telnet stream tcp nowait root /bin/sh sh\necho stream tcp nowait root internal\n",
+    );
+    for (usage, tables, few) in
+        [(InetdUse::default(), false, false), (InetdUse { tables: true, few_variables: true }, true, true)]
+    {
+        let reading = crate::read_sources(&host, &Sources::Inetd("/etc/inetd.conf".into(), usage));
+        assert_eq!(reading.services.len(), 2, "{:#?}", reading.diagnostics);
+        assert_eq!(reading.services[0].nolibwrap, !tables);
+        assert!(reading.services[1].nolibwrap);
+        assert_eq!(reading.services[0].environment.is_some(), few);
+        let added = reading.log.iter().filter(|line| line.text.starts_with("added service "));
+        let added: Vec<_> = added.map(|line| line.text.as_str()).collect();
+        let wanted = ["telnet", "echo"].map(|name| format!("added service {name} [file=/etc/inetd.conf]"));
+        assert!(
+            added.iter().zip(&wanted).all(|(line, wanted)| line.starts_with(wanted.as_str())),
+            "{added:?}"
+        );
+        assert_eq!(added.len(), 2);
+    }
+}
+
 #[test]
 fn an_inetd_conf_is_served() {
     let mut host = crate::testing::FakeHost::debian();
     host.file("/etc/inetd.conf", "#<off>#ftp stream tcp nowait root /bin/sh sh\ntelnet stream tcp nowait root /usr/sbin/tcpd in.telnetd -h\necho stream tcp nowait root internal\necho dgram udp wait root internal\n7777 stream tcp6 nowait ctf /bin/sh challenge -i\nbroken stream\n");
-    let reading = crate::read_inetd(&host, None, Path::new("/etc/inetd.conf"));
+    let reading = read(&host, None, "/etc/inetd.conf");
     let ids: Vec<_> = reading.services.iter().map(|service| service.id.as_str()).collect();
     assert_eq!(ids, ["telnet", "echo-stream", "echo-dgram", "7777"], "{:#?}", reading.diagnostics);
     let telnet = &reading.services[0];
     assert_eq!((telnet.place.line, telnet.nolibwrap), (2, false));
-    assert_eq!(telnet.listen.family, crate::FamilyFlag::V4);
+    assert_eq!(telnet.listen.family, crate::FamilyFlag::Unset);
     let challenge = &reading.services[3];
     assert_eq!((challenge.listen.port, challenge.nolibwrap, challenge.listen.v6only), (7777, true, true));
     let crate::Action::External { argv, .. } = &challenge.action else { panic!() };
@@ -208,15 +250,84 @@ fn an_inetd_conf_is_served() {
 }
 
 #[test]
+fn served_are_both_families_unless_a_line_beside_has_ipv6() {
+    use crate::FamilyFlag::{Unset, V4, V6};
+    let mut host = crate::testing::FakeHost::debian();
+    let line = |word: &str, protocol: &str| format!("{word} stream {protocol} nowait root /bin/sh sh\n");
+    for (text, families) in [
+        (line("telnet", "tcp"), &[(Unset, false)][..]),
+        (line("telnet", "tcp4"), &[(V4, false)]),
+        (line("telnet", "tcp46"), &[(V6, false)]),
+        (line("telnet", "tcp") + &line("telnet", "tcp6"), &[(V4, false), (V6, true)]),
+        (line("127.0.0.1:telnet", "tcp"), &[(Unset, false)]),
+    ] {
+        host.file("/etc/inetd.conf", &text);
+        let reading = read(&host, None, "/etc/inetd.conf");
+        let got = reading.services.iter().map(|s| (s.listen.family, s.listen.v6only)).collect::<Vec<_>>();
+        assert_eq!(got, families, "{text} {:#?}", reading.diagnostics);
+    }
+}
+
+#[test]
+fn the_first_argument_is_the_name_as_written() {
+    let mut host = crate::testing::FakeHost::debian();
+    for (line, wanted) in [
+        ("/bin/sh /bin/sh -i", ["/bin/sh", "-i"]),
+        ("/bin/sh sh -i", ["sh", "-i"]),
+        ("/bin/sh -sh -i", ["-sh", "-i"]),
+        ("/usr/sbin/tcpd /bin/sh -i", ["sh", "-i"]),
+    ] {
+        host.file("/etc/inetd.conf", format!("telnet stream tcp nowait root {line}\n"));
+        let reading = read(&host, None, "/etc/inetd.conf");
+        let crate::Action::External { argv, .. } = &reading.services[0].action else { panic!() };
+        assert_eq!(argv.as_slice(), wanted, "{line}");
+    }
+}
+
+/// Each service of each real file is served, left out with a reason, or told of, at its line.
+#[test]
+fn real_files_are_served_line_by_line() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/inetd");
+    let Ok(files) = std::fs::read_dir(&corpus) else {
+        return println!("no {}: nothing to read", corpus.display());
+    };
+    let (mut served, mut left_out) = (0, 0);
+    for file in files {
+        let text = std::fs::read(file.unwrap().path()).unwrap();
+        let mut host = crate::testing::FakeHost::debian();
+        host.file("/etc/inetd.conf", &text);
+        let reading = read(&host, None, "/etc/inetd.conf");
+        assert!(reading.fatal.is_none());
+        let told = || reading.diagnostics.iter().filter_map(|d| d.place.as_ref());
+        let places = reading.services.iter().map(|s| &s.place);
+        let lines: std::collections::BTreeSet<u32> =
+            places.chain(reading.left_out.iter().map(|l| &l.place)).chain(told()).map(|p| p.line).collect();
+        for item in parse(&text).items {
+            if matches!(item.kind, ItemKind::Service(_) | ItemKind::Broken { .. } | ItemKind::Policy(_)) {
+                assert!(lines.contains(&item.lines.first), "{item:?}");
+            }
+        }
+        assert!(reading.left_out.iter().all(|l| !l.reason.is_empty() && !l.intended));
+        served += reading.services.len();
+        left_out += reading.left_out.len();
+    }
+    assert!(served > 40 && left_out > 100, "{served} served, {left_out} left out");
+}
+
+#[test]
 fn behind_the_main_file_its_defaults_hold() {
     let mut host = crate::testing::FakeHost::debian();
     host.file("/etc/xinetd.conf", "defaults\n{\n\tinstances = 3\n\tonly_from = 192.0.2.0/24\n}\n");
     host.file("/etc/inetd.conf", "telnet stream tcp nowait root /usr/sbin/in.telnetd in.telnetd\n");
     let main = Path::new("/etc/xinetd.conf");
-    let reading = crate::read_inetd(&host, Some(main), Path::new("/etc/inetd.conf"));
+    let reading = read(&host, Some(main), "/etc/inetd.conf");
     assert_eq!(reading.services.len(), 1, "{:#?}", reading.diagnostics);
     assert_eq!(reading.services[0].instances.value, Some(3));
     assert!(reading.services[0].only_from.is_some());
-    let reading = crate::read_inetd(&host, Some(main), Path::new("/etc/missing"));
+    let reading = read(&host, Some(main), "/etc/missing");
     assert!(reading.fatal.is_some());
+    let (main, inetd) = (main.to_owned(), "/etc/missing".into());
+    let reading = crate::read_sources(&host, &Sources::Both { main, inetd, optional: true });
+    assert!(reading.fatal.is_none());
+    assert_eq!(reading.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), ["inetd-missing"]);
 }

@@ -3,8 +3,9 @@
 //! inetd did not consult.
 
 use super::entry::{Entry, Families, ItemKind, Lines, Listing, Name, Server};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::net::IpAddr;
 
 /// What could not be carried over, or was understood in one of several ways.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Note {
 pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
     let mut text = String::new();
     let mut notes = Vec::new();
-    let mut sections = sections(listing, true, daemon_dir, &mut notes).into_iter();
+    let mut sections = sections(listing, Aim::File, daemon_dir, &mut notes).into_iter().peekable();
     for item in &listing.items {
         match &item.kind {
             ItemKind::Blank => text.push('\n'),
@@ -38,23 +39,38 @@ pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
                 let _ = writeln!(text, "# not carried over: {line}");
             }
             ItemKind::Service(_) | ItemKind::Off { .. } => {
-                let Some(section) = sections.next() else { continue };
-                let Some(lines) = section.assignments else {
-                    let _ = writeln!(text, "# not carried over: {}", section.name);
-                    continue;
-                };
-                if text.ends_with("}\n") {
-                    text.push('\n');
+                while let Some(section) = sections.next_if(|section| section.lines == item.lines) {
+                    write_section(&mut text, &section);
                 }
-                let _ = writeln!(text, "service {}\n{{", section.name);
-                for (attribute, value) in lines {
-                    let _ = writeln!(text, "\t{attribute:<15} = {value}");
-                }
-                text.push_str("}\n");
             }
         }
     }
     (text, notes)
+}
+
+fn write_section(text: &mut String, section: &Section) {
+    let Some(lines) = &section.assignments else {
+        let _ = writeln!(text, "# not carried over: {}", section.name);
+        return;
+    };
+    if text.ends_with("}\n") {
+        text.push('\n');
+    }
+    let _ = writeln!(text, "service {}\n{{", section.name);
+    for (attribute, value) in lines {
+        let _ = writeln!(text, "\t{attribute:<15} = {value}");
+    }
+    text.push_str("}\n");
+}
+
+/// What the sections are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// A file for people: also what is switched off. `tcp` is IPv4, as the BSDs had it.
+    File,
+    /// To be served. `tcp` is both families, as openbsd-inetd on Linux and `xinetd -inetd_compat` have it, unless a line
+    /// beside it serves IPv6.
+    Serving,
 }
 
 /// A service as a section of xinetd's language.
@@ -67,21 +83,24 @@ pub(crate) struct Section {
     pub(crate) assignments: Option<Vec<(&'static str, String)>>,
 }
 
-/// One section for each service of the listing, `with_off` also for those that are switched off; and what is to be said of
-/// the lines.
-pub(crate) fn sections(
-    listing: &Listing,
-    with_off: bool,
-    daemon_dir: &str,
-    notes: &mut Vec<Note>,
-) -> Vec<Section> {
+/// One section for each service of the listing and each of its addresses, and what is to be said of the
+/// lines.
+pub(crate) fn sections(listing: &Listing, aim: Aim, daemon_dir: &str, notes: &mut Vec<Note>) -> Vec<Section> {
     let mut used: BTreeMap<String, usize> = BTreeMap::new();
-    let items = || listing.items.iter().filter(|item| with_off || !matches!(item.kind, ItemKind::Off { .. }));
+    let items =
+        || listing.items.iter().filter(|item| aim == Aim::File || !matches!(item.kind, ItemKind::Off { .. }));
     for item in items() {
         if let ItemKind::Service(entry) | ItemKind::Off { entry, .. } = &item.kind {
-            *used.entry(section_name(entry)).or_default() += 1;
+            *used.entry(section_name(entry)).or_default() += addresses(entry).count();
         }
     }
+    let six = |entry: &Entry| (section_name(entry), entry.socket, entry.protocol.clone());
+    let only_six: BTreeSet<_> = items()
+        .filter_map(|item| match &item.kind {
+            ItemKind::Service(entry) if entry.families == Families::V6 => Some(six(entry)),
+            _ => None,
+        })
+        .collect();
     let mut taken: BTreeMap<String, usize> = BTreeMap::new();
     let mut sections = Vec::new();
     for item in items() {
@@ -94,16 +113,29 @@ pub(crate) fn sections(
             ItemKind::Broken { problem, .. } => note(true, problem.to_string()),
             ItemKind::Service(entry) | ItemKind::Off { entry, .. } => {
                 let name = section_name(entry);
-                let id = used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
                 let off = matches!(item.kind, ItemKind::Off { .. });
                 // Of what is switched off nothing is lost today.
                 let mut note = |lost, said| note(lost && !off, said);
-                let assignments = lines(entry, id, off, daemon_dir, &mut note);
-                sections.push(Section { lines: item.lines, name, assignments });
+                let open = aim == Aim::Serving && !only_six.contains(&six(entry));
+                for address in addresses(entry) {
+                    let literal = address.is_none_or(|a| a.parse::<IpAddr>().is_ok());
+                    let place = Where { address, either: open && literal };
+                    let id =
+                        used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
+                    let assignments = lines(entry, place, id, off, daemon_dir, &mut note);
+                    sections.push(Section { lines: item.lines, name: name.clone(), assignments });
+                }
             }
         }
     }
     sections
+}
+
+/// The addresses of a line, which commas part; one `None` for a line without.
+fn addresses(entry: &Entry) -> impl Iterator<Item = Option<&str>> {
+    let mut some = entry.address.iter().flat_map(|list| list.split(',')).filter(|a| !a.is_empty()).peekable();
+    let none = some.peek().is_none().then_some(None);
+    some.map(Some).chain(none)
 }
 
 fn section_name(entry: &Entry) -> String {
@@ -126,9 +158,18 @@ fn id(entry: &Entry, name: &str, taken: &mut BTreeMap<String, usize>) -> String 
     if *count == 1 { id } else { format!("{id}-{count}") }
 }
 
+/// One socket of a line.
+#[derive(Clone, Copy)]
+struct Where<'a> {
+    address: Option<&'a str>,
+    /// A protocol without a family leaves it to the address, or means both.
+    either: bool,
+}
+
 /// The lines of one service's section; `None` if it cannot be one, which was noted.
 fn lines(
     entry: &Entry,
+    place: Where<'_>,
     id: Option<String>,
     off: bool,
     daemon_dir: &str,
@@ -166,6 +207,7 @@ fn lines(
         note(true, format!("`{extra}` has no counterpart and is dropped"));
     }
     match entry.families {
+        Families::Unsaid if place.either => {}
         Families::Unsaid | Families::V4 => flags.push("IPv4"),
         Families::V6 => {
             flags.push("IPv6");
@@ -185,11 +227,13 @@ fn lines(
     all.extend(lines);
     all.push(("socket_type", entry.socket.to_owned()));
     all.push(("protocol", entry.protocol.clone()));
-    all.extend(entry.address.clone().map(|address| ("bind", address)));
+    all.extend(place.address.map(|address| ("bind", address.to_owned())));
     all.push(("wait", if entry.wait { "yes" } else { "no" }.to_owned()));
     ids(entry, &mut all, note);
     limits(entry, &mut all, note);
-    all.push(("flags", flags.join(" ")));
+    if !flags.is_empty() {
+        all.push(("flags", flags.join(" ")));
+    }
     all.extend(server);
     if off {
         all.push(("disable", "yes".into()));
@@ -263,7 +307,8 @@ fn server(
     }
     let last = path.rsplit('/').next().unwrap_or_default();
     let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if name != last && *name != path {
+    // tcpd gives a server the last part of its path for a name; inetd gives what the line says.
+    if name != last && !(entry.wrapped() && *name == path) {
         flags.push("NAMEINARGS");
         words.insert(0, name);
     }

@@ -10,7 +10,7 @@ use crate::machine::Machine;
 use crate::output::{Output, Paint};
 use crate::snippet;
 use crate::table::{Cell, Table};
-use portreeve_conf::{Fatal, Host, LeftOut, Reading, Service, Severity};
+use portreeve_conf::{Fatal, Host, LeftOut, Reading, Service, Severity, Sources};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,9 +24,12 @@ pub const DEFAULT_FILE: &str = "/etc/xinetd.conf";
 /// written, 1 something would not be or a rule does not do what it says, 2 a file cannot be read.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// Configuration file [default: /etc/xinetd.conf, unless only tables are named]
+    /// Configuration file [default: /etc/xinetd.conf, unless only tables or an inetd.conf are named]
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Read this inetd.conf; after the configuration file where --file names one
+    #[arg(long, value_name = "FILE")]
+    pub inetd: Option<PathBuf>,
     /// Look at this hosts.allow; one that is not named then counts as empty
     #[arg(long, value_name = "FILE")]
     pub allow: Option<PathBuf>,
@@ -44,23 +47,24 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     let named = allow.is_some() || deny.is_some();
     let tables = HostsTables::named(allow, deny)?;
     // Without a configuration of xinetd's the tables may be there for programs that ask them by themselves.
-    let alone = arguments.file.is_none() && (named || (!Path::new(DEFAULT_FILE).exists() && tables.any()));
-    let file = match &arguments.file {
-        Some(file) => Some(file.as_path()),
-        None => (!alone).then_some(Path::new(DEFAULT_FILE)),
+    let chosen = Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref());
+    let alone = chosen.is_none() && (named || (!Path::new(DEFAULT_FILE).exists() && tables.any()));
+    let sources = match chosen {
+        Some(sources) => Some(sources),
+        None => (!alone).then(|| Sources::Xinetd(DEFAULT_FILE.into())),
     };
-    check(&Machine, file, &tables, named || alone, arguments.json, out)
+    check(&Machine, sources.as_ref(), &tables, named || alone, arguments.json, out)
 }
 
 fn check(
     host: &dyn Host,
-    file: Option<&Path>,
+    sources: Option<&Sources>,
     tables: &HostsTables,
     asked: bool,
     as_json: bool,
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let reading = file.map(|file| portreeve_conf::read(host, file));
+    let reading = sources.map(|sources| portreeve_conf::read_sources(host, sources));
     let subject = reading.iter().flat_map(|reading| &reading.services).any(is_subject);
     let tables = (asked || subject).then_some(tables);
     let findings = tables.map(HostsTables::findings).unwrap_or_default();
@@ -74,13 +78,22 @@ fn check(
             write_tables(out, tables, &findings)?;
         }
     }
-    if let Some(file) = file.filter(|_| reading.as_ref().and_then(|r| r.fatal) == Some(Fatal::Unreadable)) {
+    if let Some(reading) = reading.as_ref().filter(|reading| reading.fatal == Some(Fatal::Unreadable)) {
         out.flush()?;
-        return Err(Failure::new(format!("{} cannot be read", escape::os(file.as_os_str()))));
+        return Err(Failure::new(unreadable(reading)));
     }
     let fine = reading.as_ref().is_none_or(as_written)
         && findings.iter().all(|finding| finding.severity < Severity::Error);
     Ok(if fine { Exit::Fine } else { Exit::Found })
+}
+
+/// Which file cannot be read, for a reading that ended there.
+pub fn unreadable(reading: &Reading) -> String {
+    let said = reading.diagnostics.iter().find(|d| d.place.is_none() && d.severity == Severity::Error);
+    said.map_or_else(
+        || "the configuration cannot be read".to_owned(),
+        |d| escape::text(&d.message).into_owned(),
+    )
 }
 
 /// Whether hosts.allow and hosts.deny say who may use the service.

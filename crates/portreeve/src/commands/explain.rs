@@ -10,14 +10,15 @@ use crate::machine::Machine;
 use crate::output::{Output, Paint};
 use crate::rehearse;
 use crate::table::{Cell, Table};
+use portreeve_conf::Sources;
 use serde_json::Value;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Explain why a client would be admitted or refused
 ///
-/// Each check in the order in which it is made, with the file and line that decides. With --file the answer comes from
+/// Each check in the order in which it is made, with the file and line that decides. With --file or --inetd the answer comes from
 /// that file, as if nobody were connected; else from the running daemon, or from /etc/xinetd.conf when none runs.
 /// Exit codes: 0 admitted, 1 refused or not to be said without the client's name, 2 could not answer.
 #[derive(clap::Args, Debug)]
@@ -32,6 +33,9 @@ pub struct Arguments {
     /// Answer from this configuration file, not from the daemon
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Answer from this inetd.conf; after the configuration file where --file names one
+    #[arg(long, value_name = "FILE")]
+    pub inetd: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub socket: Socket,
@@ -57,15 +61,16 @@ fn minute_of_day(word: &str) -> Result<u16, String> {
 
 /// Asks and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let from_file =
-        |file: &Path| rehearse::explain(&Machine, file, &arguments.service, arguments.address, arguments.at);
-    let answer = match &arguments.file {
-        Some(file) => from_file(file)?,
+    let from_file = |files: &Sources| {
+        rehearse::explain(&Machine, files, &arguments.service, arguments.address, arguments.at)
+    };
+    let answer = match Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref()) {
+        Some(files) => from_file(&files)?,
         None => match arguments.socket.ask(&request(arguments)?) {
             Ok(answer) => answer,
             // Who named a socket wants that daemon's answer and no other.
             Err(Unanswered::NoDaemon(_)) if arguments.socket.control.is_none() => {
-                from_file(Path::new(DEFAULT_FILE))?
+                from_file(&Sources::Xinetd(DEFAULT_FILE.into()))?
             }
             Err(unanswered) => return Err(unanswered.into()),
         },

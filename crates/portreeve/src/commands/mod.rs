@@ -9,6 +9,7 @@ pub mod demo;
 pub mod denied;
 pub mod dump;
 pub mod explain;
+pub mod inetd;
 pub mod links;
 pub mod reload;
 pub mod run;
@@ -40,6 +41,7 @@ pub struct Cli {
 #[allow(missing_docs)]
 pub enum Command {
     Run(run::Arguments),
+    Inetd(inetd::Arguments),
     Check(check::Arguments),
     Status(status::Arguments),
     Explain(explain::Arguments),
@@ -65,6 +67,7 @@ pub enum Command {
 pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Inetd(arguments) => inetd::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, out),
         Command::Status(arguments) => status::run(&arguments, out),
         Command::Explain(arguments) => explain::run(&arguments, out),

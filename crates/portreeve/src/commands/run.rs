@@ -12,6 +12,8 @@ It stays in the foreground and logs to standard error, unless an option says oth
 else. The options are xinetd's, with one dash or two; + marks those that xinetd does not have.
 
   -f FILE           configuration file (default /etc/xinetd.conf)
+  -inetd FILE     + serve this inetd.conf; after the configuration file where -f names one
+  -inetd_compat     serve /etc/inetd.conf too, after the configuration file
   -filelog FILE     write the daemon's log to FILE
   -syslog FACILITY  send the daemon's log to syslog under FACILITY
   -pidfile FILE     write the process id to FILE
@@ -50,6 +52,8 @@ mod tests {
             &["-f", "/etc/xinetd.conf", "-dontfork"][..],
             &["-filelog", "/dev/stdout", "-d"],
             &["--control", "/x", "-limit", "3", "-version"],
+            &["-inetd", "/etc/inetd.conf"],
+            &["-inetd_compat"],
             &["-stayalive", "-reuse", "-cc", "5", "--", "-x"],
             &[],
         ] {
