@@ -125,7 +125,7 @@ fn a_service_in_xinetds_language() {
     let (text, notes) = xinetd("# files\nftp stream tcp nowait/9/0/2 root:wheel /usr/sbin/tcpd in.ftpd -l\n");
     let expected = "# files\nservice ftp\n{\n\tsocket_type     = stream\n\tprotocol        = tcp\n\twait            = no\n\
         \tuser            = root\n\tgroup           = wheel\n\tgroups          = yes\n\tinstances       = 9\n\
-        \tper_source      = 2\n\tflags           = IPv4\n\tserver          = /usr/sbin/in.ftpd\n\
+        \tper_source      = 2\n\tserver          = /usr/sbin/in.ftpd\n\
         \tserver_args     = -l\n}\n";
     assert_eq!(text, expected);
     assert_eq!(notes.len(), 1);

@@ -1,5 +1,5 @@
 //! A [`Listing`] in xinetd's language: what each service comes to, comments kept, and a note for whatever could not be
-//! carried over. The result serves no more than inetd did: the same families, the same groups, no table consulted that
+//! carried over. The result serves what inetd did: the same families as on Linux, the same groups, no table consulted that
 //! inetd did not consult.
 
 use super::entry::{Entry, Families, ItemKind, Lines, Listing, Name, Server};
@@ -66,10 +66,9 @@ fn write_section(text: &mut String, section: &Section) {
 /// What the sections are for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Aim {
-    /// A file for people: also what is switched off. `tcp` is IPv4, as the BSDs had it.
+    /// A file for people: also what is switched off.
     File,
-    /// To be served. `tcp` is both families, as openbsd-inetd on Linux and `xinetd -inetd_compat` have it, unless a line
-    /// beside it serves IPv6.
+    /// To be served.
     Serving,
 }
 
@@ -116,7 +115,9 @@ pub(crate) fn sections(listing: &Listing, aim: Aim, daemon_dir: &str, notes: &mu
                 let off = matches!(item.kind, ItemKind::Off { .. });
                 // Of what is switched off nothing is lost today.
                 let mut note = |lost, said| note(lost && !off, said);
-                let open = aim == Aim::Serving && !only_six.contains(&six(entry));
+                // `tcp` is both families, as openbsd-inetd on Linux and `xinetd -inetd_compat` have it, unless a line
+                // beside it serves IPv6.
+                let open = !only_six.contains(&six(entry));
                 for address in addresses(entry) {
                     let literal = address.is_none_or(|a| a.parse::<IpAddr>().is_ok());
                     let place = Where { address, either: open && literal };

@@ -14,9 +14,9 @@ const LONGEST: u64 = 16 << 20;
 
 /// Say what inetd.conf serves in xinetd's language
 ///
-/// Every dialect is read: those of the BSDs, of Debian and of Solaris. The result serves no more than inetd did: the same
-/// address families, the user's groups, the tables only where tcpd asked them. Comments stay, services that are switched
-/// off stay off. What has no counterpart is named with its line. Exit codes: 0 all was converted, 1 something was left
+/// Every dialect is read: those of the BSDs, of Debian and of Solaris. The result serves what `portreeve inetd` serves: with
+/// the user's groups, the tables asked only where tcpd asked them. Comments stay, services that are switched off stay off.
+/// `tcp` is both address families, as on Linux, unless a line beside it serves IPv6; a BSD's was IPv4 alone. What has no counterpart is named with its line. Exit codes: 0 all was converted, 1 something was left
 /// out, 2 could not run.
 #[derive(clap::Args, Debug)]
 pub struct Inetd {
