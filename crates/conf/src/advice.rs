@@ -113,6 +113,8 @@ impl Advice<'_> {
         let by_name = PLAINTEXT.iter().find(|(known, _)| *known == name);
         let program = match &self.service.action {
             Action::External { server, .. } => server.rsplit('/').next().unwrap_or_default(),
+            // The target is another server, with or without a name that tells what it speaks.
+            Action::Redirect { .. } => "",
             Action::Internal(_) | Action::Sensor => return,
         };
         let program = program.strip_prefix("in.").unwrap_or(program);

@@ -111,7 +111,7 @@ static TABLE: &[Attribute] = &[
         "`no`: one process for each connection. `yes`: one process gets the listening socket and accepts by itself; nothing else is started until it ends. Must be `yes` for dgram.")
         .kind(Kind::Words(YES_NO), ""),
     row(Id::Redirect, "redirect", "HOST PORT", "none",
-        "Pass connections on to another host. Not supported yet: the service is not served.").values(Values::Exactly(2)),
+        "Carry each connection to a TCP port of another host, and its answers back. HOST is an address or a name, PORT a number or a name; a name is looked up when the file is read. No program is started, and `server` is ignored. Stream with `wait = no` only.").values(Values::Exactly(2)),
     row(Id::RpcVersion, "rpc_version", "N[-M]", "none", "Versions of an RPC service. Not supported yet."),
     row(Id::RpcNumber, "rpc_number", "NUMBER", "the number in /etc/rpc", "Program number of an unlisted RPC service. Not supported yet.")
         .kind(Kind::Number, ""),
@@ -207,8 +207,8 @@ static TABLE: &[Attribute] = &[
     row(Id::Stop, "stop", "end|leave", "end; leave when called as xinetd",
         "What happens to running programs when the daemon is told to stop: they are ended, or left running.")
         .kind(Kind::Words(&["end", "leave"]), "").also_in_defaults().ours(),
-    row(Id::IdleTimeout, "idle_timeout", "SECONDS", "300",
-        "When a connection to a built-in stream service is closed for silence.")
+    row(Id::IdleTimeout, "idle_timeout", "SECONDS", "300; 86400 with redirect",
+        "When a connection to a built-in or redirected stream service is closed for silence.")
         .kind(Kind::Number, "1 to 86400").also_in_defaults().ours(),
 
     // Of `defaults` alone.

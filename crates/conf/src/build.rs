@@ -10,6 +10,8 @@ use crate::service::{Action, DenyTime, Ids, Listen, LogType, OnRemove, Overload,
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
 const CPS: (u32, u32) = (50, 10);
+/// A connection that is carried elsewhere may be silent for a day: an idle login is no error.
+const REDIRECT_IDLE: u32 = 86_400;
 /// One source: an IPv4 address, an IPv6 network of the size that one customer gets.
 const PREFIX: (u8, u8) = (32, 64);
 
@@ -60,7 +62,10 @@ pub(crate) fn build(
         log_failure: draft.log_failure,
         on_remove: draft.on_remove.unwrap_or(OnRemove::Kill),
         stop: draft.stop,
-        idle_timeout: draft.idle_timeout.unwrap_or(IDLE_TIMEOUT),
+        idle_timeout: draft.idle_timeout.unwrap_or(match draft.redirect {
+            Some(_) => REDIRECT_IDLE,
+            None => IDLE_TIMEOUT,
+        }),
     })
 }
 
@@ -80,6 +85,10 @@ fn action(draft: &Draft, builtin: Option<BuiltinName>) -> Option<Action> {
         Some(BuiltinName::Known(builtin)) => return Some(Action::Internal(builtin)),
         Some(BuiltinName::Sensor | BuiltinName::Tcpmux) => return None,
         None => {}
+    }
+    // A `server` beside it is ignored, as in xinetd.
+    if let Some((host, target)) = draft.redirect.clone() {
+        return Some(Action::Redirect { host, target });
     }
     let server = draft.server.as_ref()?.value.clone();
     let args = draft.args.clone().unwrap_or_default();
@@ -110,7 +119,8 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
         bind: text.zip(implied.bind),
         family: implied.family,
         v6only: draft.v6only.unwrap_or(false),
-        nodelay: draft.flag(Flag::Nodelay),
+        // Always on both legs of a redirected service, as in xinetd.
+        nodelay: draft.flag(Flag::Nodelay) || draft.redirect.is_some(),
         keepalive: draft.flag(Flag::Keepalive),
     })
 }

@@ -8,7 +8,7 @@ use crate::service::{
     AddressEntry, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
     SocketType, Stop, Window,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// `bind` as far as it is known when its line is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +148,8 @@ pub(crate) struct Draft {
     pub(crate) log_type: Option<Set<LogType>>,
     pub(crate) log_success: LogSuccess,
     pub(crate) log_failure: LogFailure,
-    pub(crate) redirect: bool,
+    /// The host as written, with the address and port that it came to.
+    pub(crate) redirect: Option<(String, SocketAddr)>,
     pub(crate) rpc_versions: bool,
     pub(crate) rpc_number: bool,
     pub(crate) on_remove: Option<OnRemove>,

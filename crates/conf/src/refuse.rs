@@ -32,9 +32,7 @@ pub(crate) fn refuse(
 }
 
 fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    let what = if draft.redirect {
-        "`redirect`"
-    } else if draft.is(Type::Rpc) {
+    let what = if draft.is(Type::Rpc) {
         "`type = RPC`"
     } else if draft.is_mux() || builtin == Some(BuiltinName::Tcpmux) {
         "tcpmux"

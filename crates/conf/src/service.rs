@@ -2,7 +2,7 @@
 
 use crate::host::User;
 use crate::place::Place;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A value with the place that set it; `None` for a built-in default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,13 @@ pub enum Action {
     Internal(Builtin),
     /// Refuses everybody and remembers them (flag SENSOR).
     Sensor,
+    /// Carried to another server (redirect).
+    Redirect {
+        /// The host as it was written.
+        host: String,
+        /// Its first address when the file was read, and the port.
+        target: SocketAddr,
+    },
 }
 
 /// The built-in services.

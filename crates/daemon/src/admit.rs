@@ -76,7 +76,7 @@ impl Supervisor {
     pub fn arrivals(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
         match slot.manner() {
-            Manner::Spawn | Manner::Builtin(_) => self.accept_all(id),
+            Manner::Spawn | Manner::Builtin(_) | Manner::Redirect(_) => self.accept_all(id),
             Manner::Sensor if slot.is_stream() => self.accept_all(id),
             Manner::Sensor => self.sensor_datagrams(id),
             Manner::Wait if slot.is_stream() => self.start_wait_stream(id),
@@ -189,7 +189,10 @@ impl Supervisor {
             return;
         }
         let (banners, userid) = (slot.banners.clone(), identity::asks(slot));
-        self.send_banner(&client, banners.success.as_ref());
+        // That of a redirected service is sent once its target has answered.
+        if !matches!(slot.manner(), Manner::Redirect(_)) {
+            self.send_banner(&client, banners.success.as_ref());
+        }
         client.seat = Some(seat);
         if userid && client.known.ident.is_none() {
             if let Some(client) = self.park(client, Want::Identity) {
@@ -211,6 +214,8 @@ impl Supervisor {
             drop(client);
         } else if let Manner::Builtin(kind) = manner {
             self.serve_builtin(client, seat, kind);
+        } else if let Manner::Redirect(target) = manner {
+            self.carry(client, seat, target);
         } else {
             self.start_program(client, seat);
         }

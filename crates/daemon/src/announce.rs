@@ -85,6 +85,18 @@ impl Announcer {
         sinks.write(slot.sink, stamp, self.line.as_bytes());
     }
 
+    /// What a redirected client and its target have said to each other, in bytes. Comes before EXIT.
+    pub fn traffic(&mut self, sinks: &mut Sinks, stamp: &Stamp, slot: &Slot, bytes_in: u64, bytes_out: u64) {
+        if !slot.service.log_success.traffic {
+            return;
+        }
+        self.line.clear();
+        self.line.push_str("TRAFFIC: ");
+        self.line.push_str(&crate::escape::escaped(slot.id()));
+        let _ = write!(self.line, " in={bytes_in}(bytes) out={bytes_out}(bytes)");
+        sinks.write(slot.sink, stamp, self.line.as_bytes());
+    }
+
     /// A client is refused.
     pub fn fail(
         &mut self,

@@ -52,8 +52,8 @@ impl Banner {
         Self { path, text: RefCell::default(), identity: Cell::default(), looked: Cell::default() }
     }
 
-    /// Sends the banner. What the socket does not take at once is dropped. The path when the file cannot be read.
-    fn send(&self, fd: BorrowedFd<'_>, now: Duration) -> Option<&str> {
+    /// Hands the text to `take`. The path when the file cannot be read.
+    pub fn with_text(&self, now: Duration, take: impl FnOnce(&[u8])) -> Option<&str> {
         let stale = self.looked.get().is_none_or(|at| now.saturating_sub(at) >= FRESH);
         if stale {
             self.looked.set(Some(now));
@@ -61,11 +61,18 @@ impl Banner {
         }
         match &*self.text.borrow() {
             Some(text) => {
-                let _ = socket::send_now(fd, text);
+                take(text);
                 None
             }
             None => stale.then_some(self.path.as_str()),
         }
+    }
+
+    /// Sends the banner. What the socket does not take at once is dropped. The path when the file cannot be read.
+    fn send(&self, fd: BorrowedFd<'_>, now: Duration) -> Option<&str> {
+        self.with_text(now, |text| {
+            let _ = socket::send_now(fd, text);
+        })
     }
 
     fn look(&self) {

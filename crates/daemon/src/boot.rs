@@ -130,6 +130,8 @@ fn prepare(
         control: Control::default(),
         most_sessions: portreeve_workers::most_clients(usize::try_from(before.hard).unwrap_or(usize::MAX))
             .max(1),
+        most_carried: portreeve_workers::most_carried(usize::try_from(before.hard).unwrap_or(usize::MAX))
+            .max(1),
         base,
         generation: 0,
         files: Vec::new(),

@@ -50,6 +50,7 @@ impl Supervisor {
             seat: lasts.then_some(seat),
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
+            target: None,
             logs_exit: lasts,
         };
         self.children.sessions.insert(ticket, session);
@@ -260,7 +261,7 @@ impl Supervisor {
 
     /// The worker takes messages (again).
     pub fn builtin_has_room(&mut self) {
-        if self.builtin_state() != State::Active || self.sessions_full() {
+        if self.staff.link(Worker::Builtin).presence != Presence::Ready || self.sessions_full() {
             return;
         }
         for id in self.builtin_slots() {
@@ -290,9 +291,9 @@ impl Supervisor {
         }
     }
 
-    /// Whether a built-in may be polled now.
-    pub fn builtin_state(&self) -> State {
-        let link = self.staff.link(Worker::Builtin);
-        if link.presence == Presence::Ready { State::Active } else { State::NoWorker }
+    /// Whether a service of this manner may be polled now.
+    pub fn worker_state(&self, manner: Manner) -> State {
+        let ready = |worker| self.staff.link(worker).presence == Presence::Ready;
+        if manner.worker().is_none_or(ready) { State::Active } else { State::NoWorker }
     }
 }

@@ -30,7 +30,7 @@ pub struct Child {
     pub forgotten: bool,
 }
 
-/// A session in the builtin worker.
+/// A session in the builtin worker, or a connection in the proxy worker.
 #[derive(Debug)]
 pub struct Session {
     /// Of which slot.
@@ -42,6 +42,8 @@ pub struct Session {
     pub started_wall: i64,
     /// Monotonic start.
     pub started: Duration,
+    /// To where it is carried.
+    pub target: Option<SocketAddr>,
     /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.
     pub logs_exit: bool,
 }
@@ -62,6 +64,8 @@ pub struct Children {
     pub programs: HashMap<i32, Child>,
     /// Built-in sessions by ticket.
     pub sessions: HashMap<u64, Session>,
+    /// Connections that the proxy worker carries, by ticket.
+    pub carried: HashMap<u64, Session>,
     /// Clients whose program could not be started, in the order of their next try.
     pub put_off: Vec<PutOff>,
 }
@@ -79,13 +83,15 @@ impl Children {
     pub fn name(&self, slot: SlotId) -> bool {
         self.programs.values().any(|c| c.slot == slot)
             || self.sessions.values().any(|s| s.slot == slot)
+            || self.carried.values().any(|s| s.slot == slot)
             || self.put_off.iter().any(|p| p.client.slot == slot)
     }
 
     /// Monotonic start of the oldest instance of a slot.
     pub fn oldest(&self, slot: SlotId) -> Option<Duration> {
         let programs = self.programs.values().filter(|c| c.slot == slot).map(|c| c.started);
-        let sessions = self.sessions.values().filter(|s| s.slot == slot).map(|s| s.started);
+        let sessions =
+            self.sessions.values().chain(self.carried.values()).filter(|s| s.slot == slot).map(|s| s.started);
         programs.chain(sessions).min()
     }
 }

@@ -149,6 +149,7 @@ fn configuration(o: &mut String, s: &Service) {
             };
             let _ = writeln!(o, "\t\tDeny Time: {time}");
         }
+        Action::Redirect { host, target } => line("Redirect", &format!("{host}:{}", target.port())),
         Action::Internal(_) => {}
     }
     if let Some(times) = &s.access_times {

@@ -28,6 +28,7 @@ mod programs;
 mod rates;
 mod reading;
 mod reap;
+mod redirects;
 mod reload;
 mod serve;
 mod slot;

@@ -10,10 +10,9 @@ use crate::slot::{Counts, Listener, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use crate::translate;
-use portreeve_conf::{Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
+use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
 use portreeve_policy::{AddressSet, CompiledRules, ServiceState};
 use portreeve_sys::reap::Signal;
-use portreeve_workers::protocol::Worker;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -232,8 +231,8 @@ impl Supervisor {
             hold_logged: false,
             service,
         };
-        if matches!(slot.manner(), Manner::Builtin(_) | Manner::BuiltinDatagrams(_)) {
-            self.need_worker(Worker::Builtin);
+        if let Some(worker) = slot.manner().worker() {
+            self.need_worker(worker);
         }
         self.slots.insert(id, slot);
         self.open_slot(id);
@@ -275,7 +274,9 @@ impl Supervisor {
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;
         slot.service = service;
-        let other_manner = slot.manner() != manner;
+        // Another target is no other manner: who comes from now on is carried there.
+        let redirects = |manner| matches!(manner, Manner::Redirect(_));
+        let other_manner = slot.manner() != manner && !(redirects(slot.manner()) && redirects(manner));
         if other_manner {
             self.take_datagrams(id);
         }
@@ -315,8 +316,8 @@ impl Supervisor {
     /// A service that became another built-in, a sensor, or a built-in that was one: on the same socket.
     fn serve_otherwise(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
-        if matches!(slot.manner(), Manner::Builtin(_) | Manner::BuiltinDatagrams(_)) {
-            self.need_worker(Worker::Builtin);
+        if let Some(worker) = slot.manner().worker() {
+            self.need_worker(worker);
         }
         let Some(slot) = self.slots.get(&id) else { return };
         if let Some(listener) = &slot.listener {
@@ -362,6 +363,7 @@ impl Supervisor {
             }
         }
         self.end_sessions(id);
+        self.end_carried(id);
     }
 
     /// Opens the listener of a slot, or sets the alarm for another try.
@@ -398,14 +400,14 @@ impl Supervisor {
 
     /// Gives an open listener to whoever serves it: the poller or the builtin worker.
     fn put_to_work(&mut self, id: SlotId) {
-        let worker = self.builtin_state();
+        let Some(worker) = self.slots.get(&id).map(|slot| self.worker_state(slot.manner())) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match slot.manner() {
             Manner::BuiltinDatagrams(_) => {
                 slot.status = worker;
                 self.give_datagrams(id);
             }
-            Manner::Builtin(_) if worker == State::NoWorker => slot.status = worker,
+            Manner::Builtin(_) | Manner::Redirect(_) if worker == State::NoWorker => slot.status = worker,
             _ => {
                 slot.status = State::Active;
                 self.poll_slot(id, true);
@@ -437,7 +439,8 @@ impl Supervisor {
 /// type and port.
 fn same_service(old: &Service, new: &Service) -> bool {
     let kind = |s: &Service| {
-        s.types.contains(&"INTERNAL") || !matches!(s.action, portreeve_conf::Action::External { .. })
+        let outside = matches!(s.action, Action::External { .. } | Action::Redirect { .. });
+        s.types.contains(&"INTERNAL") || !outside
     };
     let unlisted = |s: &Service| s.types.contains(&"UNLISTED");
     old.id == new.id

@@ -6,6 +6,7 @@ use crate::launch::LaunchPlan;
 use crate::log::SinkId;
 use portreeve_conf::{Action, Builtin, Service, SocketType};
 use portreeve_policy::{CompiledRules, Reason, ServiceState};
+use portreeve_workers::protocol::Worker;
 use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -25,7 +26,7 @@ pub enum State {
     Closed(Duration),
     /// A wait=yes instance has the socket.
     Suspended,
-    /// The builtin worker is not there; the kernel holds the clients.
+    /// The worker that serves it is not there; the kernel holds the clients.
     NoWorker,
     /// The listener could not be opened; it is tried again.
     Retrying(u32, String),
@@ -69,8 +70,21 @@ pub enum Manner {
     Builtin(Builtin),
     /// The builtin worker has the datagram socket.
     BuiltinDatagrams(Builtin),
+    /// The proxy worker carries each connection to this target.
+    Redirect(SocketAddr),
     /// The supervisor refuses everybody and remembers them.
     Sensor,
+}
+
+impl Manner {
+    /// The worker that it needs.
+    pub fn worker(self) -> Option<Worker> {
+        match self {
+            Self::Builtin(_) | Self::BuiltinDatagrams(_) => Some(Worker::Builtin),
+            Self::Redirect(_) => Some(Worker::Proxy),
+            Self::Spawn | Self::Wait | Self::Sensor => None,
+        }
+    }
 }
 
 /// Counters of a slot, since the service was first started.
@@ -135,6 +149,7 @@ impl Slot {
         let stream = self.is_stream();
         match &self.service.action {
             Action::Sensor => Manner::Sensor,
+            Action::Redirect { target, .. } => Manner::Redirect(*target),
             Action::Internal(kind) if stream => Manner::Builtin(*kind),
             Action::Internal(kind) => Manner::BuiltinDatagrams(*kind),
             Action::External { .. } if self.service.wait => Manner::Wait,

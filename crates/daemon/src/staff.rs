@@ -7,7 +7,9 @@ use portreeve_conf::Level;
 use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::spawn::{ImageBuilder, Stdio};
 use portreeve_sys::{highfd, process, seqpacket};
-use portreeve_workers::protocol::{FromBuiltin, FromResolver, MAX_MESSAGE, Missing, Referee, Worker};
+use portreeve_workers::protocol::{
+    FromBuiltin, FromProxy, FromResolver, MAX_MESSAGE, Missing, Referee, Worker,
+};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
@@ -15,7 +17,7 @@ use std::ffi::CString;
 use std::time::Duration;
 
 /// The workers of this executable, in the order of their indices.
-pub const WORKERS: [Worker; 2] = [Worker::Resolver, Worker::Builtin];
+pub const WORKERS: [Worker; 3] = Worker::ALL;
 
 /// Most messages that wait for a worker's channel.
 pub const MOST_WAITING: usize = 4096;
@@ -97,7 +99,11 @@ impl Staff {
 
     /// The index of a worker.
     pub fn index(worker: Worker) -> u32 {
-        u32::from(worker == Worker::Builtin)
+        match worker {
+            Worker::Resolver => 0,
+            Worker::Builtin => 1,
+            Worker::Proxy => 2,
+        }
     }
 
     /// A worker's link.
@@ -246,16 +252,19 @@ impl Supervisor {
         let heard = match link.worker {
             Worker::Resolver => link.referee.from_resolver(bytes).map(Heard::Resolver),
             Worker::Builtin => link.referee.from_builtin(bytes).map(Heard::Builtin),
+            Worker::Proxy => link.referee.from_proxy(bytes).map(Heard::Proxy),
         };
         match heard {
             Ok(
                 Heard::Resolver(FromResolver::Ready { missing })
-                | Heard::Builtin(FromBuiltin::Ready { missing }),
+                | Heard::Builtin(FromBuiltin::Ready { missing })
+                | Heard::Proxy(FromProxy::Ready { missing }),
             ) if !was_ready => {
                 self.worker_ready(index, missing);
             }
             Ok(Heard::Resolver(message)) => self.heard_resolver(message),
             Ok(Heard::Builtin(message)) => self.heard_builtin(message),
+            Ok(Heard::Proxy(message)) => self.heard_proxy(message),
             Err(error) => {
                 self.lose_worker(index, &format!("it sent what it may not send: {error}"));
                 return false;
@@ -269,8 +278,10 @@ impl Supervisor {
         link.presence = Presence::Ready;
         link.missing = missing;
         self.push_waiting(index);
-        if WORKERS.get(index as usize) == Some(&Worker::Builtin) {
-            self.builtin_ready();
+        match WORKERS.get(index as usize) {
+            Some(Worker::Builtin) => self.builtin_ready(),
+            Some(Worker::Proxy) => self.proxy_has_room(),
+            Some(Worker::Resolver) | None => {}
         }
     }
 
@@ -288,8 +299,8 @@ impl Supervisor {
                 Err(error) => {
                     self.lose_worker(index, &format!("its channel failed: {error}"));
                     // A question waits for the next resolver: a name is not unknown because a worker died.
-                    // What the builtin worker must know it is told when it is back.
-                    if worker == Worker::Builtin {
+                    // What the others must know they are told when they are back.
+                    if worker != Worker::Resolver {
                         return false;
                     }
                 }
@@ -324,10 +335,13 @@ impl Supervisor {
             }
         }
         self.want_write(index);
-        if WORKERS.get(index as usize) == Some(&Worker::Builtin)
-            && self.staff.links[index as usize].waiting.is_empty()
-        {
-            self.builtin_has_room();
+        if self.staff.links.get(index as usize).is_none_or(|link| !link.waiting.is_empty()) {
+            return;
+        }
+        match WORKERS.get(index as usize) {
+            Some(Worker::Builtin) => self.builtin_has_room(),
+            Some(Worker::Proxy) => self.proxy_has_room(),
+            Some(Worker::Resolver) | None => {}
         }
     }
 
@@ -381,6 +395,7 @@ impl Supervisor {
         match worker {
             Worker::Resolver => self.resolver_lost(),
             Worker::Builtin => self.builtin_lost(),
+            Worker::Proxy => self.proxy_lost(),
         }
     }
 
@@ -397,4 +412,5 @@ impl Supervisor {
 enum Heard {
     Resolver(FromResolver),
     Builtin(FromBuiltin),
+    Proxy(FromProxy),
 }

@@ -21,7 +21,10 @@ impl Supervisor {
             j.plain("uptime_seconds", self.stamp.mono().saturating_sub(self.since).as_secs());
             j.text("config", self.options.sources.main().display());
             j.plain("generation", self.generation);
-            j.plain("running", self.children.programs.len() + self.children.sessions.len());
+            j.plain(
+                "running",
+                self.children.programs.len() + self.children.sessions.len() + self.children.carried.len(),
+            );
             j.list("workers", |j| self.staff.links.iter().for_each(|link| j.item(|j| worker(j, link))));
             j.list("bounds", |j| self.bounds(j));
             j.list("tables", |j| {
@@ -68,6 +71,7 @@ impl Supervisor {
         bound("clients waiting for a process", self.children.put_off.len(), crate::children::MOST_PUT_OFF, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
         bound("built-in sessions", self.children.sessions.len(), self.most_sessions, 0);
+        bound("carried connections", self.children.carried.len(), self.most_carried, 0);
         bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
@@ -112,7 +116,7 @@ impl Supervisor {
         let note = match &slot.status {
             State::Paused(_, why) => (*why).to_owned(),
             State::NoWorker => {
-                "the builtin worker is not ready, or has all the clients it can hold".to_owned()
+                "the worker that serves it is not ready, or has all the clients it can hold".to_owned()
             }
             State::Retrying(attempt, why) => format!("{why}, attempt {attempt}"),
             State::Closed(_) => "more connections per second than cps allows".to_owned(),

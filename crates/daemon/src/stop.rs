@@ -150,7 +150,7 @@ impl Supervisor {
             let _ = std::fs::remove_file(path);
         }
         self.control.remove_socket();
-        for worker in [Worker::Resolver, Worker::Builtin] {
+        for worker in Worker::ALL {
             if let Some(pid) = Pid::from_raw(self.staff.link(worker).pid) {
                 let _ = kill(pid, Signal::TERM);
             }

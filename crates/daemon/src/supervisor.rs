@@ -78,6 +78,8 @@ pub struct Supervisor {
     pub control: Control,
     /// Most clients that the builtin worker can hold at once.
     pub most_sessions: usize,
+    /// Most connections that the proxy worker can carry at once.
+    pub most_carried: usize,
     /// Descriptors of ours live at and above this number.
     pub base: i32,
     /// How many configurations were applied.

@@ -41,6 +41,10 @@ pub fn does(service: &Service) -> String {
         }
         Action::Internal(builtin) => format!("built-in {}", builtin_name(*builtin)),
         Action::Sensor => "sensor: refuses and remembers".to_owned(),
+        Action::Redirect { host, target } if host.parse() == Ok(target.ip()) => {
+            format!("redirect to {target}")
+        }
+        Action::Redirect { host, target } => format!("redirect to {host} ({target})"),
     }
 }
 
@@ -50,6 +54,7 @@ pub fn action_word(service: &Service) -> &'static str {
         Action::External { .. } => "program",
         Action::Internal(_) => "built-in",
         Action::Sensor => "sensor",
+        Action::Redirect { .. } => "redirect",
     }
 }
 

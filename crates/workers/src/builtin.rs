@@ -6,7 +6,6 @@ mod client;
 mod clients;
 mod datagrams;
 mod engine;
-mod outbox;
 mod report;
 mod silence;
 mod tables;

@@ -8,26 +8,33 @@
 //! |---|---|---|
 //! | `resolver` | asks the name services: host names with forward confirmation, users, groups, netgroups, services, networks; and ident servers | [`resolver`](run_resolver) |
 //! | `builtin` | answers echo, discard, chargen, daytime, time; decides on datagrams by a copy of the policy | [`builtin`](run_builtin) |
+//! | `proxy` | carries bytes between the clients of `redirect` and their targets | [`proxy`](run_proxy) |
 //!
 //! # What a worker may do
 //!
-//! | | resolver | builtin |
-//! |---|---|---|
-//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 |
-//! | groups, capabilities | none | none |
-//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none |
-//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one |
-//! | processes | threads; no other program | one thread; no other program |
-//! | signals | to itself | to itself |
-//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services |
-//! | core file, tracing | no | no |
-//! | after the supervisor's death | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` |
+//! | | resolver | builtin | proxy |
+//! |---|---|---|---|
+//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 |
+//! | groups, capabilities | none | none | none |
+//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none |
+//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects |
+//! | processes | threads; no other program | one thread; no other program | one thread; no other program |
+//! | signals | to itself | to itself | to itself |
+//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections |
+//! | core file, tracing | no | no | no |
+//! | after the supervisor's death | killed | killed | killed |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Done` |
 //!
 //! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
 //! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's
 //! user. A root that may not change users (a container without those capabilities) is kept only behind both Landlock and
 //! seccomp.
+//!
+//! # What is carried for `redirect`
+//!
+//! One process carries all connections, 8184 at most. A chunk that one side does not take stops the reading of the other side of
+//! that connection alone; what is kept is bounded for each (256 KiB) and for all (64 MiB, then 4 KiB for each). Each half closes by
+//! itself. A target has 30 seconds to accept; after its half has closed, a client that says nothing for a minute is let go.
 //!
 //! # What the built-ins do differently from xinetd
 //!
@@ -43,10 +50,13 @@
 mod builtin;
 mod confine;
 mod entry;
+mod outbox;
 pub mod protocol;
+mod proxy;
 mod resolver;
 
 pub use builtin::{most_clients, run_builtin};
 pub use confine::{Ids, builtin_ids, confine};
 pub use entry::main;
+pub use proxy::{most_carried, run_proxy};
 pub use resolver::run_resolver;

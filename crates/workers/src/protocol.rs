@@ -9,14 +9,17 @@
 //! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
 
 mod from_builtin;
+mod from_proxy;
 mod identity;
 mod names;
 mod referee;
 mod rules;
 mod to_builtin;
+mod to_proxy;
 mod wire;
 
 pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
+pub use from_proxy::{Carried, FromProxy};
 pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
 pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
@@ -24,6 +27,7 @@ pub use names::{
 pub use referee::{Missing, Referee, Worker};
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
+pub use to_proxy::{MAX_BANNER, ToProxy};
 pub use wire::BadMessage;
 
 /// The longest message in bytes. A longer packet arrives truncated and is refused as such.

@@ -8,6 +8,8 @@
 mod builtin;
 #[path = "confinement/hired.rs"]
 mod hired;
+#[path = "confinement/proxy.rs"]
+mod proxy;
 #[path = "confinement/resolver.rs"]
 mod resolver;
 #[path = "../../../compliance/src/skip.rs"]
@@ -25,7 +27,7 @@ use skip::{Reason, has_programs, skip};
 use std::process::{Command, ExitCode, Stdio};
 
 const CASES: &[(&str, fn())] = &[
-    ("the_builtin_worker_reaches_nothing", walls::the_builtin_worker_reaches_nothing),
+    ("builtin_and_proxy_reach_nothing", walls::builtin_and_proxy_reach_nothing),
     (
         "the_resolver_reads_where_names_live_and_nowhere_else",
         walls::the_resolver_reads_where_names_live_and_nowhere_else,
@@ -40,6 +42,7 @@ const CASES: &[(&str, fn())] = &[
     ("a_worker_ends_with_its_supervisor", walls::a_worker_ends_with_its_supervisor),
     ("a_confined_builtin_serves_everything", builtin::a_confined_builtin_serves_everything),
     ("what_was_sent_to_a_crowd_is_not_answered", builtin::what_was_sent_to_a_crowd_is_not_answered),
+    ("a_confined_proxy_carries", proxy::a_confined_proxy_carries),
     ("a_confined_resolver_answers_everything", resolver::a_confined_resolver_answers_everything),
     (
         "a_confined_resolver_asks_dns_and_tells_no_from_nobody",

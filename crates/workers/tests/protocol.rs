@@ -4,9 +4,10 @@
 
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
-    Answer, BadMessage, BuiltinKind, Family, FromBuiltin, FromResolver, HostName, IdentAnswer, IdentFailure,
-    List, MAX_MESSAGE, MAX_NAME, MAX_RULES, Mismatch, Missing, NamesAnswer, Outcome, Question, RateNote,
-    Referee, Refusal, RulesHead, RulesInParts, TableSent, ToBuiltin, ToResolver, Worker, rules_messages,
+    Answer, BadMessage, BuiltinKind, Carried, Family, FromBuiltin, FromProxy, FromResolver, HostName,
+    IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_MESSAGE, MAX_NAME, MAX_RULES, Mismatch, Missing,
+    NamesAnswer, Outcome, Question, RateNote, Referee, Refusal, RulesHead, RulesInParts, TableSent,
+    ToBuiltin, ToProxy, ToResolver, Worker, rules_messages,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -455,8 +456,46 @@ fn the_referee_knows_who_may_say_what_and_when() {
 }
 
 #[test]
+fn the_proxys_messages_come_back_and_are_its_own() {
+    let mut bytes = Vec::new();
+    for message in [
+        ToProxy::Client { ticket: u64::MAX, idle_seconds: 1, banner: b"\x00\xffhello".to_vec() },
+        ToProxy::Client { ticket: 1, idle_seconds: 1, banner: vec![b'x'; MAX_BANNER] },
+        ToProxy::Target { ticket: 7 },
+        ToProxy::End { ticket: 7 },
+    ] {
+        message.encode(&mut bytes).unwrap();
+        assert_eq!(ToProxy::decode(&bytes), Ok(message));
+        for cut in 0..bytes.len().min(32) {
+            assert!(ToProxy::decode(&bytes[..cut]).is_err());
+        }
+    }
+    let long = ToProxy::Client { ticket: 1, idle_seconds: 1, banner: vec![b'x'; MAX_BANNER + 1] };
+    assert_eq!(long.encode(&mut bytes), Err(BadMessage::TooLong("banner")));
+    let mut referee = Referee::new(Worker::Proxy);
+    let ready = FromProxy::Ready { missing: vec![Missing::Landlock] };
+    ready.encode(&mut bytes).unwrap();
+    assert_eq!(referee.from_proxy(&bytes), Ok(ready));
+    let outcomes = [Carried::Complete, Carried::Idle, Carried::Broken, Carried::Full, Carried::Ended];
+    for outcome in outcomes.into_iter().chain([Carried::Unreached(111)]) {
+        let done = FromProxy::Done { ticket: 1, bytes_in: 2, bytes_out: u64::MAX, outcome };
+        done.encode(&mut bytes).unwrap();
+        assert_eq!(referee.from_proxy(&bytes), Ok(done));
+    }
+    let other = Referee::new(Worker::Builtin).from_builtin(&bytes);
+    assert_eq!(other, Err(BadMessage::OutOfTurn("Done")));
+    *bytes.last_mut().unwrap() = 1;
+    bytes[25] = 0;
+    assert_eq!(referee.from_proxy(&bytes), Err(BadMessage::BadValue("outcome")));
+    FromBuiltin::Done { ticket: 1, bytes_in: 0, bytes_out: 0, outcome: Outcome::Complete }
+        .encode(&mut bytes)
+        .unwrap();
+    assert_eq!(referee.from_proxy(&bytes), Err(BadMessage::OutOfTurn("Done")), "the builtin worker's");
+}
+
+#[test]
 fn workers_have_their_names() {
-    for worker in [Worker::Resolver, Worker::Builtin] {
+    for worker in Worker::ALL {
         assert_eq!(Worker::by_name(worker.name()), Some(worker));
     }
     assert_eq!(Worker::by_name("supervisor"), None);

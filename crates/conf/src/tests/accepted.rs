@@ -127,6 +127,29 @@ fn built_ins_go_by_name_and_sensors_by_flag() {
 }
 
 #[test]
+fn redirects_take_an_address_or_a_name() {
+    let redirect = |value: &str| {
+        let line = format!("redirect = {value}");
+        let lines = ["type = UNLISTED", "socket_type = stream", "wait = no", "port = 5", "user = root"];
+        let reading = reading(only("proxy", &[&lines[..], &[&line, "log_on_success = TRAFFIC"]].concat()));
+        assert_eq!(reading.left_out, [], "{value}");
+        reading.services[0].clone()
+    };
+    for (value, host, target) in [
+        ("192.0.2.7 80", "192.0.2.7", "192.0.2.7:80"),
+        ("2001:db8::7 80", "2001:db8::7", "[2001:db8::7]:80"),
+        ("localhost ftp", "localhost", "127.0.0.1:21"),
+        ("two.example 443", "two.example", "192.0.2.1:443"),
+    ] {
+        let target = target.parse().unwrap();
+        assert_eq!(redirect(value).action, Action::Redirect { host: host.to_owned(), target }, "{value}");
+    }
+    let service = redirect("192.0.2.7 80");
+    assert_eq!((service.wrap_name.as_str(), service.idle_timeout), ("proxy", 86_400));
+    assert!(service.listen.nodelay);
+}
+
+#[test]
 fn nameinargs_works_in_either_order() {
     for lines in
         ["\tflags = NAMEINARGS\n\tserver_args = tcpd -v\n", "\tserver_args = tcpd -v\n\tflags = NAMEINARGS\n"]

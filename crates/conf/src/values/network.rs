@@ -10,7 +10,7 @@ use crate::draft::{Bind, Draft};
 use crate::host::Family;
 use crate::number;
 use crate::service::SocketType;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub(super) fn types(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     needs_a_value(line)?;
@@ -115,12 +115,17 @@ pub(super) fn redirect(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     } else {
         inet_aton(text).map(|(address, ..)| address.into())
     };
-    let family = if text.contains(':') { Family::V6 } else { Family::V4 };
-    if known.is_none() && line.host.addresses(text, family).is_empty() {
+    let asked = |family| line.host.addresses(text, family).first().copied();
+    // xinetd asks for IPv4 alone; a name that has only IPv6 is served all the same.
+    let Some(address) = known.or_else(|| match text.contains(':') {
+        true => asked(Family::V6),
+        false => asked(Family::V4).or_else(|| asked(Family::V6)),
+    }) else {
         let message = format!("`{text}` is no address and no host name that resolves");
         return Err(Bad::new(message, "bad address").code(&codes::BAD_ADDRESS));
-    }
-    draft.redirect = true;
+    };
+    let port = u16::try_from(number).unwrap_or_default();
+    draft.redirect = Some((text.to_owned(), SocketAddr::new(address, port)));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::client::{Client, Desk, Next};
 use super::engine::Event;
-use super::outbox::Outbox;
+use crate::outbox::Outbox;
 use crate::protocol::{BuiltinKind, FromBuiltin, Outcome};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::collections::HashMap;
@@ -53,7 +53,13 @@ impl Clients {
     }
 
     /// Begins to serve a client: at once, since what it wants is often there already.
-    pub(super) fn begin(&mut self, arrived: Arrived, epoll: &OwnedFd, out: &mut Outbox, now: Duration) {
+    pub(super) fn begin(
+        &mut self,
+        arrived: Arrived,
+        epoll: &OwnedFd,
+        out: &mut Outbox<FromBuiltin>,
+        now: Duration,
+    ) {
         let Arrived { ticket, kind, text, idle_seconds, fd } = arrived;
         let client = Client::new(fd, kind, text);
         let idle = match idle_seconds {
@@ -76,7 +82,13 @@ impl Clients {
     }
 
     /// A client can go on.
-    pub(super) fn wake(&mut self, ticket: u64, epoll: &OwnedFd, out: &mut Outbox, now: Duration) {
+    pub(super) fn wake(
+        &mut self,
+        ticket: u64,
+        epoll: &OwnedFd,
+        out: &mut Outbox<FromBuiltin>,
+        now: Duration,
+    ) {
         let Some(place) = self.places.get_mut(&ticket) else { return };
         if let Some(outcome) = place.step(&mut self.desk, epoll, now) {
             self.finish(ticket, outcome, epoll, out);
@@ -84,11 +96,11 @@ impl Clients {
     }
 
     /// Ends a client on the supervisor's word.
-    pub(super) fn end(&mut self, ticket: u64, epoll: &OwnedFd, out: &mut Outbox) {
+    pub(super) fn end(&mut self, ticket: u64, epoll: &OwnedFd, out: &mut Outbox<FromBuiltin>) {
         self.finish(ticket, Outcome::Ended, epoll, out);
     }
 
-    fn finish(&mut self, ticket: u64, outcome: Outcome, epoll: &OwnedFd, out: &mut Outbox) {
+    fn finish(&mut self, ticket: u64, outcome: Outcome, epoll: &OwnedFd, out: &mut Outbox<FromBuiltin>) {
         if let Some(place) = self.places.remove(&ticket) {
             place.leave(epoll);
             place.end(outcome, out);
@@ -101,7 +113,7 @@ impl Clients {
     }
 
     /// Ends who has been idle too long.
-    pub(super) fn sweep(&mut self, epoll: &OwnedFd, out: &mut Outbox, now: Duration) {
+    pub(super) fn sweep(&mut self, epoll: &OwnedFd, out: &mut Outbox<FromBuiltin>, now: Duration) {
         if self.next_sweep.is_none_or(|sweep| now < sweep) {
             return;
         }
@@ -150,7 +162,7 @@ impl Place {
         }
     }
 
-    fn end(self, outcome: Outcome, out: &mut Outbox) {
+    fn end(self, outcome: Outcome, out: &mut Outbox<FromBuiltin>) {
         let (bytes_in, bytes_out) = (self.client.bytes_in, self.client.bytes_out);
         self.client.hang_up();
         out.put(FromBuiltin::Done { ticket: self.ticket, bytes_in, bytes_out, outcome });
@@ -171,7 +183,7 @@ mod tests {
     struct Bench {
         clients: Clients,
         epoll: OwnedFd,
-        out: Outbox,
+        out: Outbox<FromBuiltin>,
         supervisor: OwnedFd,
     }
 

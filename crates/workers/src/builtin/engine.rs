@@ -5,10 +5,10 @@ use super::Bounds;
 use super::client::{Desk, READ};
 use super::clients::{Arrived, Clients};
 use super::datagrams::{Round, Service};
-use super::outbox::Outbox;
 use super::silence::Silence;
 use super::tables::Texts;
 use super::texts;
+use crate::outbox::Outbox;
 use crate::protocol::{BadMessage, BuiltinKind, FromBuiltin, MAX_MESSAGE, Outcome, RulesInParts, ToBuiltin};
 use portreeve_policy::{HostState, Now};
 use portreeve_sys::{clock, filter, seqpacket};
@@ -69,7 +69,7 @@ pub(super) enum Goes {
 pub(super) struct Engine {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
-    out: Outbox,
+    out: Outbox<FromBuiltin>,
     watched: EventFlags,
     message: Box<[u8]>,
     clients: Clients,

@@ -64,6 +64,23 @@ const BUILTIN: &[c_long] = &[
     libc::SYS_sysinfo,
 ];
 
+/// What the proxy worker does with pairs of sockets it was given, one connected and one about to be. It opens none and
+/// connects none: whoever takes it over reaches nothing that the administrator did not name as a target.
+const PROXY: &[c_long] = &[
+    // Waiting.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_epoll_ctl,
+    // The supervisor's channel: messages with descriptors.
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    // Clients and targets. rustix reads and writes sockets by these on every architecture.
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+    libc::SYS_shutdown,
+];
+
 /// What the name service's plug-ins are known to do: DNS over UDP and TCP, local daemons over Unix sockets (nscd, sssd,
 /// systemd-resolved, nslcd), netlink (which address families this host has), tables in files, plug-ins by dlopen.
 const RESOLVER: &[c_long] = &[
@@ -230,6 +247,18 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             let option = (2, Dword, Eq, number(libc::SO_ATTACH_FILTER));
             rules.insert(libc::SYS_setsockopt, vec![when(&[level, option])?]);
             // Its own limits: to ask (no new value), not to set.
+            rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
+        }
+        Worker::Proxy => {
+            rules.extend(plain(PROXY));
+            let exec = number(libc::PROT_EXEC);
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
+            }
+            // How a connect ended, and nothing else of a socket.
+            let level = (1, Dword, Eq, number(libc::SOL_SOCKET));
+            let option = (2, Dword, Eq, number(libc::SO_ERROR));
+            rules.insert(libc::SYS_getsockopt, vec![when(&[level, option])?]);
             rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
         }
         Worker::Resolver => {

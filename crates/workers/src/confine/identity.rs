@@ -27,6 +27,7 @@ impl Ids {
         let number = match worker {
             Worker::Resolver => 61_101,
             Worker::Builtin => 61_102,
+            Worker::Proxy => 61_103,
         };
         Ids { uid: number, gid: number }
     }

@@ -1,7 +1,7 @@
 //! Who may say what, and when: the table that the supervisor holds a worker to.
 
 use super::wire::{BadMessage, Reader, Writer};
-use super::{FromBuiltin, FromResolver};
+use super::{FromBuiltin, FromProxy, FromResolver};
 
 /// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
 /// that comes back from a confused worker is not understood as another.
@@ -15,6 +15,7 @@ pub(super) mod tag {
     pub(in super::super) const HOST: u8 = 7;
     pub(in super::super) const USER: u8 = 8;
     pub(in super::super) const PONG: u8 = 9;
+    pub(in super::super) const CARRIED: u8 = 10;
 }
 
 /// A worker by its job.
@@ -24,20 +25,26 @@ pub enum Worker {
     Resolver,
     /// Answers the built-in services.
     Builtin,
+    /// Carries bytes between clients and the targets of `redirect`.
+    Proxy,
 }
 
 impl Worker {
+    /// All of them.
+    pub const ALL: [Worker; 3] = [Worker::Resolver, Worker::Builtin, Worker::Proxy];
+
     /// The word that stands on the worker's command line and in messages to people.
     pub fn name(self) -> &'static str {
         match self {
             Worker::Resolver => "resolver",
             Worker::Builtin => "builtin",
+            Worker::Proxy => "proxy",
         }
     }
 
     /// The worker of this name.
     pub fn by_name(name: &str) -> Option<Self> {
-        [Worker::Resolver, Worker::Builtin].into_iter().find(|worker| worker.name() == name)
+        Self::ALL.into_iter().find(|worker| worker.name() == name)
     }
 }
 
@@ -49,8 +56,9 @@ struct Row {
 }
 
 const TABLE: &[Row] = &[
-    Row { tag: tag::READY, name: "Ready", senders: &[Worker::Resolver, Worker::Builtin] },
+    Row { tag: tag::READY, name: "Ready", senders: &Worker::ALL },
     Row { tag: tag::DONE, name: "Done", senders: &[Worker::Builtin] },
+    Row { tag: tag::CARRIED, name: "Done", senders: &[Worker::Proxy] },
     Row { tag: tag::DATAGRAMS, name: "Datagrams", senders: &[Worker::Builtin] },
     Row { tag: tag::RATE, name: "Rate", senders: &[Worker::Builtin] },
     Row { tag: tag::NAMES, name: "Names", senders: &[Worker::Resolver] },
@@ -87,6 +95,17 @@ impl Referee {
     pub fn from_builtin(&mut self, bytes: &[u8]) -> Result<FromBuiltin, BadMessage> {
         self.admit(bytes)?;
         let message = FromBuiltin::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of the proxy worker.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_proxy(&mut self, bytes: &[u8]) -> Result<FromProxy, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromProxy::decode(bytes)?;
         self.ready = true;
         Ok(message)
     }

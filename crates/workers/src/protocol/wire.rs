@@ -104,6 +104,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Bytes of any kind that the supervisor read from a file of the administrator's.
+    pub(super) fn blob(&mut self, what: &'static str, value: &[u8], most: usize) -> Result<(), BadMessage> {
+        self.count(what, value.len(), most)?;
+        self.out.extend_from_slice(value);
+        Ok(())
+    }
+
     fn text(&mut self, what: &'static str, value: &str, most: usize) -> Result<(), BadMessage> {
         self.count(what, value.len(), most)?;
         self.out.extend_from_slice(value.as_bytes());
@@ -222,6 +229,10 @@ impl<'a> Reader<'a> {
         let bytes = self.bytes(what, most)?;
         check_printable(what, bytes)?;
         Ok(bytes.to_vec())
+    }
+
+    pub(super) fn blob(&mut self, what: &'static str, most: usize) -> Result<Vec<u8>, BadMessage> {
+        self.bytes(what, most).map(<[u8]>::to_vec)
     }
 
     fn text(&mut self, what: &'static str, most: usize) -> Result<&'a str, BadMessage> {

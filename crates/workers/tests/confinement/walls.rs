@@ -12,15 +12,17 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, Stdio};
 
-pub(crate) fn the_builtin_worker_reaches_nothing() {
-    let tried = Tried::by(&["try", "builtin"]);
-    if !lacks(&tried, Missing::Seccomp) {
-        tried.may_only(&["memory"]);
+pub(crate) fn builtin_and_proxy_reach_nothing() {
+    for worker in ["builtin", "proxy"] {
+        let tried = Tried::by(&["try", worker]);
+        if !lacks(&tried, Missing::Seccomp) {
+            tried.may_only(&["memory"]);
+        }
+        let status = tried.status();
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+        tried.end();
     }
-    let status = tried.status();
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
-    assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
-    tried.end();
 }
 
 pub(crate) fn the_resolver_reads_where_names_live_and_nowhere_else() {
@@ -40,7 +42,7 @@ pub(crate) fn another_program_is_death() {
     if !std::fs::read_to_string("/proc/self/status").unwrap().contains("Seccomp:") {
         return skip(Reason::NoSeccomp);
     }
-    for worker in ["builtin", "resolver"] {
+    for worker in ["builtin", "resolver", "proxy"] {
         let output = again(&["exec", worker]).output().unwrap();
         assert_eq!(output.status.signal(), Some(Signal::SYS.as_raw()), "{worker}: {output:?}");
         assert!(!output.status.core_dumped());
@@ -52,7 +54,7 @@ pub(crate) fn root_is_given_up() {
         return;
     }
     let mut users = Vec::new();
-    for worker in ["builtin", "resolver"] {
+    for worker in ["builtin", "resolver", "proxy"] {
         let tried = Tried::by(&["try", worker]);
         let status = tried.status();
         let ids = |key: &str| {
@@ -67,7 +69,9 @@ pub(crate) fn root_is_given_up() {
         users.push(uid[0]);
         tried.end();
     }
-    assert_ne!(users[0], users[1], "workers must not share a user");
+    users.sort_unstable();
+    users.dedup();
+    assert_eq!(users.len(), 3, "workers must not share a user");
 }
 
 pub(crate) fn without_root_only_the_own_user_is_missing() {

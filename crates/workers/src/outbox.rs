@@ -1,6 +1,6 @@
 //! Messages on their way to the supervisor. Never blocks, never reorders, never drops; whoever fills it must stop.
 
-use crate::protocol::FromBuiltin;
+use crate::protocol::{BadMessage, FromBuiltin, FromProxy};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,32 +8,50 @@ use std::os::fd::{AsFd, OwnedFd};
 /// From here on no new work is taken in: what is under way adds at most one message per client to it.
 const CROWDED: usize = 1024;
 
+/// What a worker can say.
+pub(crate) trait Word {
+    /// Writes the message into `out`, replacing what it held.
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage>;
+}
+
+impl Word for FromBuiltin {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        self.encode(out)
+    }
+}
+
+impl Word for FromProxy {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        self.encode(out)
+    }
+}
+
 /// The channel and what waits for it.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox<M> {
     channel: OwnedFd,
-    waiting: VecDeque<FromBuiltin>,
+    waiting: VecDeque<M>,
     bytes: Vec<u8>,
 }
 
-impl Outbox {
-    pub(super) fn new(channel: OwnedFd) -> Self {
+impl<M: Word> Outbox<M> {
+    pub(crate) fn new(channel: OwnedFd) -> Self {
         Outbox { channel, waiting: VecDeque::new(), bytes: Vec::new() }
     }
 
-    pub(super) fn channel(&self) -> &OwnedFd {
+    pub(crate) fn channel(&self) -> &OwnedFd {
         &self.channel
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    pub(super) fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         self.waiting.len() >= CROWDED
     }
 
-    pub(super) fn put(&mut self, message: FromBuiltin) {
+    pub(crate) fn put(&mut self, message: M) {
         self.waiting.push_back(message);
     }
 
@@ -41,9 +59,9 @@ impl Outbox {
     ///
     /// # Errors
     /// The supervisor has gone, or a message of ours breaks the protocol.
-    pub(super) fn send(&mut self) -> io::Result<()> {
+    pub(crate) fn send(&mut self) -> io::Result<()> {
         while let Some(message) = self.waiting.front() {
-            message.encode(&mut self.bytes).map_err(io::Error::other)?;
+            message.write(&mut self.bytes).map_err(io::Error::other)?;
             match portreeve_sys::seqpacket::send(self.channel.as_fd(), &self.bytes, None) {
                 Ok(()) => {
                     self.waiting.pop_front();

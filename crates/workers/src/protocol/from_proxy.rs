@@ -1,0 +1,103 @@
+//! What the proxy worker tells the supervisor.
+
+use super::referee::{Missing, put_ready, tag, take_ready};
+use super::wire::{BadMessage, Reader, Writer};
+
+/// How a carried connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carried {
+    /// Both sides have closed.
+    Complete,
+    /// Nothing moved for the idle time.
+    Idle,
+    /// One side broke it off (reset, unreachable).
+    Broken,
+    /// Not carried: the worker has as many connections as it may.
+    Full,
+    /// Ended on the supervisor's word.
+    Ended,
+    /// The target could not be reached; errno.
+    Unreached(u16),
+}
+
+/// What the proxy worker tells the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromProxy {
+    /// First message: it is confined and waits for clients.
+    Ready {
+        /// What of the confinement is missing.
+        missing: Vec<Missing>,
+    },
+    /// A connection has ended and both its descriptors are closed.
+    Done {
+        /// Of the client.
+        ticket: u64,
+        /// Bytes from the client to the target.
+        bytes_in: u64,
+        /// Bytes from the target to the client.
+        bytes_out: u64,
+        /// How it ended.
+        outcome: Carried,
+    },
+}
+
+impl FromProxy {
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// None today; the others of its kind have some.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            FromProxy::Ready { missing } => {
+                writer = Writer::new(out, tag::READY);
+                put_ready(&mut writer, missing);
+            }
+            FromProxy::Done { ticket, bytes_in, bytes_out, outcome } => {
+                writer = Writer::new(out, tag::CARRIED);
+                writer.u64(*ticket);
+                writer.u64(*bytes_in);
+                writer.u64(*bytes_out);
+                let (number, errno) = match outcome {
+                    Carried::Complete => (0, 0),
+                    Carried::Idle => (1, 0),
+                    Carried::Broken => (2, 0),
+                    Carried::Full => (3, 0),
+                    Carried::Ended => (4, 0),
+                    Carried::Unreached(errno) => (5, *errno),
+                };
+                writer.u8(number);
+                writer.u16(errno);
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            tag::READY => FromProxy::Ready { missing: take_ready(&mut input)? },
+            tag::CARRIED => FromProxy::Done {
+                ticket: input.u64()?,
+                bytes_in: input.u64()?,
+                bytes_out: input.u64()?,
+                outcome: match (input.u8()?, input.u16()?) {
+                    (0, 0) => Carried::Complete,
+                    (1, 0) => Carried::Idle,
+                    (2, 0) => Carried::Broken,
+                    (3, 0) => Carried::Full,
+                    (4, 0) => Carried::Ended,
+                    (5, errno) => Carried::Unreached(errno),
+                    _ => return Err(BadMessage::BadValue("outcome")),
+                },
+            },
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+}

@@ -1,0 +1,87 @@
+//! What the supervisor tells the proxy worker. A connection comes in two messages, because each carries one descriptor:
+//! [`ToProxy::Client`], and right behind it [`ToProxy::Target`].
+
+use super::wire::{BadMessage, Reader, Writer};
+
+/// The longest banner that travels, in bytes; a longer one is cut.
+pub const MAX_BANNER: usize = 60 * 1024;
+
+const CLIENT: u8 = 65;
+const TARGET: u8 = 66;
+const DROP: u8 = 67;
+
+/// What the supervisor tells the proxy worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToProxy {
+    /// A client. Carries its descriptor. Answered by exactly one `Done`.
+    Client {
+        /// The supervisor's mark of this connection.
+        ticket: u64,
+        /// End after this many seconds without progress; at least 1.
+        idle_seconds: u32,
+        /// What the client is told once the target has answered.
+        banner: Vec<u8>,
+    },
+    /// The target of the client before. Carries the socket, whose connect is under way.
+    Target {
+        /// The same mark.
+        ticket: u64,
+    },
+    /// End a connection. Answered by its `Done`; an unknown ticket has just ended and is ignored.
+    End {
+        /// Which.
+        ticket: u64,
+    },
+}
+
+impl ToProxy {
+    /// Whether a descriptor travels with this message.
+    pub fn carries_descriptor(&self) -> bool {
+        matches!(self, ToProxy::Client { .. } | ToProxy::Target { .. })
+    }
+
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// A banner beyond [`MAX_BANNER`].
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            ToProxy::Client { ticket, idle_seconds, banner } => {
+                writer = Writer::new(out, CLIENT);
+                writer.u64(*ticket);
+                writer.u32(*idle_seconds);
+                writer.blob("banner", banner, MAX_BANNER)?;
+            }
+            ToProxy::Target { ticket } => {
+                writer = Writer::new(out, TARGET);
+                writer.u64(*ticket);
+            }
+            ToProxy::End { ticket } => {
+                writer = Writer::new(out, DROP);
+                writer.u64(*ticket);
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            CLIENT => ToProxy::Client {
+                ticket: input.u64()?,
+                idle_seconds: input.u32()?,
+                banner: input.blob("banner", MAX_BANNER)?,
+            },
+            TARGET => ToProxy::Target { ticket: input.u64()? },
+            DROP => ToProxy::End { ticket: input.u64()? },
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+}

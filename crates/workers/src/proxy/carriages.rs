@@ -1,0 +1,154 @@
+//! All carried connections: a bounded table, who is watched, who gets another turn, who has been idle too long.
+
+use super::carriage::{Carriage, End, Next, Signs};
+use super::flow::Desk;
+use crate::outbox::Outbox;
+use crate::protocol::{Carried, FromProxy};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Idle connections are looked for at most this often; so late may one end.
+const SWEEP: Duration = Duration::from_millis(250);
+
+/// A connection that begins.
+pub(super) struct Arrived {
+    pub(super) ticket: u64,
+    pub(super) banner: Vec<u8>,
+    pub(super) idle_seconds: u32,
+    pub(super) client: OwnedFd,
+}
+
+/// The number of an end in epoll's events.
+pub(super) fn number(ticket: u64, end: End) -> u64 {
+    ticket << 1 | u64::from(end == End::Target)
+}
+
+/// All connections by ticket. Tickets are the supervisor's and never used twice, so an event of one that has ended cannot
+/// hit another.
+pub(super) struct Carriages {
+    most: usize,
+    places: HashMap<u64, Carriage>,
+    again: VecDeque<u64>,
+    desk: Desk,
+    next_sweep: Option<Duration>,
+}
+
+impl Carriages {
+    pub(super) fn new(most: usize) -> Self {
+        let (places, again) = (HashMap::new(), VecDeque::new());
+        Carriages { most, places, again, desk: Desk::new(), next_sweep: None }
+    }
+
+    /// Begins to carry.
+    pub(super) fn begin(
+        &mut self,
+        arrived: Arrived,
+        target: OwnedFd,
+        epoll: &OwnedFd,
+        out: &mut Outbox<FromProxy>,
+        now: Duration,
+    ) {
+        let Arrived { ticket, banner, idle_seconds, client } = arrived;
+        let idle = Duration::from_secs(u64::from(idle_seconds.max(1)));
+        let carriage = Carriage::new(client, target, banner, idle, &mut self.desk, now);
+        if self.places.len() >= self.most || self.places.contains_key(&ticket) {
+            self.over(ticket, carriage, Carried::Full, out);
+            return;
+        }
+        // Told of changes, once for each: what each end can do is remembered in between.
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let watch = |fd, end| epoll::add(epoll, fd, EventData::new_u64(number(ticket, end)), flags);
+        let watched =
+            watch(&carriage.client.fd, End::Client).and_then(|()| watch(&carriage.target.fd, End::Target));
+        if watched.is_err() {
+            self.over(ticket, carriage, Carried::Broken, out);
+            return;
+        }
+        self.look_at(carriage.deadline());
+        self.places.insert(ticket, carriage);
+    }
+
+    fn look_at(&mut self, deadline: Duration) {
+        self.next_sweep = Some(self.next_sweep.map_or(deadline, |sweep| sweep.min(deadline)));
+    }
+
+    /// An end of a connection has changed.
+    pub(super) fn wake(&mut self, data: u64, flags: EventFlags, out: &mut Outbox<FromProxy>, now: Duration) {
+        let end = if data & 1 == 1 { End::Target } else { End::Client };
+        let signs = Signs {
+            readable: flags.contains(EventFlags::IN),
+            writable: flags.contains(EventFlags::OUT),
+            closing: flags.contains(EventFlags::RDHUP),
+            broken: flags.intersects(EventFlags::HUP | EventFlags::ERR),
+        };
+        self.step(data >> 1, Some((end, signs)), out, now);
+    }
+
+    fn step(&mut self, ticket: u64, signs: Option<(End, Signs)>, out: &mut Outbox<FromProxy>, now: Duration) {
+        let Some(carriage) = self.places.get_mut(&ticket) else { return };
+        let before = carriage.deadline();
+        let next = carriage.step(signs, &mut self.desk, now);
+        let deadline = carriage.deadline();
+        match next {
+            Next::Over(outcome) => self.finish(ticket, outcome, out),
+            Next::Again => self.again.push_back(ticket),
+            Next::Wait => {}
+        }
+        // Progress puts it off; only what has become shorter must be looked at earlier.
+        if deadline < before {
+            self.look_at(deadline);
+        }
+    }
+
+    /// Whether somebody is waiting for another turn.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// Gives each of those that had more to do another turn.
+    pub(super) fn go_on(&mut self, out: &mut Outbox<FromProxy>, now: Duration) {
+        for _ in 0..self.again.len() {
+            if let Some(ticket) = self.again.pop_front() {
+                self.step(ticket, None, out, now);
+            }
+        }
+    }
+
+    /// Ends a connection on the supervisor's word.
+    pub(super) fn end(&mut self, ticket: u64, out: &mut Outbox<FromProxy>) {
+        self.finish(ticket, Carried::Ended, out);
+    }
+
+    fn finish(&mut self, ticket: u64, outcome: Carried, out: &mut Outbox<FromProxy>) {
+        if let Some(carriage) = self.places.remove(&ticket) {
+            self.over(ticket, carriage, outcome, out);
+        }
+    }
+
+    fn over(&mut self, ticket: u64, carriage: Carriage, outcome: Carried, out: &mut Outbox<FromProxy>) {
+        let (bytes_in, bytes_out) = carriage.traffic();
+        carriage.hang_up(&mut self.desk);
+        out.put(FromProxy::Done { ticket, bytes_in, bytes_out, outcome });
+    }
+
+    /// When [`Carriages::sweep`] is next worth a call.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.next_sweep
+    }
+
+    /// Ends what has been idle too long.
+    pub(super) fn sweep(&mut self, out: &mut Outbox<FromProxy>, now: Duration) {
+        if self.next_sweep.is_none_or(|sweep| now < sweep) {
+            return;
+        }
+        let late: Vec<_> = self.places.extract_if(|_, carriage| carriage.deadline() <= now).collect();
+        for (ticket, carriage) in late {
+            let outcome = carriage.expired();
+            self.over(ticket, carriage, outcome, out);
+        }
+        let first = self.places.values().map(Carriage::deadline).min();
+        self.next_sweep = first.map(|first| first.max(now + SWEEP));
+    }
+}

@@ -1,0 +1,166 @@
+//! The loop: waits for the channel and for all connections at once, and gives each a bounded turn.
+
+use super::carriages::{Arrived, Carriages};
+use crate::outbox::Outbox;
+use crate::protocol::{BadMessage, Carried, FromProxy, MAX_MESSAGE, ToProxy};
+use portreeve_sys::{clock, seqpacket};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Events of one wait.
+const EVENTS: usize = 256;
+/// Messages of the supervisor before the others get their turn.
+const MESSAGES: usize = 64;
+/// The channel among epoll's events; no ticket comes so far.
+const CHANNEL: u64 = u64::MAX;
+
+/// Whether the worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    On,
+    /// The supervisor has closed the channel.
+    Home,
+}
+
+/// The worker's whole state.
+pub(super) struct Engine {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    out: Outbox<FromProxy>,
+    watched: EventFlags,
+    message: Box<[u8]>,
+    /// A client whose target comes with the next message.
+    arriving: Option<Arrived>,
+    carriages: Carriages,
+}
+
+impl Engine {
+    /// # Errors
+    /// No epoll instance, or the channel cannot be watched.
+    pub(super) fn new(channel: OwnedFd, most: usize) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let watched = EventFlags::IN;
+        epoll::add(&epoll, &channel, EventData::new_u64(CHANNEL), watched)?;
+        Ok(Engine {
+            epoll,
+            events: Vec::with_capacity(EVENTS),
+            out: Outbox::new(channel),
+            watched,
+            message: vec![0; MAX_MESSAGE].into(),
+            arriving: None,
+            carriages: Carriages::new(most),
+        })
+    }
+
+    /// Waits and does what there is to do.
+    ///
+    /// # Errors
+    /// The channel fails or brings what it may not: the supervisor's view and ours have parted, so this worker ends and a
+    /// new one begins.
+    pub(super) fn turn(&mut self) -> io::Result<Goes> {
+        self.wait()?;
+        let now = clock::monotonic();
+        let mut events = std::mem::take(&mut self.events);
+        let mut goes = Goes::On;
+        self.carriages.go_on(&mut self.out, now);
+        for event in &events {
+            match event.data.u64() {
+                CHANNEL => goes = self.listen(event.flags, now)?,
+                data => self.carriages.wake(data, event.flags, &mut self.out, now),
+            }
+        }
+        events.clear();
+        self.events = events;
+        self.carriages.sweep(&mut self.out, now);
+        self.out.send()?;
+        self.watch_channel()?;
+        Ok(goes)
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let left = match self.carriages.deadline() {
+            _ if self.carriages.is_busy() => Some(Duration::ZERO),
+            deadline => deadline.map(|deadline| deadline.saturating_sub(clock::monotonic())),
+        };
+        let timeout = left.map(|left| {
+            // A whole millisecond more than needed at most, never one less: that would be a turn for nothing.
+            let millis = i64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i64::MAX).min(3_600_000);
+            Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+        });
+        let space = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, space, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes messages of the supervisor.
+    fn listen(&mut self, flags: EventFlags, now: Duration) -> io::Result<Goes> {
+        if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            return Ok(Goes::On);
+        }
+        for _ in 0..MESSAGES {
+            if self.out.is_crowded() && !flags.contains(EventFlags::HUP) {
+                break;
+            }
+            let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            if received.len == 0 {
+                return Ok(Goes::Home);
+            }
+            let bytes = self.message.get(..received.len).unwrap_or_default();
+            let message = ToProxy::decode(bytes).map_err(io::Error::other)?;
+            self.obey(message, received.fd, now).map_err(io::Error::other)?;
+        }
+        Ok(Goes::On)
+    }
+
+    fn obey(&mut self, message: ToProxy, fd: Option<OwnedFd>, now: Duration) -> Result<(), BadMessage> {
+        if fd.is_some() != message.carries_descriptor() {
+            return Err(BadMessage::BadValue("descriptor"));
+        }
+        match (message, fd) {
+            (ToProxy::Client { ticket, idle_seconds, banner }, Some(client)) => {
+                let before = self.arriving.replace(Arrived { ticket, banner, idle_seconds, client });
+                // Its target did not get onto the channel.
+                if let Some(Arrived { ticket, .. }) = before {
+                    let outcome = Carried::Broken;
+                    self.out.put(FromProxy::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
+                }
+            }
+            (ToProxy::Target { ticket }, Some(target)) => {
+                let arrived = self.arriving.take().filter(|arrived| arrived.ticket == ticket);
+                let arrived = arrived.ok_or(BadMessage::OutOfTurn("Target"))?;
+                self.carriages.begin(arrived, target, &self.epoll, &mut self.out, now);
+            }
+            (ToProxy::End { ticket }, _) => self.carriages.end(ticket, &mut self.out),
+            // The descriptor was checked above.
+            (ToProxy::Client { .. } | ToProxy::Target { .. }, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Waits for room in the channel only while something waits for it, and for messages only while there is room for
+    /// what they lead to.
+    fn watch_channel(&mut self) -> io::Result<()> {
+        let mut flags = EventFlags::empty();
+        if !self.out.is_crowded() {
+            flags |= EventFlags::IN;
+        }
+        if !self.out.is_empty() {
+            flags |= EventFlags::OUT;
+        }
+        if flags != self.watched {
+            epoll::modify(&self.epoll, self.out.channel(), EventData::new_u64(CHANNEL), flags)?;
+            self.watched = flags;
+        }
+        Ok(())
+    }
+}
