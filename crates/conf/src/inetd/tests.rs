@@ -187,6 +187,17 @@ fn real_files_lose_no_line() {
     assert!(services > 500, "{services}");
 }
 
+/// Whatever stands in the file, the result does not drive a terminal.
+#[test]
+fn control_bytes_are_not_carried_over() {
+    let (text, notes) = xinetd(
+        "# \x1b[2J\nbad\x1b]0;x\x07 line\na stream tcp nowait ro\x1bot /bin/x x\nb\x1b stream tcp nowait root /bin/x x\n",
+    );
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{text:?}");
+    assert!(text.contains("# \\x1b[2J\n") && !text.contains("service"), "{text:?}");
+    assert_eq!(notes.iter().filter(|(lost, _)| *lost).count(), 3, "{notes:?}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(text in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {

@@ -27,16 +27,17 @@ pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
         match &item.kind {
             ItemKind::Blank => text.push('\n'),
             ItemKind::Comment(comment) => {
-                let _ = writeln!(text, "{}", comment.trim_start());
+                let _ = writeln!(text, "{}", plain(comment.trim_start()));
             }
             ItemKind::Address(address) => {
+                let address = plain(address);
                 let _ = writeln!(text, "# {address}: is the address of the services below that name none");
             }
             ItemKind::Policy(policy) => {
-                let _ = writeln!(text, "#@ {policy}");
+                let _ = writeln!(text, "#@ {}", plain(policy));
             }
             ItemKind::Broken { text: line, .. } => {
-                let _ = writeln!(text, "# not carried over: {line}");
+                let _ = writeln!(text, "# not carried over: {}", plain(line));
             }
             ItemKind::Service(_) | ItemKind::Off { .. } => {
                 while let Some(section) = sections.next_if(|section| section.lines == item.lines) {
@@ -50,7 +51,7 @@ pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
 
 fn write_section(text: &mut String, section: &Section) {
     let Some(lines) = &section.assignments else {
-        let _ = writeln!(text, "# not carried over: {}", section.name);
+        let _ = writeln!(text, "# not carried over: {}", plain(&section.name));
         return;
     };
     if text.ends_with("}\n") {
@@ -61,6 +62,19 @@ fn write_section(text: &mut String, section: &Section) {
         let _ = writeln!(text, "\t{attribute:<15} = {value}");
     }
     text.push_str("}\n");
+}
+
+/// Text of the file as a person may see it on a terminal.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\t' {
+            let _ = write!(plain, "\\x{:02x}", u32::from(c));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 /// What the sections are for.
@@ -124,6 +138,14 @@ pub(crate) fn sections(listing: &Listing, aim: Aim, daemon_dir: &str, notes: &mu
                     let id =
                         used.get(&name).filter(|count| **count > 1).map(|_| id(entry, &name, &mut taken));
                     let assignments = lines(entry, place, id, off, daemon_dir, &mut note);
+                    let hostile = |text: &str| text.chars().any(char::is_control);
+                    let raw = |lines: &Vec<(&str, String)>| lines.iter().any(|(_, value)| hostile(value));
+                    let assignments = if hostile(&name) || assignments.as_ref().is_some_and(raw) {
+                        note(true, "a word of this line holds control bytes".to_owned());
+                        None
+                    } else {
+                        assignments
+                    };
                     sections.push(Section { lines: item.lines, name: name.clone(), assignments });
                 }
             }
