@@ -143,7 +143,7 @@ impl Supervisor {
             let now = self.now();
             let Some(slot) = self.slots.get_mut(&client.slot) else { return };
             // Its answer came, or its next try, after a reload took the service away: nothing is started for it any more.
-            if slot.status == State::Removed {
+            if slot.has_ended() {
                 return;
             }
             let arrival = Arrival { peer: client.peer, proven: true };
@@ -206,7 +206,7 @@ impl Supervisor {
     /// An admitted client, whose ident server has been asked if it had to be.
     pub fn identified(&mut self, mut client: Client) {
         let Some(seat) = client.seat.take() else { return };
-        let Some(slot) = self.slots.get(&client.slot).filter(|s| s.status != State::Removed) else { return };
+        let Some(slot) = self.slots.get(&client.slot).filter(|s| !s.has_ended()) else { return };
         let (manner, asked) = (slot.manner(), identity::asks(slot));
         let (id, peer, ident) = (client.slot, client.peer, client.known.ident.clone());
         let stays = self.may_stay(&client);

@@ -3,6 +3,7 @@
 
 use crate::admit::Client;
 use crate::children::Session;
+use crate::duty::Duty;
 use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
@@ -50,6 +51,7 @@ impl Supervisor {
             seat: lasts.then_some(seat),
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
+            peer: Some(peer),
             target: None,
             logs_exit: lasts,
         };
@@ -150,6 +152,9 @@ impl Supervisor {
     pub fn give_datagrams(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
         let Manner::BuiltinDatagrams(kind) = slot.manner() else { return };
+        if slot.order.duty != Duty::Serve {
+            return;
+        }
         if self.staff.link(Worker::Builtin).presence == Presence::Off {
             return;
         }
@@ -221,6 +226,11 @@ impl Supervisor {
         for ticket in tickets {
             self.tell_builtin(&ToBuiltin::End { ticket }, None);
         }
+    }
+
+    /// Ends one session.
+    pub fn end_session_by_order(&mut self, ticket: u64) {
+        self.tell_builtin(&ToBuiltin::End { ticket }, None);
     }
 
     /// The list of denied sources has changed: whoever decides by a copy of it is told.

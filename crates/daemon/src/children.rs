@@ -42,6 +42,8 @@ pub struct Session {
     pub started_wall: i64,
     /// Monotonic start.
     pub started: Duration,
+    /// The client.
+    pub peer: Option<SocketAddr>,
     /// To where it is carried.
     pub target: Option<SocketAddr>,
     /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.

@@ -1,6 +1,7 @@
 //! The control socket: one request line in, one JSON object out. Owns its clients and their bounds; reading verbs for
 //! whoever may connect, changing ones for uid 0 and our own user (ARCHITECTURE §2). No request carries a path.
 
+use crate::duty::VERBS;
 use crate::json::Json;
 use crate::reload::Changes;
 use crate::supervisor::{Supervisor, Token};
@@ -173,7 +174,8 @@ impl Supervisor {
 
     fn request(&mut self, number: u32, line: &str, may_change: bool) {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let changing = matches!(words.first(), Some(&("reload" | "undeny" | "dump")));
+        let first = words.first().copied().unwrap_or_default();
+        let changing = matches!(first, "reload" | "undeny" | "dump" | "kill") || VERBS.contains(&first);
         if changing && !may_change {
             self.answer(number, failure("this needs root (or the user that the supervisor runs as)"));
             return;
@@ -194,6 +196,12 @@ impl Supervisor {
                 Ok(minute) if minute < 1440 => self.explain(service, address, Some(minute)),
                 _ => failure("the minute of the day is a number from 0 to 1439"),
             },
+            [verb, service] if VERBS.contains(verb) => self.order(verb, service, false),
+            [verb @ ("hold" | "drain" | "stop"), service, "keep"] => self.order(verb, service, true),
+            ["kill", instance] => self.kill_instance(instance, false),
+            ["kill", instance, "now"] => self.kill_instance(instance, true),
+            ["instances"] => self.instances(None),
+            ["instances", service] => self.instances(Some(service)),
             ["reload"] => {
                 if let Some(client) = self.control.clients.get_mut(&number) {
                     client.until = self.stamp.mono() + RELOAD_PATIENCE;
@@ -202,7 +210,9 @@ impl Supervisor {
                 self.reload(Some(number));
                 return;
             }
-            _ => failure("unknown request; known are status, explain, reload, denied, undeny, dump"),
+            _ => failure(
+                "unknown request; known are status, explain, reload, denied, undeny, dump, instances, hold, release, drain, stop, start, kill",
+            ),
         };
         self.answer(number, answer);
     }

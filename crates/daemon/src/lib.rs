@@ -13,6 +13,7 @@ mod builtins;
 mod children;
 mod control;
 mod dump;
+mod duty;
 mod escape;
 mod hosts;
 mod identity;

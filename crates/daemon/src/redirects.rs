@@ -46,6 +46,7 @@ impl Supervisor {
             seat: Some(seat),
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
+            peer: Some(peer),
             target: Some(target),
             logs_exit: true,
         };
@@ -141,6 +142,12 @@ impl Supervisor {
             self.tell_proxy(&ToProxy::End { ticket }, None);
             self.end_of_carried(ticket, Status::Exited(0));
         }
+    }
+
+    /// Ends one connection.
+    pub fn end_carried_by_order(&mut self, ticket: u64) {
+        self.tell_proxy(&ToProxy::End { ticket }, None);
+        self.end_of_carried(ticket, Status::Exited(0));
     }
 
     fn redirect_slots(&self) -> Vec<SlotId> {

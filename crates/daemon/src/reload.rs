@@ -155,6 +155,7 @@ impl Supervisor {
             self.sinks.reopen();
             self.log.reopen();
         }
+        self.end_passing_orders();
         self.tell_builtin_ports();
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.attach_filter(id);
@@ -223,6 +224,7 @@ impl Supervisor {
             sink,
             listener: None,
             status: State::Active,
+            order: crate::duty::Order::default(),
             counts: Counts::default(),
             last_refused: None,
             rate_alarm: None,
@@ -371,7 +373,7 @@ impl Supervisor {
         if self.stopping.is_some() {
             return;
         }
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| !slot.order.closes()) else { return };
         let name = slot.id().to_owned();
         let attempt = match slot.status {
             State::Retrying(attempt, _) => attempt,

@@ -2,6 +2,7 @@
 //! Data and small questions only; what is done with it stands in the files named after the doing.
 
 use crate::banner::Banners;
+use crate::duty::{Duty, Order};
 use crate::launch::LaunchPlan;
 use crate::log::SinkId;
 use portreeve_conf::{Action, Builtin, Service, SocketType};
@@ -129,6 +130,8 @@ pub struct Slot {
     pub listener: Option<Listener>,
     /// What the listener does.
     pub status: State,
+    /// What a person has ordered of it.
+    pub order: Order,
     /// Counters.
     pub counts: Counts,
     /// The last refused datagram source and when, so that a flood is one line (reference xinetd §3.2).
@@ -165,6 +168,11 @@ impl Slot {
     /// id, for log lines.
     pub fn id(&self) -> &str {
         &self.service.id
+    }
+
+    /// Whether nothing is started for it any more, for clients that were accepted before either.
+    pub fn has_ended(&self) -> bool {
+        self.status == State::Removed || self.order.duty == Duty::Stop
     }
 
     /// Whether it has a socket that clients can reach.

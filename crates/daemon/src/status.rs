@@ -1,6 +1,7 @@
 //! What `status` and `explain` answer: read-only views of the supervisor's state and of a decision.
 
 use crate::control::{MOST_CLIENTS, failure};
+use crate::duty::{Duty, order_note, order_word};
 use crate::hosts::MOST_HOOKS;
 use crate::json::Json;
 use crate::names::MOST_PARKED;
@@ -82,10 +83,11 @@ impl Supervisor {
     fn service(&self, j: &mut Json, id: SlotId, slot: &Slot) {
         let service = &slot.service;
         let view = slot.state.rate_view(&self.now());
-        let throttled = slot.status == State::Active && view.until.is_some();
+        let serves = slot.order.duty == Duty::Serve;
+        let throttled = serves && slot.status == State::Active && view.until.is_some();
         j.text("id", &service.id);
         j.text("name", &service.name);
-        j.text("state", if throttled { "throttled" } else { slot.status.word() });
+        j.text("state", if throttled { "throttled" } else { order_word(slot) });
         let address =
             slot.listener.as_ref().map_or_else(|| crate::listeners::address(&service.listen), |l| l.address);
         j.text("address", address);
@@ -125,7 +127,7 @@ impl Supervisor {
             State::Active if throttled => "sources above their share of cps are refused".to_owned(),
             State::Active => String::new(),
         };
-        j.text("note", note);
+        j.text("note", order_note(slot).unwrap_or(note));
     }
 
     /// The answer to `explain`: each check in order, with the file and line that decides.

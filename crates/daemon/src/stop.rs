@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long an instance may take to end after SIGTERM before it is killed (xinetd: 2.5 s of 4).
-const GRACE: Duration = Duration::from_millis(2500);
+pub const GRACE: Duration = Duration::from_millis(2500);
 
 /// Errors of the configuration that are shown when it is why nothing starts.
 const MOST_REASONS: usize = 10;

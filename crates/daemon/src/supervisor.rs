@@ -4,6 +4,7 @@
 use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
+use crate::duty::Duty;
 use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
@@ -181,7 +182,9 @@ impl Supervisor {
 
     /// Polls the listener of a slot, or stops to.
     pub fn poll_slot(&mut self, id: SlotId, on: bool) {
-        let Some(listener) = self.slots.get_mut(&id).and_then(|s| s.listener.as_mut()) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let on = on && slot.order.duty == Duty::Serve;
+        let Some(listener) = slot.listener.as_mut() else { return };
         if listener.polled == on {
             return;
         }

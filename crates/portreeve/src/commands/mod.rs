@@ -8,8 +8,10 @@ pub mod convert;
 pub mod demo;
 pub mod denied;
 pub mod dump;
+pub mod duty;
 pub mod explain;
 pub mod inetd;
+pub mod instances;
 pub mod links;
 pub mod reload;
 pub mod run;
@@ -46,6 +48,13 @@ pub enum Command {
     Status(status::Arguments),
     Explain(explain::Arguments),
     Reload(reload::Arguments),
+    Hold(duty::Hold),
+    Release(duty::Release),
+    Drain(duty::Drain),
+    Stop(duty::Stop),
+    Start(duty::Start),
+    Instances(instances::Arguments),
+    Kill(instances::Kill),
     Denied(denied::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
@@ -72,6 +81,13 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Status(arguments) => status::run(&arguments, out),
         Command::Explain(arguments) => explain::run(&arguments, out),
         Command::Reload(arguments) => reload::run(&arguments, out),
+        Command::Hold(arguments) => duty::hold(&arguments, out),
+        Command::Release(arguments) => duty::release(&arguments, out),
+        Command::Drain(arguments) => duty::drain(&arguments, out),
+        Command::Stop(arguments) => duty::stop(&arguments, out),
+        Command::Start(arguments) => duty::start(&arguments, out),
+        Command::Instances(arguments) => instances::run(&arguments, out),
+        Command::Kill(arguments) => instances::kill(&arguments, out),
         Command::Denied(arguments) => denied::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),
