@@ -21,24 +21,31 @@ pub(crate) fn assign(
     report: &mut Report,
 ) -> Option<&'static Attribute> {
     let in_defaults = draft.name.is_none();
-    let about = |finding: Finding| if in_defaults { finding } else { finding.service(draft.id()) };
+    let id = draft.id().to_owned();
+    let about = |finding: Finding| if in_defaults { finding } else { finding.service(&id) };
     let attribute = match known(assignment, in_defaults) {
         Ok(attribute) => attribute,
         Err(finding) => {
-            report.add(order, about(*finding));
+            let finding = about(*finding);
+            lose(draft, assignment, &finding);
+            report.add(order, finding);
             return None;
         }
     };
     let operator = match fits(attribute, assignment, draft) {
         Ok(operator) => operator,
         Err(finding) => {
-            report.add(order, about(*finding));
+            let finding = about(*finding);
+            lose(draft, assignment, &finding);
+            report.add(order, finding);
             return None;
         }
     };
     let (values, comment) = attributes::without_comment(attribute, &assignment.values);
     if let Some(finding) = wrong_count(attribute, assignment, values) {
-        report.add(order, about(finding));
+        let finding = about(finding);
+        lose(draft, assignment, &finding);
+        report.add(order, finding);
         return None;
     }
     let mut line = Line { host, attribute, operator, name: &assignment.name, values, remarks: Vec::new() };
@@ -63,6 +70,15 @@ pub(crate) fn assign(
             report.add(order, finding);
             None
         }
+    }
+}
+
+/// A line that is void leaves a service as it would be without it, as in xinetd. One that was to bring TLS, misspelt or not,
+/// must not: the service would go on in the clear.
+fn lose(draft: &mut Draft, assignment: &Assignment, finding: &Finding) {
+    let name = assignment.name.text.to_ascii_lowercase();
+    if name == "tls" || name.starts_with("tls_") || name.starts_with("tls-") {
+        draft.break_off(finding.message());
     }
 }
 

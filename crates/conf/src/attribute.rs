@@ -55,6 +55,12 @@ pub(crate) enum Id {
     Stop,
     IdleTimeout,
     Protect,
+    TlsCert,
+    TlsKey,
+    TlsClientCa,
+    TlsAlpn,
+    Tls,
+    TlsCa,
 }
 
 /// How many values an attribute takes.

@@ -200,6 +200,26 @@ static TABLE: &[Attribute] = &[
         "What is logged of refused clients: HOST, ATTEMPT (the line alone), USERID by ident.")
         .list().kind(Kind::Words(FAILURE), "").also_in_defaults(),
 
+    // TLS.
+    row(Id::TlsCert, "tls_cert", "PATH …", "none: clients come in the clear",
+        "Clients speak TLS: files of a certificate in PEM, followed by its chain. Of several the first whose names hold the one that the client asks for (SNI) is used, otherwise the first. The `server` or the target of `redirect` is spoken to in the clear. Stream with `wait = no` only. Read again at a reload; connections go on.")
+        .values(Values::Some).kind(Kind::Path, "at most 16").ours(),
+    row(Id::TlsKey, "tls_key", "PATH …", "the files of tls_cert",
+        "Files of the private keys in PEM, one for each file of `tls_cert`, in the same order. Root opens them; the confined process that serves TLS reads them.")
+        .values(Values::Some).kind(Kind::Path, "as many as in tls_cert").ours(),
+    row(Id::TlsClientCa, "tls_client_ca", "PATH", "none: no certificate is asked for",
+        "Clients must have a certificate of one of the authorities in this file (PEM). A program finds its subject in TLS_CLIENT_SUBJECT.")
+        .kind(Kind::Path, "").ours(),
+    row(Id::TlsAlpn, "tls_alpn", "NAME …", "none",
+        "The protocols that are offered in TLS (ALPN), the preferred one first. A client that asks for others only is refused.")
+        .values(Values::Some).kind(Kind::Text, "at most 16").ours(),
+    row(Id::Tls, "tls", "connect", "none: the target is spoken to in the clear",
+        "`connect`: speak TLS to the target of `redirect`, whose certificate must hold the host name or address in `redirect`.")
+        .kind(Kind::Words(&["connect"]), "").ours(),
+    row(Id::TlsCa, "tls_ca", "PATH", "the system's authorities",
+        "The authorities (PEM) that the certificate of the target is checked by, with `tls = connect`.")
+        .kind(Kind::Path, "").ours(),
+
     // Life of the service.
     row(Id::OnRemove, "on_remove", "kill|drain", "kill",
         "What happens to running processes when a reload removes the service: they are killed, as xinetd does, or left to end by themselves.")

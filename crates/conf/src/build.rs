@@ -66,6 +66,7 @@ pub(crate) fn build(
             Some(_) => REDIRECT_IDLE,
             None => IDLE_TIMEOUT,
         }),
+        tls: crate::tls::build(draft),
     })
 }
 

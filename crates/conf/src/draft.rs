@@ -8,6 +8,7 @@ use crate::service::{
     AddressEntry, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
     SocketType, Stop, Window,
 };
+use crate::tls::TlsDraft;
 use std::net::{IpAddr, SocketAddr};
 
 /// `bind` as far as it is known when its line is read.
@@ -44,7 +45,7 @@ impl AddressSet {
 
 /// Attributes that were given a value in this very section, as xinetd marks them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Marks(u64);
+pub(crate) struct Marks(u128);
 
 impl Marks {
     pub(crate) fn has(self, id: Id) -> bool {
@@ -158,6 +159,7 @@ pub(crate) struct Draft {
     pub(crate) enabled: Option<Vec<String>>,
     pub(crate) disabled: Option<Vec<String>>,
     pub(crate) protect: Option<AddressSet>,
+    pub(crate) tls: TlsDraft,
 }
 
 impl Draft {
@@ -230,7 +232,7 @@ mod tests {
         assert_eq!(TYPES[Type::Unlisted as usize], "UNLISTED");
         assert_eq!(FLAGS[Flag::Labeled as usize], "LABELED");
         assert_eq!(FLAGS[Flag::Sensor as usize], "SENSOR");
-        assert!((Id::Protect as usize) < 64);
+        assert!((Id::TlsCa as usize) < 128);
     }
 
     #[test]

@@ -47,6 +47,7 @@ mod fill;
 mod number;
 mod refuse;
 mod resolve;
+mod tls;
 mod values;
 mod verdict;
 

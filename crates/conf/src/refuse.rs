@@ -28,7 +28,8 @@ pub(crate) fn refuse(
     groups(draft, bench)?;
     log_directory(draft, bench)?;
     wait_list(draft, bench)?;
-    hosts_rules(draft, bench)
+    hosts_rules(draft, bench)?;
+    crate::tls::refuse(draft, bench)
 }
 
 fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {

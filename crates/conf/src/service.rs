@@ -236,6 +236,26 @@ pub struct Window {
     pub to: u16,
 }
 
+/// TLS of a service (portreeve's `tls_cert` and its like). Paths only: nothing of the files was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Files of a certificate with its chain, and of its key; empty where clients come in the clear.
+    pub pairs: Vec<(Set<String>, Set<String>)>,
+    /// Clients must have a certificate of an authority in this file.
+    pub client_ca: Option<Set<String>>,
+    /// Protocols that are offered (ALPN), the preferred one first.
+    pub alpn: Vec<String>,
+    /// `tls = connect`.
+    pub connect: Option<TlsConnect>,
+}
+
+/// TLS towards the target of a redirected service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConnect {
+    /// File of the authorities that the target's certificate is checked by; `None` = the system's.
+    pub ca: Option<Set<String>>,
+}
+
 /// A service that can be served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
@@ -316,4 +336,6 @@ pub struct Service {
     pub stop: Option<Stop>,
     /// idle_timeout of a built-in stream service, in seconds.
     pub idle_timeout: u32,
+    /// TLS, towards the clients or the target.
+    pub tls: Option<Tls>,
 }

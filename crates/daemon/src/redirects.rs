@@ -177,6 +177,7 @@ impl Supervisor {
         for id in self.redirect_slots() {
             if let Some(slot) = self.slots.get_mut(&id)
                 && slot.status == State::NoWorker
+                && slot.service.tls.is_none()
             {
                 slot.status = State::Active;
                 self.poll_slot(id, true);

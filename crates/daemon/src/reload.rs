@@ -405,6 +405,8 @@ impl Supervisor {
         let Some(worker) = self.slots.get(&id).map(|slot| self.worker_state(slot.manner())) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match slot.manner() {
+            // Nobody serves TLS yet: held, never in the clear.
+            _ if slot.service.tls.is_some() => slot.status = State::NoWorker,
             Manner::BuiltinDatagrams(_) => {
                 slot.status = worker;
                 self.give_datagrams(id);

@@ -33,6 +33,13 @@ pub fn address(service: &Service) -> SocketAddr {
 
 /// What is done with a client: the program with its arguments, a built-in, a sensor.
 pub fn does(service: &Service) -> String {
+    let tls = service.tls.as_ref();
+    let clients = if tls.is_some_and(|tls| !tls.pairs.is_empty()) { "TLS: " } else { "" };
+    let target = if tls.is_some_and(|tls| tls.connect.is_some()) { " by TLS" } else { "" };
+    format!("{clients}{}{target}", in_the_clear(service))
+}
+
+fn in_the_clear(service: &Service) -> String {
     match &service.action {
         Action::External { server, argv } => {
             let mut words = vec![server.as_str()];

@@ -7,6 +7,7 @@
 pub mod answer; //    fields of the daemon's JSON answers
 pub mod applets; //   what this program does under another program's name
 pub mod call; //      argv[0] and the way from arguments to an exit code
+pub mod certificates; // what is wrong with the files of TLS
 pub mod commands; //  one file for each command
 pub mod control; //   the control socket's client
 pub mod demo; //      the demonstration's configuration, files and gate

@@ -10,6 +10,7 @@ mod inclusion;
 mod properties;
 mod refused;
 mod syntax;
+mod tls;
 mod values;
 
 use crate::testing::FakeHost;

@@ -6,6 +6,7 @@ mod limits;
 pub(crate) mod logging;
 mod network;
 mod process;
+mod tls;
 
 use crate::ast::{Operator, Word};
 use crate::attribute::{Attribute, Id, Kind};
@@ -206,6 +207,12 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::LogType => logging::log_type(draft, line)?,
         Id::LogOnSuccess => logging::log_on_success(draft, line)?,
         Id::LogOnFailure => logging::log_on_failure(draft, line)?,
+        Id::TlsCert => draft.tls.certificates = tls::files(line)?,
+        Id::TlsKey => draft.tls.keys = tls::files(line)?,
+        Id::TlsClientCa => draft.tls.client_ca = Some(tls::file(line, 0)?),
+        Id::TlsAlpn => tls::alpn(draft, line)?,
+        Id::Tls => tls::connect(draft, line)?,
+        Id::TlsCa => draft.tls.target_ca = Some(tls::file(line, 0)?),
         Id::Enabled => names(&mut draft.enabled, line),
         Id::Disabled => names(&mut draft.disabled, line),
     }

@@ -1,6 +1,7 @@
 //! `portreeve check`: reads a configuration as the daemon would and says what would be served, what not, and why; and what
 //! is wrong with hosts.allow and hosts.deny. Opens no socket, starts no program. The JSON names are a promise to scripts.
 
+use crate::certificates;
 use crate::describe;
 use crate::escape;
 use crate::failure::{Exit, Failure};
@@ -68,11 +69,12 @@ fn check(
     let subject = reading.iter().flat_map(|reading| &reading.services).any(is_subject);
     let tables = (asked || subject).then_some(tables);
     let findings = tables.map(HostsTables::findings).unwrap_or_default();
+    let certificates = reading.as_ref().map(certificates::findings).unwrap_or_default();
     if as_json {
-        out.json(&to_json(reading.as_ref(), tables, &findings))?;
+        out.json(&to_json(reading.as_ref(), tables, &[&certificates[..], &findings].concat()))?;
     } else {
         if let Some(reading) = &reading {
-            write(out, reading)?;
+            write(out, reading, &certificates)?;
         }
         if let Some(tables) = tables {
             write_tables(out, tables, &findings)?;
@@ -83,7 +85,7 @@ fn check(
         return Err(Failure::new(unreadable(reading)));
     }
     let fine = reading.as_ref().is_none_or(as_written)
-        && findings.iter().all(|finding| finding.severity < Severity::Error);
+        && findings.iter().chain(&certificates).all(|finding| finding.severity < Severity::Error);
     Ok(if fine { Exit::Fine } else { Exit::Found })
 }
 
@@ -168,9 +170,12 @@ fn left_out_json(entry: &LeftOut) -> Value {
     })
 }
 
-fn write(out: &mut Output<'_>, reading: &Reading) -> io::Result<()> {
+fn write(out: &mut Output<'_>, reading: &Reading, certificates: &[Finding]) -> io::Result<()> {
     for diagnostic in &reading.diagnostics {
         snippet::write(out, &Finding::from(diagnostic))?;
+    }
+    for finding in certificates {
+        snippet::write(out, finding)?;
     }
     match reading.fatal {
         Some(Fatal::Unreadable) => return Ok(()),
