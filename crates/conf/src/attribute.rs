@@ -54,6 +54,7 @@ pub(crate) enum Id {
     OnRemove,
     Stop,
     IdleTimeout,
+    ProxyProtocol,
     Protect,
     TlsCert,
     TlsKey,

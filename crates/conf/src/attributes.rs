@@ -112,6 +112,9 @@ static TABLE: &[Attribute] = &[
         .kind(Kind::Words(YES_NO), ""),
     row(Id::Redirect, "redirect", "HOST PORT", "none",
         "Carry each connection to a TCP port of another host, and its answers back. HOST is an address or a name, PORT a number or a name; a name is looked up when the file is read. No program is started, and `server` is ignored. Stream with `wait = no` only.").values(Values::Exactly(2)),
+    row(Id::ProxyProtocol, "proxy_protocol", "accept|send|both [v1|v2]", "none",
+        "The PROXY header, by which a proxy tells the next one who the client is. send: the target of `redirect` is told, in the form v1 (a line of text, the default) or v2 (binary). accept: the client is a proxy and tells us; not supported yet. both: each.")
+        .values(Values::Some).kind(Kind::Words(&["accept", "send", "both", "v1", "v2"]), "").ours(),
     row(Id::RpcVersion, "rpc_version", "N[-M]", "none", "Versions of an RPC service. Not supported yet."),
     row(Id::RpcNumber, "rpc_number", "NUMBER", "the number in /etc/rpc", "Program number of an unlisted RPC service. Not supported yet.")
         .kind(Kind::Number, ""),

@@ -36,6 +36,7 @@ pub(crate) fn build(
         wait: draft.wait?,
         noretry: draft.flag(Flag::Noretry),
         nolibwrap: draft.flag(Flag::Nolibwrap),
+        proxy_protocol: draft.proxy_protocol,
         ids: ids(draft, host),
         instances: or(&draft.instances, None),
         per_source: or(&draft.per_source, None),

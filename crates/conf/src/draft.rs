@@ -4,6 +4,7 @@ use crate::address::Pattern;
 use crate::attribute::Id;
 use crate::host::User;
 use crate::place::Place;
+use crate::redirect::ProxyProtocol;
 use crate::service::{
     AddressEntry, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
     SocketType, Stop, Window,
@@ -151,6 +152,7 @@ pub(crate) struct Draft {
     pub(crate) log_failure: LogFailure,
     /// The host as written, with the address and port that it came to.
     pub(crate) redirect: Option<(String, SocketAddr)>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) rpc_versions: bool,
     pub(crate) rpc_number: bool,
     pub(crate) on_remove: Option<OnRemove>,

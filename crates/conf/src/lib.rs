@@ -16,6 +16,7 @@ mod diagnostic;
 mod host;
 mod place;
 mod reading;
+mod redirect;
 mod service;
 mod sources;
 
@@ -68,6 +69,7 @@ pub use host::{DirEntry, Family, Host, SystemError, User};
 pub use manual::manual;
 pub use place::Place;
 pub use reading::{Fatal, LeftOut, Reading, Settings};
+pub use redirect::*;
 pub use resolve::{read, read_sources};
 pub use service::*;
 pub use sources::{InetdUse, Sources};

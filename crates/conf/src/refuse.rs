@@ -21,6 +21,7 @@ pub(crate) fn refuse(
     bench: &mut Bench<'_>,
 ) -> Result<(), Refused> {
     later(draft, builtin, bench)?;
+    proxy_protocol(draft, bench)?;
     sensor_name(draft, builtin, bench)?;
     no_wait(draft, bench)?;
     socket_mismatch(draft, bench)?;
@@ -37,11 +38,26 @@ fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> 
         "`type = RPC`"
     } else if draft.is_mux() || builtin == Some(BuiltinName::Tcpmux) {
         "tcpmux"
+    } else if draft.proxy_protocol.is_some_and(|proxy| proxy.accept) {
+        "`proxy_protocol = accept`"
     } else {
         return Ok(());
     };
     let message = format!("service `{}` needs {what}, which comes with a later release", draft.id());
     bench.refuse_ourselves(&codes::LATER_RELEASE, draft, message, Some("keep it under xinetd until then"))
+}
+
+/// Who is to be told there?
+fn proxy_protocol(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let sends = draft.proxy_protocol.is_some_and(|proxy| proxy.send.is_some());
+    if !sends || draft.redirect.is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "service `{}` has no `redirect`, so there is no target to send a PROXY header to",
+        draft.id()
+    );
+    bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `proxy_protocol`"))
 }
 
 fn sensor_name(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {

@@ -2,6 +2,7 @@
 
 use crate::host::User;
 use crate::place::Place;
+use crate::redirect::ProxyProtocol;
 use std::net::{IpAddr, SocketAddr};
 
 /// A value with the place that set it; `None` for a built-in default.
@@ -281,6 +282,8 @@ pub struct Service {
     pub nolibwrap: bool,
     /// Daemon name for hosts.allow/hosts.deny.
     pub wrap_name: String,
+    /// proxy_protocol.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Ids of the program.
     pub ids: Ids,
     /// instances.

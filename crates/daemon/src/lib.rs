@@ -26,6 +26,7 @@ mod machine;
 mod names;
 mod options;
 mod programs;
+mod proxy_header;
 mod rates;
 mod reading;
 mod reap;

@@ -7,7 +7,9 @@
 use crate::admit::Client;
 use crate::banner::Banner;
 use crate::children::Session;
+use crate::listeners::bound_to;
 use crate::machine::percent_m;
+use crate::proxy_header;
 use crate::slot::{Manner, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
@@ -32,10 +34,11 @@ impl Supervisor {
 
     /// Hands an admitted client to the worker, with a connection to its target under way.
     pub fn carry(&mut self, client: Client, seat: Seat, target: SocketAddr) {
-        let Client { slot: id, fd, peer, .. } = client;
+        let Client { slot: id, fd, peer, local, .. } = client;
         let ticket = self.ticket();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let idle_seconds = slot.service.idle_timeout;
+        let version = slot.service.proxy_protocol.and_then(|proxy| proxy.send);
         let keepalive = slot.service.listen.keepalive;
         let owner = crate::launch::ids(&slot.service).filter(|_| process::is_root()).map(|ids| ids.uid);
         let banners = slot.banners.clone();
@@ -60,7 +63,11 @@ impl Supervisor {
             }
         };
         let banner = self.banner_text(id, banners.success.as_ref());
-        let told = self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner }, Some(fd))
+        let head = version.map_or_else(Vec::new, |version| {
+            let local = local.or_else(|| bound_to(&fd).ok());
+            proxy_header::stream(version, peer, local)
+        });
+        let told = self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(fd))
             && self.tell_proxy(&ToProxy::Target { ticket }, Some(begun));
         if !told {
             self.end_of_carried(ticket, Status::Exited(1));

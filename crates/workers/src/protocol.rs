@@ -27,7 +27,7 @@ pub use names::{
 pub use referee::{Missing, Referee, Worker};
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
-pub use to_proxy::{MAX_BANNER, ToProxy};
+pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};
 pub use wire::BadMessage;
 
 /// The longest message in bytes. A longer packet arrives truncated and is refused as such.

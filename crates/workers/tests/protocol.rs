@@ -5,8 +5,8 @@
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
     Answer, BadMessage, BuiltinKind, Carried, Family, FromBuiltin, FromProxy, FromResolver, HostName,
-    IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_MESSAGE, MAX_NAME, MAX_RULES, Mismatch, Missing,
-    NamesAnswer, Outcome, Question, RateNote, Referee, Refusal, RulesHead, RulesInParts, TableSent,
+    IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_HEAD, MAX_MESSAGE, MAX_NAME, MAX_RULES, Mismatch,
+    Missing, NamesAnswer, Outcome, Question, RateNote, Referee, Refusal, RulesHead, RulesInParts, TableSent,
     ToBuiltin, ToProxy, ToResolver, Worker, rules_messages,
 };
 use proptest::collection::vec;
@@ -459,8 +459,18 @@ fn the_referee_knows_who_may_say_what_and_when() {
 fn the_proxys_messages_come_back_and_are_its_own() {
     let mut bytes = Vec::new();
     for message in [
-        ToProxy::Client { ticket: u64::MAX, idle_seconds: 1, banner: b"\x00\xffhello".to_vec() },
-        ToProxy::Client { ticket: 1, idle_seconds: 1, banner: vec![b'x'; MAX_BANNER] },
+        ToProxy::Client {
+            ticket: u64::MAX,
+            idle_seconds: 1,
+            banner: b"\x00\xffhello".to_vec(),
+            head: b"PROXY".to_vec(),
+        },
+        ToProxy::Client {
+            ticket: 1,
+            idle_seconds: 1,
+            banner: vec![b'x'; MAX_BANNER],
+            head: vec![b'h'; MAX_HEAD],
+        },
         ToProxy::Target { ticket: 7 },
         ToProxy::End { ticket: 7 },
     ] {
@@ -470,7 +480,8 @@ fn the_proxys_messages_come_back_and_are_its_own() {
             assert!(ToProxy::decode(&bytes[..cut]).is_err());
         }
     }
-    let long = ToProxy::Client { ticket: 1, idle_seconds: 1, banner: vec![b'x'; MAX_BANNER + 1] };
+    let long =
+        ToProxy::Client { ticket: 1, idle_seconds: 1, banner: vec![b'x'; MAX_BANNER + 1], head: Vec::new() };
     assert_eq!(long.encode(&mut bytes), Err(BadMessage::TooLong("banner")));
     let mut referee = Referee::new(Worker::Proxy);
     let ready = FromProxy::Ready { missing: vec![Missing::Landlock] };

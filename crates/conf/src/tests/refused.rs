@@ -34,7 +34,8 @@ fn kinds_that_come_later() {
     let mux = stream("s1", 2000, "").replace("UNLISTED", "TCPMUX UNLISTED");
     let muxer =
         "service tcpmux\n{\n\ttype = INTERNAL UNLISTED\n\tport = 1\n\tsocket_type = stream\n\twait = no\n}\n";
-    for text in [rpc, &mux, muxer] {
+    let accept = stream("s1", 2000, "\tproxy_protocol = accept\n");
+    for text in [rpc, &mux, muxer, &accept] {
         let reading = reading(text);
         assert_eq!(codes(&reading), ["later-release"], "{text}");
         assert!(reading.left_out[0].reason.contains("later release"));

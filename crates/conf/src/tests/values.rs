@@ -1,7 +1,7 @@
 //! Reference xinetd §2.1: each attribute's values, bounds, and xinetd's message for a bad one.
 
-use super::{codes, log, reading, service, stream, with_line};
-use crate::{Classic, DenyTime, Level, LogType, OnRemove, Overload, Stop};
+use super::{codes, left_out, log, reading, service, stream, with_line};
+use crate::{Classic, DenyTime, Level, LogType, OnRemove, Overload, ProxyProtocol, ProxyVersion, Stop};
 
 /// xinetd's messages for a line of a service, without places.
 fn complaints(line: &str) -> Vec<(Level, String)> {
@@ -149,6 +149,35 @@ fn our_own_attributes() {
         let reading = reading(stream("s1", 2000, &format!("\t{line}\n")));
         assert_eq!((reading.services.len(), codes(&reading)), (0, vec!["bad-value"]), "{line}");
     }
+}
+
+#[test]
+fn proxy_protocol_has_a_direction_and_a_form() {
+    let read = |value: &str| {
+        let lines = format!("\tredirect = 192.0.2.7 80\n\tproxy_protocol = {value}\n");
+        reading(stream("s1", 2000, &lines))
+    };
+    for (value, version) in [
+        ("send", ProxyVersion::V1),
+        ("SEND v1", ProxyVersion::V1),
+        ("send v2", ProxyVersion::V2),
+        ("v2 send", ProxyVersion::V2),
+        ("send v2 # binary", ProxyVersion::V2),
+    ] {
+        let wanted = Some(ProxyProtocol { accept: false, send: Some(version) });
+        assert_eq!(read(value).services[0].proxy_protocol, wanted, "{value}");
+    }
+    for (value, code) in [
+        ("v2", "bad-value"),
+        ("accept v2", "bad-value"),
+        ("send both", "bad-value"),
+        ("send v1 v2", "bad-value"),
+        ("sned", "bad-value"),
+        ("", "bad-value"),
+    ] {
+        assert_eq!(codes(&read(value)), [code], "{value}");
+    }
+    assert!(left_out("\tproxy_protocol = send\n").contains("no target to send a PROXY header to"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod limits;
 pub(crate) mod logging;
 mod network;
 mod process;
+mod redirect;
 mod tls;
 
 use crate::ast::{Operator, Word};
@@ -176,7 +177,8 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::Bind => network::bind(draft, line)?,
         Id::V6only => draft.v6only = Some(line.yes_no("Bad value for v6only")?),
         Id::Wait => draft.wait = Some(line.yes_no("Bad value for wait")?),
-        Id::Redirect => network::redirect(draft, line)?,
+        Id::Redirect => redirect::targets(draft, line)?,
+        Id::ProxyProtocol => redirect::proxy_protocol(draft, line)?,
         Id::RpcVersion => network::rpc_version(draft, line)?,
         Id::RpcNumber => network::rpc_number(draft, line)?,
         Id::Server => process::server(draft, line)?,

@@ -1,5 +1,5 @@
 //! Values that say what a service is and where it listens: type, flags, socket, protocol, port, bind, and the attributes
-//! of redirected and RPC services, which are checked although they are not served yet.
+//! of RPC services, which are checked although they are not served yet.
 
 use super::{Bad, Line, needs_a_value};
 use crate::address::{inet_aton, inet6};
@@ -10,7 +10,6 @@ use crate::draft::{Bind, Draft};
 use crate::host::Family;
 use crate::number;
 use crate::service::SocketType;
-use std::net::{IpAddr, SocketAddr};
 
 pub(super) fn types(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     needs_a_value(line)?;
@@ -97,35 +96,6 @@ pub(super) fn bind(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
         }
     })?;
     draft.bind = line.set((text.to_owned(), found));
-    Ok(())
-}
-
-pub(super) fn redirect(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
-    let port = line.text(1);
-    let number = number::integer(port).filter(|&number| number > 0);
-    let number = number.or_else(|| line.host.service_port(port, "tcp").map(i64::from));
-    let number =
-        number.ok_or_else(|| Bad::new(format!("`{port}` is no port"), "port number invalid").word(1))?;
-    if number > 65535 {
-        return Err(Bad::new(format!("the port {number} is over 65535"), "port number too large").word(1));
-    }
-    let text = line.text(0);
-    let known: Option<IpAddr> = if text.contains(':') {
-        inet6(text).map(|(address, _)| address.into())
-    } else {
-        inet_aton(text).map(|(address, ..)| address.into())
-    };
-    let asked = |family| line.host.addresses(text, family).first().copied();
-    // xinetd asks for IPv4 alone; a name that has only IPv6 is served all the same.
-    let Some(address) = known.or_else(|| match text.contains(':') {
-        true => asked(Family::V6),
-        false => asked(Family::V4).or_else(|| asked(Family::V6)),
-    }) else {
-        let message = format!("`{text}` is no address and no host name that resolves");
-        return Err(Bad::new(message, "bad address").code(&codes::BAD_ADDRESS));
-    };
-    let port = u16::try_from(number).unwrap_or_default();
-    draft.redirect = Some((text.to_owned(), SocketAddr::new(address, port)));
     Ok(())
 }
 

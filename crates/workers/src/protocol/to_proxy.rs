@@ -6,6 +6,9 @@ use super::wire::{BadMessage, Reader, Writer};
 /// The longest banner that travels, in bytes; a longer one is cut.
 pub const MAX_BANNER: usize = 60 * 1024;
 
+/// The longest PROXY header that we send, in bytes: the longest line of its version 1 (doc/proxy-protocol.txt, section 2.1).
+pub const MAX_HEAD: usize = 107;
+
 const CLIENT: u8 = 65;
 const TARGET: u8 = 66;
 const DROP: u8 = 67;
@@ -21,6 +24,8 @@ pub enum ToProxy {
         idle_seconds: u32,
         /// What the client is told once the target has answered.
         banner: Vec<u8>,
+        /// What the target is told before the client's first byte: a PROXY header, or nothing.
+        head: Vec<u8>,
     },
     /// The target of the client before. Carries the socket, whose connect is under way.
     Target {
@@ -43,15 +48,16 @@ impl ToProxy {
     /// Writes the message into `out`, replacing what it held.
     ///
     /// # Errors
-    /// A banner beyond [`MAX_BANNER`].
+    /// A banner beyond [`MAX_BANNER`], a head beyond [`MAX_HEAD`].
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         let mut writer;
         match self {
-            ToProxy::Client { ticket, idle_seconds, banner } => {
+            ToProxy::Client { ticket, idle_seconds, banner, head } => {
                 writer = Writer::new(out, CLIENT);
                 writer.u64(*ticket);
                 writer.u32(*idle_seconds);
                 writer.blob("banner", banner, MAX_BANNER)?;
+                writer.blob("head", head, MAX_HEAD)?;
             }
             ToProxy::Target { ticket } => {
                 writer = Writer::new(out, TARGET);
@@ -76,6 +82,7 @@ impl ToProxy {
                 ticket: input.u64()?,
                 idle_seconds: input.u32()?,
                 banner: input.blob("banner", MAX_BANNER)?,
+                head: input.blob("head", MAX_HEAD)?,
             },
             TARGET => ToProxy::Target { ticket: input.u64()? },
             DROP => ToProxy::End { ticket: input.u64()? },

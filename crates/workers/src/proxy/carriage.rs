@@ -62,11 +62,10 @@ pub(super) struct Carriage {
 }
 
 impl Carriage {
-    /// A client whose target's connect is under way.
+    /// A client whose target's connect is under way, and what each is told before all else.
     pub(super) fn new(
-        client: OwnedFd,
-        target: OwnedFd,
-        banner: Vec<u8>,
+        (client, banner): (OwnedFd, Vec<u8>),
+        (target, head): (OwnedFd, Vec<u8>),
         idle: Duration,
         desk: &mut Desk,
         now: Duration,
@@ -74,7 +73,7 @@ impl Carriage {
         Carriage {
             client: Side::new(client),
             target: Side::new(target),
-            up: Flow::new(Vec::new(), desk),
+            up: Flow::new(head, desk),
             down: Flow::new(banner, desk),
             connected: false,
             broke: false,

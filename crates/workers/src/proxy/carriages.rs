@@ -16,6 +16,7 @@ const SWEEP: Duration = Duration::from_millis(250);
 pub(super) struct Arrived {
     pub(super) ticket: u64,
     pub(super) banner: Vec<u8>,
+    pub(super) head: Vec<u8>,
     pub(super) idle_seconds: u32,
     pub(super) client: OwnedFd,
 }
@@ -50,9 +51,9 @@ impl Carriages {
         out: &mut Outbox<FromProxy>,
         now: Duration,
     ) {
-        let Arrived { ticket, banner, idle_seconds, client } = arrived;
+        let Arrived { ticket, banner, head, idle_seconds, client } = arrived;
         let idle = Duration::from_secs(u64::from(idle_seconds.max(1)));
-        let carriage = Carriage::new(client, target, banner, idle, &mut self.desk, now);
+        let carriage = Carriage::new((client, banner), (target, head), idle, &mut self.desk, now);
         if self.places.len() >= self.most || self.places.contains_key(&ticket) {
             self.over(ticket, carriage, Carried::Full, out);
             return;

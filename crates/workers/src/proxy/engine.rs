@@ -127,8 +127,8 @@ impl Engine {
             return Err(BadMessage::BadValue("descriptor"));
         }
         match (message, fd) {
-            (ToProxy::Client { ticket, idle_seconds, banner }, Some(client)) => {
-                let before = self.arriving.replace(Arrived { ticket, banner, idle_seconds, client });
+            (ToProxy::Client { ticket, idle_seconds, banner, head }, Some(client)) => {
+                let before = self.arriving.replace(Arrived { ticket, banner, head, idle_seconds, client });
                 // Its target did not get onto the channel.
                 if let Some(Arrived { ticket, .. }) = before {
                     let outcome = Carried::Broken;

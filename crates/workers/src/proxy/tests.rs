@@ -39,7 +39,8 @@ impl Bench {
         for end in [&client, &target] {
             end.set_nonblocking(true).unwrap();
         }
-        let arrived = Arrived { ticket, banner: banner.into(), idle_seconds, client: theirs.into() };
+        let arrived =
+            Arrived { ticket, banner: banner.into(), head: Vec::new(), idle_seconds, client: theirs.into() };
         self.carriages.begin(arrived, ours.into(), &self.epoll, &mut self.out, self.now);
         (client, target)
     }

@@ -24,7 +24,9 @@ pub(crate) fn a_confined_proxy_carries() {
     let mut carry = |ticket, target: OwnedFd| {
         let client = TcpStream::connect(front.local_addr().unwrap()).unwrap();
         let (server, _) = front.accept().unwrap();
-        ToProxy::Client { ticket, idle_seconds: 30, banner: b"hi\n".to_vec() }.encode(&mut bytes).unwrap();
+        ToProxy::Client { ticket, idle_seconds: 30, banner: b"hi\n".to_vec(), head: Vec::new() }
+            .encode(&mut bytes)
+            .unwrap();
         worker.send(&bytes, Some(server.as_fd()));
         ToProxy::Target { ticket }.encode(&mut bytes).unwrap();
         worker.send(&bytes, Some(target.as_fd()));
