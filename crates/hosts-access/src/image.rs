@@ -1,5 +1,5 @@
-//! The compiled form of both tables: bytes that are the same in a process, in a file and in a mapping. This module owns its
-//! head: what it was made from, and whether that still stands. What is behind the head belongs to `index`.
+//! The compiled form of both tables: bytes that are the same in a process and in a file. This module owns its head: what it was
+//! made from, and whether that still stands. What is behind the head belongs to `index`.
 //!
 //! An image is believed only where nothing else can be: the caller opens both tables and every `/file` list first and
 //! compares. Whatever is missing, stale, cut or contradicts itself means the text.
@@ -15,6 +15,7 @@
 //! | 36 | 4 | that of `hosts.deny` |
 //! | 40 | 4 | the version of this crate, a text: where |
 
+pub use crate::index::bytes::Parts;
 use crate::index::bytes::{Bytes, Doubtful, offset};
 use crate::index::{Inlined, Output, TooLarge, View, build};
 use crate::table::Content;
@@ -26,7 +27,7 @@ pub const MAP: &str = "/var/cache/portreeve/hosts.map";
 
 const MAGIC: u64 = u64::from_le_bytes(*b"hostsmap");
 /// Counts up with every change of the layout or of what an index means.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEAD: usize = 44;
 /// A source: its path, its state, then the stamp's five numbers.
 const SOURCE: u32 = 8 + 5 * 8;
@@ -209,7 +210,13 @@ impl<'a> Image<'a> {
     /// Looks at the head alone, in constant time; everything behind it is checked where it is used.
     #[must_use]
     pub fn open(bytes: &'a [u8]) -> Option<Self> {
-        Self::read(Bytes::new(bytes)).ok()
+        Self::read(Bytes::Whole(bytes)).ok()
+    }
+
+    /// The same of an image that is read in parts.
+    #[must_use]
+    pub fn open_parts(parts: &'a dyn Parts) -> Option<Self> {
+        Self::read(Bytes::Parts(parts)).ok()
     }
 
     fn read(bytes: Bytes<'a>) -> Result<Self, Doubtful> {

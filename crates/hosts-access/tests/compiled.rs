@@ -2,7 +2,7 @@
 //! same order, the same messages and acts. For any table, any client, any world; and a damaged image gives an answer or
 //! none, but never a crash.
 
-use hosts_access::image::{self, Compiled, Image, Lists, Original, Stamp, State, Text};
+use hosts_access::image::{self, Compiled, Image, Lists, Original, Parts, Stamp, State, Text};
 use hosts_access::{
     Act, Answer, Content, Decision, Done, End, Field, Host, ListFile, Message, Request, Settings, Table,
     Tables, World, evaluate,
@@ -128,13 +128,39 @@ fn run_image(
     request: &Request,
     around: &Surroundings,
 ) -> Option<(Decision, Vec<String>, String)> {
-    let image = Image::open(image)?;
+    let parts = InParts(image);
+    let whole = decide_by(&Image::open(image)?, texts, request, around);
+    // It says the same when it is not in memory as a whole.
+    assert_eq!(decide_by(&Image::open_parts(&parts)?, texts, request, around), whole);
+    Some(whole)
+}
+
+/// An image elsewhere.
+#[derive(Debug)]
+struct InParts<'a>(&'a [u8]);
+
+impl Parts for InParts<'_> {
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn part(&self, at: usize, len: usize) -> Option<&[u8]> {
+        self.0.get(at..at.checked_add(len)?)
+    }
+}
+
+fn decide_by(
+    image: &Image<'_>,
+    texts: [&[u8]; 2],
+    request: &Request,
+    around: &Surroundings,
+) -> (Decision, Vec<String>, String) {
     let [allow, deny] = texts.map(Bytes);
     let contents = [
         Content::Compiled(Compiled { index: image.allow(), text: &allow }),
         Content::Compiled(Compiled { index: image.deny(), text: &deny }),
     ];
-    Some(run(contents, request, around))
+    run(contents, request, around)
 }
 
 const DAEMONS: &[&str] = &[

@@ -21,7 +21,7 @@
 //! | [`syslog`] | /dev/log |
 //! | [`libc_syslog`] | the C library's syslog, for other people's processes |
 //! | [`file`] | log, dump and pid files |
-//! | [`mapped`] | a file that is replaced whole and mapped by many |
+//! | [`parts`] | a file that is replaced whole and read in parts by many |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`process`] | going to the background, ids, own executable |
@@ -44,8 +44,8 @@ mod image;
 pub mod ip_options;
 pub mod libc_syslog;
 pub mod limits;
-pub mod mapped;
 pub mod names;
+pub mod parts;
 pub mod process;
 pub mod reap;
 pub mod seqpacket;

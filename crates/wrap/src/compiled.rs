@@ -1,4 +1,4 @@
-//! The compiled tables as a file: what a fresh process maps instead of reading 100,000 lines. Writes it, and decides whether
+//! The compiled tables as a file: what a fresh process reads parts of instead of 100,000 lines. Writes it, and decides whether
 //! it may be believed. For the default tables only: nobody compiles others.
 //!
 //! Both tables are open, as the caller may open them, before this file is looked at; it counts only if both and every `/file`
@@ -6,7 +6,7 @@
 //! the text.
 
 use hosts_access::image::{self, Image, Lists, Original, State};
-use portreeve_sys::mapped::{self, Mapped};
+use portreeve_sys::parts::{self, Parts};
 use portreeve_sys::source::{self, Identity, Source, reason};
 use std::ffi::OsStr;
 use std::fmt;
@@ -21,11 +21,11 @@ pub const DENY: &str = "/etc/hosts.deny";
 /// Their compiled form.
 pub use hosts_access::image::MAP;
 
-/// Tables of at most so many bytes are walked faster than a file is mapped.
+/// Tables of at most so many bytes are walked faster than the compiled form is opened.
 pub const SMALL: u64 = 16 << 10;
 /// The longest `/file` list that is taken in; a rule with a longer one is evaluated as it stands.
 const LONGEST_LIST: usize = 1 << 20;
-/// The largest compiled form that is mapped.
+/// The largest compiled form that is believed.
 const LARGEST: usize = 1 << 30;
 /// A table that was just edited is waited for: until its time tells that nobody edits it again unnoticed.
 const SETTLES: Duration = Duration::from_millis(2100);
@@ -99,7 +99,7 @@ pub fn write(places: &Places) -> Result<Written, Error> {
     if let Some(directory) = places.map.parent() {
         make_directory(directory).map_err(unwritten)?;
     }
-    mapped::replace(&places.map, &bytes, if public { 0o644 } else { 0o600 }).map_err(unwritten)?;
+    parts::replace(&places.map, &bytes, if public { 0o644 } else { 0o600 }).map_err(unwritten)?;
     Ok(Written { text, compiled: bytes.len(), public })
 }
 
@@ -122,10 +122,30 @@ impl Made {
     }
 }
 
+/// The compiled form, open.
+#[derive(Debug)]
+pub(crate) struct Map(Parts);
+
+impl Map {
+    pub(crate) fn image(&self) -> Option<Image<'_>> {
+        Image::open_parts(self)
+    }
+}
+
+impl image::Parts for Map {
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn part(&self, at: usize, len: usize) -> Option<&[u8]> {
+        self.0.part(at, len)
+    }
+}
+
 /// The compiled form, if it may be believed: `allow` and `deny` are what the open tables are.
-pub(crate) fn believed(places: &Places, allow: State, deny: State) -> Option<Mapped> {
-    let map = Mapped::open(&places.map, places.owner, LARGEST).ok()?;
-    let fresh = Image::open(&map)?.is_fresh(|found| match found {
+pub(crate) fn believed(places: &Places, allow: State, deny: State) -> Option<Map> {
+    let map = Map(Parts::open(&places.map, places.owner, LARGEST).ok()?);
+    let fresh = map.image()?.is_fresh(|found| match found {
         image::Source::Allow(path) => (path == places.allow.as_os_str().as_bytes()).then_some(allow),
         image::Source::Deny(path) => (path == places.deny.as_os_str().as_bytes()).then_some(deny),
         image::Source::List(path) => match Source::open(Path::new(OsStr::from_bytes(path))) {

@@ -1,10 +1,9 @@
 //! Opens both tables as they stand at this moment, as the original does for every request, and decides what each is:
 //! missing, unreadable, compiled, or text. Evaluates nothing.
 
-use crate::compiled::{self, Places, SMALL};
+use crate::compiled::{self, Map, Places, SMALL};
 use hosts_access::image::{Compiled, Image, Text};
 use hosts_access::{Content, Table, Tables, Which};
-use portreeve_sys::mapped::Mapped;
 use portreeve_sys::source::{Readable, Source, reason};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -21,7 +20,7 @@ pub struct Opened {
     allow: Held,
     deny: Held,
     /// Their compiled form, if it may be believed.
-    map: Option<Mapped>,
+    map: Option<Map>,
 }
 
 /// One table with what keeps it alive.
@@ -86,7 +85,7 @@ impl Opened {
     /// Both tables, for [`hosts_access::evaluate`].
     #[must_use]
     pub fn tables(&self) -> Tables<'_> {
-        let image = self.map.as_deref().and_then(Image::open);
+        let image = self.map.as_ref().and_then(Map::image);
         Tables { allow: self.allow.table(Which::Allow, image), deny: self.deny.table(Which::Deny, image) }
     }
 
@@ -322,7 +321,7 @@ mod tests {
             )
             .unwrap();
             std::fs::create_dir_all(set.places.map.parent().unwrap()).unwrap();
-            portreeve_sys::mapped::replace(&set.places.map, &bytes, 0o644).unwrap();
+            portreeve_sys::parts::replace(&set.places.map, &bytes, 0o644).unwrap();
             assert_eq!(set.open().is_compiled(), believed, "{later} ms");
         }
     }
@@ -332,14 +331,14 @@ mod tests {
         let set = Set::compiled("torn");
         let whole = std::fs::read(&set.places.map).unwrap();
         for len in [0, 1, 8, 43, 44, 100, whole.len() / 2, whole.len() - 1] {
-            portreeve_sys::mapped::replace(&set.places.map, &whole[..len], 0o644).unwrap();
+            portreeve_sys::parts::replace(&set.places.map, &whole[..len], 0o644).unwrap();
             assert!(!set.open().is_compiled(), "cut at {len}");
         }
-        portreeve_sys::mapped::replace(&set.places.map, &[&whole[..], b"x"].concat(), 0o644).unwrap();
+        portreeve_sys::parts::replace(&set.places.map, &[&whole[..], b"x"].concat(), 0o644).unwrap();
         assert!(!set.open().is_compiled(), "longer");
-        portreeve_sys::mapped::replace(&set.places.map, &whole, 0o666).unwrap();
+        portreeve_sys::parts::replace(&set.places.map, &whole, 0o666).unwrap();
         assert!(!set.open().is_compiled(), "anybody may write it");
-        portreeve_sys::mapped::replace(&set.places.map, &whole, 0o644).unwrap();
+        portreeve_sys::parts::replace(&set.places.map, &whole, 0o644).unwrap();
         assert!(set.open().is_compiled());
         let mut others = set.places.clone();
         others.deny = set.here.join("other");

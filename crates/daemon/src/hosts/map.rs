@@ -1,9 +1,9 @@
-//! The compiled tables as a file, for processes that start for each client (tcpd, programs on libwrap.so.0): they map it
-//! instead of reading 100,000 lines. Written only where its directory is, which `portreeve compile-hosts` or a package makes;
+//! The compiled tables as a file, for processes that start for each client (tcpd, programs on libwrap.so.0): they read a few
+//! parts of it instead of reading 100,000 lines. Written only where its directory is, which `portreeve compile-hosts` or a package makes;
 //! never believed by the supervisor itself, which has its own in memory.
 
 use hosts_access::image::{Image, MAP, Original, Source, State};
-use portreeve_sys::{mapped, source};
+use portreeve_sys::{parts, source};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ pub fn is_wanted() -> bool {
 /// Leaves `image` for others, whole or not at all; readable by everybody only if all that it was made from is.
 ///
 /// # Errors
-/// It could not be written; what was there stands, and is seen to be stale by whoever maps it.
+/// It could not be written; what was there stands, and is seen to be stale by whoever opens it.
 pub fn leave(image: &[u8], allow: &Original<'_>, deny: &Original<'_>) -> io::Result<()> {
     let ours = allow.path == b"/etc/hosts.allow" && deny.path == b"/etc/hosts.deny";
     let map = Path::new(MAP);
@@ -26,7 +26,7 @@ pub fn leave(image: &[u8], allow: &Original<'_>, deny: &Original<'_>) -> io::Res
     if !ours || !settled || !is_wanted() {
         return Ok(());
     }
-    mapped::replace(map, image, if public(image) { 0o644 } else { 0o600 })
+    parts::replace(map, image, if public(image) { 0o644 } else { 0o600 })
 }
 
 /// Whether everybody may read all that it was made from. Asked after it was made: whoever closes a table later changes its

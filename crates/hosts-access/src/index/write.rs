@@ -56,9 +56,9 @@ impl Output {
 
     /// Sets a number in the head.
     pub(crate) fn set<K: Key>(&mut self, at: usize, number: K) {
-        let mut bytes = Vec::with_capacity(K::WIDTH);
+        let mut bytes = Vec::with_capacity(16);
         number.write(&mut bytes);
-        if let Some(to) = self.bytes.get_mut(at..).and_then(|rest| rest.get_mut(..K::WIDTH)) {
+        if let Some(to) = self.bytes.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len())) {
             to.copy_from_slice(&bytes);
         }
     }
@@ -94,9 +94,12 @@ impl Output {
     /// A column, as [`super::bytes::Bytes::column`] reads it; where and how many.
     fn column<K: Key>(&mut self, rows: &[(K, u32)]) -> Result<[u32; 2], TooLarge> {
         let at = self.here()?;
-        rows.iter().step_by(BLOCK).for_each(|row| self.number(row.0));
-        rows.iter().for_each(|row| self.number(row.0));
-        rows.iter().for_each(|row| self.number(row.1));
+        let block = usize::try_from(BLOCK).map_err(|_| TooLarge)?;
+        rows.iter().step_by(block).for_each(|row| self.number(row.0));
+        for block in rows.chunks(block) {
+            block.iter().for_each(|row| self.number(row.0));
+            block.iter().for_each(|row| self.number(row.1));
+        }
         Ok([at, u32::try_from(rows.len()).map_err(|_| TooLarge)?])
     }
 
@@ -187,12 +190,14 @@ impl TableIndex {
         for class in self.classes {
             records.push(class.write(out)?);
         }
+        // What is long comes first, and what every decision reads comes last: with the sources that follow, in one place.
+        let rules = out.pairs(&self.rules)?;
         let mut table = vec![out.here()?, u32::try_from(records.len()).map_err(|_| TooLarge)?];
         records.into_iter().flatten().for_each(|number| out.number(number));
         table.extend(out.pairs(&names)?);
         table.extend([out.here()?, u32::try_from(self.general.len()).map_err(|_| TooLarge)?]);
         self.general.iter().for_each(|class| out.number(*class));
-        table.extend(out.pairs(&self.rules)?);
+        table.extend(rules);
         table.extend(out.pairs(&self.notes)?);
         table.extend([u32::from(self.broken.is_some()), self.broken.unwrap_or(0)]);
         let at = out.here()?;

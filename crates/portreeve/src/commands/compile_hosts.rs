@@ -57,7 +57,7 @@ fn write(as_json: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
     if u64::try_from(written.text).unwrap_or(u64::MAX) <= compiled::SMALL {
         writeln!(
             out,
-            "  tables this short are read faster than mapped: it is not used until they are longer"
+            "  tables this short are walked faster than this is opened: it is not used until they are longer"
         )?;
     }
     Ok(Exit::Fine)
