@@ -91,6 +91,14 @@ impl Pattern {
     }
 }
 
+/// An address as it may be written for a host: with a colon an IPv6 one, else whatever inet_aton(3) reads.
+pub(crate) fn literal(text: &str) -> Option<IpAddr> {
+    match text.contains(':') {
+        true => inet6(text).map(|(address, _)| address.into()),
+        false => inet_aton(text).map(|(address, ..)| address.into()),
+    }
+}
+
 /// An IPv4 address as inet_aton(3) reads it: one to four numbers, decimal, octal or hexadecimal, the last of which fills
 /// the rest. The flag tells whether it is anything but four plain decimal numbers.
 pub(crate) fn inet_aton(text: &str) -> Option<(Ipv4Addr, usize, bool)> {

@@ -114,7 +114,7 @@ impl Advice<'_> {
         let program = match &self.service.action {
             Action::External { server, .. } => server.rsplit('/').next().unwrap_or_default(),
             // The target is another server, with or without a name that tells what it speaks.
-            Action::Redirect { .. } => "",
+            Action::Redirect(_) => "",
             Action::Internal(_) | Action::Sensor => return,
         };
         let program = program.strip_prefix("in.").unwrap_or(program);

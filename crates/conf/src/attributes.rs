@@ -110,8 +110,8 @@ static TABLE: &[Attribute] = &[
     row(Id::Wait, "wait", "yes|no", "none, must be given",
         "`no`: one process for each connection. `yes`: one process gets the listening socket and accepts by itself; nothing else is started until it ends. Must be `yes` for dgram.")
         .kind(Kind::Words(YES_NO), ""),
-    row(Id::Redirect, "redirect", "HOST PORT", "none",
-        "Carry each connection to a TCP port of another host, and its answers back. HOST is an address or a name, PORT a number or a name; a name is looked up when the file is read. No program is started, and `server` is ignored. Stream with `wait = no` only.").values(Values::Exactly(2)),
+    row(Id::Redirect, "redirect", "HOST PORT|PATH …", "none",
+        "Carry each connection to a TCP port of another host, and its answers back. HOST is an address or a name, PORT a number or a name. PATH is that of a unix stream socket on a file system of this machine (`/run/x.sock` or `unix:/run/x.sock`); it is connected to as `user`. Of several targets, up to 16, the first that accepts is taken: one that does not in 5 seconds (the last: 30) is left for the next, and is set aside for 1 second, then 2, up to 60, until a client finds it well again. A HOST that is a name is looked up when the file is read, then every minute and whenever a target does not accept; all its addresses are tried, 8 at most, and the old ones serve until there is an answer. No program is started, and `server` is ignored. Stream with `wait = no` only.").values(Values::Some),
     row(Id::ProxyProtocol, "proxy_protocol", "accept|send|both [v1|v2]", "none",
         "The PROXY header, by which a proxy tells the next one who the client is. send: the target of `redirect` is told, in the form v1 (a line of text, the default) or v2 (binary). accept: the client is a proxy and tells us; not supported yet. both: each.")
         .values(Values::Some).kind(Kind::Words(&["accept", "send", "both", "v1", "v2"]), "").ours(),

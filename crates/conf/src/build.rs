@@ -63,9 +63,9 @@ pub(crate) fn build(
         log_failure: draft.log_failure,
         on_remove: draft.on_remove.unwrap_or(OnRemove::Kill),
         stop: draft.stop,
-        idle_timeout: draft.idle_timeout.unwrap_or(match draft.redirect {
-            Some(_) => REDIRECT_IDLE,
-            None => IDLE_TIMEOUT,
+        idle_timeout: draft.idle_timeout.unwrap_or(match draft.is_redirected() {
+            true => REDIRECT_IDLE,
+            false => IDLE_TIMEOUT,
         }),
         tls: crate::tls::build(draft),
     })
@@ -89,8 +89,8 @@ fn action(draft: &Draft, builtin: Option<BuiltinName>) -> Option<Action> {
         None => {}
     }
     // A `server` beside it is ignored, as in xinetd.
-    if let Some((host, target)) = draft.redirect.clone() {
-        return Some(Action::Redirect { host, target });
+    if draft.is_redirected() {
+        return Some(Action::Redirect(draft.redirect.clone()));
     }
     let server = draft.server.as_ref()?.value.clone();
     let args = draft.args.clone().unwrap_or_default();
@@ -122,7 +122,7 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
         family: implied.family,
         v6only: draft.v6only.unwrap_or(false),
         // Always on both legs of a redirected service, as in xinetd.
-        nodelay: draft.flag(Flag::Nodelay) || draft.redirect.is_some(),
+        nodelay: draft.flag(Flag::Nodelay) || draft.is_redirected(),
         keepalive: draft.flag(Flag::Keepalive),
     })
 }

@@ -56,7 +56,7 @@ pub(crate) fn check(
     } else if !draft.is(Type::Unlisted) {
         listed(draft, bench)?;
     }
-    if draft.redirect.is_some() {
+    if draft.is_redirected() {
         redirected(draft, bench)?
     } else {
         not_redirected(draft, bench)?
@@ -178,7 +178,7 @@ fn labeled(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         "Non-stream socket types"
     } else if draft.wait == Some(true) {
         "Tcp wait services"
-    } else if draft.redirect.is_some() {
+    } else if draft.is_redirected() {
         "Redirected services"
     } else {
         let message = format!("LABELED of service `{}` has no effect", draft.id());
@@ -304,7 +304,7 @@ fn missing(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         (Id::SocketType, "socket_type", draft.socket.is_none()),
         (Id::Protocol, "protocol", (outside || rpc) && draft.protocol.is_none()),
         (Id::User, "user", !internal && draft.user.is_none()),
-        (Id::Server, "server", !internal && draft.redirect.is_none() && draft.server.is_none()),
+        (Id::Server, "server", !internal && !draft.is_redirected() && draft.server.is_none()),
         (Id::RpcVersion, "rpc_version", rpc && !draft.rpc_versions),
         (Id::Port, "port", outside && !draft.is_mux() && !rpc && draft.port.is_none()),
         (Id::RpcNumber, "rpc_number", rpc && unlisted && !draft.rpc_number),

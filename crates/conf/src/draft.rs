@@ -4,13 +4,13 @@ use crate::address::Pattern;
 use crate::attribute::Id;
 use crate::host::User;
 use crate::place::Place;
-use crate::redirect::ProxyProtocol;
+use crate::redirect::{ProxyProtocol, Target};
 use crate::service::{
     AddressEntry, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
     SocketType, Stop, Window,
 };
 use crate::tls::TlsDraft;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// `bind` as far as it is known when its line is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,8 +150,8 @@ pub(crate) struct Draft {
     pub(crate) log_type: Option<Set<LogType>>,
     pub(crate) log_success: LogSuccess,
     pub(crate) log_failure: LogFailure,
-    /// The host as written, with the address and port that it came to.
-    pub(crate) redirect: Option<(String, SocketAddr)>,
+    /// Where to; none where it is not redirected.
+    pub(crate) redirect: Vec<Target>,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) rpc_versions: bool,
     pub(crate) rpc_number: bool,
@@ -181,6 +181,10 @@ impl Draft {
     /// The service's id: its name where none was set.
     pub(crate) fn id(&self) -> &str {
         self.id.as_deref().unwrap_or(self.name())
+    }
+
+    pub(crate) fn is_redirected(&self) -> bool {
+        !self.redirect.is_empty()
     }
 
     /// What xinetd calls the section in its messages.

@@ -30,13 +30,13 @@ pub(crate) fn fill(draft: &mut Draft, defaults: &Draft, bench: &mut Bench<'_>) -
 }
 
 fn program(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    if draft.server.is_none() && draft.redirect.is_none() {
+    if draft.server.is_none() && !draft.is_redirected() {
         let message = format!("service `{}` has no `server`", draft.id());
         let classic = format!("Must specify a server in {}", draft.name());
         let help = "add `server = /path/of/program`, or `type = INTERNAL` for a built-in service";
         return bench.refuse(&codes::MISSING_SERVER, draft, message, classic, Some(help));
     }
-    if draft.flag(Flag::Nameinargs) && draft.args.is_none() && draft.redirect.is_none() {
+    if draft.flag(Flag::Nameinargs) && draft.args.is_none() && !draft.is_redirected() {
         let message = format!("service `{}` has NAMEINARGS and no `server_args`", draft.id());
         let classic = "Must specify server args if using NAMEINARGS flag".to_owned();
         return bench.refuse(

@@ -50,7 +50,7 @@ fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> 
 /// Who is to be told there?
 fn proxy_protocol(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     let sends = draft.proxy_protocol.is_some_and(|proxy| proxy.send.is_some());
-    if !sends || draft.redirect.is_some() {
+    if !sends || draft.is_redirected() {
         return Ok(());
     }
     let message = format!(

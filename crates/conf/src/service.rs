@@ -2,8 +2,8 @@
 
 use crate::host::User;
 use crate::place::Place;
-use crate::redirect::ProxyProtocol;
-use std::net::{IpAddr, SocketAddr};
+use crate::redirect::{ProxyProtocol, Target};
+use std::net::IpAddr;
 
 /// A value with the place that set it; `None` for a built-in default.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +31,8 @@ pub enum Action {
     Internal(Builtin),
     /// Refuses everybody and remembers them (flag SENSOR).
     Sensor,
-    /// Carried to another server (redirect).
-    Redirect {
-        /// The host as it was written.
-        host: String,
-        /// Its first address when the file was read, and the port.
-        target: SocketAddr,
-    },
+    /// Carried to another server (redirect): to the first of these that accepts.
+    Redirect(Vec<Target>),
 }
 
 /// The built-in services.

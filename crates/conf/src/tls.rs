@@ -31,7 +31,7 @@ pub(crate) fn refuse(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused
         None if tls.alpn.is_some() => missing("tls_alpn", "tls_cert")?,
         _ => {}
     }
-    if tls.connect && draft.redirect.is_none() {
+    if tls.connect && !draft.is_redirected() {
         missing("tls = connect", "redirect")?;
     }
     if tls.target_ca.is_some() && !tls.connect {
@@ -59,7 +59,7 @@ fn conflict(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         ("only stream with `wait = no` can stand behind TLS", "write `socket_type = stream` and `wait = no`")
     } else if draft.is_mux() {
         ("a service of tcpmux cannot stand behind TLS", "remove the lines of TLS")
-    } else if tcpd && draft.redirect.is_none() {
+    } else if tcpd && !draft.is_redirected() {
         let why = "behind TLS tcpd sees 127.0.0.1 instead of the client";
         (why, "name the program itself: hosts.allow and hosts.deny are asked by portreeve anyway")
     } else {

@@ -76,7 +76,7 @@ impl Supervisor {
     pub fn arrivals(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
         match slot.manner() {
-            Manner::Spawn | Manner::Builtin(_) | Manner::Redirect(_) => self.accept_all(id),
+            Manner::Spawn | Manner::Builtin(_) | Manner::Redirect => self.accept_all(id),
             Manner::Sensor if slot.is_stream() => self.accept_all(id),
             Manner::Sensor => self.sensor_datagrams(id),
             Manner::Wait if slot.is_stream() => self.start_wait_stream(id),
@@ -190,7 +190,7 @@ impl Supervisor {
         }
         let (banners, userid) = (slot.banners.clone(), identity::asks(slot));
         // That of a redirected service is sent once its target has answered.
-        if !matches!(slot.manner(), Manner::Redirect(_)) {
+        if slot.manner() != Manner::Redirect {
             self.send_banner(&client, banners.success.as_ref());
         }
         client.seat = Some(seat);
@@ -214,8 +214,8 @@ impl Supervisor {
             drop(client);
         } else if let Manner::Builtin(kind) = manner {
             self.serve_builtin(client, seat, kind);
-        } else if let Manner::Redirect(target) = manner {
-            self.carry(client, seat, target);
+        } else if manner == Manner::Redirect {
+            self.carry(client, seat);
         } else {
             self.start_program(client, seat);
         }

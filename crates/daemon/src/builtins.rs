@@ -52,7 +52,7 @@ impl Supervisor {
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
             peer: Some(peer),
-            target: None,
+            way: None,
             logs_exit: lasts,
         };
         self.children.sessions.insert(ticket, session);

@@ -3,6 +3,7 @@
 
 use crate::admit::Client;
 use crate::slot::SlotId;
+use crate::targets::Place;
 use portreeve_policy::Seat;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -30,6 +31,15 @@ pub struct Child {
     pub forgotten: bool,
 }
 
+/// Where a client was sent so far.
+#[derive(Debug, Default)]
+pub struct Leg {
+    /// The places, the last one last; so many as `Targets` tries one client at.
+    pub tried: Vec<Place>,
+    /// Since when the queue of a unix socket is full.
+    pub busy: Option<Duration>,
+}
+
 /// A session in the builtin worker, or a connection in the proxy worker.
 #[derive(Debug)]
 pub struct Session {
@@ -45,7 +55,7 @@ pub struct Session {
     /// The client.
     pub peer: Option<SocketAddr>,
     /// To where it is carried.
-    pub target: Option<SocketAddr>,
+    pub way: Option<Leg>,
     /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.
     pub logs_exit: bool,
 }

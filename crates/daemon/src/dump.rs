@@ -3,7 +3,7 @@
 
 use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
-use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service};
+use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service, Target};
 use portreeve_sys::{clock, file};
 use rustix::fd::AsRawFd;
 use std::fmt::Write;
@@ -149,7 +149,16 @@ fn configuration(o: &mut String, s: &Service) {
             };
             let _ = writeln!(o, "\t\tDeny Time: {time}");
         }
-        Action::Redirect { host, target } => line("Redirect", &format!("{host}:{}", target.port())),
+        Action::Redirect(targets) => {
+            for target in targets {
+                match target {
+                    Target::Host { host, .. } => {
+                        line("Redirect", &format!("{host}:{}", target.port().unwrap_or_default()));
+                    }
+                    Target::Path(path) => line("Redirect", path),
+                }
+            }
+        }
         Action::Internal(_) => {}
     }
     if let Some(times) = &s.access_times {

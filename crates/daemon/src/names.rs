@@ -175,7 +175,9 @@ impl Supervisor {
             | FromResolver::User { ticket, .. } => *ticket,
         };
         let Some((mut client, want)) = self.parked.take(ticket) else {
-            if let FromResolver::Answer { ticket, answer } = message {
+            if let FromResolver::Answer { ticket, answer } = message
+                && !self.target_answer(ticket, &answer)
+            {
                 self.reading_answer(ticket, answer);
             }
             return;

@@ -6,13 +6,16 @@
 
 use crate::admit::Client;
 use crate::banner::Banner;
-use crate::children::Session;
+use crate::children::{Leg, Session};
+use crate::connect::{self, Way};
 use crate::listeners::bound_to;
 use crate::machine::percent_m;
 use crate::proxy_header;
 use crate::slot::{Manner, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
+use crate::targets::Place;
+use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::Seat;
 use portreeve_sys::process;
@@ -20,8 +23,14 @@ use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, ToProxy, Worker};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
-use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Seconds that a target may take to accept while there is another, and the last one.
+const PATIENCE: u16 = 5;
+const PATIENCE_OF_LAST: u16 = 30;
+/// How long unix sockets with full queues are tried again, and how often.
+const BUSY: Duration = Duration::from_secs(10);
+const BUSY_AGAIN: Duration = Duration::from_millis(50);
 
 /// So many messages may wait for the worker before its listeners rest.
 const CROWDED: usize = 64;
@@ -33,47 +42,94 @@ impl Supervisor {
     }
 
     /// Hands an admitted client to the worker, with a connection to its target under way.
-    pub fn carry(&mut self, client: Client, seat: Seat, target: SocketAddr) {
+    pub fn carry(&mut self, client: Client, seat: Seat) {
         let Client { slot: id, fd, peer, local, .. } = client;
         let ticket = self.ticket();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let idle_seconds = slot.service.idle_timeout;
         let version = slot.service.proxy_protocol.and_then(|proxy| proxy.send);
-        let keepalive = slot.service.listen.keepalive;
-        let owner = crate::launch::ids(&slot.service).filter(|_| process::is_root()).map(|ids| ids.uid);
         let banners = slot.banners.clone();
         // Nobody has a process of its own here, so all are pid 0.
         self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         let session = Session {
             slot: id,
+            peer: Some(peer),
             seat: Some(seat),
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
-            peer: Some(peer),
-            target: Some(target),
+            way: Some(Leg::default()),
             logs_exit: true,
         };
         self.children.carried.insert(ticket, session);
-        let begun = match begin_connect(target, keepalive, owner) {
-            Ok(begun) => begun,
-            Err(errno) => {
-                self.say_unreached(target, errno);
-                self.end_of_carried(ticket, Status::Exited(0));
-                return;
-            }
-        };
         let banner = self.banner_text(id, banners.success.as_ref());
         let head = version.map_or_else(Vec::new, |version| {
             let local = local.or_else(|| bound_to(&fd).ok());
             proxy_header::stream(version, peer, local)
         });
-        let told = self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(fd))
-            && self.tell_proxy(&ToProxy::Target { ticket }, Some(begun));
-        if !told {
+        if !self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(fd)) {
             self.end_of_carried(ticket, Status::Exited(1));
-        } else if self.staff.link(Worker::Proxy).backlog() > CROWDED || self.carried_full() {
+            return;
+        }
+        self.aim(ticket);
+        if self.staff.link(Worker::Proxy).backlog() > CROWDED || self.carried_full() {
             self.rest_redirects();
         }
+    }
+
+    /// Gives a client that the worker has its (next) target, or ends it where there is none.
+    pub fn aim(&mut self, ticket: u64) {
+        let now = self.stamp.mono();
+        loop {
+            let Some(session) = self.children.carried.get_mut(&ticket) else { return };
+            let (id, Some(leg)) = (session.slot, &mut session.way) else { return };
+            let Some(slot) = self.slots.get_mut(&id) else { return };
+            let Some(choice) = slot.targets.choose(&leg.tried, now) else {
+                if let Some(since) = leg.busy
+                    && now < since + BUSY
+                {
+                    // All queues of unix sockets were full: nobody has refused it yet.
+                    leg.tried.retain(|place| !matches!(place, Place::Path(_)));
+                    self.timers.set(now + BUSY_AGAIN, Alarm::Aim(ticket));
+                    return;
+                }
+                self.tell_proxy(&ToProxy::End { ticket }, None);
+                self.end_of_carried(ticket, Status::Exited(0));
+                return;
+            };
+            leg.tried.push(choice.place.clone());
+            let ids = crate::launch::ids(&slot.service).filter(|_| process::is_root());
+            let way = Way { keepalive: slot.service.listen.keepalive, ids };
+            match connect::begin(&choice.place, &way) {
+                Ok(begun) => {
+                    let patience = if choice.last { PATIENCE_OF_LAST } else { PATIENCE };
+                    let idle = u16::try_from(slot.service.idle_timeout).unwrap_or(u16::MAX);
+                    let patience_seconds = patience.min(idle);
+                    let target = ToProxy::Target { ticket, patience_seconds, tell: choice.doubtful };
+                    if !self.tell_proxy(&target, Some(begun)) {
+                        self.tell_proxy(&ToProxy::End { ticket }, None);
+                        self.end_of_carried(ticket, Status::Exited(1));
+                    }
+                    return;
+                }
+                Err(Errno::AGAIN) if matches!(choice.place, Place::Path(_)) => {
+                    let since = *leg.busy.get_or_insert(now);
+                    if now >= since + BUSY {
+                        self.unreached(id, &choice.place, Errno::AGAIN);
+                    }
+                }
+                Err(errno) => self.unreached(id, &choice.place, errno),
+            }
+        }
+    }
+
+    /// A target of this slot was not reached.
+    fn unreached(&mut self, id: SlotId, place: &Place, errno: Errno) {
+        let now = self.stamp.mono();
+        self.say_unreached(place, errno);
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.targets.failed(place, errno, now);
+        }
+        self.look_up_targets(id, true);
     }
 
     fn banner_text(&mut self, id: SlotId, banner: Option<&Banner>) -> Vec<u8> {
@@ -88,8 +144,12 @@ impl Supervisor {
     }
 
     /// xinetd's words (reference xinetd §8).
-    fn say_unreached(&mut self, target: SocketAddr, errno: Errno) {
-        let text = format!("can't connect to remote host {}: {}", target.ip(), percent_m(&errno.into()));
+    fn say_unreached(&mut self, place: &Place, errno: Errno) {
+        let what = match place {
+            Place::Ip(address) => format!("remote host {}", address.ip()),
+            Place::Path(path) => crate::escape::escaped(path).into_owned(),
+        };
+        let text = format!("can't connect to {what}: {}", percent_m(&errno.into()));
         self.say(Level::Error, &text);
     }
 
@@ -115,15 +175,36 @@ impl Supervisor {
 
     /// The worker has spoken.
     pub fn heard_proxy(&mut self, message: FromProxy) {
-        let FromProxy::Done { ticket, bytes_in, bytes_out, outcome } = message else { return };
+        match message {
+            FromProxy::Ready { .. } => {}
+            FromProxy::Reached { ticket } => {
+                if let Some((id, place)) = self.aimed_at(ticket)
+                    && let Some(slot) = self.slots.get_mut(&id)
+                {
+                    slot.targets.reached(&place);
+                }
+            }
+            FromProxy::Unreached { ticket, errno } => {
+                if let Some((id, place)) = self.aimed_at(ticket) {
+                    self.unreached(id, &place, Errno::from_raw_os_error(i32::from(errno)));
+                    self.aim(ticket);
+                }
+            }
+            FromProxy::Done { ticket, bytes_in, bytes_out, outcome } => {
+                self.carried(ticket, (bytes_in, bytes_out), outcome);
+            }
+        }
+    }
+
+    /// Where a client was last sent.
+    fn aimed_at(&self, ticket: u64) -> Option<(SlotId, Place)> {
+        let session = self.children.carried.get(&ticket)?;
+        Some((session.slot, session.way.as_ref()?.tried.last()?.clone()))
+    }
+
+    fn carried(&mut self, ticket: u64, (bytes_in, bytes_out): (u64, u64), outcome: Carried) {
         let Some(session) = self.children.carried.get(&ticket) else { return };
         let status = match outcome {
-            Carried::Unreached(errno) => {
-                if let Some(target) = session.target {
-                    self.say_unreached(target, Errno::from_raw_os_error(i32::from(errno)));
-                }
-                Status::Exited(0)
-            }
             Carried::Full => Status::Exited(1),
             Carried::Complete | Carried::Idle | Carried::Broken | Carried::Ended => {
                 if let Some(slot) = self.slots.get(&session.slot) {
@@ -158,7 +239,7 @@ impl Supervisor {
     }
 
     fn redirect_slots(&self) -> Vec<SlotId> {
-        let redirect = |manner| matches!(manner, Manner::Redirect(_));
+        let redirect = |manner| manner == Manner::Redirect;
         self.slots.iter().filter(|(_, slot)| redirect(slot.manner())).map(|(&id, _)| id).collect()
     }
 
@@ -200,25 +281,5 @@ impl Supervisor {
         for ticket in tickets {
             self.end_of_carried(ticket, Status::Signaled(9));
         }
-    }
-}
-
-/// A socket on its way to the target. `owner` is the user that it is counted as, by ident servers and by the kernel's rules:
-/// the service's, as in xinetd.
-fn begin_connect(target: SocketAddr, keepalive: bool, owner: Option<u32>) -> Result<OwnedFd, Errno> {
-    let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    sockopt::set_tcp_nodelay(&fd, true)?;
-    if keepalive {
-        sockopt::set_socket_keepalive(&fd, true)?;
-    }
-    if let Some(uid) = owner {
-        // A kernel that does not know it counts it as ours.
-        let _ = rustix::fs::fchown(&fd, Some(rustix::fs::Uid::from_raw(uid)), None);
-    }
-    match rustix::net::connect(&fd, &target) {
-        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(fd),
-        Err(errno) => Err(errno),
     }
 }

@@ -8,6 +8,7 @@ use crate::listeners;
 use crate::reading::Purpose;
 use crate::slot::{Counts, Listener, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
+use crate::targets::Targets;
 use crate::timers::Alarm;
 use crate::translate;
 use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
@@ -216,7 +217,10 @@ impl Supervisor {
                 return;
             }
         };
+        let mut targets = Targets::default();
+        targets.follow(&service, self.stamp.mono());
         let slot = Slot {
+            targets,
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
             banners: Rc::new(Banners::of(&service)),
@@ -237,6 +241,7 @@ impl Supervisor {
             self.need_worker(worker);
         }
         self.slots.insert(id, slot);
+        self.watch_targets(id);
         self.open_slot(id);
         if self.slots.get(&id).is_some_and(Slot::available) {
             let name = crate::programs::slot_name(self, id);
@@ -276,9 +281,9 @@ impl Supervisor {
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;
         slot.service = service;
-        // Another target is no other manner: who comes from now on is carried there.
-        let redirects = |manner| matches!(manner, Manner::Redirect(_));
-        let other_manner = slot.manner() != manner && !(redirects(slot.manner()) && redirects(manner));
+        slot.targets.follow(&slot.service, self.stamp.mono());
+        let other_manner = slot.manner() != manner;
+        self.watch_targets(id);
         if other_manner {
             self.take_datagrams(id);
         }
@@ -411,7 +416,7 @@ impl Supervisor {
                 slot.status = worker;
                 self.give_datagrams(id);
             }
-            Manner::Builtin(_) | Manner::Redirect(_) if worker == State::NoWorker => slot.status = worker,
+            Manner::Builtin(_) | Manner::Redirect if worker == State::NoWorker => slot.status = worker,
             _ => {
                 slot.status = State::Active;
                 self.poll_slot(id, true);
@@ -443,7 +448,7 @@ impl Supervisor {
 /// type and port.
 fn same_service(old: &Service, new: &Service) -> bool {
     let kind = |s: &Service| {
-        let outside = matches!(s.action, Action::External { .. } | Action::Redirect { .. });
+        let outside = matches!(s.action, Action::External { .. } | Action::Redirect(_));
         s.types.contains(&"INTERNAL") || !outside
     };
     let unlisted = |s: &Service| s.types.contains(&"UNLISTED");

@@ -69,6 +69,8 @@ impl Supervisor {
             Alarm::Listen(slot) => self.listen_again(slot),
             Alarm::Rate(slot) => self.rate_alarm(slot),
             Alarm::Unpause(slot) => self.unpause(slot),
+            Alarm::Aim(ticket) => self.aim(ticket),
+            Alarm::Targets(slot) => self.refresh_targets(slot),
             Alarm::Retry => self.retry_starts(),
             Alarm::Parked(ticket) => self.answer_late(ticket),
             Alarm::Hook(pid) => self.hook_late(pid),

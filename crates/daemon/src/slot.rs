@@ -5,6 +5,7 @@ use crate::banner::Banners;
 use crate::duty::{Duty, Order};
 use crate::launch::LaunchPlan;
 use crate::log::SinkId;
+use crate::targets::Targets;
 use portreeve_conf::{Action, Builtin, Service, SocketType};
 use portreeve_policy::{CompiledRules, Reason, ServiceState};
 use portreeve_workers::protocol::Worker;
@@ -71,8 +72,8 @@ pub enum Manner {
     Builtin(Builtin),
     /// The builtin worker has the datagram socket.
     BuiltinDatagrams(Builtin),
-    /// The proxy worker carries each connection to this target.
-    Redirect(SocketAddr),
+    /// The proxy worker carries each connection to one of the targets.
+    Redirect,
     /// The supervisor refuses everybody and remembers them.
     Sensor,
 }
@@ -82,7 +83,7 @@ impl Manner {
     pub fn worker(self) -> Option<Worker> {
         match self {
             Self::Builtin(_) | Self::BuiltinDatagrams(_) => Some(Worker::Builtin),
-            Self::Redirect(_) => Some(Worker::Proxy),
+            Self::Redirect => Some(Worker::Proxy),
             Self::Spawn | Self::Wait | Self::Sensor => None,
         }
     }
@@ -124,6 +125,8 @@ pub struct Slot {
     pub plan: Option<Rc<LaunchPlan>>,
     /// Banners, read at reload.
     pub banners: Rc<Banners>,
+    /// To where it is redirected.
+    pub targets: Targets,
     /// Service log.
     pub sink: SinkId,
     /// The socket.
@@ -152,7 +155,7 @@ impl Slot {
         let stream = self.is_stream();
         match &self.service.action {
             Action::Sensor => Manner::Sensor,
-            Action::Redirect { target, .. } => Manner::Redirect(*target),
+            Action::Redirect(_) => Manner::Redirect,
             Action::Internal(kind) if stream => Manner::Builtin(*kind),
             Action::Internal(kind) => Manner::BuiltinDatagrams(*kind),
             Action::External { .. } if self.service.wait => Manner::Wait,

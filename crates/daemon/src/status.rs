@@ -8,6 +8,7 @@ use crate::names::MOST_PARKED;
 use crate::slot::{Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
+use crate::targets::Candidate;
 use portreeve_policy::{Arrival, Check, Facts, Outcome, TABLES, Tables, explain};
 use portreeve_sys::limits;
 use std::net::{IpAddr, SocketAddr};
@@ -115,6 +116,7 @@ impl Supervisor {
                 limit("per_source", slot.state.most_of_one_source(), service.per_source.value);
             }
         });
+        j.list("targets", |j| slot.targets.iter().for_each(|target| j.item(|j| self.target(j, target))));
         let note = match &slot.status {
             State::Paused(_, why) => (*why).to_owned(),
             State::NoWorker => {
@@ -128,6 +130,15 @@ impl Supervisor {
             State::Active => String::new(),
         };
         j.text("note", order_note(slot).unwrap_or(note));
+    }
+
+    fn target(&self, j: &mut Json, target: &Candidate) {
+        j.text("place", &target.place);
+        j.text("state", if target.failures > 0 { "failing" } else { "well" });
+        j.plain("failures", target.failures);
+        let error = target.error.map(|errno| crate::machine::error_text(&errno.into()));
+        j.text("error", error.unwrap_or_default());
+        j.plain("aside_seconds", target.aside.saturating_sub(self.stamp.mono()).as_secs());
     }
 
     /// The answer to `explain`: each check in order, with the file and line that decides.

@@ -14,6 +14,10 @@ pub enum Alarm {
     Rate(u32),
     /// Poll the listener of a slot again.
     Unpause(u32),
+    /// Give a carried client its next target.
+    Aim(u64),
+    /// Look up the target names of a slot.
+    Targets(u32),
     /// Start the oldest of the put-off programs.
     Retry,
     /// A parked client has waited long enough for an answer.

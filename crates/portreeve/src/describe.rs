@@ -1,7 +1,9 @@
 //! A service in words: where it listens, what it does, as whom, within which limits. Decides nothing; the texts are
 //! not escaped, the table does that.
 
-use portreeve_conf::{Action, AddressEntry, Builtin, FamilyFlag, LogType, Service, SocketType, Window};
+use portreeve_conf::{
+    Action, AddressEntry, Builtin, FamilyFlag, LogType, Service, SocketType, Target, Window,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The socket: `[::]:69/udp`, with `wait` and a family restriction where there is one.
@@ -48,10 +50,17 @@ fn in_the_clear(service: &Service) -> String {
         }
         Action::Internal(builtin) => format!("built-in {}", builtin_name(*builtin)),
         Action::Sensor => "sensor: refuses and remembers".to_owned(),
-        Action::Redirect { host, target } if host.parse() == Ok(target.ip()) => {
-            format!("redirect to {target}")
+        Action::Redirect(targets) => {
+            let shown = |target: &Target| match target {
+                Target::Host { addresses, .. } if target.is_named() => {
+                    let all: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                    format!("{target} ({})", all.join(" "))
+                }
+                _ => target.to_string(),
+            };
+            let all: Vec<String> = targets.iter().map(shown).collect();
+            format!("redirect to {}", all.join(", else "))
         }
-        Action::Redirect { host, target } => format!("redirect to {host} ({target})"),
     }
 }
 
@@ -61,7 +70,7 @@ pub fn action_word(service: &Service) -> &'static str {
         Action::External { .. } => "program",
         Action::Internal(_) => "built-in",
         Action::Sensor => "sensor",
-        Action::Redirect { .. } => "redirect",
+        Action::Redirect(_) => "redirect",
     }
 }
 

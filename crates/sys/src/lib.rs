@@ -32,6 +32,7 @@
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("portreeve-sys is written for and tested on Linux with glibc");
 
+pub mod acting;
 pub mod beside;
 mod child;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! The control socket: where it stands, with which mode and owner, and who connected. Replaces a stale socket only
+//! Unix sockets. The control socket: where it stands, with which mode and owner, and who connected; and a way to others. Replaces a stale socket only
 //! when nobody answers on it. Speaks no protocol.
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid};
@@ -50,6 +50,17 @@ pub struct Peer {
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
+}
+
+/// A nonblocking, close-on-exec stream socket that is connected to the one at `path`.
+///
+/// # Errors
+/// `EAGAIN` when its queue is full: the kernel does not go on by itself then, as it does with TCP. Else connect(2)'s.
+pub fn begin_stream(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&fd, &SocketAddrUnix::new(path)?)?;
+    Ok(fd)
 }
 
 /// Binds and listens on a stream socket at `path`, with `mode` and, when given, `owner` (uid, gid). Nonblocking

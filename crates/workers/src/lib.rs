@@ -23,7 +23,7 @@
 //! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections |
 //! | core file, tracing | no | no | no |
 //! | after the supervisor's death | killed | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Done` |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` |
 //!
 //! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
 //! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's
@@ -34,7 +34,8 @@
 //!
 //! One process carries all connections, 8184 at most. A chunk that one side does not take stops the reading of the other side of
 //! that connection alone; what is kept is bounded for each (256 KiB) and for all (64 MiB, then 4 KiB for each). Each half closes by
-//! itself. A target has 30 seconds to accept; after its half has closed, a client that says nothing for a minute is let go.
+//! itself. A target that does not accept in time is told of, and the client waits for the next one; after a target's half has
+//! closed, a client that says nothing for a minute is let go.
 //!
 //! # What the built-ins do differently from xinetd
 //!

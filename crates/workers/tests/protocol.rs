@@ -471,7 +471,7 @@ fn the_proxys_messages_come_back_and_are_its_own() {
             banner: vec![b'x'; MAX_BANNER],
             head: vec![b'h'; MAX_HEAD],
         },
-        ToProxy::Target { ticket: 7 },
+        ToProxy::Target { ticket: 7, patience_seconds: 30, tell: true },
         ToProxy::End { ticket: 7 },
     ] {
         message.encode(&mut bytes).unwrap();
@@ -488,15 +488,19 @@ fn the_proxys_messages_come_back_and_are_its_own() {
     ready.encode(&mut bytes).unwrap();
     assert_eq!(referee.from_proxy(&bytes), Ok(ready));
     let outcomes = [Carried::Complete, Carried::Idle, Carried::Broken, Carried::Full, Carried::Ended];
-    for outcome in outcomes.into_iter().chain([Carried::Unreached(111)]) {
+    for outcome in outcomes {
         let done = FromProxy::Done { ticket: 1, bytes_in: 2, bytes_out: u64::MAX, outcome };
         done.encode(&mut bytes).unwrap();
         assert_eq!(referee.from_proxy(&bytes), Ok(done));
     }
+    for message in [FromProxy::Reached { ticket: 3 }, FromProxy::Unreached { ticket: 3, errno: 111 }] {
+        let mut other = Vec::new();
+        message.encode(&mut other).unwrap();
+        assert_eq!(referee.from_proxy(&other), Ok(message));
+    }
     let other = Referee::new(Worker::Builtin).from_builtin(&bytes);
     assert_eq!(other, Err(BadMessage::OutOfTurn("Done")));
-    *bytes.last_mut().unwrap() = 1;
-    bytes[25] = 0;
+    *bytes.last_mut().unwrap() = 9;
     assert_eq!(referee.from_proxy(&bytes), Err(BadMessage::BadValue("outcome")));
     FromBuiltin::Done { ticket: 1, bytes_in: 0, bytes_out: 0, outcome: Outcome::Complete }
         .encode(&mut bytes)

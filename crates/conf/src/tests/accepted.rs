@@ -1,7 +1,7 @@
 //! Reference xinetd §1.3, §1.4, §2.2, §2.3: what makes a service complete, and where it then listens.
 
 use super::{FakeHost, codes, log, names, reading, reading_on, service, stream};
-use crate::{Action, Builtin, FamilyFlag, SocketType};
+use crate::{Action, Builtin, FamilyFlag, SocketType, Target};
 
 /// A section with exactly these lines.
 fn only(name: &str, lines: &[&str]) -> String {
@@ -135,14 +135,30 @@ fn redirects_take_an_address_or_a_name() {
         assert_eq!(reading.left_out, [], "{value}");
         reading.services[0].clone()
     };
-    for (value, host, target) in [
-        ("192.0.2.7 80", "192.0.2.7", "192.0.2.7:80"),
-        ("2001:db8::7 80", "2001:db8::7", "[2001:db8::7]:80"),
-        ("localhost ftp", "localhost", "127.0.0.1:21"),
-        ("two.example 443", "two.example", "192.0.2.1:443"),
+    let host = |host: &str, addresses: &[&str]| Target::Host {
+        host: host.to_owned(),
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+    };
+    let path = |path: &str| Target::Path(path.to_owned());
+    for (value, targets, shown) in [
+        ("192.0.2.7 80", vec![host("192.0.2.7", &["192.0.2.7:80"])], "192.0.2.7:80"),
+        ("2001:db8::7 80", vec![host("2001:db8::7", &["[2001:db8::7]:80"])], "[2001:db8::7]:80"),
+        ("localhost ftp", vec![host("localhost", &["127.0.0.1:21"])], "localhost:21"),
+        ("two.example 443", vec![host("two.example", &["192.0.2.1:443"])], "two.example:443"),
+        ("/run/x.sock", vec![path("/run/x.sock")], "/run/x.sock"),
+        (
+            "192.0.2.7 80 unix:/run/x.sock localhost 21 # three",
+            vec![
+                host("192.0.2.7", &["192.0.2.7:80"]),
+                path("/run/x.sock"),
+                host("localhost", &["127.0.0.1:21"]),
+            ],
+            "192.0.2.7:80 /run/x.sock localhost:21",
+        ),
     ] {
-        let target = target.parse().unwrap();
-        assert_eq!(redirect(value).action, Action::Redirect { host: host.to_owned(), target }, "{value}");
+        let words: Vec<String> = targets.iter().map(Target::to_string).collect();
+        assert_eq!(words.join(" "), shown);
+        assert_eq!(redirect(value).action, Action::Redirect(targets), "{value}");
     }
     let service = redirect("192.0.2.7 80");
     assert_eq!((service.wrap_name.as_str(), service.idle_timeout), ("proxy", 86_400));

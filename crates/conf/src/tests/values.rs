@@ -56,6 +56,11 @@ fn bad_values_are_told_in_xinetds_words_and_drop_the_service() {
         ("redirect = 127.0.0.1 70000", "port number too large"),
         ("redirect = 127.0.0.1 nosuch", "port number invalid"),
         ("redirect = nohost.invalid 80", "bad address"),
+        (
+            "redirect = 127.0.0.1 80 localhost",
+            "attribute redirect expects 2 values and 3 values were specified",
+        ),
+        ("redirect = 127.0.0.1 80 localhost nosuch", "port number invalid"),
         ("rpc_version = 3-1", "bad version range: 3"),
         ("rpc_number = x", "Error parsing: x"),
     ] {
@@ -178,6 +183,24 @@ fn proxy_protocol_has_a_direction_and_a_form() {
         assert_eq!(codes(&read(value)), [code], "{value}");
     }
     assert!(left_out("\tproxy_protocol = send\n").contains("no target to send a PROXY header to"));
+}
+
+#[test]
+fn targets_are_bounded_and_differ() {
+    let many = (1..=17).map(|n| format!("192.0.2.{n} 80")).collect::<Vec<_>>().join(" ");
+    for (value, code) in [
+        ("192.0.2.1 80 192.0.2.1 80", "bad-value"),
+        (many.as_str(), "bad-value"),
+        ("unix:x.sock", "bad-address"),
+        ("unix:@x", "bad-address"),
+        (&format!("/{}", "x".repeat(107)), "bad-address"),
+    ] {
+        assert_eq!(
+            codes(&reading(stream("s1", 2000, &format!("\tredirect = {value}\n")))),
+            [code],
+            "{value}"
+        );
+    }
 }
 
 #[test]

@@ -76,6 +76,17 @@ fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
         if !note.is_empty() {
             writeln!(out, "{}: {}", escape::text(text(service, "id")), escape::text(note))?;
         }
+        for target in items(service, "targets").iter().filter(|target| text(target, "state") == "failing") {
+            writeln!(
+                out,
+                "{}: target {}: {}, failed {} times in a row, set aside for {} s",
+                escape::text(text(service, "id")),
+                escape::text(text(target, "place")),
+                escape::text(text(target, "error")),
+                count(target, "failures"),
+                count(target, "aside_seconds"),
+            )?;
+        }
         if let Some(failures @ 1..) = number(service, "start_failures") {
             writeln!(out, "{}: {failures} starts failed", escape::text(text(service, "id")))?;
         }

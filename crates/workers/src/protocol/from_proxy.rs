@@ -16,8 +16,6 @@ pub enum Carried {
     Full,
     /// Ended on the supervisor's word.
     Ended,
-    /// The target could not be reached; errno.
-    Unreached(u16),
 }
 
 /// What the proxy worker tells the supervisor.
@@ -27,6 +25,18 @@ pub enum FromProxy {
     Ready {
         /// What of the confinement is missing.
         missing: Vec<Missing>,
+    },
+    /// A target has accepted, where this was asked for.
+    Reached {
+        /// Of the client.
+        ticket: u64,
+    },
+    /// A target was not reached. The client waits for another one, or for `End`.
+    Unreached {
+        /// Of the client.
+        ticket: u64,
+        /// Why.
+        errno: u16,
     },
     /// A connection has ended and both its descriptors are closed.
     Done {
@@ -53,21 +63,27 @@ impl FromProxy {
                 writer = Writer::new(out, tag::READY);
                 put_ready(&mut writer, missing);
             }
+            FromProxy::Reached { ticket } => {
+                writer = Writer::new(out, tag::REACHED);
+                writer.u64(*ticket);
+            }
+            FromProxy::Unreached { ticket, errno } => {
+                writer = Writer::new(out, tag::UNREACHED);
+                writer.u64(*ticket);
+                writer.u16(*errno);
+            }
             FromProxy::Done { ticket, bytes_in, bytes_out, outcome } => {
                 writer = Writer::new(out, tag::CARRIED);
                 writer.u64(*ticket);
                 writer.u64(*bytes_in);
                 writer.u64(*bytes_out);
-                let (number, errno) = match outcome {
-                    Carried::Complete => (0, 0),
-                    Carried::Idle => (1, 0),
-                    Carried::Broken => (2, 0),
-                    Carried::Full => (3, 0),
-                    Carried::Ended => (4, 0),
-                    Carried::Unreached(errno) => (5, *errno),
-                };
-                writer.u8(number);
-                writer.u16(errno);
+                writer.u8(match outcome {
+                    Carried::Complete => 0,
+                    Carried::Idle => 1,
+                    Carried::Broken => 2,
+                    Carried::Full => 3,
+                    Carried::Ended => 4,
+                });
             }
         }
         writer.finish()
@@ -81,17 +97,18 @@ impl FromProxy {
         let (tag, mut input) = Reader::new(bytes)?;
         let message = match tag {
             tag::READY => FromProxy::Ready { missing: take_ready(&mut input)? },
+            tag::REACHED => FromProxy::Reached { ticket: input.u64()? },
+            tag::UNREACHED => FromProxy::Unreached { ticket: input.u64()?, errno: input.u16()? },
             tag::CARRIED => FromProxy::Done {
                 ticket: input.u64()?,
                 bytes_in: input.u64()?,
                 bytes_out: input.u64()?,
-                outcome: match (input.u8()?, input.u16()?) {
-                    (0, 0) => Carried::Complete,
-                    (1, 0) => Carried::Idle,
-                    (2, 0) => Carried::Broken,
-                    (3, 0) => Carried::Full,
-                    (4, 0) => Carried::Ended,
-                    (5, errno) => Carried::Unreached(errno),
+                outcome: match input.u8()? {
+                    0 => Carried::Complete,
+                    1 => Carried::Idle,
+                    2 => Carried::Broken,
+                    3 => Carried::Full,
+                    4 => Carried::Ended,
                     _ => return Err(BadMessage::BadValue("outcome")),
                 },
             },

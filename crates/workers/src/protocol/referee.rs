@@ -16,6 +16,8 @@ pub(super) mod tag {
     pub(in super::super) const USER: u8 = 8;
     pub(in super::super) const PONG: u8 = 9;
     pub(in super::super) const CARRIED: u8 = 10;
+    pub(in super::super) const REACHED: u8 = 20;
+    pub(in super::super) const UNREACHED: u8 = 21;
 }
 
 /// A worker by its job.
@@ -59,6 +61,8 @@ const TABLE: &[Row] = &[
     Row { tag: tag::READY, name: "Ready", senders: &Worker::ALL },
     Row { tag: tag::DONE, name: "Done", senders: &[Worker::Builtin] },
     Row { tag: tag::CARRIED, name: "Done", senders: &[Worker::Proxy] },
+    Row { tag: tag::REACHED, name: "Reached", senders: &[Worker::Proxy] },
+    Row { tag: tag::UNREACHED, name: "Unreached", senders: &[Worker::Proxy] },
     Row { tag: tag::DATAGRAMS, name: "Datagrams", senders: &[Worker::Builtin] },
     Row { tag: tag::RATE, name: "Rate", senders: &[Worker::Builtin] },
     Row { tag: tag::NAMES, name: "Names", senders: &[Worker::Resolver] },

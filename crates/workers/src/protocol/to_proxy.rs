@@ -1,5 +1,5 @@
 //! What the supervisor tells the proxy worker. A connection comes in two messages, because each carries one descriptor:
-//! [`ToProxy::Client`], and right behind it [`ToProxy::Target`].
+//! [`ToProxy::Client`], and behind it [`ToProxy::Target`]; another of these for each target that was not reached.
 
 use super::wire::{BadMessage, Reader, Writer};
 
@@ -27,10 +27,15 @@ pub enum ToProxy {
         /// What the target is told before the client's first byte: a PROXY header, or nothing.
         head: Vec<u8>,
     },
-    /// The target of the client before. Carries the socket, whose connect is under way.
+    /// A target for a client that has none. Carries the socket, whose connect is under way. Answered by `Unreached` if it
+    /// comes to nothing; an unknown ticket has just ended and is ignored.
     Target {
-        /// The same mark.
+        /// The client's mark.
         ticket: u64,
+        /// How long the target may take to accept.
+        patience_seconds: u16,
+        /// Say `Reached` when it has accepted.
+        tell: bool,
     },
     /// End a connection. Answered by its `Done`; an unknown ticket has just ended and is ignored.
     End {
@@ -59,9 +64,11 @@ impl ToProxy {
                 writer.blob("banner", banner, MAX_BANNER)?;
                 writer.blob("head", head, MAX_HEAD)?;
             }
-            ToProxy::Target { ticket } => {
+            ToProxy::Target { ticket, patience_seconds, tell } => {
                 writer = Writer::new(out, TARGET);
                 writer.u64(*ticket);
+                writer.u16(*patience_seconds);
+                writer.flag(*tell);
             }
             ToProxy::End { ticket } => {
                 writer = Writer::new(out, DROP);
@@ -84,7 +91,11 @@ impl ToProxy {
                 banner: input.blob("banner", MAX_BANNER)?,
                 head: input.blob("head", MAX_HEAD)?,
             },
-            TARGET => ToProxy::Target { ticket: input.u64()? },
+            TARGET => ToProxy::Target {
+                ticket: input.u64()?,
+                patience_seconds: input.u16()?,
+                tell: input.flag("tell")?,
+            },
             DROP => ToProxy::End { ticket: input.u64()? },
             other => return Err(BadMessage::UnknownTag(other)),
         };

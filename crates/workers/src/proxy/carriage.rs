@@ -3,19 +3,27 @@
 
 use super::flow::{Desk, Flow, Side};
 use crate::protocol::Carried;
-use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// How long a target may take to accept, where the idle time is not shorter.
-const CONNECT: Duration = Duration::from_secs(30);
+/// How long the supervisor may take to name a target: it always does, or ends the connection.
+const AIM: Duration = Duration::from_secs(60);
 /// After the target has closed its half: so long may the client say nothing. Most have closed for good.
 const TARGET_CLOSED: Duration = Duration::from_secs(60);
 /// How long what nobody takes any more is read before the connection is closed over it.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes of it.
 const WASTE: u64 = 1024 * 1024;
+
+/// A target whose connect is under way.
+pub(super) struct Aim {
+    pub(super) target: OwnedFd,
+    /// How long it may take to accept.
+    pub(super) patience: Duration,
+    /// That it has accepted is to be told.
+    pub(super) tell: bool,
+}
 
 /// Which end an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +50,8 @@ pub(super) enum Next {
     Wait,
     /// Another turn, after the others have had theirs.
     Again,
+    /// The target was not reached; errno. Another one may come.
+    Unreached(u16),
     /// It is over.
     Over(Carried),
 }
@@ -50,38 +60,67 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Carriage {
     pub(super) client: Side,
-    pub(super) target: Side,
+    /// None until the supervisor names one (again).
+    target: Option<Side>,
     up: Flow,
     down: Flow,
     connected: bool,
     broke: bool,
-    begun: Duration,
+    /// That the target has accepted is to be told; it has, and was not told yet.
+    tell: (bool, bool),
+    /// Until when a target must have been named, or must have accepted.
+    aimed: Duration,
     idle: Duration,
     moved: Duration,
     linger: Option<Duration>,
 }
 
 impl Carriage {
-    /// A client whose target's connect is under way, and what each is told before all else.
+    /// A client without a target yet, and what each is told before all else.
     pub(super) fn new(
-        (client, banner): (OwnedFd, Vec<u8>),
-        (target, head): (OwnedFd, Vec<u8>),
+        client: OwnedFd,
+        banner: Vec<u8>,
+        head: Vec<u8>,
         idle: Duration,
         desk: &mut Desk,
         now: Duration,
     ) -> Self {
         Carriage {
             client: Side::new(client),
-            target: Side::new(target),
+            target: None,
             up: Flow::new(head, desk),
             down: Flow::new(banner, desk),
             connected: false,
             broke: false,
-            begun: now,
+            tell: (false, false),
+            aimed: now.saturating_add(AIM),
             idle,
             moved: now,
             linger: None,
         }
+    }
+
+    /// Whether a target may come.
+    pub(super) fn wants_target(&self) -> bool {
+        self.target.is_none()
+    }
+
+    /// A target comes. Nothing was carried before, so it gets all that the client has said.
+    pub(super) fn aim(&mut self, aim: Aim, now: Duration) {
+        self.target = Some(Side::new(aim.target));
+        self.tell = (aim.tell, false);
+        self.aimed = now.saturating_add(aim.patience);
+    }
+
+    /// Whether it is to be told now that the target has accepted; true once.
+    pub(super) fn reached_to_tell(&mut self) -> bool {
+        std::mem::take(&mut self.tell.1)
+    }
+
+    /// The target comes to nothing: its descriptor is closed, and with it the watch over it ends.
+    fn lose_target(&mut self, now: Duration) {
+        self.target = None;
+        self.aimed = now.saturating_add(AIM);
     }
 
     /// Bytes from the client and from the target.
@@ -95,19 +134,23 @@ impl Carriage {
             return linger;
         }
         let (since, patience) = match self.connected {
-            false => (self.begun, self.idle.min(CONNECT)),
+            false => return self.aimed,
             true if self.down.ended() => (self.moved, self.idle.min(TARGET_CLOSED)),
             true => (self.moved, self.idle),
         };
         since.saturating_add(patience)
     }
 
-    /// How it ends when the deadline has come.
-    pub(super) fn expired(&self) -> Carried {
+    /// How it ends when the deadline has come; `None`: it does not, but its target was not reached.
+    pub(super) fn expired(&mut self, now: Duration) -> Option<Carried> {
         match (self.linger, self.connected) {
-            (Some(_), _) => self.over(),
-            (None, true) => Carried::Idle,
-            (None, false) => Carried::Unreached(u16::try_from(Errno::TIMEDOUT.raw_os_error()).unwrap_or(0)),
+            (Some(_), _) => Some(self.over()),
+            (None, true) => Some(Carried::Idle),
+            (None, false) if self.target.is_none() => Some(Carried::Broken),
+            (None, false) => {
+                self.lose_target(now);
+                None
+            }
         }
     }
 
@@ -117,9 +160,10 @@ impl Carriage {
 
     /// Something has changed at an end.
     pub(super) fn note(&mut self, end: End, signs: Signs) {
-        let side = match end {
-            End::Client => &mut self.client,
-            End::Target => &mut self.target,
+        let side = match (end, &mut self.target) {
+            (End::Client, _) => &mut self.client,
+            (End::Target, Some(target)) => target,
+            (End::Target, None) => return,
         };
         side.readable |= signs.readable || signs.closing || signs.broken;
         side.writable |= signs.writable || signs.broken;
@@ -131,28 +175,34 @@ impl Carriage {
         if let Some((end, signs)) = signs {
             self.note(end, signs);
         }
+        let Some(target) = &mut self.target else {
+            return match signs {
+                Some((End::Client, signs)) if signs.broken => Next::Over(Carried::Broken),
+                _ => Next::Wait,
+            };
+        };
         if !self.connected {
             match signs {
                 // It did not wait for the target.
                 Some((End::Client, signs)) if signs.broken => return Next::Over(Carried::Broken),
                 Some((End::Target, signs)) if signs.writable || signs.broken => {
-                    match rustix::net::sockopt::socket_error(&self.target.fd) {
+                    match rustix::net::sockopt::socket_error(&target.fd) {
                         Ok(Ok(())) => {}
                         Ok(Err(errno)) | Err(errno) => {
-                            return Next::Over(Carried::Unreached(
-                                u16::try_from(errno.raw_os_error()).unwrap_or(0),
-                            ));
+                            self.lose_target(now);
+                            return Next::Unreached(u16::try_from(errno.raw_os_error()).unwrap_or(0));
                         }
                     }
                     self.connected = true;
+                    self.tell.1 = self.tell.0;
                     self.moved = now;
                 }
                 _ => return Next::Wait,
             }
         }
         let halves = (self.up.ended(), self.down.ended());
-        let up = self.up.pump(&mut self.client, &mut self.target, desk);
-        let down = self.down.pump(&mut self.target, &mut self.client, desk);
+        let up = self.up.pump(&mut self.client, target, desk);
+        let down = self.down.pump(target, &mut self.client, desk);
         if up.source_broke || down.sink_broke {
             self.down.die(desk);
         }
@@ -190,6 +240,8 @@ impl Carriage {
             let _ = rustix::net::recv(&self.client.fd, &mut desk.chunk[..], RecvFlags::DONTWAIT);
         }
         let _ = rustix::net::shutdown(&self.client.fd, Shutdown::Both);
-        let _ = rustix::net::shutdown(&self.target.fd, Shutdown::Both);
+        if let Some(target) = &self.target {
+            let _ = rustix::net::shutdown(&target.fd, Shutdown::Both);
+        }
     }
 }

@@ -1,16 +1,19 @@
 //! All carried connections: a bounded table, who is watched, who gets another turn, who has been idle too long.
 
-use super::carriage::{Carriage, End, Next, Signs};
+use super::carriage::{Aim, Carriage, End, Next, Signs};
 use super::flow::Desk;
 use crate::outbox::Outbox;
 use crate::protocol::{Carried, FromProxy};
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Idle connections are looked for at most this often; so late may one end.
 const SWEEP: Duration = Duration::from_millis(250);
+
+const TIMED_OUT: u16 = Errno::TIMEDOUT.raw_os_error().unsigned_abs() as u16;
 
 /// A connection that begins.
 pub(super) struct Arrived {
@@ -24,6 +27,12 @@ pub(super) struct Arrived {
 /// The number of an end in epoll's events.
 pub(super) fn number(ticket: u64, end: End) -> u64 {
     ticket << 1 | u64::from(end == End::Target)
+}
+
+/// Told of changes, once for each: what each end can do is remembered in between.
+fn watch(epoll: &OwnedFd, fd: &OwnedFd, ticket: u64, end: End) -> rustix::io::Result<()> {
+    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+    epoll::add(epoll, fd, EventData::new_u64(number(ticket, end)), flags)
 }
 
 /// All connections by ticket. Tickets are the supervisor's and never used twice, so an event of one that has ended cannot
@@ -42,33 +51,49 @@ impl Carriages {
         Carriages { most, places, again, desk: Desk::new(), next_sweep: None }
     }
 
-    /// Begins to carry.
+    /// Takes a client in; its target comes later.
     pub(super) fn begin(
         &mut self,
         arrived: Arrived,
-        target: OwnedFd,
         epoll: &OwnedFd,
         out: &mut Outbox<FromProxy>,
         now: Duration,
     ) {
         let Arrived { ticket, banner, head, idle_seconds, client } = arrived;
         let idle = Duration::from_secs(u64::from(idle_seconds.max(1)));
-        let carriage = Carriage::new((client, banner), (target, head), idle, &mut self.desk, now);
+        let carriage = Carriage::new(client, banner, head, idle, &mut self.desk, now);
         if self.places.len() >= self.most || self.places.contains_key(&ticket) {
             self.over(ticket, carriage, Carried::Full, out);
             return;
         }
-        // Told of changes, once for each: what each end can do is remembered in between.
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        let watch = |fd, end| epoll::add(epoll, fd, EventData::new_u64(number(ticket, end)), flags);
-        let watched =
-            watch(&carriage.client.fd, End::Client).and_then(|()| watch(&carriage.target.fd, End::Target));
-        if watched.is_err() {
+        if watch(epoll, &carriage.client.fd, ticket, End::Client).is_err() {
             self.over(ticket, carriage, Carried::Broken, out);
             return;
         }
         self.look_at(carriage.deadline());
         self.places.insert(ticket, carriage);
+    }
+
+    /// A client gets a target, whose connect is under way.
+    pub(super) fn aim(
+        &mut self,
+        ticket: u64,
+        aim: Aim,
+        epoll: &OwnedFd,
+        out: &mut Outbox<FromProxy>,
+        now: Duration,
+    ) {
+        let Some(carriage) = self.places.get_mut(&ticket).filter(|carriage| carriage.wants_target()) else {
+            return;
+        };
+        let watched = watch(epoll, &aim.target, ticket, End::Target);
+        carriage.aim(aim, now);
+        let deadline = carriage.deadline();
+        if watched.is_err() {
+            self.finish(ticket, Carried::Broken, out);
+            return;
+        }
+        self.look_at(deadline);
     }
 
     fn look_at(&mut self, deadline: Duration) {
@@ -91,8 +116,12 @@ impl Carriages {
         let Some(carriage) = self.places.get_mut(&ticket) else { return };
         let before = carriage.deadline();
         let next = carriage.step(signs, &mut self.desk, now);
+        if carriage.reached_to_tell() {
+            out.put(FromProxy::Reached { ticket });
+        }
         let deadline = carriage.deadline();
         match next {
+            Next::Unreached(errno) => out.put(FromProxy::Unreached { ticket, errno }),
             Next::Over(outcome) => self.finish(ticket, outcome, out),
             Next::Again => self.again.push_back(ticket),
             Next::Wait => {}
@@ -144,10 +173,14 @@ impl Carriages {
         if self.next_sweep.is_none_or(|sweep| now < sweep) {
             return;
         }
-        let late: Vec<_> = self.places.extract_if(|_, carriage| carriage.deadline() <= now).collect();
-        for (ticket, carriage) in late {
-            let outcome = carriage.expired();
-            self.over(ticket, carriage, outcome, out);
+        let late = self.places.iter().filter(|(_, carriage)| carriage.deadline() <= now);
+        let late: Vec<u64> = late.map(|(&ticket, _)| ticket).collect();
+        for ticket in late {
+            let Some(carriage) = self.places.get_mut(&ticket) else { continue };
+            match carriage.expired(now) {
+                Some(outcome) => self.finish(ticket, outcome, out),
+                None => out.put(FromProxy::Unreached { ticket, errno: TIMED_OUT }),
+            }
         }
         let first = self.places.values().map(Carriage::deadline).min();
         self.next_sweep = first.map(|first| first.max(now + SWEEP));

@@ -1,8 +1,9 @@
 //! The loop: waits for the channel and for all connections at once, and gives each a bounded turn.
 
+use super::carriage::Aim;
 use super::carriages::{Arrived, Carriages};
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, Carried, FromProxy, MAX_MESSAGE, ToProxy};
+use crate::protocol::{BadMessage, FromProxy, MAX_MESSAGE, ToProxy};
 use portreeve_sys::{clock, seqpacket};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -33,8 +34,6 @@ pub(super) struct Engine {
     out: Outbox<FromProxy>,
     watched: EventFlags,
     message: Box<[u8]>,
-    /// A client whose target comes with the next message.
-    arriving: Option<Arrived>,
     carriages: Carriages,
 }
 
@@ -51,7 +50,6 @@ impl Engine {
             out: Outbox::new(channel),
             watched,
             message: vec![0; MAX_MESSAGE].into(),
-            arriving: None,
             carriages: Carriages::new(most),
         })
     }
@@ -128,17 +126,12 @@ impl Engine {
         }
         match (message, fd) {
             (ToProxy::Client { ticket, idle_seconds, banner, head }, Some(client)) => {
-                let before = self.arriving.replace(Arrived { ticket, banner, head, idle_seconds, client });
-                // Its target did not get onto the channel.
-                if let Some(Arrived { ticket, .. }) = before {
-                    let outcome = Carried::Broken;
-                    self.out.put(FromProxy::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
-                }
+                let arrived = Arrived { ticket, banner, head, idle_seconds, client };
+                self.carriages.begin(arrived, &self.epoll, &mut self.out, now);
             }
-            (ToProxy::Target { ticket }, Some(target)) => {
-                let arrived = self.arriving.take().filter(|arrived| arrived.ticket == ticket);
-                let arrived = arrived.ok_or(BadMessage::OutOfTurn("Target"))?;
-                self.carriages.begin(arrived, target, &self.epoll, &mut self.out, now);
+            (ToProxy::Target { ticket, patience_seconds, tell }, Some(target)) => {
+                let aim = Aim { target, patience: Duration::from_secs(u64::from(patience_seconds)), tell };
+                self.carriages.aim(ticket, aim, &self.epoll, &mut self.out, now);
             }
             (ToProxy::End { ticket }, _) => self.carriages.end(ticket, &mut self.out),
             // The descriptor was checked above.

@@ -1,5 +1,6 @@
 //! Carried connections over socket pairs: order, halves, back-pressure, ends. No clock but the one the tests turn.
 
+use super::carriage::Aim;
 use super::carriages::{Arrived, Carriages};
 use crate::outbox::Outbox;
 use crate::protocol::{Carried, FromProxy};
@@ -41,7 +42,9 @@ impl Bench {
         }
         let arrived =
             Arrived { ticket, banner: banner.into(), head: Vec::new(), idle_seconds, client: theirs.into() };
-        self.carriages.begin(arrived, ours.into(), &self.epoll, &mut self.out, self.now);
+        self.carriages.begin(arrived, &self.epoll, &mut self.out, self.now);
+        let aim = Aim { target: ours.into(), patience: Duration::from_secs(30), tell: false };
+        self.carriages.aim(ticket, aim, &self.epoll, &mut self.out, self.now);
         (client, target)
     }
 

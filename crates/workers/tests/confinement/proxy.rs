@@ -20,7 +20,7 @@ pub(crate) fn a_confined_proxy_carries() {
     assert!(matches!(referee.from_proxy(&worker.hear()), Ok(FromProxy::Ready { .. })));
     let front = TcpListener::bind("127.0.0.1:0").unwrap();
     let back = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut bytes = Vec::new();
+    let (mut bytes, mut bytes2) = (Vec::new(), Vec::new());
     let mut carry = |ticket, target: OwnedFd| {
         let client = TcpStream::connect(front.local_addr().unwrap()).unwrap();
         let (server, _) = front.accept().unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn a_confined_proxy_carries() {
             .encode(&mut bytes)
             .unwrap();
         worker.send(&bytes, Some(server.as_fd()));
-        ToProxy::Target { ticket }.encode(&mut bytes).unwrap();
+        ToProxy::Target { ticket, patience_seconds: 30, tell: true }.encode(&mut bytes).unwrap();
         worker.send(&bytes, Some(target.as_fd()));
         client
     };
@@ -44,15 +44,28 @@ pub(crate) fn a_confined_proxy_carries() {
     text.clear();
     client.read_to_string(&mut text).unwrap();
     assert_eq!(text, "hi\nanswer");
+    assert_eq!(referee.from_proxy(&worker.hear()), Ok(FromProxy::Reached { ticket: 1 }));
     let done = FromProxy::Done { ticket: 1, bytes_in: 8, bytes_out: 6, outcome: Carried::Complete };
     assert_eq!(referee.from_proxy(&worker.hear()), Ok(done));
     let nobody = back.local_addr().unwrap();
     drop(back);
     // The refusal comes to whoever holds the socket; connect(2) itself may have told it already on loopback.
-    let mut client = carry(2, on_its_way_to(nobody));
+    let client2 = carry(2, on_its_way_to(nobody));
+    match referee.from_proxy(&worker.hear()) {
+        Ok(FromProxy::Unreached { ticket: 2, .. }) => {}
+        // Only where connect(2) has taken the refusal already is nothing left of it.
+        other => panic!("{other:?}"),
+    }
+    let back = TcpListener::bind("127.0.0.1:0").unwrap();
+    ToProxy::Target { ticket: 2, patience_seconds: 30, tell: false }.encode(&mut bytes2).unwrap();
+    worker.send(&bytes2, Some(on_its_way_to(back.local_addr().unwrap()).as_fd()));
+    let (target, _) = back.accept().unwrap();
+    drop(target);
+    let mut client = client2;
+    client.shutdown(Shutdown::Write).unwrap();
     text.clear();
     client.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "", "no banner without a target");
+    assert_eq!(text, "hi\n", "told once, when a target has accepted");
     match referee.from_proxy(&worker.hear()) {
         Ok(FromProxy::Done { ticket: 2, bytes_in: 0, bytes_out: 0, .. }) => {}
         other => panic!("{other:?}"),

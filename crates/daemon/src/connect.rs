@@ -1,0 +1,54 @@
+//! Sockets on their way to a target: connect(2) begun and not waited for, as the user of the service.
+
+use crate::targets::Place;
+use portreeve_sys::spawn::Ids;
+use portreeve_sys::{acting, unix};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use std::net::SocketAddr;
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// SO_KEEPALIVE.
+    pub keepalive: bool,
+    /// The service's ids: ident servers, the kernel's rules and the owner of a unix socket see them; `None`: our own.
+    pub ids: Option<Ids>,
+}
+
+/// Begins to connect.
+///
+/// # Errors
+/// That of connect(2). A unix socket whose queue is full says `EAGAIN`: the kernel does not wait for it in our name.
+pub fn begin(place: &Place, way: &Way) -> Result<OwnedFd, Errno> {
+    match place {
+        Place::Ip(address) => tcp(*address, way),
+        // As the service's user: otherwise whoever may write to a directory on the way could lead root to a socket that is
+        // root's alone, and its owner would take the client for root.
+        Place::Path(path) => match &way.ids {
+            Some(ids) => {
+                acting::as_user(ids.uid, ids.gid, &ids.groups, || unix::begin_stream(path)).flatten()
+            }
+            None => unix::begin_stream(path),
+        },
+    }
+}
+
+fn tcp(target: SocketAddr, way: &Way) -> Result<OwnedFd, Errno> {
+    let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_tcp_nodelay(&fd, true)?;
+    if way.keepalive {
+        sockopt::set_socket_keepalive(&fd, true)?;
+    }
+    if let Some(ids) = &way.ids {
+        // A kernel that does not know it counts it as ours.
+        let _ = rustix::fs::fchown(&fd, Some(rustix::fs::Uid::from_raw(ids.uid)), None);
+    }
+    match rustix::net::connect(&fd, &target) {
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(fd),
+        Err(errno) => Err(errno),
+    }
+}
