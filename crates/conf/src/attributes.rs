@@ -85,7 +85,7 @@ static TABLE: &[Attribute] = &[
     row(Id::Ident, "id", "NAME", "the service's name",
         "Names the service in the log, in `enabled` and `disabled`, and at a reload. Needed where two services have the same name."),
     row(Id::Type, "type", "WORD …", "none",
-        "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. RPC, TCPMUX, TCPMUXPLUS: not supported yet. SPECIAL: accepted, without effect.")
+        "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. RPC: registered with rpcbind under its number in /etc/rpc (UNLISTED: `rpc_number`). TCPMUX, TCPMUXPLUS: not supported yet. SPECIAL: accepted, without effect.")
         .values(Values::Some).kind(Kind::Words(TYPES), ""),
     row(Id::Flags, "flags", "WORD …", "none",
         "NAMEINARGS: the first word of `server_args` is argv[0]. NODELAY, KEEPALIVE: set TCP_NODELAY, SO_KEEPALIVE. NOLIBWRAP: hosts.allow and hosts.deny do not apply. SENSOR: refuse every client and deny its address all services for `deny_time`. IPv4, IPv6: the family of the socket. NORETRY: no second attempt when the process cannot be started. IDONLY: only clients with an ident server, together with USERID in log_on_success. REUSE: always on, accepted. INTERCEPT, LABELED: accepted with a warning, without effect.")
@@ -98,7 +98,7 @@ static TABLE: &[Attribute] = &[
     row(Id::Protocol, "protocol", "NAME", "tcp for stream, udp for dgram",
         "The protocol, a name in /etc/protocols."),
     row(Id::Port, "port", "PORT", "the port in /etc/services",
-        "The port to listen on. A service that is not UNLISTED must have the port that /etc/services gives it. 0: a port of the kernel's choice.")
+        "The port to listen on. A service that is not UNLISTED must have the port that /etc/services gives it. 0, and an RPC service without `port`: a port of the kernel's choice.")
         .kind(Kind::Number, "0 to 65535"),
     row(Id::Bind, "bind", "ADDRESS", "all addresses",
         "The local address or host name to listen on. A name is resolved when the file is read.").also_in_defaults(),
@@ -115,9 +115,10 @@ static TABLE: &[Attribute] = &[
     row(Id::ProxyProtocol, "proxy_protocol", "accept|send|both [v1|v2]", "none",
         "The PROXY header, by which a proxy tells the next one who the client is. send: the target of `redirect` is told, in the form v1 (a line of text, the default) or v2 (binary). accept: the client is a proxy and tells us; not supported yet. both: each.")
         .values(Values::Some).kind(Kind::Words(&["accept", "send", "both", "v1", "v2"]), "").ours(),
-    row(Id::RpcVersion, "rpc_version", "N[-M]", "none", "Versions of an RPC service. Not supported yet."),
-    row(Id::RpcNumber, "rpc_number", "NUMBER", "the number in /etc/rpc", "Program number of an unlisted RPC service. Not supported yet.")
-        .kind(Kind::Number, ""),
+    row(Id::RpcVersion, "rpc_version", "N[-M]", "none, must be given for RPC",
+        "The versions of an RPC service that rpcbind is told: one, or the first and the last.").kind(Kind::Text, "at most 32 versions"),
+    row(Id::RpcNumber, "rpc_number", "NUMBER", "the number in /etc/rpc",
+        "Program number of an UNLISTED RPC service. The number of any other is that of /etc/rpc.").kind(Kind::Number, "0 to 4294967295"),
 
     // The program.
     row(Id::Server, "server", "PATH", "none, must be given",

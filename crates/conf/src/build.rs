@@ -2,11 +2,13 @@
 
 use crate::attributes::{FLAGS, IDLE_TIMEOUT, TYPES};
 use crate::check::BuiltinName;
-use crate::draft::{Draft, Flag};
+use crate::draft::{Draft, Flag, Type};
 use crate::fill::Implied;
 use crate::host::Host;
 use crate::place::Place;
-use crate::service::{Action, DenyTime, Ids, Listen, LogType, OnRemove, Overload, Service, Set, SocketType};
+use crate::service::{
+    Action, DenyTime, Ids, Listen, LogType, OnRemove, Overload, Rpc, Service, Set, SocketType,
+};
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
 const CPS: (u32, u32) = (50, 10);
@@ -33,6 +35,7 @@ pub(crate) fn build(
         types: draft.types.words(TYPES),
         flags: draft.flags.words(FLAGS),
         listen: listen(draft, implied)?,
+        rpc: rpc(draft, host),
         wait: draft.wait?,
         noretry: draft.flag(Flag::Noretry),
         nolibwrap: draft.flag(Flag::Nolibwrap),
@@ -117,7 +120,11 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
     Some(Listen {
         socket: draft.socket?,
         protocol: draft.protocol.clone()?,
-        port: draft.port?,
+        // rpcbind tells the clients of an RPC service whatever port it has.
+        port: match draft.port {
+            None if draft.is(Type::Rpc) => 0,
+            port => port?,
+        },
         bind: text.zip(implied.bind),
         family: implied.family,
         v6only: draft.v6only.unwrap_or(false),
@@ -125,6 +132,16 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
         nodelay: draft.flag(Flag::Nodelay) || draft.is_redirected(),
         keepalive: draft.flag(Flag::Keepalive),
     })
+}
+
+fn rpc(draft: &Draft, host: &dyn Host) -> Option<Rpc> {
+    let versions = draft.rpc_versions.filter(|_| draft.is(Type::Rpc))?;
+    // The number of a listed one is that of /etc/rpc, whatever is written beside it.
+    let program = match draft.is(Type::Unlisted) {
+        true => draft.rpc_number,
+        false => host.rpc_number(draft.name()),
+    };
+    Some(Rpc { program: program?, versions })
 }
 
 fn ids(draft: &Draft, host: &dyn Host) -> Ids {

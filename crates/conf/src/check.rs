@@ -305,9 +305,9 @@ fn missing(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         (Id::Protocol, "protocol", (outside || rpc) && draft.protocol.is_none()),
         (Id::User, "user", !internal && draft.user.is_none()),
         (Id::Server, "server", !internal && !draft.is_redirected() && draft.server.is_none()),
-        (Id::RpcVersion, "rpc_version", rpc && !draft.rpc_versions),
+        (Id::RpcVersion, "rpc_version", rpc && draft.rpc_versions.is_none()),
         (Id::Port, "port", outside && !draft.is_mux() && !rpc && draft.port.is_none()),
-        (Id::RpcNumber, "rpc_number", rpc && unlisted && !draft.rpc_number),
+        (Id::RpcNumber, "rpc_number", rpc && unlisted && draft.rpc_number.is_none()),
     ];
     if draft.flag(Flag::Ipv4) && draft.flag(Flag::Ipv6) {
         let message = format!("service `{}` uses IPv6, or IPv4 where there is no IPv6", draft.id());

@@ -1,7 +1,7 @@
-//! Which listeners the kernel would not allow side by side. xinetd finds out at bind(2) and gives the later service up
+//! Which listeners the kernel, and which RPC services rpcbind would not allow side by side. xinetd finds out at bind(2) and gives the later service up
 //! after ten attempts; here it is known before.
 
-use crate::service::{FamilyFlag, Listen, SocketType};
+use crate::service::{FamilyFlag, Listen, Service, SocketType};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The address a service listens on: the wildcard of its family where there is no `bind`.
@@ -46,6 +46,21 @@ fn overlap(wide: IpAddr, wide_v6only: bool, narrow: IpAddr, narrow_v6only: bool)
         }
         _ => false,
     }
+}
+
+/// Whether two RPC services ask rpcbind for the same entry: one program, a version of both, one kind of address.
+pub(crate) fn rpc_clash(a: &Service, b: &Service) -> bool {
+    let (Some(own), Some(other)) = (a.rpc, b.rpc) else { return false };
+    let kinds = |listen: &Listen| match address(listen) {
+        IpAddr::V4(_) => (true, false),
+        IpAddr::V6(v6) => (v6.is_unspecified() && !listen.v6only, true),
+    };
+    let ((a4, a6), (b4, b6)) = (kinds(&a.listen), kinds(&b.listen));
+    own.program == other.program
+        && own.versions.0 <= other.versions.1
+        && other.versions.0 <= own.versions.1
+        && a.listen.protocol.1 == b.listen.protocol.1
+        && (a4 && b4 || a6 && b6)
 }
 
 #[cfg(test)]

@@ -153,8 +153,8 @@ pub(crate) struct Draft {
     /// Where to; none where it is not redirected.
     pub(crate) redirect: Vec<Target>,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
-    pub(crate) rpc_versions: bool,
-    pub(crate) rpc_number: bool,
+    pub(crate) rpc_versions: Option<(u32, u32)>,
+    pub(crate) rpc_number: Option<u32>,
     pub(crate) on_remove: Option<OnRemove>,
     pub(crate) stop: Option<Stop>,
     pub(crate) idle_timeout: Option<u32>,

@@ -25,6 +25,7 @@ pub(crate) fn refuse(
     sensor_name(draft, builtin, bench)?;
     no_wait(draft, bench)?;
     socket_mismatch(draft, bench)?;
+    rpc_protocol(draft, bench)?;
     bind_family(draft, implied, bench)?;
     groups(draft, bench)?;
     log_directory(draft, bench)?;
@@ -34,9 +35,7 @@ pub(crate) fn refuse(
 }
 
 fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    let what = if draft.is(Type::Rpc) {
-        "`type = RPC`"
-    } else if draft.is_mux() || builtin == Some(BuiltinName::Tcpmux) {
+    let what = if draft.is_mux() || builtin == Some(BuiltinName::Tcpmux) {
         "tcpmux"
     } else if draft.proxy_protocol.is_some_and(|proxy| proxy.accept) {
         "`proxy_protocol = accept`"
@@ -45,6 +44,19 @@ fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> 
     };
     let message = format!("service `{}` needs {what}, which comes with a later release", draft.id());
     bench.refuse_ourselves(&codes::LATER_RELEASE, draft, message, Some("keep it under xinetd until then"))
+}
+
+/// rpcbind has names for these two alone.
+fn rpc_protocol(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    const KNOWN: [i32; 2] = [6, 17];
+    let Some((protocol, number)) = draft.protocol.as_ref().filter(|_| draft.is(Type::Rpc)) else {
+        return Ok(());
+    };
+    if KNOWN.contains(number) {
+        return Ok(());
+    }
+    let message = format!("service `{}` is RPC over {protocol}, which rpcbind cannot tell", draft.id());
+    bench.refuse_ourselves(&codes::SOCKET_MISMATCH, draft, message, Some("use tcp or udp"))
 }
 
 /// Who is to be told there?

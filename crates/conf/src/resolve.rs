@@ -6,7 +6,7 @@ use crate::assign::assign;
 use crate::ast::End;
 use crate::build::build;
 use crate::check::{self, Earlier};
-use crate::clash::clash;
+use crate::clash::{clash, rpc_clash};
 use crate::codes;
 use crate::diagnostic::{Classic, Level};
 use crate::draft::Draft;
@@ -267,6 +267,15 @@ fn judge(
             format!("service `{}` listens where the earlier service `{}` does", service.id, other.id);
         let classic = format!("Service {} failed to start and is deactivated.", service.id);
         let help = Some("give it another `port` or `bind`");
+        return bench.refuse(&codes::DUPLICATE, draft, message, classic, help);
+    }
+    if let Some((other, _)) = served.iter().find(|(other, _)| rpc_clash(&service, other)) {
+        let message = format!(
+            "service `{}` has a version of the same RPC program as the earlier service `{}`",
+            service.id, other.id
+        );
+        let classic = format!("Service {} failed to start and is deactivated.", service.id);
+        let help = Some("give them versions of their own in `rpc_version`");
         return bench.refuse(&codes::DUPLICATE, draft, message, classic, help);
     }
     Ok(service)

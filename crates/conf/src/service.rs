@@ -252,6 +252,15 @@ pub struct TlsConnect {
     pub ca: Option<Set<String>>,
 }
 
+/// What an RPC service is registered as (RFC 5531).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rpc {
+    /// Program number.
+    pub program: u32,
+    /// First and last version; both are registered, and all between them.
+    pub versions: (u32, u32),
+}
+
 /// A service that can be served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
@@ -269,6 +278,8 @@ pub struct Service {
     pub flags: Vec<&'static str>,
     /// Socket.
     pub listen: Listen,
+    /// `type = RPC`.
+    pub rpc: Option<Rpc>,
     /// wait = yes.
     pub wait: bool,
     /// Flag NORETRY.

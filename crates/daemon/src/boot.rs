@@ -11,6 +11,7 @@ use crate::log;
 use crate::names::Parked;
 use crate::options::{Options, Program};
 use crate::reading::Purpose;
+use crate::registrations::Registry;
 use crate::staff::Staff;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Timers;
@@ -138,6 +139,7 @@ fn prepare(
         defaults_dump: Vec::new(),
         since,
         next_ticket: 0,
+        registry: Registry::default(),
         stopping: None,
         exit: None,
         readiness,

@@ -32,6 +32,7 @@ mod rates;
 mod reading;
 mod reap;
 mod redirects;
+mod registrations;
 mod reload;
 mod serve;
 mod slot;

@@ -20,6 +20,7 @@ impl Supervisor {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.listener = None;
                     slot.status = State::Closed(until);
+                    self.registry.stale = true;
                 }
             }
             RateChange::Resumed => self.reopen_after_rate(id),

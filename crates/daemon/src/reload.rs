@@ -158,6 +158,7 @@ impl Supervisor {
         }
         self.end_passing_orders();
         self.tell_builtin_ports();
+        (self.registry.stale, self.registry.doubtful) = (true, true);
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.attach_filter(id);
             // A rate that was switched off ends its overload.
@@ -387,6 +388,7 @@ impl Supervisor {
         match listeners::open(&slot.service.listen, &mut self.spare, self.base) {
             Ok(opened) => {
                 slot.listener = Some(Listener { fd: opened.fd, address: opened.address, polled: false });
+                self.registry.stale = true;
                 if opened.fell_back {
                     let text = format!("IPv6 socket creation failed for service {name}, trying IPv4");
                     self.say(Level::Notice, &text);
@@ -458,5 +460,10 @@ fn same_service(old: &Service, new: &Service) -> bool {
         && old.wait == new.wait
         && old.listen.protocol == new.listen.protocol
         && old.listen.socket == new.listen.socket
-        && old.listen.port == new.listen.port
+        && match (old.rpc, new.rpc) {
+            // rpcbind tells the port: another one is no other service.
+            (Some(old), Some(new)) => old.program == new.program,
+            (None, None) => old.listen.port == new.listen.port,
+            _ => false,
+        }
 }

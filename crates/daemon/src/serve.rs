@@ -22,7 +22,9 @@ impl Supervisor {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             self.write_logs();
-            if let Some(code) = self.exit {
+            if let Some(code) = self.exit
+                && !self.is_withdrawing()
+            {
                 return code;
             }
             let timeout = self.timers.wait(clock::monotonic()).map(|wait| Timespec {
@@ -50,6 +52,7 @@ impl Supervisor {
                 self.ring(alarm);
             }
             self.renew_filters();
+            self.renew_registrations();
         }
     }
 
@@ -84,6 +87,7 @@ impl Supervisor {
             Alarm::Kill => self.kill_alarm(),
             Alarm::Filters => self.filters_set = false,
             Alarm::Ends => self.bury(),
+            Alarm::Registrations => self.registrations_alarm(),
             Alarm::Watchdog => self.sign_of_life(),
             Alarm::Flush => self.flush_set = false,
         }

@@ -8,7 +8,7 @@ use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::spawn::{ImageBuilder, Stdio};
 use portreeve_sys::{highfd, process, seqpacket};
 use portreeve_workers::protocol::{
-    FromBuiltin, FromProxy, FromResolver, MAX_MESSAGE, Missing, Referee, Worker,
+    FromBuiltin, FromProxy, FromRegistrar, FromResolver, MAX_MESSAGE, Missing, Referee, Worker,
 };
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
@@ -17,7 +17,7 @@ use std::ffi::CString;
 use std::time::Duration;
 
 /// The workers of this executable, in the order of their indices.
-pub const WORKERS: [Worker; 3] = Worker::ALL;
+pub const WORKERS: [Worker; 4] = Worker::ALL;
 
 /// Most messages that wait for a worker's channel.
 pub const MOST_WAITING: usize = 4096;
@@ -103,6 +103,7 @@ impl Staff {
             Worker::Resolver => 0,
             Worker::Builtin => 1,
             Worker::Proxy => 2,
+            Worker::Registrar => 3,
         }
     }
 
@@ -253,18 +254,21 @@ impl Supervisor {
             Worker::Resolver => link.referee.from_resolver(bytes).map(Heard::Resolver),
             Worker::Builtin => link.referee.from_builtin(bytes).map(Heard::Builtin),
             Worker::Proxy => link.referee.from_proxy(bytes).map(Heard::Proxy),
+            Worker::Registrar => link.referee.from_registrar(bytes).map(Heard::Registrar),
         };
         match heard {
             Ok(
                 Heard::Resolver(FromResolver::Ready { missing })
                 | Heard::Builtin(FromBuiltin::Ready { missing })
-                | Heard::Proxy(FromProxy::Ready { missing }),
+                | Heard::Proxy(FromProxy::Ready { missing })
+                | Heard::Registrar(FromRegistrar::Ready { missing }),
             ) if !was_ready => {
                 self.worker_ready(index, missing);
             }
             Ok(Heard::Resolver(message)) => self.heard_resolver(message),
             Ok(Heard::Builtin(message)) => self.heard_builtin(message),
             Ok(Heard::Proxy(message)) => self.heard_proxy(message),
+            Ok(Heard::Registrar(message)) => self.heard_registrar(message),
             Err(error) => {
                 self.lose_worker(index, &format!("it sent what it may not send: {error}"));
                 return false;
@@ -281,6 +285,7 @@ impl Supervisor {
         match WORKERS.get(index as usize) {
             Some(Worker::Builtin) => self.builtin_ready(),
             Some(Worker::Proxy) => self.proxy_has_room(),
+            Some(Worker::Registrar) => self.registrar_ready(),
             Some(Worker::Resolver) | None => {}
         }
     }
@@ -341,7 +346,7 @@ impl Supervisor {
         match WORKERS.get(index as usize) {
             Some(Worker::Builtin) => self.builtin_has_room(),
             Some(Worker::Proxy) => self.proxy_has_room(),
-            Some(Worker::Resolver) | None => {}
+            Some(Worker::Resolver | Worker::Registrar) | None => {}
         }
     }
 
@@ -396,6 +401,7 @@ impl Supervisor {
             Worker::Resolver => self.resolver_lost(),
             Worker::Builtin => self.builtin_lost(),
             Worker::Proxy => self.proxy_lost(),
+            Worker::Registrar => self.registrar_lost(),
         }
     }
 
@@ -413,4 +419,5 @@ enum Heard {
     Resolver(FromResolver),
     Builtin(FromBuiltin),
     Proxy(FromProxy),
+    Registrar(FromRegistrar),
 }

@@ -11,6 +11,7 @@ use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
 use portreeve_policy::{Arrival, Check, Facts, Outcome, TABLES, Tables, explain};
 use portreeve_sys::limits;
+use portreeve_workers::protocol::MAX_REGISTRATIONS;
 use std::net::{IpAddr, SocketAddr};
 
 impl Supervisor {
@@ -74,6 +75,7 @@ impl Supervisor {
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
         bound("built-in sessions", self.children.sessions.len(), self.most_sessions, 0);
         bound("carried connections", self.children.carried.len(), self.most_carried, 0);
+        bound("RPC registrations", self.registry.len(), MAX_REGISTRATIONS, 0);
         bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
@@ -117,6 +119,15 @@ impl Supervisor {
             }
         });
         j.list("targets", |j| slot.targets.iter().for_each(|target| j.item(|j| self.target(j, target))));
+        let (registered, of, unregistered) = self.registry.of(id);
+        if let Some(rpc) = service.rpc {
+            j.map("rpc", |j| {
+                j.plain("program", rpc.program);
+                j.text("versions", format_args!("{}-{}", rpc.versions.0, rpc.versions.1));
+                j.plain("registered", registered);
+                j.plain("of", of);
+            });
+        }
         let note = match &slot.status {
             State::Paused(_, why) => (*why).to_owned(),
             State::NoWorker => {
@@ -127,7 +138,7 @@ impl Supervisor {
             State::Suspended => "a program has the socket".to_owned(),
             State::Removed => "no longer configured; instances are ending".to_owned(),
             State::Active if throttled => "sources above their share of cps are refused".to_owned(),
-            State::Active => String::new(),
+            State::Active => unregistered.unwrap_or_default(),
         };
         j.text("note", order_note(slot).unwrap_or(note));
     }

@@ -5,7 +5,7 @@ use crate::children::Child;
 use crate::escape::escaped;
 use crate::names::Parked;
 use crate::options::Program;
-use crate::slot::SlotId;
+use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::{Diagnostic, Level, Severity, Stop};
@@ -50,26 +50,29 @@ impl Supervisor {
             self.poll_slot(id, false);
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.listener = None;
+                if how == Stopping::Quit && slot.status == State::Suspended {
+                    self.registry.let_be(id);
+                }
             }
         }
+        self.withdraw_all();
         if how == Stopping::Quit {
             self.finish();
             return;
         }
-        let by_default = match self.options.program {
-            Program::Xinetd | Program::Inetd => Stop::Leave,
-            Program::Portreeve => Stop::End,
-        };
-        let ending: Vec<SlotId> = self
-            .slots
-            .iter()
-            .filter(|(_, s)| s.service.stop.unwrap_or(by_default) == Stop::End)
-            .map(|(&id, _)| id)
-            .collect();
+        let ending: Vec<SlotId> =
+            self.slots.iter().filter(|(_, slot)| self.ends_with_us(slot)).map(|(&id, _)| id).collect();
         for id in ending {
             self.end_programs(id, Signal::TERM);
         }
         self.stop_if_done();
+    }
+
+    /// Whether the instances of a service end when serving ends. Called as xinetd or inetd, those of programs stay unless
+    /// the entry says otherwise; an RPC program nobody could find again (reference xinetd §11.2).
+    fn ends_with_us(&self, slot: &Slot) -> bool {
+        let ours = self.options.program == Program::Portreeve || slot.service.rpc.is_some();
+        slot.service.stop.unwrap_or(if ours { Stop::End } else { Stop::Leave }) == Stop::End
     }
 
     /// Sends a signal to the programs of a slot; those that get TERM are killed later if they must be.
@@ -111,13 +114,10 @@ impl Supervisor {
         if self.stopping == Some(Stopping::Term)
             && !self.children.programs.values().any(|c| c.kill_at.is_some())
         {
-            let by_default = self.options.program != Program::Portreeve;
-            let waits = self.children.programs.values().any(|c| {
-                let stop = self.slots.get(&c.slot).and_then(|s| s.service.stop);
-                match stop {
-                    Some(stop) => stop == Stop::End,
-                    None => !by_default,
-                }
+            let by_default = self.options.program == Program::Portreeve;
+            let waits = self.children.programs.values().any(|c| match self.slots.get(&c.slot) {
+                Some(slot) => self.ends_with_us(slot),
+                None => by_default,
             });
             if !waits {
                 self.finish();
@@ -151,6 +151,10 @@ impl Supervisor {
         }
         self.control.remove_socket();
         for worker in Worker::ALL {
+            // It has a last errand, and ends with us.
+            if worker == Worker::Registrar && self.is_withdrawing() {
+                continue;
+            }
             if let Some(pid) = Pid::from_raw(self.staff.link(worker).pid) {
                 let _ = kill(pid, Signal::TERM);
             }

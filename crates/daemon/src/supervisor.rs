@@ -12,6 +12,7 @@ use crate::log;
 use crate::names::Parked;
 use crate::options::Options;
 use crate::reading::Reading;
+use crate::registrations::Registry;
 use crate::slot::{Slot, SlotId};
 use crate::staff::Staff;
 use crate::stop::Stopping;
@@ -93,6 +94,8 @@ pub struct Supervisor {
     pub since: Duration,
     /// Tickets for workers.
     pub next_ticket: u64,
+    /// What rpcbind is to know.
+    pub registry: Registry,
     /// Set when the loop shall end.
     pub stopping: Option<Stopping>,
     /// The exit status once it has ended.

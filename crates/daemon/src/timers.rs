@@ -44,6 +44,8 @@ pub enum Alarm {
     Filters,
     /// More children have ended than were handled at once.
     Ends,
+    /// rpcbind is to be asked again.
+    Registrations,
     /// The service manager wants a sign of life.
     Watchdog,
     /// Something in a log buffer could not be written.

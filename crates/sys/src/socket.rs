@@ -80,6 +80,47 @@ pub fn listen_seqpacket(address: SocketAddr, protocol: u32, options: ListenOptio
     Ok(fd)
 }
 
+/// Begins to connect over TCP from a port that only root may take, the first of `ports` that is free. Nonblocking: the
+/// connection may be under way when this returns.
+///
+/// # Errors
+/// `EACCES` without the right to such ports, `EADDRINUSE` when none of them is free, else as connect(2).
+pub fn connect_from(to: SocketAddr, ports: impl Iterator<Item = u16>) -> io::Result<OwnedFd> {
+    let from = match to {
+        SocketAddr::V4(_) => std::net::IpAddr::from([0; 4]),
+        SocketAddr::V6(_) => std::net::IpAddr::from([0u16; 8]),
+    };
+    for port in ports {
+        let fd = open(to, SocketType::STREAM, None, ListenOptions::default())?;
+        match rustix::net::bind(&fd, &SocketAddr::new(from, port)) {
+            Ok(()) => {}
+            Err(Errno::ADDRINUSE) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        return match rustix::net::connect(&fd, &to) {
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(fd),
+            // A connection of before holds this pair of ports.
+            Err(Errno::ADDRNOTAVAIL) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+    Err(Errno::ADDRINUSE.into())
+}
+
+/// Whether a socket of this host is bound at `address`. Found out by binding there for a moment, without listening; what
+/// cannot be found out counts as bound.
+pub fn is_bound(address: SocketAddr, datagrams: bool) -> bool {
+    let kind = if datagrams { SocketType::DGRAM } else { SocketType::STREAM };
+    let Ok(fd) = open(address, kind, None, ListenOptions { v6only: true, ..ListenOptions::default() }) else {
+        return true;
+    };
+    // With it, connections that have ended are no obstacle; a listener is one. Datagram sockets could share the port.
+    if !datagrams && sockopt::set_socket_reuseaddr(&fd, true).is_err() {
+        return true;
+    }
+    rustix::net::bind(&fd, &address).is_err()
+}
+
 fn open(
     address: SocketAddr,
     kind: SocketType,

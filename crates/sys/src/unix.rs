@@ -108,6 +108,17 @@ pub fn connect(path: &Path) -> rustix::io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Connects to the socket at `path` without waiting; the descriptor is nonblocking and close-on-exec.
+///
+/// # Errors
+/// `ENOENT`, `ECONNREFUSED`, `EACCES` as [`connect`]; `EAGAIN` when the queue of whoever serves it is full.
+pub fn connect_now(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let fd = stream()?;
+    rustix::net::connect(&fd, &address)?;
+    Ok(fd)
+}
+
 /// Who connected.
 ///
 /// # Errors

@@ -141,3 +141,21 @@ fn a_client_comes_to_the_address_that_leads_to_it() {
     assert_eq!(towards("0.0.0.0:7", "127.0.0.9:0").as_deref(), Some("127.0.0.1:7"));
     assert_eq!(towards("[::]:7", "[::ffff:127.0.0.9]:0").as_deref(), Some("[::ffff:127.0.0.1]:7"));
 }
+
+#[test]
+fn a_bound_address_is_seen_and_its_end_too() {
+    use portreeve_sys::socket::is_bound;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    for datagrams in [false, true] {
+        let fd = match datagrams {
+            false => listen_stream(any, ListenOptions::default()).unwrap(),
+            true => bind_dgram(any, ListenOptions::default()).unwrap(),
+        };
+        let address = SocketAddr::try_from(rustix::net::getsockname(&fd).unwrap()).unwrap();
+        assert!(is_bound(address, datagrams));
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        assert!(is_bound(everywhere, datagrams), "the wildcard meets it");
+        drop(fd);
+        assert!(!is_bound(address, datagrams));
+    }
+}

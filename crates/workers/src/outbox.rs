@@ -1,6 +1,6 @@
 //! Messages on their way to the supervisor. Never blocks, never reorders, never drops; whoever fills it must stop.
 
-use crate::protocol::{BadMessage, FromBuiltin, FromProxy};
+use crate::protocol::{BadMessage, FromBuiltin, FromProxy, FromRegistrar};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +21,12 @@ impl Word for FromBuiltin {
 }
 
 impl Word for FromProxy {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        self.encode(out)
+    }
+}
+
+impl Word for FromRegistrar {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         self.encode(out)
     }

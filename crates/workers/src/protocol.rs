@@ -13,6 +13,7 @@ mod from_proxy;
 mod identity;
 mod names;
 mod referee;
+mod registrar;
 mod rules;
 mod to_builtin;
 mod to_proxy;
@@ -25,6 +26,9 @@ pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
 };
 pub use referee::{Missing, Referee, Worker};
+pub use registrar::{
+    Entered, FromRegistrar, MAX_OWNER, MAX_REGISTRATIONS, Registration, ToRegistrar, Trouble,
+};
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};

@@ -4,10 +4,11 @@
 
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
-    Answer, BadMessage, BuiltinKind, Carried, Family, FromBuiltin, FromProxy, FromResolver, HostName,
-    IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_HEAD, MAX_MESSAGE, MAX_NAME, MAX_RULES, Mismatch,
-    Missing, NamesAnswer, Outcome, Question, RateNote, Referee, Refusal, RulesHead, RulesInParts, TableSent,
-    ToBuiltin, ToProxy, ToResolver, Worker, rules_messages,
+    Answer, BadMessage, BuiltinKind, Carried, Entered, Family, FromBuiltin, FromProxy, FromRegistrar,
+    FromResolver, HostName, IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_HEAD, MAX_MESSAGE, MAX_NAME,
+    MAX_OWNER, MAX_REGISTRATIONS, MAX_RULES, Mismatch, Missing, NamesAnswer, Outcome, Question, RateNote,
+    Referee, Refusal, Registration, RulesHead, RulesInParts, TableSent, ToBuiltin, ToProxy, ToRegistrar,
+    ToResolver, Trouble, Worker, rules_messages,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -506,6 +507,73 @@ fn the_proxys_messages_come_back_and_are_its_own() {
         .encode(&mut bytes)
         .unwrap();
     assert_eq!(referee.from_proxy(&bytes), Err(BadMessage::OutOfTurn("Done")), "the builtin worker's");
+}
+
+#[test]
+fn the_registrars_messages_come_back_and_are_its_own() {
+    let registration = |version, address: &str| Registration {
+        program: 100_001,
+        version,
+        datagrams: version % 2 == 0,
+        address: address.parse().unwrap(),
+    };
+    let (four, six) = (registration(1, "127.0.0.1:7"), registration(2, "[2001:db8::1]:65535"));
+    assert_eq!((four.netid(), six.netid()), ("tcp", "udp6"));
+    let mut bytes = Vec::new();
+    for message in [
+        ToRegistrar::Connection,
+        ToRegistrar::List { round: 7, wanted: vec![(four, true), (six, false)], withdrawn: vec![six] },
+        ToRegistrar::List {
+            round: u64::MAX,
+            wanted: vec![(six, false); MAX_REGISTRATIONS],
+            withdrawn: vec![six; MAX_REGISTRATIONS],
+        },
+    ] {
+        message.encode(&mut bytes).unwrap();
+        assert_eq!(ToRegistrar::decode(&bytes), Ok(message));
+        for cut in 0..bytes.len().min(64) {
+            assert!(ToRegistrar::decode(&bytes[..cut]).is_err());
+        }
+    }
+    let many = vec![(six, false); MAX_REGISTRATIONS + 1];
+    let long = ToRegistrar::List { round: 1, wanted: many, withdrawn: Vec::new() };
+    assert_eq!(long.encode(&mut bytes), Err(BadMessage::TooLong("wanted")));
+
+    let mut referee = Referee::new(Worker::Registrar);
+    let ready = FromRegistrar::Ready { missing: Vec::new() };
+    ready.encode(&mut bytes).unwrap();
+    assert_eq!(referee.from_registrar(&bytes), Ok(ready));
+    let taken = |owner: &str| Entered::Taken { address: Some(six.address), owner: owner.to_owned() };
+    let longest = taken(&"x".repeat(MAX_OWNER));
+    for message in [
+        FromRegistrar::Done {
+            round: 7,
+            entered: vec![
+                Entered::Registered,
+                Entered::Taken { address: None, owner: String::new() },
+                taken("superuser"),
+                Entered::Refused,
+                Entered::NoPlace,
+            ],
+        },
+        FromRegistrar::Done { round: 8, entered: vec![longest; MAX_REGISTRATIONS] },
+        FromRegistrar::Lost { why: Trouble::Closed },
+        FromRegistrar::Lost { why: Trouble::Failed(111) },
+        FromRegistrar::Lost { why: Trouble::Silent },
+        FromRegistrar::Lost { why: Trouble::Nonsense },
+    ] {
+        message.encode(&mut bytes).unwrap();
+        assert_eq!(referee.from_registrar(&bytes), Ok(message));
+        for cut in 0..bytes.len().min(64) {
+            assert!(FromRegistrar::decode(&bytes[..cut]).is_err());
+        }
+        assert!(matches!(Referee::new(Worker::Proxy).from_proxy(&bytes), Err(BadMessage::OutOfTurn(_))));
+    }
+    // An owner that would drive a terminal is not taken over.
+    let mut hostile = Vec::new();
+    FromRegistrar::Done { round: 1, entered: vec![taken("a")] }.encode(&mut hostile).unwrap();
+    *hostile.last_mut().unwrap() = 0x1b;
+    assert!(referee.from_registrar(&hostile).is_err());
 }
 
 #[test]

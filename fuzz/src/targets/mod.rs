@@ -6,6 +6,7 @@ pub mod hosts_expand;
 pub mod hosts_image;
 pub mod hosts_tables;
 pub mod read_config;
+pub mod rpcbind_answers;
 
 /// A target: its name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -18,4 +19,5 @@ pub const ALL: &[Target] = &[
     ("hosts_tables", hosts_tables::run),
     ("hosts_image", hosts_image::run),
     ("hosts_expand", hosts_expand::run),
+    ("rpcbind_answers", rpcbind_answers::run),
 ];

@@ -29,16 +29,54 @@ fn sockets_that_cannot_be_made() {
 
 #[test]
 fn kinds_that_come_later() {
-    let rpc = "service rstatd\n{\n\ttype = RPC\n\tsocket_type = stream\n\tprotocol = tcp\n\twait = yes\n\tuser = root\n\
-               \tserver = /bin/sh\n\trpc_version = 1-3\n}\n";
     let mux = stream("s1", 2000, "").replace("UNLISTED", "TCPMUX UNLISTED");
     let muxer =
         "service tcpmux\n{\n\ttype = INTERNAL UNLISTED\n\tport = 1\n\tsocket_type = stream\n\twait = no\n}\n";
     let accept = stream("s1", 2000, "\tproxy_protocol = accept\n");
-    for text in [rpc, &mux, muxer, &accept] {
+    for text in [&mux, muxer, &accept] {
         let reading = reading(text);
         assert_eq!(codes(&reading), ["later-release"], "{text}");
         assert!(reading.left_out[0].reason.contains("later release"));
+    }
+}
+
+fn rpc(name: &str, protocol: &str, lines: &str) -> String {
+    let socket = if protocol == "udp" { "dgram" } else { "stream" };
+    format!(
+        "service {name}\n{{\n\tid = {name}-{protocol}\n\ttype = RPC\n\tsocket_type = {socket}\n\tprotocol = {protocol}\n\
+         \twait = yes\n\tuser = root\n\tserver = /bin/sh\n{lines}}}\n"
+    )
+}
+
+#[test]
+fn rpc_services() {
+    let read = reading(rpc("rstatd", "udp", "\trpc_version = 1-3\n"));
+    assert_eq!((codes(&read), read.services.len()), (vec![], 1));
+    let service = &read.services[0];
+    assert_eq!(service.rpc, Some(crate::Rpc { program: 100_001, versions: (1, 3) }));
+    assert_eq!(service.listen.port, 0, "the kernel chooses");
+    let fixed = reading(rpc("rstatd", "udp", "\trpc_version = 2\n\tport = 2049\n"));
+    assert_eq!((fixed.services[0].rpc.unwrap().versions, fixed.services[0].listen.port), ((2, 2), 2049));
+    let unlisted = rpc("own", "tcp", "\trpc_version = 1\n\trpc_number = 536870912\n")
+        .replace("type = RPC", "type = RPC UNLISTED");
+    assert_eq!(reading(unlisted).services[0].rpc.unwrap().program, 0x2000_0000);
+    // The same versions over another protocol are other entries; over the same one they are not.
+    let both = rpc("rstatd", "udp", "\trpc_version = 1-3\n") + &rpc("rstatd", "tcp", "\trpc_version = 1-3\n");
+    assert_eq!(reading(&both).services.len(), 2);
+    let twice = rpc("rstatd", "udp", "\trpc_version = 1-3\n")
+        + &rpc("rstatd", "udp", "\trpc_version = 3-4\n").replace("rstatd-udp", "other");
+    assert_eq!(codes(&reading(&twice)), ["duplicate"]);
+    let apart = rpc("rstatd", "udp", "\trpc_version = 1-3\n\tflags = IPv4\n")
+        + &rpc("rstatd", "udp", "\trpc_version = 1-3\n\tflags = IPv6\n\tv6only = yes\n")
+            .replace("rstatd-udp", "six");
+    assert_eq!(reading(&apart).services.len(), 2);
+    for (bad, code) in [
+        ("\trpc_version = 1-33\n", "bad-value"),
+        ("\trpc_version = 4294967296\n", "bad-value"),
+        ("\trpc_version = -1\n", "bad-value"),
+        ("", "missing-attribute"),
+    ] {
+        assert_eq!(codes(&reading(rpc("rstatd", "udp", bad))), [code], "{bad}");
     }
 }
 

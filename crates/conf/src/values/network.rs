@@ -1,5 +1,5 @@
 //! Values that say what a service is and where it listens: type, flags, socket, protocol, port, bind, and the attributes
-//! of RPC services, which are checked although they are not served yet.
+//! of RPC services.
 
 use super::{Bad, Line, needs_a_value};
 use crate::address::{inet_aton, inet6};
@@ -10,6 +10,9 @@ use crate::draft::{Bind, Draft};
 use crate::host::Family;
 use crate::number;
 use crate::service::SocketType;
+
+/// Each version is a registration of its own; real programs have a handful.
+const MOST_RPC_VERSIONS: u32 = 32;
 
 pub(super) fn types(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     needs_a_value(line)?;
@@ -102,23 +105,27 @@ pub(super) fn bind(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
 pub(super) fn rpc_version(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     let text = line.text(0);
     let (low, high) = text.split_once('-').unwrap_or((text, text));
-    let range = number::integer(low).zip(number::integer(high)).filter(|(low, high)| low <= high);
-    if range.is_none() {
+    let Some(range) = number::unsigned(low).zip(number::unsigned(high)).filter(|(low, high)| low <= high)
+    else {
         // xinetd cuts the text at the dash before it shows it.
         return Err(Bad::new(
             format!("`{text}` is no version or range of versions"),
             format!("bad version range: {low}"),
         ));
+    };
+    if range.1 - range.0 >= MOST_RPC_VERSIONS {
+        let message = format!("`{text}` is more than {MOST_RPC_VERSIONS} versions");
+        return Err(Bad::new(message, format!("bad version range: {low}")));
     }
-    draft.rpc_versions = true;
+    draft.rpc_versions = Some(range);
     Ok(())
 }
 
 pub(super) fn rpc_number(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     let text = line.text(0);
-    if number::integer(text).is_none() {
-        return Err(Bad::new(format!("`{text}` is no number"), format!("Error parsing: {text}")));
-    }
-    draft.rpc_number = true;
+    let Some(number) = number::unsigned(text) else {
+        return Err(Bad::new(format!("`{text}` is no program number"), format!("Error parsing: {text}")));
+    };
+    draft.rpc_number = Some(number);
     Ok(())
 }

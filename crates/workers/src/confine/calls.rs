@@ -81,6 +81,21 @@ const PROXY: &[c_long] = &[
     libc::SYS_shutdown,
 ];
 
+/// What the registrar does with the one connection it was given.
+const REGISTRAR: &[c_long] = &[
+    // Waiting.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_epoll_ctl,
+    // The supervisor's channel: messages with descriptors.
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    // rpcbind.
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+];
+
 /// What the name service's plug-ins are known to do: DNS over UDP and TCP, local daemons over Unix sockets (nscd, sssd,
 /// systemd-resolved, nslcd), netlink (which address families this host has), tables in files, plug-ins by dlopen.
 const RESOLVER: &[c_long] = &[
@@ -259,6 +274,14 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             let level = (1, Dword, Eq, number(libc::SOL_SOCKET));
             let option = (2, Dword, Eq, number(libc::SO_ERROR));
             rules.insert(libc::SYS_getsockopt, vec![when(&[level, option])?]);
+            rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
+        }
+        Worker::Registrar => {
+            rules.extend(plain(REGISTRAR));
+            let exec = number(libc::PROT_EXEC);
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
+            }
             rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
         }
         Worker::Resolver => {

@@ -28,6 +28,7 @@ impl Ids {
             Worker::Resolver => 61_101,
             Worker::Builtin => 61_102,
             Worker::Proxy => 61_103,
+            Worker::Registrar => 61_104,
         };
         Ids { uid: number, gid: number }
     }

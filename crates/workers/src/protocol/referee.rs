@@ -1,7 +1,7 @@
 //! Who may say what, and when: the table that the supervisor holds a worker to.
 
 use super::wire::{BadMessage, Reader, Writer};
-use super::{FromBuiltin, FromProxy, FromResolver};
+use super::{FromBuiltin, FromProxy, FromRegistrar, FromResolver};
 
 /// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
 /// that comes back from a confused worker is not understood as another.
@@ -16,6 +16,8 @@ pub(super) mod tag {
     pub(in super::super) const USER: u8 = 8;
     pub(in super::super) const PONG: u8 = 9;
     pub(in super::super) const CARRIED: u8 = 10;
+    pub(in super::super) const REGISTERED: u8 = 11;
+    pub(in super::super) const RPCBIND_LOST: u8 = 12;
     pub(in super::super) const REACHED: u8 = 20;
     pub(in super::super) const UNREACHED: u8 = 21;
 }
@@ -29,11 +31,13 @@ pub enum Worker {
     Builtin,
     /// Carries bytes between clients and the targets of `redirect`.
     Proxy,
+    /// Tells rpcbind where RPC services are.
+    Registrar,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Worker; 3] = [Worker::Resolver, Worker::Builtin, Worker::Proxy];
+    pub const ALL: [Worker; 4] = [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar];
 
     /// The word that stands on the worker's command line and in messages to people.
     pub fn name(self) -> &'static str {
@@ -41,6 +45,7 @@ impl Worker {
             Worker::Resolver => "resolver",
             Worker::Builtin => "builtin",
             Worker::Proxy => "proxy",
+            Worker::Registrar => "registrar",
         }
     }
 
@@ -61,6 +66,8 @@ const TABLE: &[Row] = &[
     Row { tag: tag::READY, name: "Ready", senders: &Worker::ALL },
     Row { tag: tag::DONE, name: "Done", senders: &[Worker::Builtin] },
     Row { tag: tag::CARRIED, name: "Done", senders: &[Worker::Proxy] },
+    Row { tag: tag::REGISTERED, name: "Done", senders: &[Worker::Registrar] },
+    Row { tag: tag::RPCBIND_LOST, name: "Lost", senders: &[Worker::Registrar] },
     Row { tag: tag::REACHED, name: "Reached", senders: &[Worker::Proxy] },
     Row { tag: tag::UNREACHED, name: "Unreached", senders: &[Worker::Proxy] },
     Row { tag: tag::DATAGRAMS, name: "Datagrams", senders: &[Worker::Builtin] },
@@ -110,6 +117,17 @@ impl Referee {
     pub fn from_proxy(&mut self, bytes: &[u8]) -> Result<FromProxy, BadMessage> {
         self.admit(bytes)?;
         let message = FromProxy::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of the registrar.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_registrar(&mut self, bytes: &[u8]) -> Result<FromRegistrar, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromRegistrar::decode(bytes)?;
         self.ready = true;
         Ok(message)
     }

@@ -1,0 +1,4 @@
+//! The target `rpcbind_answers` of portreeve-fuzz under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| portreeve_fuzz::targets::rpcbind_answers::run(input));
