@@ -26,8 +26,10 @@ mod attributes;
 mod codes;
 mod manual;
 
-// The other language.
+// The other languages, and the way between them.
+pub mod convert;
 pub mod inetd;
+pub mod systemd;
 
 // Bytes to sections.
 pub mod ast;

@@ -15,6 +15,7 @@ pub struct Child {
     /// Of which slot.
     pub slot: SlotId,
     /// Its place in the limits, given back when the entry goes.
+    #[expect(dead_code, reason = "held for its drop")]
     pub seat: Option<Seat>,
     /// Monotonic start.
     pub started: Duration,
@@ -45,6 +46,7 @@ pub struct Session {
     /// Of which slot.
     pub slot: SlotId,
     /// Its place in the limits, given back when the entry goes.
+    #[expect(dead_code, reason = "held for its drop")]
     pub seat: Option<Seat>,
     /// Start in seconds since 1970.
     pub started_wall: i64,

@@ -5,9 +5,7 @@
 use crate::banner::Banners;
 use crate::launch;
 use crate::listeners;
-use crate::log::SinkId;
 use crate::reading::Purpose;
-use crate::recorded::Answers;
 use crate::slot::{Counts, Listener, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::targets::Targets;
@@ -16,7 +14,6 @@ use crate::translate;
 use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
 use portreeve_policy::{AddressSet, CompiledRules, ServiceState};
 use portreeve_sys::reap::Signal;
-use std::collections::HashMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,7 +60,7 @@ impl Supervisor {
     }
 
     /// A reading is complete.
-    pub fn apply(&mut self, purpose: Purpose, result: Result, answers: Answers) {
+    pub fn apply(&mut self, purpose: Purpose, result: Result) {
         for line in &result.log {
             self.say(line.level, &line.text);
         }
@@ -80,7 +77,6 @@ impl Supervisor {
             return;
         }
         let diagnostics = result.diagnostics.clone();
-        self.answers = Rc::new(answers);
         let changes = self.swap(start, result);
         // A reading leaves holes in the heap that nothing here will ever fill.
         portreeve_sys::process::trim_heap();
@@ -122,27 +118,21 @@ impl Supervisor {
         self.host.protect = AddressSet::build(translate::addresses(&result.settings.protect));
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
-        let mut seen: HashMap<String, u32> = HashMap::new();
-        let mut numbered = |service: Service| {
-            let next = seen.entry(service.id.clone()).or_default();
-            *next += 1;
-            Some((Rc::new(service), *next - 1))
-        };
-        let mut new: Vec<Option<(Rc<Service>, u32)>> =
-            result.services.into_iter().map(&mut numbered).collect();
+        let mut new: Vec<Option<Rc<Service>>> =
+            result.services.into_iter().map(|s| Some(Rc::new(s))).collect();
 
         let mut dropped = Vec::new();
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
             let old = slot.service.clone();
             let name = old.id.clone();
-            let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|(n, _)| same_service(&old, n)));
-            if let Some((service, nth)) = successor.and_then(Option::take) {
+            let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|n| same_service(&old, n)));
+            if let Some(service) = successor.and_then(Option::take) {
                 let same = *service == *old;
-                self.readjust(id, service, nth);
+                self.readjust(id, service);
                 if same { changes.kept.push(name) } else { changes.changed.push(name) }
             } else if result.left_out.iter().any(|l| l.id == name && !l.intended)
-                && !new.iter().flatten().any(|(n, _)| n.id == name)
+                && !new.iter().flatten().any(|n| n.id == name)
             {
                 let text = format!("service {name}: its new entry is wrong; it goes on as it was");
                 self.say(Level::Error, &text);
@@ -156,9 +146,9 @@ impl Supervisor {
         for id in dropped {
             self.remove(id);
         }
-        for (service, nth) in new.into_iter().flatten() {
+        for service in new.into_iter().flatten() {
             changes.new.push(service.id.clone());
-            self.add(service, nth);
+            self.add(service);
         }
         self.spare = listeners::Spare::default();
         self.generation += 1;
@@ -215,7 +205,7 @@ impl Supervisor {
     }
 
     /// A service that is new.
-    fn add(&mut self, service: Rc<Service>, nth: u32) {
+    fn add(&mut self, service: Rc<Service>) {
         let id = self.next_slot;
         self.next_slot += 1;
         let sink = match self.sinks.open(&service.id, &service.log_type) {
@@ -228,27 +218,9 @@ impl Supervisor {
                 return;
             }
         };
-        let mut slot = self.new_slot(service, self.answers.clone(), sink);
-        slot.nth = nth;
-        if let Some(worker) = slot.manner().worker() {
-            self.need_worker(worker);
-        }
-        self.slots.insert(id, slot);
-        self.watch_targets(id);
-        self.open_slot(id);
-        if self.slots.get(&id).is_some_and(Slot::available) {
-            let name = crate::programs::slot_name(self, id);
-            self.say(Level::Debug, &format!("Started service: {name}"));
-        }
-    }
-
-    /// A slot without a socket, that has served nobody.
-    pub fn new_slot(&self, service: Rc<Service>, origin: Rc<Answers>, sink: SinkId) -> Slot {
         let mut targets = Targets::default();
         targets.follow(&service, self.stamp.mono());
-        Slot {
-            origin,
-            nth: 0,
+        let slot = Slot {
             targets,
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
@@ -265,17 +237,25 @@ impl Supervisor {
             unfiltered: false,
             hold_logged: false,
             service,
+        };
+        if let Some(worker) = slot.manner().worker() {
+            self.need_worker(worker);
+        }
+        self.slots.insert(id, slot);
+        self.watch_targets(id);
+        self.open_slot(id);
+        if self.slots.get(&id).is_some_and(Slot::available) {
+            let name = crate::programs::slot_name(self, id);
+            self.say(Level::Debug, &format!("Started service: {name}"));
         }
     }
 
     /// A service that stays: new settings for new clients, the same socket unless its address changed.
-    fn readjust(&mut self, id: SlotId, service: Rc<Service>, nth: u32) {
+    fn readjust(&mut self, id: SlotId, service: Rc<Service>) {
         self.say(Level::Notice, &format!("readjusting service {}", service.id));
-        let answers = self.answers.clone();
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get(&id) else { return };
         let old = slot.service.clone();
         if *old == *service {
-            (slot.origin, slot.nth) = (answers, nth);
             return;
         }
         if old.log_type != service.log_type {
@@ -301,7 +281,6 @@ impl Supervisor {
         slot.plan = plan;
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;
-        (slot.origin, slot.nth) = (answers, nth);
         slot.service = service;
         slot.targets.follow(&slot.service, self.stamp.mono());
         let other_manner = slot.manner() != manner;

@@ -5,7 +5,6 @@ use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
 use crate::duty::Duty;
-use crate::handover::Upgrade;
 use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
@@ -13,7 +12,6 @@ use crate::log;
 use crate::names::Parked;
 use crate::options::Options;
 use crate::reading::Reading;
-use crate::recorded::Answers;
 use crate::registrations::Registry;
 use crate::slot::{Slot, SlotId};
 use crate::staff::Staff;
@@ -29,7 +27,6 @@ use rustix::fd::{BorrowedFd, OwnedFd};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// The supervisor.
@@ -77,10 +74,6 @@ pub struct Supervisor {
     pub inherited: Inherited,
     /// Sockets for whoever wants their address.
     pub spare: Spare,
-    /// What the configuration in force was read from.
-    pub answers: Rc<Answers>,
-    /// The way to the next version of the executable.
-    pub upgrade: Upgrade,
     /// A configuration that is being read.
     pub reading: Option<Reading>,
     /// The control socket and its clients.

@@ -11,7 +11,6 @@ const PRIVILEGED: &[(&str, &[&str])] = &[
     ("portreeve-conf", &[]),
     ("hosts-access", &[]),
     ("portreeve-policy", &[]),
-    ("portreeve-handover", &[]),
     ("portreeve-sys", &["rustix", "libc", "thiserror"]),
     ("portreeve-daemon", &["rustix", "libc", "thiserror"]),
     ("portreeve-libwrap", &["libc"]),

@@ -13,4 +13,4 @@ mod tests;
 pub use entry::{Entry, Families, Field, Item, ItemKind, Limits, Lines, Listing, Name, Problem, Server};
 pub use parse::parse;
 pub(crate) use read::gather;
-pub use xinetd::{Note, translate};
+pub(crate) use xinetd::{Aim, Note, sections};

@@ -1,7 +1,7 @@
 //! The forms of the dialects, each with what it comes to in xinetd's language; and the real files, line by line.
 
-use super::xinetd::translate;
 use super::{Entry, Families, ItemKind, Limits, Name, Problem, Server, parse};
+use crate::convert::{from_inetd, to_xinetd};
 use crate::{InetdUse, Sources};
 use std::path::Path;
 
@@ -116,7 +116,8 @@ fn a_broken_line_says_what_is_missing() {
 }
 
 fn xinetd(text: &str) -> (String, Vec<(bool, String)>) {
-    let (sections, notes) = translate(&parse(text.as_bytes()), "/usr/sbin");
+    let sheet = from_inetd("inetd.conf", text.as_bytes(), "/usr/sbin");
+    let (sections, notes) = (to_xinetd(&sheet), sheet.notes);
     (sections, notes.into_iter().map(|note| (note.lost, note.text)).collect())
 }
 
@@ -178,7 +179,7 @@ fn real_files_lose_no_line() {
             services += usize::from(matches!(item.kind, ItemKind::Service(_)));
         }
         assert_eq!(next as usize - 1, String::from_utf8_lossy(&text).lines().count());
-        let (sections, _) = translate(&listing, "/usr/sbin");
+        let sections = to_xinetd(&from_inetd("inetd.conf", &text, "/usr/sbin"));
         let (read, wrong) = crate::parse_file("converted", sections.as_bytes());
         assert!(wrong.is_empty(), "{wrong:?}");
         let written = sections.lines().filter(|line| line.starts_with("service ")).count();
@@ -201,13 +202,12 @@ fn control_bytes_are_not_carried_over() {
 proptest::proptest! {
     #[test]
     fn no_bytes_make_it_panic(text in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
-        let listing = parse(&text);
-        let _ = translate(&listing, "");
+        let _ = to_xinetd(&from_inetd("", &text, ""));
     }
 
     #[test]
     fn no_words_make_it_panic(words in proptest::collection::vec("[a-z0-9:/.#@'\"\\[\\]+, \n\t-]{0,12}", 0..40)) {
-        let _ = translate(&parse(words.join(" ").as_bytes()), "/d");
+        let _ = to_xinetd(&from_inetd("", words.join(" ").as_bytes(), "/d"));
     }
 }
 

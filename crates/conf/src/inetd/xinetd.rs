@@ -1,80 +1,19 @@
-//! A [`Listing`] in xinetd's language: what each service comes to, comments kept, and a note for whatever could not be
-//! carried over. The result serves what inetd did: the same families as on Linux, the same groups, no table consulted that
+//! A [`Listing`] in xinetd's language: what each service comes to, and a note for whatever could not be carried over. The result serves what inetd did: the same families as on Linux, the same groups, no table consulted that
 //! inetd did not consult.
 
 use super::entry::{Entry, Families, ItemKind, Lines, Listing, Name, Server};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::net::IpAddr;
 
 /// What could not be carried over, or was understood in one of several ways.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub(crate) struct Note {
     /// The lines it is about.
-    pub lines: Lines,
+    pub(crate) lines: Lines,
     /// Whether something of the service is missing in the result (else the note only explains).
-    pub lost: bool,
+    pub(crate) lost: bool,
     /// What, and what to do about it.
-    pub text: String,
-}
-
-/// Translates a file; `daemon_dir` is where tcpd looks for a server that is named without a path.
-pub fn translate(listing: &Listing, daemon_dir: &str) -> (String, Vec<Note>) {
-    let mut text = String::new();
-    let mut notes = Vec::new();
-    let mut sections = sections(listing, Aim::File, daemon_dir, &mut notes).into_iter().peekable();
-    for item in &listing.items {
-        match &item.kind {
-            ItemKind::Blank => text.push('\n'),
-            ItemKind::Comment(comment) => {
-                let _ = writeln!(text, "{}", plain(comment.trim_start()));
-            }
-            ItemKind::Address(address) => {
-                let address = plain(address);
-                let _ = writeln!(text, "# {address}: is the address of the services below that name none");
-            }
-            ItemKind::Policy(policy) => {
-                let _ = writeln!(text, "#@ {}", plain(policy));
-            }
-            ItemKind::Broken { text: line, .. } => {
-                let _ = writeln!(text, "# not carried over: {}", plain(line));
-            }
-            ItemKind::Service(_) | ItemKind::Off { .. } => {
-                while let Some(section) = sections.next_if(|section| section.lines == item.lines) {
-                    write_section(&mut text, &section);
-                }
-            }
-        }
-    }
-    (text, notes)
-}
-
-fn write_section(text: &mut String, section: &Section) {
-    let Some(lines) = &section.assignments else {
-        let _ = writeln!(text, "# not carried over: {}", plain(&section.name));
-        return;
-    };
-    if text.ends_with("}\n") {
-        text.push('\n');
-    }
-    let _ = writeln!(text, "service {}\n{{", section.name);
-    for (attribute, value) in lines {
-        let _ = writeln!(text, "\t{attribute:<15} = {value}");
-    }
-    text.push_str("}\n");
-}
-
-/// Text of the file as a person may see it on a terminal.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() && c != '\t' {
-            let _ = write!(plain, "\\x{:02x}", u32::from(c));
-        } else {
-            plain.push(c);
-        }
-    }
-    plain
+    pub(crate) text: String,
 }
 
 /// What the sections are for.

@@ -1,11 +1,12 @@
-//! `portreeve convert`: what can be said in other languages. Reads files and prints; changes nothing on the machine.
+//! `portreeve convert`: what can be said in other languages. Reads files and prints; writes where `--out` says and nowhere else.
 
 mod clients;
 mod decisions;
-mod inetd;
+mod files;
 mod nft;
 mod ranges;
 mod service;
+mod services;
 mod systemd;
 
 use crate::escape;
@@ -32,7 +33,9 @@ pub struct Arguments {
 #[allow(missing_docs)]
 pub enum What {
     Hosts(Hosts),
-    Inetd(inetd::Inetd),
+    Inetd(services::Inetd),
+    Xinetd(services::Xinetd),
+    Systemd(services::Systemd),
 }
 
 /// Say what hosts.allow and hosts.deny decide by addresses as a firewall does
@@ -71,7 +74,9 @@ pub enum Language {
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let hosts = match &arguments.what {
         What::Hosts(hosts) => hosts,
-        What::Inetd(inetd) => return inetd::run(inetd, out),
+        What::Inetd(inetd) => return services::inetd(inetd, out),
+        What::Xinetd(xinetd) => return services::xinetd(xinetd, out),
+        What::Systemd(systemd) => return services::systemd(systemd, out),
     };
     if let Some(service) =
         hosts.daemon.iter().find(|service| hosts.to == Language::Nft && service.port.is_none())

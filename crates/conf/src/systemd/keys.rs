@@ -1,0 +1,99 @@
+//! The settings that systemd knows in the sections of sockets and services (systemd.directives(7), version 257), so that a slip
+//! of the pen is told from what has no counterpart.
+
+use super::unit::Setting;
+use crate::nearest::nearest;
+
+const UNIT: &str = "Description Documentation Wants Requires Requisite BindsTo PartOf Upholds Conflicts Before After OnFailure \
+    OnSuccess OnFailureJobMode OnSuccessJobMode PropagatesReloadTo ReloadPropagatedFrom PropagatesStopTo StopPropagatedFrom \
+    JoinsNamespaceOf RequiresMountsFor WantsMountsFor IgnoreOnIsolate StopWhenUnneeded RefuseManualStart RefuseManualStop \
+    AllowIsolate DefaultDependencies SurviveFinalKillSignal CollectMode FailureAction SuccessAction FailureActionExitStatus \
+    SuccessActionExitStatus JobTimeoutSec JobRunningTimeoutSec JobTimeoutAction JobTimeoutRebootArgument \
+    StartLimitIntervalSec StartLimitInterval StartLimitBurst StartLimitAction RebootArgument SourcePath \
+    ConditionArchitecture ConditionFirmware ConditionVirtualization ConditionHost ConditionKernelCommandLine \
+    ConditionKernelVersion ConditionVersion ConditionCredential ConditionEnvironment ConditionSecurity ConditionCapability \
+    ConditionACPower ConditionNeedsUpdate ConditionFirstBoot ConditionPathExists ConditionPathExistsGlob \
+    ConditionPathIsDirectory ConditionPathIsSymbolicLink ConditionPathIsMountPoint ConditionPathIsReadWrite \
+    ConditionPathIsEncrypted ConditionPathIsSocket ConditionDirectoryNotEmpty ConditionFileNotEmpty ConditionFileIsExecutable \
+    ConditionUser ConditionGroup ConditionControlGroupController ConditionMemory ConditionCPUs ConditionCPUFeature \
+    ConditionOSRelease ConditionMemoryPressure ConditionCPUPressure ConditionIOPressure \
+    AssertArchitecture AssertVirtualization AssertHost AssertKernelCommandLine AssertKernelVersion AssertSecurity \
+    AssertCapability AssertACPower AssertNeedsUpdate AssertFirstBoot AssertPathExists AssertPathExistsGlob \
+    AssertPathIsDirectory AssertPathIsSymbolicLink AssertPathIsMountPoint AssertPathIsReadWrite AssertDirectoryNotEmpty \
+    AssertFileNotEmpty AssertFileIsExecutable AssertUser AssertGroup AssertControlGroupController";
+const INSTALL: &str = "Alias WantedBy RequiredBy UpheldBy Also DefaultInstance";
+const SOCKET: &str = "ListenStream ListenDatagram ListenSequentialPacket ListenFIFO ListenSpecial ListenNetlink \
+    ListenMessageQueue ListenUSBFunction SocketProtocol BindIPv6Only Backlog BindToDevice SocketUser SocketGroup SocketMode \
+    DirectoryMode Accept Writable FlushPending MaxConnections MaxConnectionsPerSource KeepAlive KeepAliveTimeSec \
+    KeepAliveIntervalSec KeepAliveProbes NoDelay Priority DeferAcceptSec ReceiveBuffer SendBuffer IPTOS IPTTL Mark ReusePort \
+    SmackLabel SmackLabelIPIn SmackLabelIPOut SELinuxContextFromNet PipeSize MessageQueueMaxMessages MessageQueueMessageSize \
+    FreeBind Transparent Broadcast PassCredentials PassPIDFD PassSecurity PassPacketInfo AcceptFileDescriptors Timestamping \
+    TCPCongestion ExecStartPre ExecStartPost ExecStopPre ExecStopPost TimeoutSec Service RemoveOnStop Symlinks \
+    FileDescriptorName TriggerLimitIntervalSec TriggerLimitBurst PollLimitIntervalSec PollLimitBurst DeferTrigger \
+    DeferTriggerMaxSec PassFileDescriptorsToExec";
+const SERVICE: &str = "Type ExitType RemainAfterExit GuessMainPID PIDFile BusName ExecStart ExecStartPre ExecStartPost \
+    ExecCondition ExecReload ExecReloadPost ExecStop ExecStopPost RestartSec RestartSteps RestartMaxDelaySec TimeoutStartSec \
+    TimeoutStopSec TimeoutAbortSec TimeoutSec TimeoutStartFailureMode TimeoutStopFailureMode RuntimeMaxSec \
+    RuntimeRandomizedExtraSec WatchdogSec Restart RestartMode SuccessExitStatus RestartPreventExitStatus \
+    RestartForceExitStatus RootDirectoryStartOnly NonBlocking NotifyAccess Sockets FileDescriptorStoreMax \
+    FileDescriptorStorePreserve USBFunctionDescriptors USBFunctionStrings OOMPolicy OpenFile ReloadSignal PermissionsStartOnly";
+/// systemd.exec(5), systemd.kill(5), systemd.resource-control(5).
+const SHARED: &str = "ExecSearchPath WorkingDirectory RootDirectory RootImage RootImageOptions RootEphemeral RootHash \
+    RootHashSignature RootVerity RootImagePolicy MountImagePolicy ExtensionImagePolicy MountAPIVFS ProtectProc ProcSubset \
+    BindPaths BindReadOnlyPaths MountImages ExtensionImages ExtensionDirectories BindLogSockets User Group DynamicUser \
+    SupplementaryGroups SetLoginEnvironment PAMName CapabilityBoundingSet AmbientCapabilities NoNewPrivileges SecureBits \
+    SELinuxContext AppArmorProfile SmackProcessLabel LimitCPU LimitFSIZE LimitDATA LimitSTACK LimitCORE LimitRSS LimitNOFILE \
+    LimitAS LimitNPROC LimitMEMLOCK LimitLOCKS LimitSIGPENDING LimitMSGQUEUE LimitNICE LimitRTPRIO LimitRTTIME UMask \
+    CoredumpFilter KeyringMode OOMScoreAdjust TimerSlackNSec Personality IgnoreSIGPIPE Nice CPUSchedulingPolicy \
+    CPUSchedulingPriority CPUSchedulingResetOnFork CPUAffinity NUMAPolicy NUMAMask IOSchedulingClass IOSchedulingPriority \
+    ProtectSystem ProtectHome RuntimeDirectory StateDirectory CacheDirectory LogsDirectory ConfigurationDirectory \
+    RuntimeDirectoryMode StateDirectoryMode CacheDirectoryMode LogsDirectoryMode ConfigurationDirectoryMode \
+    RuntimeDirectoryPreserve TimeoutCleanSec ReadWritePaths ReadOnlyPaths InaccessiblePaths ExecPaths NoExecPaths \
+    TemporaryFileSystem PrivateTmp PrivateDevices PrivateNetwork NetworkNamespacePath PrivateIPC IPCNamespacePath MemoryKSM \
+    PrivatePIDs PrivateUsers ProtectHostname ProtectClock ProtectKernelTunables ProtectKernelModules ProtectKernelLogs \
+    ProtectControlGroups RestrictAddressFamilies RestrictFileSystems RestrictNamespaces LockPersonality \
+    MemoryDenyWriteExecute RestrictRealtime RestrictSUIDSGID RemoveIPC PrivateMounts MountFlags SystemCallFilter \
+    SystemCallErrorNumber SystemCallArchitectures SystemCallLog Environment EnvironmentFile PassEnvironment UnsetEnvironment \
+    StandardInput StandardOutput StandardError StandardInputText StandardInputData LogLevelMax LogExtraFields \
+    LogRateLimitIntervalSec LogRateLimitBurst LogFilterPatterns LogNamespace SyslogIdentifier SyslogFacility SyslogLevel \
+    SyslogLevelPrefix TTYPath TTYReset TTYVHangup TTYRows TTYColumns TTYVTDisallocate LoadCredential LoadCredentialEncrypted \
+    ImportCredential SetCredential SetCredentialEncrypted UtmpIdentifier UtmpMode KillMode KillSignal RestartKillSignal \
+    SendSIGHUP SendSIGKILL FinalKillSignal WatchdogSignal CPUAccounting CPUWeight StartupCPUWeight CPUQuota CPUQuotaPeriodSec \
+    AllowedCPUs StartupAllowedCPUs MemoryAccounting MemoryMin MemoryLow MemoryHigh MemoryMax MemorySwapMax MemoryZSwapMax \
+    MemoryZSwapWriteback AllowedMemoryNodes StartupAllowedMemoryNodes TasksAccounting TasksMax IOAccounting IOWeight \
+    StartupIOWeight IODeviceWeight IOReadBandwidthMax IOWriteBandwidthMax IOReadIOPSMax IOWriteIOPSMax \
+    IODeviceLatencyTargetSec IPAccounting IPAddressAllow IPAddressDeny SocketBindAllow SocketBindDeny \
+    RestrictNetworkInterfaces NFTSet IPIngressFilterPath IPEgressFilterPath BPFProgram DeviceAllow DevicePolicy Slice \
+    Delegate DelegateSubgroup DisableControllers ManagedOOMSwap ManagedOOMMemoryPressure ManagedOOMMemoryPressureLimit \
+    ManagedOOMMemoryPressureDurationSec ManagedOOMPreference MemoryPressureWatch MemoryPressureThresholdSec CoredumpReceive";
+
+fn of(section: &str) -> Vec<&'static str> {
+    let tables: &[&'static str] = match section {
+        "Unit" => &[UNIT],
+        "Install" => &[INSTALL],
+        "Socket" => &[SOCKET, SHARED],
+        _ => &[SERVICE, SHARED],
+    };
+    tables.iter().flat_map(|table| table.split_ascii_whitespace()).collect()
+}
+
+/// What is said of a setting that nobody asked for; `None` for what concerns nobody.
+pub(crate) fn left(setting: &Setting) -> Option<String> {
+    let Setting { section, key, .. } = setting;
+    if section.starts_with("X-")
+        || key.starts_with("X-")
+        || !["Unit", "Install", "Socket", "Service"].contains(&section.as_str())
+    {
+        // A wrong section was told of at its head.
+        return None;
+    }
+    let known = of(section);
+    if known.contains(&key.as_str()) {
+        return Some(format!("`{key}=` has no counterpart in portreeve"));
+    }
+    let help = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("; did you mean `{near}=`?"),
+        None => String::new(),
+    };
+    Some(format!("there is no setting `{key}=` in `[{section}]`{help}"))
+}

@@ -1,0 +1,23 @@
+//! systemd's language as far as sockets need it: `X.socket` with `X@.service` or `X.service`, read into a sheet and written from
+//! one (systemd.syntax(7), systemd.unit(5), systemd.socket(5), systemd.exec(5)).
+
+mod addresses;
+mod command;
+mod keys;
+mod limits;
+mod networks;
+mod pair;
+mod read;
+mod service;
+mod specifier;
+mod unit;
+mod words;
+mod write;
+mod write_clients;
+
+#[cfg(test)]
+mod tests;
+
+pub use read::from_systemd;
+pub use unit::{Fault, Unit, parse};
+pub use write::{File, to_systemd};

@@ -1,0 +1,226 @@
+//! What the service unit of a socket says, in portreeve's attributes.
+
+use super::command;
+use super::limits;
+use super::pair::Out;
+use super::specifier::expand;
+use super::unit::{Setting, Unit, boolean};
+use super::words::split;
+
+const SECTION: &str = "Service";
+
+/// The variables of `Environment=`.
+fn environment(unit: &Unit, name: &str, out: &mut Out<'_>) -> Vec<(String, String)> {
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for setting in unit.list(SECTION, "Environment") {
+        let words =
+            split(&setting.value).and_then(|words| words.iter().map(|word| expand(word, name)).collect());
+        let words: Vec<String> = match words {
+            Ok(words) => words,
+            Err(why) => {
+                out.lost(setting, &why);
+                continue;
+            }
+        };
+        for word in words {
+            match word.split_once('=') {
+                Some((key, value)) if !key.is_empty() => {
+                    variables.retain(|(known, _)| known != key);
+                    variables.push((key.to_owned(), value.to_owned()));
+                }
+                _ => out.lost(setting, &format!("`{word}` is no `NAME=VALUE`")),
+            }
+        }
+    }
+    variables
+}
+
+fn odd(text: &str) -> bool {
+    text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+/// The program with its ids, environment and limits: `attribute = value`. An error is why the pair is no service here.
+pub(super) fn service(
+    unit: &Unit,
+    name: &str,
+    out: &mut Out<'_>,
+) -> Result<Vec<(&'static str, String)>, String> {
+    if let Some(setting) = unit.last(SECTION, "DynamicUser").filter(|s| boolean(&s.value) == Some(true)) {
+        out.lost(setting, "there is no user for it: make one and name it in `user`");
+        return Err("`DynamicUser=` makes a user for it, which nobody does here".to_owned());
+    }
+    for key in ["RootDirectory", "RootImage"] {
+        if unit.last(SECTION, key).is_some() {
+            return Err(format!("`{key}=` locks it into a directory, which has no counterpart yet"));
+        }
+    }
+    let variables = environment(unit, name, out);
+    let commands = unit.list(SECTION, "ExecStart");
+    let [start] = commands.as_slice() else {
+        return Err(format!("it has {} commands in `ExecStart=`, not one", commands.len()));
+    };
+    let mut command = command::read(&start.value, name, &variables)
+        .map_err(|why| format!("{}: `ExecStart=`: {why}", start.place))?;
+    let input = unit.last(SECTION, "StandardInput");
+    if input.is_none_or(|input| input.value != "socket") {
+        return Err("it takes its socket by sd_listen_fds(3): `StandardInput=` is not `socket`".to_owned());
+    }
+    for key in ["StandardOutput", "StandardError"] {
+        if let Some(setting) = unit.last(SECTION, key).filter(|s| s.value != "socket" && s.value != "inherit")
+        {
+            out.lost(setting, "the program's output and errors go to the client");
+        }
+    }
+    let mut said = Vec::new();
+    ids(unit, name, command.privileged, &mut said, out)?;
+    let mut flags = vec!["NOLIBWRAP"];
+    if command.path.rsplit('/').next() == Some("tcpd") && command.argv.len() > 1 {
+        // As in inetd.conf: the tables are asked before it starts.
+        flags.clear();
+        command.argv.remove(0);
+        command.path = command.argv.first().cloned().unwrap_or_default();
+        if !command.path.starts_with('/') {
+            command.path = format!("/usr/sbin/{}", command.path);
+        }
+        let last = command.path.rsplit('/').next().unwrap_or_default().to_owned();
+        command.argv.splice(..1, [last]);
+    }
+    if odd(&command.path) {
+        return Err(format!("`ExecStart=`: the path `{}` holds blanks", command.path.escape_debug()));
+    }
+    if let Some(word) = command.argv.iter().find(|word| odd(word)) {
+        let word = word.escape_debug();
+        return Err(format!(
+            "`ExecStart=`: the argument `{word}` holds blanks: put the command into a script"
+        ));
+    }
+    let last = command.path.rsplit('/').next().unwrap_or_default();
+    if command.argv.first().is_some_and(|first| first == last) {
+        command.argv.remove(0);
+    } else {
+        flags.push("NAMEINARGS");
+    }
+    said.push(("server", command.path));
+    if !command.argv.is_empty() {
+        said.push(("server_args", command.argv.join(" ")));
+    }
+    variables_said(unit, variables, &mut said, out);
+    limits_said(unit, &mut said, out);
+    said.push(("flags", flags.join(" ")));
+    Ok(said)
+}
+
+fn ids(
+    unit: &Unit,
+    name: &str,
+    privileged: bool,
+    said: &mut Vec<(&'static str, String)>,
+    out: &mut Out<'_>,
+) -> Result<(), String> {
+    let read = |key| {
+        let Some(setting) = unit.last(SECTION, key) else { return Ok(None) };
+        let value = expand(&setting.value, name).map_err(|why| format!("`{key}=`: {why}"))?;
+        if odd(&value) { Err(format!("`{key}=` is no name")) } else { Ok(Some((setting, value))) }
+    };
+    let (user, group) = (read("User")?, read("Group")?);
+    match (&user, privileged) {
+        (Some((setting, _)), true) => {
+            out.told(setting, "the command has `+` or `!`: it runs as root whatever `User=` says");
+            said.push(("user", "root".to_owned()));
+        }
+        (Some((_, user)), false) => {
+            said.push(("user", user.clone()));
+            said.extend(group.map(|(_, group)| ("group", group)));
+        }
+        (None, _) => {
+            said.push(("user", "root".to_owned()));
+            said.extend(group.filter(|_| !privileged).map(|(_, group)| ("group", group)));
+        }
+    }
+    // systemd gives a program the groups of the user that is named.
+    said.push(("groups", if user.is_some() { "yes" } else { "no" }.to_owned()));
+    for setting in unit.list(SECTION, "SupplementaryGroups") {
+        out.lost(setting, "`groups = yes` gives the program the groups that its user has, and no others");
+    }
+    Ok(())
+}
+
+fn variables_said(
+    unit: &Unit,
+    variables: Vec<(String, String)>,
+    said: &mut Vec<(&'static str, String)>,
+    out: &mut Out<'_>,
+) {
+    let last = unit.list(SECTION, "Environment").last().copied();
+    let (fit, blank): (Vec<_>, Vec<_>) = variables
+        .into_iter()
+        .partition(|(key, value)| !odd(key) && !value.chars().any(|c| c.is_whitespace() || c.is_control()));
+    for (key, _) in blank {
+        let why = format!("the value of `{}` holds blanks, which `env` cannot", key.escape_debug());
+        last.into_iter().for_each(|setting| out.lost(setting, &why));
+    }
+    let fit: Vec<String> = fit.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if !fit.is_empty() {
+        said.push(("env", fit.join(" ")));
+    }
+    for setting in unit.list(SECTION, "EnvironmentFile") {
+        out.lost(setting, "a file of variables is not read: write them into `env`");
+    }
+    let passed = unit.list(SECTION, "PassEnvironment");
+    let names: Vec<&str> = passed.iter().flat_map(|setting| setting.value.split_ascii_whitespace()).collect();
+    if !names.is_empty() {
+        said.push(("passenv", names.join(" ")));
+    }
+}
+
+fn limits_said(unit: &Unit, said: &mut Vec<(&'static str, String)>, out: &mut Out<'_>) {
+    if let Some(setting) = unit.last(SECTION, "Nice") {
+        match setting.value.parse::<i8>() {
+            Ok(nice) => said.push(("nice", nice.to_string())),
+            Err(_) => out.lost(setting, "it is no number"),
+        }
+    }
+    if let Some(setting) = unit.last(SECTION, "UMask") {
+        let mask = u32::from_str_radix(&setting.value, 8).ok().filter(|mask| *mask <= 0o777);
+        match mask {
+            Some(mask) => said.push(("umask", format!("{mask:03o}"))),
+            None => out.lost(setting, "it is no mode in octal"),
+        }
+    }
+    for (key, name) in RESOURCES {
+        let Some(setting) = unit.last(SECTION, key) else { continue };
+        match limits::resource(key, &setting.value) {
+            Some((value, differ)) => {
+                if differ {
+                    out.lost(setting, "soft and hard limit are one in portreeve: the soft one is taken");
+                }
+                said.push((name, value));
+            }
+            None => out.lost(setting, "it is no limit that can be carried over"),
+        }
+    }
+}
+
+/// Resource limits that both have.
+pub(super) const RESOURCES: &[(&str, &str)] = &[
+    ("LimitAS", "rlimit_as"),
+    ("LimitCPU", "rlimit_cpu"),
+    ("LimitDATA", "rlimit_data"),
+    ("LimitRSS", "rlimit_rss"),
+    ("LimitSTACK", "rlimit_stack"),
+    ("LimitNOFILE", "rlimit_files"),
+];
+
+/// What concerns systemd alone: nothing is lost with it.
+pub(super) fn of_no_concern(setting: &Setting) -> bool {
+    let ours = match setting.section.as_str() {
+        "Unit" => {
+            ["Description", "Documentation", "DefaultDependencies", "CollectMode", "SourcePath"].as_slice()
+        }
+        "Install" => &["WantedBy", "RequiredBy", "Also"],
+        // How systemd tells that a program has started or ended, which does not matter to one that has a socket already.
+        "Service" => &["Type", "SyslogIdentifier", "SuccessExitStatus", "StandardInput"],
+        _ => &["FileDescriptorName"],
+    };
+    ours.contains(&setting.key.as_str())
+}
