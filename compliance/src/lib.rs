@@ -13,6 +13,7 @@
 //! entry     configurations: entries with sensible attributes, changed one by one
 //! daemon    a running super-server: start, signal, reload, status
 //! client    connections and datagrams from any loopback address
+//! flood     connections from any number of sources, as fast as they come
 //! inetd     one client, and the program that inetd would start for it (runs in the probe executable)
 //! libwrap   libwrap.so.0 under programs of others
 //! lines     log lines: stamps checked and removed, process numbers replaced
@@ -25,6 +26,7 @@
 pub mod client;
 pub mod daemon;
 pub mod entry;
+pub mod flood;
 pub mod inetd;
 pub mod init;
 pub mod libwrap;

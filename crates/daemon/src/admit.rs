@@ -94,6 +94,9 @@ impl Supervisor {
             match acceptfrom_with(&listener.fd, SocketFlags::CLOEXEC) {
                 Ok((fd, Some(address))) => {
                     self.starved = false;
+                    if self.is_nobody(id, &fd) {
+                        continue;
+                    }
                     if let Ok(peer) = SocketAddr::try_from(address) {
                         self.arrival(Client::new(id, fd, peer));
                     }
@@ -108,6 +111,14 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// In an overload, who connected and reset it in the queue takes nobody's turn and starts nothing.
+    fn is_nobody(&mut self, id: SlotId, fd: &OwnedFd) -> bool {
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.overloaded) else { return false };
+        let gone = crate::rates::is_gone(fd);
+        slot.counts.gone += u64::from(gone);
+        gone
     }
 
     /// No descriptor (or no memory): the kernel holds the clients until there is one. xinetd closes the service instead.

@@ -6,8 +6,41 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::RateChange;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::AsFd;
+
+/// The shortest queue of clients: twice xinetd's.
+const SHORTEST_QUEUE: u32 = 128;
+
+/// How many clients the kernel holds for a service: as many as its rate takes within its wait, so that an overload is over
+/// for everybody as soon as it is said to be. Without a rate as many as the kernel allows (`net.core.somaxconn`).
+fn queue((rate, wait): (u32, u32)) -> i32 {
+    match rate.saturating_mul(wait.max(1)).max(SHORTEST_QUEUE) {
+        _ if rate == 0 => i32::MAX,
+        length => i32::try_from(length).unwrap_or(i32::MAX),
+    }
+}
+
+/// Whether the peer has reset this connection: nobody is there to be served. One that was only closed by the peer may be
+/// half of a conversation.
+pub fn is_gone(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}
 
 impl Supervisor {
+    /// Bounds the kernel's queue of a stream service whose clients are accepted here.
+    pub fn bound_queue(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(&id).filter(|slot| slot.is_stream() && !slot.service.wait) else {
+            return;
+        };
+        if let Some(listener) = &slot.listener {
+            // What listen(2) said before stands otherwise.
+            let _ = rustix::net::listen(&listener.fd, queue(slot.service.cps.value));
+        }
+    }
+
     /// The rate state of a slot has changed.
     pub fn rate_changed(&mut self, id: SlotId, change: RateChange) {
         match change {
@@ -81,6 +114,26 @@ impl Supervisor {
             self.rate_changed(id, change);
         } else {
             self.watch_rate(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::queue;
+
+    #[test]
+    fn the_queue_is_what_the_rate_takes_within_its_wait() {
+        for (cps, wanted) in [
+            ((50, 10), 500),
+            ((50, 0), 128),
+            ((500, 0), 500),
+            ((1, 1), 128),
+            ((0, 0), i32::MAX),
+            ((0, 10), i32::MAX),
+            ((u32::MAX, 2), i32::MAX),
+        ] {
+            assert_eq!(queue(cps), wanted, "{cps:?}");
         }
     }
 }

@@ -305,6 +305,7 @@ impl Supervisor {
             {
                 let _ = listeners::set_options(&listener.fd, &slot.service.listen);
             }
+            self.bound_queue(id);
             if other_manner {
                 self.serve_otherwise(id);
             } else {
@@ -409,6 +410,7 @@ impl Supervisor {
 
     /// Gives an open listener to whoever serves it: the poller or the builtin worker.
     fn put_to_work(&mut self, id: SlotId) {
+        self.bound_queue(id);
         let Some(worker) = self.slots.get(&id).map(|slot| self.worker_state(slot.manner())) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match slot.manner() {

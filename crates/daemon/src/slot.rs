@@ -96,6 +96,8 @@ pub struct Counts {
     pub accepted: u64,
     /// Clients refused, by reason.
     pub refused: Vec<(Reason, u64)>,
+    /// Clients that had reset their connection before they were taken, in an overload.
+    pub gone: u64,
     /// Programs that could not be started.
     pub start_failures: u64,
     /// Datagram records lost on the way from the worker.

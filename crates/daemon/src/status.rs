@@ -99,6 +99,7 @@ impl Supervisor {
         j.plain("running", slot.state.running());
         j.plain("accepted", slot.counts.accepted);
         j.map("refused", |j| slot.counts.refused.iter().for_each(|(reason, n)| j.plain(reason.word(), n)));
+        j.plain("gone", slot.counts.gone);
         j.plain("start_failures", slot.counts.start_failures);
         j.plain("lost_records", slot.counts.lost);
         let oldest = self.children.oldest(id).map(|at| self.stamp.mono().saturating_sub(at).as_secs());
