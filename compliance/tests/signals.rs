@@ -115,13 +115,18 @@ fn ignored() {
     });
 }
 
-/// USR2 is HUP.
+/// USR2 is HUP; of a supervisor under its own name it asks for the next version of the executable.
 #[test]
 fn usr2() {
     both(|world| {
         let daemon = world.start(&config());
         world.write("xinetd.conf", Config::of(Entry::program("new", 2009)).text(world.side));
         daemon.signal(signals::USR2);
+        if world.fix("usr2-upgrades", false, true) {
+            must("upgraded", || world.daemon_log_count("goes on where") == 1);
+            assert_eq!(talk("127.0.0.1", 2009, b""), Answer::refused(), "the files are not read");
+            return;
+        }
         world.expect_daemon_log(&["NOTICE: Starting reconfiguration"]);
         must("reconfigured", || {
             world.daemon_log_count("Reconfigured: new=1 old=0 dropped=2 (services)") == 1

@@ -15,6 +15,7 @@ use portreeve_sys::reap::Status;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub struct Client {
 }
 
 impl Client {
-    fn new(slot: SlotId, fd: OwnedFd, peer: SocketAddr) -> Self {
+    /// A client that was just accepted.
+    pub fn new(slot: SlotId, fd: OwnedFd, peer: SocketAddr) -> Self {
         Self {
             slot,
             fd,
@@ -321,10 +323,10 @@ impl Supervisor {
     }
 
     /// Stops polling a listener until a moment.
-    pub fn pause(&mut self, id: SlotId, until: Duration, why: &'static str) {
+    pub fn pause(&mut self, id: SlotId, until: Duration, why: impl Into<Cow<'static, str>>) {
         self.poll_slot(id, false);
         if let Some(slot) = self.slots.get_mut(&id) {
-            slot.status = State::Paused(until, why);
+            slot.status = State::Paused(until, why.into());
             self.timers.set(until, Alarm::Unpause(id));
         }
     }

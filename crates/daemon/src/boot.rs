@@ -4,6 +4,7 @@
 use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
+use crate::handover::Upgrade;
 use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
@@ -26,6 +27,7 @@ use rustix::fd::AsFd;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 /// The supervisor's own descriptor limit: room for clients, without a table for a billion (LimitNOFILE=infinity).
 const DESCRIPTORS: u64 = 65_536;
@@ -58,6 +60,7 @@ pub fn serve(mut options: Options) -> ExitCode {
             Err(error) => return complain(&options, &format!("cannot go to the background: {error}")),
         }
     };
+    options.make_absolute();
     let result = prepare(&options, before, readiness);
     match result {
         Ok(mut supervisor) => {
@@ -69,13 +72,15 @@ pub fn serve(mut options: Options) -> ExitCode {
     }
 }
 
-fn complain(options: &Options, text: &str) -> ExitCode {
+/// Says why there is no supervisor.
+pub fn complain(options: &Options, text: &str) -> ExitCode {
     let line = format!("{}: {text}\n", options.program.word());
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
     ExitCode::from(1)
 }
 
-fn prepare(
+/// A supervisor that knows and owns nothing yet.
+pub fn build(
     options: &Options,
     before: limits::Pair,
     readiness: Option<Readiness>,
@@ -104,8 +109,7 @@ fn prepare(
         Inherited { umask, files: if before.hard > CHILD_FILES_MOST { CHILD_FILES } else { before.hard } };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
     let epoll = highfd::park(epoll, base).map_err(|e| format!("epoll: {e}"))?;
-    let spare = Spare::from_systemd(base);
-    let mut supervisor = Supervisor {
+    let supervisor = Supervisor {
         sinks: log::Sinks::new(options.program.word()),
         options: options.clone(),
         epoll,
@@ -126,7 +130,9 @@ fn prepare(
         timers: Timers::default(),
         spawner: Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?,
         inherited,
-        spare,
+        spare: Spare::default(),
+        answers: Rc::default(),
+        upgrade: Upgrade::default(),
         reading: None,
         control: Control::default(),
         most_sessions: portreeve_workers::most_clients(usize::try_from(before.hard).unwrap_or(usize::MAX))
@@ -151,12 +157,20 @@ fn prepare(
         strangers: 0,
     };
     supervisor.watch(supervisor.signals.as_fd(), Token::Signals).map_err(|e| format!("epoll: {e}"))?;
+    Ok(supervisor)
+}
+
+fn prepare(
+    options: &Options,
+    before: limits::Pair,
+    readiness: Option<Readiness>,
+) -> Result<Supervisor, String> {
+    let mut supervisor = build(options, before, readiness)?;
+    supervisor.spare = Spare::from_systemd(supervisor.base);
+    supervisor.upgrade = Upgrade::new();
     if !options.foreground {
         let _ = stdio::redirect_to_null();
     }
-    // Relative paths of the configuration are meant from where we were started, now and at each reload.
-    let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-    supervisor.options.sources = supervisor.options.sources.clone().map(whole);
     if let Some(path) = supervisor.options.pidfile.take() {
         let path = std::path::absolute(&path).unwrap_or(path);
         match file::write_pidfile(&path) {

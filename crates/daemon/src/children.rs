@@ -15,7 +15,6 @@ pub struct Child {
     /// Of which slot.
     pub slot: SlotId,
     /// Its place in the limits, given back when the entry goes.
-    #[expect(dead_code, reason = "held for its drop")]
     pub seat: Option<Seat>,
     /// Monotonic start.
     pub started: Duration,
@@ -46,7 +45,6 @@ pub struct Session {
     /// Of which slot.
     pub slot: SlotId,
     /// Its place in the limits, given back when the entry goes.
-    #[expect(dead_code, reason = "held for its drop")]
     pub seat: Option<Seat>,
     /// Start in seconds since 1970.
     pub started_wall: i64,

@@ -2,18 +2,22 @@
 //! whoever may connect, changing ones for uid 0 and our own user (ARCHITECTURE §2). No request carries a path.
 
 use crate::duty::VERBS;
+use crate::handover::{fd, path};
 use crate::json::Json;
 use crate::reload::Changes;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
 use portreeve_conf::{Diagnostic, Level, Severity};
+use portreeve_handover::{Bytes, ControlClientState, ControlState};
 use portreeve_sys::{highfd, unix};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, accept_with};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +66,47 @@ impl Control {
     /// The path of the socket, when there is one.
     pub fn path(&self) -> Option<&PathBuf> {
         self.path.as_ref()
+    }
+}
+
+impl Control {
+    /// The socket and its clients as records.
+    pub fn leave(&self) -> Option<ControlState> {
+        let clients = self.clients.iter().map(|(&number, client)| ControlClientState {
+            number,
+            fd: fd(&client.fd),
+            may_change: client.may_change,
+            request: Bytes(client.request.clone()),
+            answer: client.answer.clone().map(Bytes),
+            until: client.until,
+        });
+        Some(ControlState {
+            path: path(self.path.as_deref()?),
+            listener: fd(self.listener.as_ref()?),
+            next: self.next,
+            clients: clients.collect(),
+        })
+    }
+
+    /// What a former version left.
+    pub fn take_over(&mut self, supervisor: &mut Supervisor, left: ControlState) -> Result<(), String> {
+        let text = |error: Errno| format!("the control socket: {error}");
+        let listener = supervisor.adopt(left.listener)?;
+        supervisor.watch(listener.as_fd(), Token::Control).map_err(text)?;
+        self.listener = Some(listener);
+        self.path = Some(PathBuf::from(OsString::from_vec(left.path.0)));
+        self.next = left.next;
+        for client in left.clients {
+            let fd = supervisor.adopt(client.fd)?;
+            let data = epoll::EventData::new_u64(Token::ControlClient(client.number).raw());
+            let flags = if client.answer.is_some() { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            epoll::add(&supervisor.epoll, &fd, data, flags).map_err(text)?;
+            supervisor.timers.set(client.until, Alarm::Control(u64::from(client.number)));
+            let (request, answer) = (client.request.0, client.answer.map(|answer| answer.0));
+            let (may_change, until) = (client.may_change, client.until);
+            self.clients.insert(client.number, ControlClient { fd, may_change, request, answer, until });
+        }
+        Ok(())
     }
 }
 
@@ -175,7 +220,8 @@ impl Supervisor {
     fn request(&mut self, number: u32, line: &str, may_change: bool) {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let first = words.first().copied().unwrap_or_default();
-        let changing = matches!(first, "reload" | "undeny" | "dump" | "kill") || VERBS.contains(&first);
+        let changing =
+            matches!(first, "reload" | "undeny" | "dump" | "kill" | "upgrade") || VERBS.contains(&first);
         if changing && !may_change {
             self.answer(number, failure("this needs root (or the user that the supervisor runs as)"));
             return;
@@ -202,22 +248,27 @@ impl Supervisor {
             ["kill", instance, "now"] => self.kill_instance(instance, true),
             ["instances"] => self.instances(None),
             ["instances", service] => self.instances(Some(service)),
-            ["reload"] => {
+            [verb @ ("reload" | "upgrade")] => {
                 if let Some(client) = self.control.clients.get_mut(&number) {
                     client.until = self.stamp.mono() + RELOAD_PATIENCE;
                     client.request.clear();
                 }
-                self.reload(Some(number));
+                if *verb == "reload" {
+                    self.reload(Some(number));
+                } else {
+                    self.upgrade(Some(number));
+                }
                 return;
             }
             _ => failure(
-                "unknown request; known are status, explain, reload, denied, undeny, dump, instances, hold, release, drain, stop, start, kill",
+                "unknown request; known are status, explain, reload, denied, undeny, dump, instances, upgrade, hold, release, drain, stop, start, kill",
             ),
         };
         self.answer(number, answer);
     }
 
-    fn answer(&mut self, number: u32, text: String) {
+    /// Answers a client.
+    pub fn answer(&mut self, number: u32, text: String) {
         let Some(client) = self.control.clients.get_mut(&number) else { return };
         client.answer = Some(text.into_bytes());
         client.until = self.stamp.mono() + PATIENCE;

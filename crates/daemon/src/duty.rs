@@ -113,6 +113,7 @@ impl Supervisor {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.listener = None;
                     slot.status = State::Active;
+                    self.registry.stale = true;
                 }
                 // Whoever has the socket keeps its own copy; there is none here for it to give back.
                 self.children

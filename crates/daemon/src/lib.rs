@@ -16,6 +16,7 @@ mod control;
 mod dump;
 mod duty;
 mod escape;
+mod handover;
 mod hosts;
 mod identity;
 mod inetd_options;
@@ -31,6 +32,7 @@ mod proxy_header;
 mod rates;
 mod reading;
 mod reap;
+mod recorded;
 mod redirects;
 mod registrations;
 mod reload;
@@ -49,12 +51,17 @@ mod watchdog;
 
 pub use options::{OPTIONS, Program, usage};
 
+use handover::Role;
 use options::Call;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// The executable portreeve-gate: `run …`, `xinetd …` and `inetd …` serve, `worker NAME` is one of its own workers.
-pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut argv: Vec<OsString> = args.collect();
+    let role = Role::take(&mut argv);
+    let mut args = argv.clone().into_iter();
+    let run = |program, rest: &[OsString]| run(program, rest, role, argv.clone());
     let called = args.next().unwrap_or_default();
     let base = std::path::Path::new(&called).file_name().unwrap_or_default();
     for program in [Program::Xinetd, Program::Inetd] {
@@ -84,13 +91,24 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(program: Program, args: &[OsString]) -> ExitCode {
+fn run(program: Program, args: &[OsString], role: Role, argv: Vec<OsString>) -> ExitCode {
     let parsed = match program {
         Program::Inetd => inetd_options::parse(args),
         Program::Portreeve | Program::Xinetd => options::parse(program, args),
     };
     match parsed {
-        Ok(Call::Serve(options)) => boot::serve(*options),
+        Ok(Call::Serve(mut options)) => {
+            options.argv = argv;
+            match role {
+                Role::First => boot::serve(*options),
+                Role::Probe(state) => {
+                    options.make_absolute();
+                    handover::prober(&options, state)
+                }
+                Role::Successor(state) => handover::successor(&options, state, false),
+                Role::Returned(state) => handover::successor(&options, state, true),
+            }
+        }
         Ok(Call::Version) => {
             tell(&format!("{} {}\n", program.word(), env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS

@@ -69,6 +69,11 @@ impl Parked {
         Some((client, want))
     }
 
+    /// Those whose fate hangs on the answer; the others are refused already.
+    pub fn undecided(&self) -> impl Iterator<Item = &Client> {
+        self.clients.values().filter(|waiting| waiting.want != Want::Culprit).map(|waiting| &waiting.client)
+    }
+
     /// Tickets of those that wait for the resolver.
     fn tickets(&self) -> Vec<u64> {
         let asks_resolver = |waiting: &Waiting| !matches!(waiting.want, Want::Command(_));

@@ -58,6 +58,8 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// `--log-refused`: START and EXIT lines around the FAIL line of a client that xinetd refuses in its child.
     pub log_refused: bool,
+    /// The whole command line, for the next version.
+    pub argv: Vec<OsString>,
 }
 
 impl Options {
@@ -77,7 +79,14 @@ impl Options {
             limit: None,
             control: None,
             log_refused: false,
+            argv: Vec::new(),
         }
+    }
+
+    /// Relative paths of the configuration are meant from where we were started, now and at each reload.
+    pub fn make_absolute(&mut self) {
+        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        self.sources = self.sources.clone().map(whole);
     }
 }
 

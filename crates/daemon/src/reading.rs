@@ -2,6 +2,7 @@
 //! answers, until nothing is missing. Owns a reading under way; what is done with it stands in `reload`.
 
 use crate::machine::Machine;
+use crate::recorded::Recorder;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -63,12 +64,14 @@ impl Supervisor {
 
     fn read_round(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
-        let result = portreeve_conf::read_sources(&reading.machine, &self.options.sources);
+        let recorder = Recorder::new(&reading.machine);
+        let result = portreeve_conf::read_sources(&recorder, &self.options.sources);
+        let answers = recorder.answers();
         let wanted = reading.machine.take_wanted();
         reading.round += 1;
         if wanted.is_empty() || reading.round > ROUNDS {
             let again = reading.again;
-            self.apply(reading.purpose, result);
+            self.apply(reading.purpose, result, answers);
             if again && self.exit.is_none() {
                 self.read_configuration(Purpose::Reload(None));
             }

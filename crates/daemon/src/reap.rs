@@ -1,6 +1,7 @@
 //! Takes signals and the ends of processes. An end frees its seat, announces EXIT, and gives a wait=yes service its
 //! socket back. As process 1 of a container this also buries strangers.
 
+use crate::options::Program;
 use crate::slot::{SlotId, State};
 use crate::stop::Stopping;
 use crate::supervisor::Supervisor;
@@ -20,6 +21,7 @@ impl Supervisor {
     pub fn take_signals(&mut self) {
         while let Some((number, _, _)) = self.signals.read() {
             match Signal::from_named_raw(number) {
+                Some(Signal::USR2) if self.options.program == Program::Portreeve => self.upgrade(None),
                 Some(Signal::HUP | Signal::USR2) => self.reload(None),
                 Some(Signal::USR1) => {
                     // What became of it has been said in the log.
@@ -64,6 +66,8 @@ impl Supervisor {
             }
             self.forget_if_done(id);
             self.stop_if_done();
+        } else if self.probe_ended(pid, ended.status) {
+            // What it said has been heard.
         } else if self.hook_ended(pid, ended.status) {
             self.stop_if_done();
         } else if let Some(worker) = self.staff.by_pid(pid) {

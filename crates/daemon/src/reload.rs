@@ -5,7 +5,9 @@
 use crate::banner::Banners;
 use crate::launch;
 use crate::listeners;
+use crate::log::SinkId;
 use crate::reading::Purpose;
+use crate::recorded::Answers;
 use crate::slot::{Counts, Listener, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::targets::Targets;
@@ -14,6 +16,7 @@ use crate::translate;
 use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
 use portreeve_policy::{AddressSet, CompiledRules, ServiceState};
 use portreeve_sys::reap::Signal;
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -60,7 +63,7 @@ impl Supervisor {
     }
 
     /// A reading is complete.
-    pub fn apply(&mut self, purpose: Purpose, result: Result) {
+    pub fn apply(&mut self, purpose: Purpose, result: Result, answers: Answers) {
         for line in &result.log {
             self.say(line.level, &line.text);
         }
@@ -77,6 +80,7 @@ impl Supervisor {
             return;
         }
         let diagnostics = result.diagnostics.clone();
+        self.answers = Rc::new(answers);
         let changes = self.swap(start, result);
         // A reading leaves holes in the heap that nothing here will ever fill.
         portreeve_sys::process::trim_heap();
@@ -118,21 +122,27 @@ impl Supervisor {
         self.host.protect = AddressSet::build(translate::addresses(&result.settings.protect));
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
-        let mut new: Vec<Option<Rc<Service>>> =
-            result.services.into_iter().map(|s| Some(Rc::new(s))).collect();
+        let mut seen: HashMap<String, u32> = HashMap::new();
+        let mut numbered = |service: Service| {
+            let next = seen.entry(service.id.clone()).or_default();
+            *next += 1;
+            Some((Rc::new(service), *next - 1))
+        };
+        let mut new: Vec<Option<(Rc<Service>, u32)>> =
+            result.services.into_iter().map(&mut numbered).collect();
 
         let mut dropped = Vec::new();
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
             let old = slot.service.clone();
             let name = old.id.clone();
-            let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|n| same_service(&old, n)));
-            if let Some(service) = successor.and_then(Option::take) {
+            let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|(n, _)| same_service(&old, n)));
+            if let Some((service, nth)) = successor.and_then(Option::take) {
                 let same = *service == *old;
-                self.readjust(id, service);
+                self.readjust(id, service, nth);
                 if same { changes.kept.push(name) } else { changes.changed.push(name) }
             } else if result.left_out.iter().any(|l| l.id == name && !l.intended)
-                && !new.iter().flatten().any(|n| n.id == name)
+                && !new.iter().flatten().any(|(n, _)| n.id == name)
             {
                 let text = format!("service {name}: its new entry is wrong; it goes on as it was");
                 self.say(Level::Error, &text);
@@ -146,9 +156,9 @@ impl Supervisor {
         for id in dropped {
             self.remove(id);
         }
-        for service in new.into_iter().flatten() {
+        for (service, nth) in new.into_iter().flatten() {
             changes.new.push(service.id.clone());
-            self.add(service);
+            self.add(service, nth);
         }
         self.spare = listeners::Spare::default();
         self.generation += 1;
@@ -205,7 +215,7 @@ impl Supervisor {
     }
 
     /// A service that is new.
-    fn add(&mut self, service: Rc<Service>) {
+    fn add(&mut self, service: Rc<Service>, nth: u32) {
         let id = self.next_slot;
         self.next_slot += 1;
         let sink = match self.sinks.open(&service.id, &service.log_type) {
@@ -218,9 +228,27 @@ impl Supervisor {
                 return;
             }
         };
+        let mut slot = self.new_slot(service, self.answers.clone(), sink);
+        slot.nth = nth;
+        if let Some(worker) = slot.manner().worker() {
+            self.need_worker(worker);
+        }
+        self.slots.insert(id, slot);
+        self.watch_targets(id);
+        self.open_slot(id);
+        if self.slots.get(&id).is_some_and(Slot::available) {
+            let name = crate::programs::slot_name(self, id);
+            self.say(Level::Debug, &format!("Started service: {name}"));
+        }
+    }
+
+    /// A slot without a socket, that has served nobody.
+    pub fn new_slot(&self, service: Rc<Service>, origin: Rc<Answers>, sink: SinkId) -> Slot {
         let mut targets = Targets::default();
         targets.follow(&service, self.stamp.mono());
-        let slot = Slot {
+        Slot {
+            origin,
+            nth: 0,
             targets,
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
@@ -237,25 +265,17 @@ impl Supervisor {
             unfiltered: false,
             hold_logged: false,
             service,
-        };
-        if let Some(worker) = slot.manner().worker() {
-            self.need_worker(worker);
-        }
-        self.slots.insert(id, slot);
-        self.watch_targets(id);
-        self.open_slot(id);
-        if self.slots.get(&id).is_some_and(Slot::available) {
-            let name = crate::programs::slot_name(self, id);
-            self.say(Level::Debug, &format!("Started service: {name}"));
         }
     }
 
     /// A service that stays: new settings for new clients, the same socket unless its address changed.
-    fn readjust(&mut self, id: SlotId, service: Rc<Service>) {
+    fn readjust(&mut self, id: SlotId, service: Rc<Service>, nth: u32) {
         self.say(Level::Notice, &format!("readjusting service {}", service.id));
-        let Some(slot) = self.slots.get(&id) else { return };
+        let answers = self.answers.clone();
+        let Some(slot) = self.slots.get_mut(&id) else { return };
         let old = slot.service.clone();
         if *old == *service {
+            (slot.origin, slot.nth) = (answers, nth);
             return;
         }
         if old.log_type != service.log_type {
@@ -281,6 +301,7 @@ impl Supervisor {
         slot.plan = plan;
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;
+        (slot.origin, slot.nth) = (answers, nth);
         slot.service = service;
         slot.targets.follow(&slot.service, self.stamp.mono());
         let other_manner = slot.manner() != manner;

@@ -21,6 +21,7 @@ impl Supervisor {
     pub fn serve(mut self) -> ExitCode {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
+            self.go_on_with_upgrade();
             self.write_logs();
             if let Some(code) = self.exit
                 && !self.is_withdrawing()
@@ -88,6 +89,7 @@ impl Supervisor {
             Alarm::Filters => self.filters_set = false,
             Alarm::Ends => self.bury(),
             Alarm::Registrations => self.registrations_alarm(),
+            Alarm::Probe(pid) => self.probe_late(pid),
             Alarm::Watchdog => self.sign_of_life(),
             Alarm::Flush => self.flush_set = false,
         }

@@ -5,11 +5,13 @@ use crate::banner::Banners;
 use crate::duty::{Duty, Order};
 use crate::launch::LaunchPlan;
 use crate::log::SinkId;
+use crate::recorded::Answers;
 use crate::targets::Targets;
 use portreeve_conf::{Action, Builtin, Service, SocketType};
 use portreeve_policy::{CompiledRules, Reason, ServiceState};
 use portreeve_workers::protocol::Worker;
 use rustix::fd::OwnedFd;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,7 +25,7 @@ pub enum State {
     /// Polled.
     Active,
     /// Not polled until this moment; the kernel holds the clients.
-    Paused(Duration, &'static str),
+    Paused(Duration, Cow<'static, str>),
     /// Closed by `overload = close` until this moment.
     Closed(Duration),
     /// A wait=yes instance has the socket.
@@ -119,6 +121,10 @@ impl Counts {
 pub struct Slot {
     /// As configured.
     pub service: Rc<Service>,
+    /// What it was read from.
+    pub origin: Rc<Answers>,
+    /// Which of the services with its id it is there, from 0.
+    pub nth: u32,
     /// Compiled policy.
     pub rules: Rc<CompiledRules>,
     /// Limits and rate.

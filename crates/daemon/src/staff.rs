@@ -1,9 +1,11 @@
 //! The worker processes: started when first needed, held to the table of what they may say, restarted with back-off when
 //! they die. Owns their channels and what waits to be sent. What their messages mean stands in `builtins` and `names`.
 
+use crate::handover::fd;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
+use portreeve_handover::{Bytes, MessageState, WorkerState};
 use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::spawn::{ImageBuilder, Stdio};
 use portreeve_sys::{highfd, process, seqpacket};
@@ -76,6 +78,36 @@ impl Link {
         }
     }
 
+    /// As a record.
+    pub fn leave(&self) -> WorkerState {
+        let waiting = self.waiting.iter().map(|(bytes, attached)| MessageState {
+            bytes: Bytes(bytes.clone()),
+            fd: attached.as_ref().map(fd),
+        });
+        WorkerState {
+            name: self.worker.name().to_owned(),
+            protocol: portreeve_workers::protocol::VERSION,
+            presence: match self.presence {
+                Presence::Off => 0,
+                Presence::Starting => 1,
+                Presence::Ready => 2,
+                Presence::Down => 3,
+            },
+            pid: self.pid,
+            restarts: self.restarts,
+            missing: Missing::ALL
+                .iter()
+                .enumerate()
+                .filter(|(_, missing)| self.missing.contains(missing))
+                .fold(0, |bits, (at, _)| bits | 1 << at),
+            dropped: self.dropped,
+            channel: self.channel.as_ref().map(fd),
+            waiting: waiting.collect(),
+            started: self.started,
+            failures: self.failures,
+        }
+    }
+
     /// Messages that wait for the channel.
     pub fn backlog(&self) -> usize {
         self.waiting.len()
@@ -116,6 +148,21 @@ impl Staff {
         self.links.get_mut(index as usize)
     }
 
+    /// Process numbers of those that were killed and not reaped yet.
+    pub fn retired(&self) -> &[i32] {
+        &self.retired
+    }
+
+    /// Those of a former version.
+    pub fn retired_before(&mut self, pids: &[i32]) {
+        self.retired.extend_from_slice(pids);
+    }
+
+    /// A process whose end is nobody's news.
+    pub fn retire(&mut self, pid: i32) {
+        self.retired.push(pid);
+    }
+
     /// Whether this was a worker that was killed; true once.
     pub fn was_retired(&mut self, pid: i32) -> bool {
         let at = self.retired.iter().position(|&p| p == pid);
@@ -129,6 +176,44 @@ impl Staff {
 }
 
 impl Supervisor {
+    /// A worker that a former version left: it works on, whatever is executed here.
+    pub fn take_over_worker(&mut self, left: &WorkerState) -> Result<(), String> {
+        let Some(worker) = Worker::by_name(&left.name) else { return Ok(()) };
+        let index = Staff::index(worker);
+        let channel = left.channel.map(|fd| self.adopt(fd)).transpose()?;
+        let adopt = |message: &MessageState| {
+            Ok((message.bytes.0.clone(), message.fd.map(|fd| self.adopt(fd)).transpose()?))
+        };
+        let waiting = left.waiting.iter().map(adopt).collect::<Result<VecDeque<_>, String>>()?;
+        if let Some(channel) = &channel {
+            self.watch(channel.as_fd(), Token::Worker(index)).map_err(|e| format!("epoll: {e}"))?;
+        }
+        let Some(link) = self.staff.link_mut(index) else { return Ok(()) };
+        link.presence = match left.presence {
+            1 => Presence::Starting,
+            2 => Presence::Ready,
+            3 => Presence::Down,
+            _ => Presence::Off,
+        };
+        link.pid = left.pid;
+        link.restarts = left.restarts;
+        let missing = Missing::ALL.iter().enumerate().filter(|(at, _)| left.missing & (1 << at) != 0);
+        link.missing = missing.map(|(_, missing)| *missing).collect();
+        link.dropped = left.dropped;
+        link.referee = Referee::resumed(worker, link.presence == Presence::Ready);
+        link.channel = channel;
+        link.waiting = waiting;
+        link.started = left.started;
+        link.failures = left.failures;
+        if link.presence == Presence::Down
+            && let Ok(alarm) = u8::try_from(index)
+        {
+            self.timers.set(self.stamp.mono(), Alarm::Worker(alarm));
+        }
+        self.want_write(index);
+        Ok(())
+    }
+
     /// Starts a worker unless it runs or will be started again anyway.
     pub fn need_worker(&mut self, worker: Worker) {
         if self.staff.link(worker).presence == Presence::Off {

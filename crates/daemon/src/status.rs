@@ -24,6 +24,7 @@ impl Supervisor {
             j.plain("uptime_seconds", self.stamp.mono().saturating_sub(self.since).as_secs());
             j.text("config", self.options.sources.main().display());
             j.plain("generation", self.generation);
+            j.plain("upgrades", self.upgrade.count);
             j.plain(
                 "running",
                 self.children.programs.len() + self.children.sessions.len() + self.children.carried.len(),
@@ -130,7 +131,7 @@ impl Supervisor {
             });
         }
         let note = match &slot.status {
-            State::Paused(_, why) => (*why).to_owned(),
+            State::Paused(_, why) => why.to_string(),
             State::NoWorker => {
                 "the worker that serves it is not ready, or has all the clients it can hold".to_owned()
             }

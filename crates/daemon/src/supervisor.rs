@@ -5,6 +5,7 @@ use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
 use crate::duty::Duty;
+use crate::handover::Upgrade;
 use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
@@ -12,6 +13,7 @@ use crate::log;
 use crate::names::Parked;
 use crate::options::Options;
 use crate::reading::Reading;
+use crate::recorded::Answers;
 use crate::registrations::Registry;
 use crate::slot::{Slot, SlotId};
 use crate::staff::Staff;
@@ -27,6 +29,7 @@ use rustix::fd::{BorrowedFd, OwnedFd};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The supervisor.
@@ -74,6 +77,10 @@ pub struct Supervisor {
     pub inherited: Inherited,
     /// Sockets for whoever wants their address.
     pub spare: Spare,
+    /// What the configuration in force was read from.
+    pub answers: Rc<Answers>,
+    /// The way to the next version of the executable.
+    pub upgrade: Upgrade,
     /// A configuration that is being read.
     pub reading: Option<Reading>,
     /// The control socket and its clients.

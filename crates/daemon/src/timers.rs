@@ -46,6 +46,8 @@ pub enum Alarm {
     Ends,
     /// rpcbind is to be asked again.
     Registrations,
+    /// The new executable has had its time to answer.
+    Probe(i32),
     /// The service manager wants a sign of life.
     Watchdog,
     /// Something in a log buffer could not be written.

@@ -143,6 +143,32 @@ impl Denied {
         self.entries.iter().map(|(&ip, entry)| (ip, entry.until))
     }
 
+    /// Every entry as plain values: address, end, and the deny_time of the sensor that made it. Of the end and of the
+    /// deny_time the inner `None` is for ever; the outer one is an entry made by hand.
+    pub fn save(&self) -> impl Iterator<Item = (IpAddr, Option<Duration>, Option<Option<Duration>>)> + '_ {
+        self.entries.iter().map(|(&ip, entry)| {
+            let term = entry.term.map(|term| match term {
+                Term::For(time) => Some(time),
+                Term::Forever => None,
+            });
+            (ip, entry.until, term)
+        })
+    }
+
+    /// Puts back what [`Denied::save`] gave, end and deny_time unchanged.
+    ///
+    /// # Errors
+    /// `DeniedFull` beyond the list's size.
+    pub fn restore(
+        &mut self,
+        ip: IpAddr,
+        until: Option<Duration>,
+        term: Option<Option<Duration>>,
+    ) -> Result<(), DeniedFull> {
+        let term = term.map(|term| term.map_or(Term::Forever, Term::For));
+        self.put(ip.to_canonical(), Entry { until, term })
+    }
+
     /// A proven, unprotected source touched a sensor. An entry made by hand is left as it is.
     pub(crate) fn trip(&mut self, ip: IpAddr, denial: Denial, now: Duration) -> SensorHit {
         let ip = ip.to_canonical();
@@ -195,5 +221,30 @@ impl Denied {
         self.ends.pop_first();
         self.entries.remove(&ip);
         Some(ip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_comes_back_to_the_nanosecond_and_is_extended_as_before() {
+        let mut list = Denied::default();
+        let now = Duration::new(10, 1);
+        let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
+        list.trip(ip(1), Denial::For(Duration::from_secs(60)), now);
+        list.trip(ip(2), Denial::Forever, now);
+        assert_eq!(list.deny(ip(3), Some(Duration::new(99, 7))), Ok(()));
+        let mut again = Denied::default();
+        for (ip, until, term) in list.save() {
+            assert_eq!(again.restore(ip, until, term), Ok(()));
+        }
+        assert_eq!(again.until(ip(1)), Some(Some(Duration::new(70, 1))));
+        assert_eq!(again.until(ip(2)), Some(None));
+        assert_eq!(again.next_expiry(), Some(Duration::new(70, 1)));
+        assert_eq!(again.trip(ip(1), Denial::For(Duration::from_secs(60)), now), SensorHit::AlreadyDenied);
+        assert_eq!(again.trip(ip(1), Denial::Forever, now), SensorHit::Extended { until: None });
+        assert_eq!(again.trip(ip(3), Denial::Forever, now), SensorHit::AlreadyDenied, "made by hand");
     }
 }

@@ -30,7 +30,7 @@ pub use arrival::{Arrival, Facts, Names, Now, Tables};
 pub use decide::{decide, decide_datagram};
 pub use denied::{Denied, DeniedFull, SensorHit};
 pub use explain::{Check, Outcome, TABLES, explain};
-pub use rate::{RateChange, RateView};
+pub use rate::{RateChange, RateView, SavedRate};
 pub use rules::{CompiledRules, Denial, Origin, Rules};
 pub use state::{HostState, Seat, ServiceState};
 pub use verdict::{Cause, Reason, Refusal, Verdict};

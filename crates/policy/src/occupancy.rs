@@ -74,6 +74,14 @@ impl Occupancy {
         }
     }
 
+    /// The address of whoever has a place.
+    pub(crate) fn occupant(&self, at: u32) -> Option<IpAddr> {
+        match self.places.get(at as usize) {
+            Some(Place::Taken(address)) => *address,
+            Some(Place::Free(_)) | None => None,
+        }
+    }
+
     /// Takes a place and returns its number for `leave`.
     pub(crate) fn enter(&mut self, address: Option<IpAddr>) -> u32 {
         self.running = self.running.saturating_add(1);

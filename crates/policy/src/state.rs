@@ -7,7 +7,7 @@ use crate::address::AddressSet;
 use crate::arrival::Now;
 use crate::denied::Denied;
 use crate::occupancy::Occupancy;
-use crate::rate::{Rate, RateChange, RateView};
+use crate::rate::{Rate, RateChange, RateView, SavedRate};
 use crate::rules::CompiledRules;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -51,6 +51,22 @@ impl ServiceState {
     /// The state of the rate limit, for status.
     pub fn rate_view(&self, now: &Now) -> RateView {
         self.inner.borrow().rate.view(now.mono)
+    }
+
+    /// The state of the rate limit as plain values.
+    pub fn save_rate(&self) -> SavedRate {
+        self.inner.borrow().rate.save()
+    }
+
+    /// Counters with this state of the rate limit and nobody inside.
+    pub fn restored(rate: &SavedRate) -> Self {
+        let counters = Counters { rate: Rate::restore(rate), ..Counters::default() };
+        ServiceState { inner: Rc::new(RefCell::new(counters)) }
+    }
+
+    /// The seat of an instance that was admitted by a former process: asked about nothing, counted as before.
+    pub fn reseat(&self, host: &HostState, source: Option<IpAddr>, prefix: (u8, u8)) -> Seat {
+        self.claim(host, source, prefix)
     }
 
     /// The monotonic moment at which [`ServiceState::tick`] must next be called, `None` while nothing is due. A moment
@@ -130,6 +146,12 @@ impl Seat {
     /// A seat that occupies nothing, for a service without a process.
     pub(crate) fn none() -> Self {
         Seat { claim: None }
+    }
+
+    /// Whose it is, if it occupies anything; the inner `None` where the address is not known.
+    pub fn holder(&self) -> Option<Option<IpAddr>> {
+        let claim = self.claim.as_ref()?;
+        Some(claim.service.borrow().occupancy.occupant(claim.place))
     }
 }
 

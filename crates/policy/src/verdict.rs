@@ -43,6 +43,24 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 9] = [
+        Reason::Rate,
+        Reason::Load,
+        Reason::Time,
+        Reason::ServiceLimit,
+        Reason::PerSourceLimit,
+        Reason::ProcessLimit,
+        Reason::Address,
+        Reason::Libwrap,
+        Reason::Fork,
+    ];
+
+    /// The reason with this word.
+    pub fn by_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.word() == word)
+    }
+
     /// What xinetd writes after `FAIL: id ` (reference xinetd §10.3).
     pub fn word(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ const PRIVILEGED: &[(&str, &[&str])] = &[
     ("portreeve-conf", &[]),
     ("hosts-access", &[]),
     ("portreeve-policy", &[]),
+    ("portreeve-handover", &[]),
     ("portreeve-sys", &["rustix", "libc", "thiserror"]),
     ("portreeve-daemon", &["rustix", "libc", "thiserror"]),
     ("portreeve-libwrap", &["libc"]),

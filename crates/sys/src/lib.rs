@@ -22,6 +22,7 @@
 //! | [`libc_syslog`] | the C library's syslog, for other people's processes |
 //! | [`file`] | log, dump and pid files |
 //! | [`parts`] | a file that is replaced whole and read in parts by many |
+//! | [`handover`] | become another version of oneself, with descriptors and a sealed state |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`process`] | going to the background, ids, own executable |
@@ -39,6 +40,7 @@ pub mod clock;
 pub mod environment;
 pub mod file;
 pub mod filter;
+pub mod handover;
 pub mod highfd;
 pub mod identity;
 mod image;

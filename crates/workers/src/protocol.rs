@@ -2,7 +2,7 @@
 //!
 //! One message is one packet of a `SOCK_SEQPACKET` socket pair, at most [`MAX_MESSAGE`] bytes: a tag byte, then the
 //! fields in order, little endian, lists with their length in front. A descriptor travels beside the message it belongs
-//! to (`SCM_RIGHTS`). Both sides are the same executable, so there is no version and no optional field.
+//! to (`SCM_RIGHTS`). No field is optional; [`VERSION`] stands for all of them.
 //!
 //! A worker reads what strangers send, so the supervisor treats what a worker says as a stranger's word too: nothing here
 //! panics, every length has a bound, every string is checked, a byte too many is an error. [`Referee`] holds the table of
@@ -33,6 +33,10 @@ pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};
 pub use wire::BadMessage;
+
+/// The version of all these messages. Any change of one is a new version: a worker outlives an upgrade of the supervisor, and
+/// one that speaks another version serves those it has to their end and gets nobody else.
+pub const VERSION: u32 = 1;
 
 /// The longest message in bytes. A longer packet arrives truncated and is refused as such.
 pub const MAX_MESSAGE: usize = 64 * 1024;

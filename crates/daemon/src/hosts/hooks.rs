@@ -6,6 +6,7 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use hosts_access::Done;
 use portreeve_conf::Level;
+use portreeve_handover::HookState;
 use portreeve_sys::process;
 use portreeve_sys::reap::{Pid, Signal, Status, kill_group};
 use portreeve_sys::spawn::{Ids, SpawnError, Stdio};
@@ -56,6 +57,32 @@ impl Hooks {
     /// How many run.
     pub fn len(&self) -> usize {
         self.running.len()
+    }
+
+    /// Those that run, as records. Whoever waits for one asks anew.
+    pub fn leave(&self) -> Vec<HookState> {
+        let state = |(&pid, hook): (&i32, &Hook)| HookState {
+            pid,
+            slot: hook.slot,
+            source: Some(hook.source),
+            until: hook.until,
+            killed: hook.killed,
+        };
+        self.running.iter().map(state).collect()
+    }
+
+    /// One that a former version left running.
+    pub fn take_over(&mut self, left: &HookState) {
+        let source = left.source.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let hook = Hook { slot: left.slot, source, asks: None, until: left.until, killed: left.killed };
+        self.running.insert(left.pid, hook);
+    }
+
+    /// The counters of a former version.
+    pub fn counts(&mut self, left: &[u64]) {
+        if let [started, dropped, killed] = *left {
+            (self.started, self.dropped, self.killed) = (started, dropped, killed);
+        }
     }
 
     fn room_for(&self, source: IpAddr) -> bool {

@@ -10,9 +10,11 @@
 //!
 //! `overload = close` keeps xinetd's behaviour instead.
 
+mod saved;
 mod sources;
 mod window;
 
+pub use saved::SavedRate;
 use sources::SourceTable;
 use std::net::IpAddr;
 use std::time::Duration;

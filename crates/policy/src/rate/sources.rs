@@ -15,11 +15,24 @@ enum Key {
     V6(u64),
 }
 
+/// Count and refusal.
+type PlainTally = (u32, bool);
+
 impl Key {
     fn of(source: IpAddr) -> Self {
         match source.to_canonical() {
             IpAddr::V4(v4) => Key::V4(v4.to_bits()),
             IpAddr::V6(v6) => Key::V6((v6.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+impl Key {
+    /// An address of it.
+    fn address(self) -> IpAddr {
+        match self {
+            Key::V4(bits) => IpAddr::V4(bits.into()),
+            Key::V6(net) => IpAddr::V6((u128::from(net) << 64).into()),
         }
     }
 }
@@ -116,6 +129,23 @@ impl SourceTable {
         });
         self.tallies.shrink_to(2 * seen); // a flood of sources does not keep its memory for ever
         self.overflow = self.overflow.filter(|tally| tally.refused);
+    }
+
+    /// Sources with count and refusal, and the bucket of the others.
+    pub(crate) fn save(&self) -> (Vec<(IpAddr, PlainTally)>, Option<PlainTally>) {
+        let of = |tally: &Tally| (tally.count, tally.refused);
+        let sources = self.tallies.iter().map(|(key, tally)| (key.address(), of(tally))).collect();
+        (sources, self.overflow.as_ref().map(of))
+    }
+
+    /// A table with these; what does not fit is counted in the bucket.
+    pub(crate) fn restore(sources: &[(IpAddr, PlainTally)], overflow: Option<PlainTally>) -> Self {
+        let of = |(count, refused)| Tally { count, refused };
+        let fits = sources.iter().take(CAPACITY);
+        SourceTable {
+            tallies: fits.map(|&(source, tally)| (Key::of(source), of(tally))).collect(),
+            overflow: overflow.map(of),
+        }
     }
 
     /// Forgets everything.

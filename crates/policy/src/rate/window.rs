@@ -11,6 +11,16 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Its first second and its count.
+    pub(crate) fn parts(&self) -> (u64, u64) {
+        (self.start, self.count)
+    }
+
+    /// A window of these.
+    pub(crate) fn of(start: u64, count: u64) -> Self {
+        Window { start, count }
+    }
+
     /// Counts one connection; whether it began a new window.
     pub(crate) fn count(&mut self, limit: u32, now: Duration) -> bool {
         let second = now.as_secs();

@@ -21,6 +21,7 @@ pub mod tcpd;
 pub mod tcpdchk;
 pub mod tcpdmatch;
 pub mod try_from;
+pub mod upgrade;
 pub mod version;
 
 use crate::failure::{Exit, Failure};
@@ -48,6 +49,7 @@ pub enum Command {
     Status(status::Arguments),
     Explain(explain::Arguments),
     Reload(reload::Arguments),
+    Upgrade(upgrade::Arguments),
     Hold(duty::Hold),
     Release(duty::Release),
     Drain(duty::Drain),
@@ -81,6 +83,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Status(arguments) => status::run(&arguments, out),
         Command::Explain(arguments) => explain::run(&arguments, out),
         Command::Reload(arguments) => reload::run(&arguments, out),
+        Command::Upgrade(arguments) => upgrade::run(&arguments, out),
         Command::Hold(arguments) => duty::hold(&arguments, out),
         Command::Release(arguments) => duty::release(&arguments, out),
         Command::Drain(arguments) => duty::drain(&arguments, out),

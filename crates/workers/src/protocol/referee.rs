@@ -94,6 +94,11 @@ impl Referee {
         Self { worker, ready: false }
     }
 
+    /// For a worker that another version of the supervisor has started.
+    pub fn resumed(worker: Worker, ready: bool) -> Self {
+        Self { worker, ready }
+    }
+
     /// Whether the worker has said `Ready`.
     pub fn ready(&self) -> bool {
         self.ready

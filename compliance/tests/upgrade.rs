@@ -1,0 +1,264 @@
+//! The supervisor goes over to another executable: nobody is refused, nothing that runs ends, and a new one that is no good
+//! changes nothing. xinetd has nothing like it.
+
+use portreeve_compliance::client::{ask, datagram_socket, dial, talk};
+use portreeve_compliance::wait::must;
+use portreeve_compliance::{
+    Answer, Config, Connection, DEADLINE, Daemon, Ended, Entry, Side, Start, World, ours, signals,
+};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// The executable's own place in the world, so that it can be replaced.
+const GATE: &str = "gate";
+
+/// Puts the real executable there, as a package manager does: aside, then renamed.
+fn install(world: &World) {
+    let aside = world.path("gate.new");
+    std::fs::copy(Side::Ours.executable(), &aside).expect("to copy the gate");
+    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).expect("to set the mode");
+    std::fs::rename(aside, world.path(GATE)).expect("to rename");
+}
+
+/// Puts a script there.
+fn install_script(world: &World, text: &str) {
+    world.write_mode("gate.new", format!("#!/bin/sh\n{text}\n"), 0o755);
+    std::fs::rename(world.path("gate.new"), world.path(GATE)).expect("to rename");
+}
+
+fn start<'a>(world: &'a World, config: &Config, mut start: Start) -> Daemon<'a> {
+    install(world);
+    // The usual command line, but for the executable.
+    start.through = ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec();
+    world.start_with(config, start)
+}
+
+fn upgrade(daemon: &Daemon<'_>) -> Value {
+    serde_json::from_str(&daemon.control("upgrade")).expect("JSON")
+}
+
+fn upgraded(daemon: &Daemon<'_>) {
+    let answer = upgrade(daemon);
+    assert_eq!(answer["ok"], true, "{answer}");
+    assert_eq!(answer["pid"], u64::from(daemon.pid), "the same process");
+}
+
+fn held(port: u16) -> Connection {
+    let mut connection = dial("127.0.0.1", port).expect("a connection");
+    assert_eq!(connection.read_until(b"\n").text(), "held\n");
+    connection
+}
+
+fn redirected(id: &str, port: u16, target: &str) -> Entry {
+    Entry::bare(id, port)
+        .set("type", "UNLISTED")
+        .set("socket_type", "stream")
+        .set("protocol", "tcp")
+        .set("wait", "no")
+        .set("user", "root")
+        .set("cps", "0 0")
+        .set("redirect", target)
+}
+
+/// Twenty upgrades while clients come as fast as they can, to a program, a built-in and a redirected service.
+#[test]
+fn nobody_is_refused_while_the_executable_changes() {
+    const CLIENTS: usize = 12;
+    const UPGRADES: u64 = 20;
+    ours(|world| {
+        let unlimited = |entry: Entry| entry.set("cps", "0 0").set("instances", "UNLIMITED");
+        let config = Config::of(unlimited(Entry::program("s1", 2001)))
+            .with(unlimited(Entry::internal("daytime", "day", 2002, "stream")))
+            .with(redirected("way", 2003, "127.0.0.1 2001").set("instances", "UNLIMITED"));
+        let daemon = start(world, &config, Start::default());
+        let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (over, served) = (&over, &served);
+                scope.spawn(move || {
+                    world.enter();
+                    let port = [2001, 2001, 2002, 2003][client % 4];
+                    while !over.load(Ordering::Relaxed) {
+                        let answer = talk("127.0.0.1", port, b"");
+                        let good = match port {
+                            2002 => answer.text().ends_with("\r\n"),
+                            _ => answer == Answer::closed("served\n"),
+                        };
+                        if !good {
+                            over.store(true, Ordering::Relaxed);
+                            panic!("a client of port {port} got {answer:?}");
+                        }
+                        served.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            let mut before = 0;
+            for number in 1..=UPGRADES {
+                must("clients are served between two upgrades", || {
+                    over.load(Ordering::Relaxed) || served.load(Ordering::Relaxed) > before + 20
+                });
+                before = served.load(Ordering::Relaxed);
+                install(world);
+                upgraded(&daemon);
+                assert_eq!(daemon.status()["upgrades"], number);
+            }
+            must("and after the last", || {
+                over.load(Ordering::Relaxed) || served.load(Ordering::Relaxed) > before + 100
+            });
+            over.store(true, Ordering::Relaxed);
+        });
+        let counted = daemon.count("s1", "/accepted") + daemon.count("day", "/accepted");
+        assert_eq!(counted as usize, served.load(Ordering::Relaxed), "the counters go on");
+        must("every end was noticed", || daemon.status()["running"] == 0);
+        assert_eq!(world.daemon_log_count("unknown child"), 0);
+        assert_eq!(daemon.stop(), Ended::Status(0));
+    });
+}
+
+/// Programs, sessions in workers, a program that has the socket, limits, denials, orders and counters: all go on.
+#[test]
+fn what_runs_goes_on() {
+    ours(|world| {
+        let config =
+            Config::of(Entry::probe("s1", 2001, "hold 7").set("instances", "2").set("cps", "1000 10"))
+                .with(Entry::internal("echo", "echo", 2002, "stream"))
+                .with(redirected("way", 2003, "127.0.0.1 2002"))
+                .with(Entry::datagram("dg", 2004, "datagrams 2"))
+                .with(Entry::internal("echo", "uecho", 2005, "dgram"))
+                .with(
+                    Entry::bare("trap", 2006)
+                        .set("type", "UNLISTED")
+                        .set("socket_type", "stream")
+                        .set("protocol", "tcp")
+                        .set("wait", "no")
+                        .set("user", "root")
+                        .set("flags", "SENSOR")
+                        .set("deny_time", "7")
+                        .set("server", "/bin/true"),
+                )
+                .with(Entry::program("queue", 2007));
+        let daemon = start(world, &config, Start::default());
+        let (mut one, mut two) = (held(2001), held(2001));
+        let mut echo = dial("127.0.0.1", 2002).expect("echo");
+        let mut way = dial("127.0.0.1", 2003).expect("way");
+        for connection in [&mut echo, &mut way] {
+            connection.send(b"a");
+            assert_eq!(connection.read_count(1).bytes, b"a");
+        }
+        let datagrams = datagram_socket("127.0.0.1", 2004);
+        assert!(ask(&datagrams, b"one", DEADLINE).is_some());
+        talk("127.0.0.66", 2006, b"");
+        assert!(daemon.control("denied").contains("127.0.0.66"));
+        daemon.control("hold queue");
+        let mut waiting = dial("127.0.0.1", 2007).expect("the queue");
+        let before = daemon.status();
+        let workers = before["workers"].clone();
+
+        for _ in 0..3 {
+            install(world);
+            upgraded(&daemon);
+        }
+        let after = daemon.status();
+        assert_eq!(after["workers"], workers, "the workers are the same processes");
+        assert_eq!(daemon.count("s1", "/running"), 2);
+        assert!(talk("127.0.0.1", 2001, b"").bytes.is_empty(), "the limit counts who was there before");
+        assert_eq!(daemon.count("s1", "/refused/service_limit"), 1);
+        for connection in [&mut echo, &mut way] {
+            connection.send(b"b");
+            assert_eq!(connection.read_count(1).bytes, b"b");
+            connection.finish();
+            assert_eq!(connection.read_all().bytes, b"");
+        }
+        assert!(ask(&datagrams, b"two", DEADLINE).is_some(), "the server keeps the socket");
+        must("and gives it back", || daemon.count("dg", "/running") == 0);
+        let datagrams = datagram_socket("127.0.0.1", 2004);
+        assert!(ask(&datagrams, b"three", DEADLINE).is_some(), "the next one is started");
+        let udp = datagram_socket("127.0.0.1", 2005);
+        assert_eq!(ask(&udp, b"x", DEADLINE).as_deref(), Some(&b"x"[..]));
+        assert!(talk("127.0.0.66", 2002, b"x").bytes.is_empty(), "still denied");
+        assert_eq!(daemon.service_status("queue")["state"], "held");
+        daemon.control("release queue");
+        assert_eq!(waiting.read_all(), Answer::closed("served\n"));
+        one.finish();
+        two.finish();
+        must("their ends are noticed", || daemon.count("s1", "/running") == 0);
+        let ends = world.service_log("s1").iter().filter(|l| l.starts_with("EXIT: s1 status=7")).count();
+        assert_eq!(ends, 2, "{:?}", world.service_log("s1"));
+        // The configuration can be reloaded as before.
+        daemon.reload(&config);
+        drop(held(2001));
+        assert_eq!(daemon.stop(), Ended::Status(0));
+    });
+}
+
+/// A new executable that is no good, in each way in which it can be: the running one goes on and says why.
+#[test]
+fn a_bad_executable_changes_nothing() {
+    ours(|world| {
+        let config = Config::of(Entry::probe("s1", 2001, "hold"));
+        let daemon = start(world, &config, Start::default());
+        let mut client = held(2001);
+        let refused = |wanted: &str| {
+            let answer = upgrade(&daemon);
+            assert_eq!(answer["ok"], false, "{answer}");
+            let error = answer["error"].as_str().unwrap_or_default().to_owned();
+            assert!(error.contains(wanted), "{error}");
+            assert_eq!(daemon.status()["upgrades"], 0);
+            drop(held(2001));
+        };
+        install_script(world, "exit 3");
+        refused("status 3");
+        install_script(world, "echo it is version 9 and I am not; exit 1");
+        refused("it is version 9 and I am not");
+        install_script(world, "exit 0");
+        refused("said nothing");
+        install_script(world, "kill -SEGV $$");
+        refused("signal 11");
+        install_script(world, "exec sleep 1000");
+        refused("did not answer");
+        world.write_mode("gate.new", "neither a script nor a program", 0o755);
+        std::fs::rename(world.path("gate.new"), world.path(GATE)).expect("to rename");
+        refused("cannot be executed");
+        install(world);
+        std::fs::set_permissions(world.path(GATE), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+        refused("others than its owner may write it");
+        std::fs::remove_file(world.path(GATE)).expect("to remove");
+        refused("No such file");
+        install(world);
+        upgraded(&daemon);
+        client.finish();
+        must("the end of the first client is noticed", || daemon.count("s1", "/running") == 0);
+        assert!(daemon.runs());
+    });
+}
+
+/// The configuration in force is what goes on, whatever the files hold now; a reload reads them.
+#[test]
+fn the_configuration_in_force_goes_on() {
+    ours(|world| {
+        let config = Config::of(Entry::program("s1", 2001));
+        let daemon = start(world, &config, Start::default());
+        world.write("xinetd.conf", "defaults\n{\n broken\n");
+        upgraded(&daemon);
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+        std::fs::remove_file(world.path("xinetd.conf")).expect("to remove it");
+        upgraded(&daemon);
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+        daemon.reload(&config.with(Entry::program("s2", 2002)));
+        assert_eq!(talk("127.0.0.1", 2002, b""), Answer::closed("served\n"));
+        upgraded(&daemon);
+        assert_eq!(talk("127.0.0.1", 2002, b""), Answer::closed("served\n"));
+    });
+}
+
+/// SIGUSR2 does the same.
+#[test]
+fn a_signal_does_the_same() {
+    ours(|world| {
+        let daemon = start(world, &Config::of(Entry::program("s1", 2001)), Start::default());
+        daemon.signal(signals::USR2);
+        must("it has been upgraded", || daemon.status()["upgrades"] == 1);
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+    });
+}

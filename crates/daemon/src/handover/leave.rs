@@ -1,0 +1,188 @@
+//! The state of this supervisor as records. Changes nothing: it is made for the probe too.
+
+use crate::admit::Client;
+use crate::children::Session;
+use crate::duty::Duty;
+use crate::recorded::Answers;
+use crate::slot::{Slot, State as Status};
+use crate::supervisor::Supervisor;
+use crate::targets::Place;
+use portreeve_handover::{
+    Bytes, ClientState, DeniedState, Fd, ListenerState, ProgramState, RateState, ReadingState, SeatState,
+    SessionState, SlotState, SocketAddrField, State,
+};
+use portreeve_policy::Seat;
+use portreeve_sys::handover::number;
+use rustix::fd::AsFd;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A descriptor as a record has it.
+pub fn fd(fd: impl AsFd) -> Fd {
+    Fd(number(fd))
+}
+
+/// A path as a record has it.
+pub fn path(path: &Path) -> Bytes {
+    Bytes(path.as_os_str().as_bytes().to_vec())
+}
+
+fn seat(seat: Option<&Seat>) -> Option<SeatState> {
+    seat.and_then(Seat::holder).map(|source| SeatState { source })
+}
+
+impl Supervisor {
+    /// All of it.
+    pub fn leave(&self) -> State {
+        let mut readings: Vec<Rc<Answers>> = Vec::new();
+        let mut index = |answers: &Rc<Answers>| {
+            let at = readings.iter().position(|known| Rc::ptr_eq(known, answers)).unwrap_or_else(|| {
+                readings.push(answers.clone());
+                readings.len() - 1
+            });
+            u32::try_from(at).unwrap_or(u32::MAX)
+        };
+        let current = index(&self.answers);
+        let slots = self.slots.iter().map(|(&id, slot)| SlotState {
+            id,
+            reading: index(&slot.origin),
+            ..leave_slot(slot)
+        });
+        let slots = slots.collect();
+        let programs = self.children.programs.iter().map(|(&pid, child)| ProgramState {
+            pid,
+            slot: child.slot,
+            seat: seat(child.seat.as_ref()),
+            started: child.started,
+            started_wall: child.started_wall,
+            peer: child.peer,
+            holds_socket: child.holds_socket,
+            kill_at: child.kill_at,
+            forgotten: child.forgotten,
+        });
+        let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
+        // Who is refused already waits for nothing but a line in the log.
+        let parked = self.parked.undecided().map(|client| (client, None));
+        State {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            executable: path(&self.upgrade.executable),
+            back: self.upgrade.back.as_ref().map(fd),
+            since: self.since,
+            generation: self.generation,
+            upgrades: self.upgrade.count,
+            strangers: self.strangers,
+            next_slot: self.next_slot,
+            last_ticket: self.next_ticket,
+            pidfile: self.options.pidfile.as_deref().map(path),
+            files: self.inherited.files,
+            readings: readings.iter().map(|answers| ReadingState { answers: answers.0.clone() }).collect(),
+            current: Some(current),
+            slots,
+            programs: programs.collect(),
+            sessions: self.children.sessions.iter().map(leave_session).collect(),
+            carried: self.children.carried.iter().map(leave_session).collect(),
+            clients: put_off.chain(parked).map(leave_client).collect(),
+            denied: self
+                .host
+                .denied
+                .save()
+                .map(|(address, until, term)| DeniedState { address: Some(address), until, term })
+                .collect(),
+            hooks: self.hooks.leave(),
+            hook_counts: vec![self.hooks.started, self.hooks.dropped, self.hooks.killed],
+            workers: self.staff.links.iter().map(crate::staff::Link::leave).collect(),
+            retired: self.staff.retired().to_vec(),
+            control: self.control.leave(),
+            asked_by: None,
+        }
+    }
+}
+
+fn leave_slot(slot: &Slot) -> SlotState {
+    let (status, until, attempt, why) = match &slot.status {
+        Status::Active => (0, Duration::ZERO, 0, String::new()),
+        Status::Paused(until, why) => (1, *until, 0, why.to_string()),
+        Status::Closed(until) => (2, *until, 0, String::new()),
+        Status::Suspended => (3, Duration::ZERO, 0, String::new()),
+        Status::NoWorker => (4, Duration::ZERO, 0, String::new()),
+        Status::Retrying(attempt, why) => (5, Duration::ZERO, *attempt, why.clone()),
+        Status::Removed => (6, Duration::ZERO, 0, String::new()),
+    };
+    let duty = match slot.order.duty {
+        Duty::Serve => 0,
+        Duty::Hold => 1,
+        Duty::Drain => 2,
+        Duty::Stop => 3,
+    };
+    let rate = slot.state.save_rate();
+    let listeners =
+        slot.listener.iter().map(|listener| ListenerState { fd: fd(&listener.fd), polled: listener.polled });
+    SlotState {
+        service: slot.id().to_owned(),
+        nth: slot.nth,
+        listeners: listeners.collect(),
+        status,
+        until,
+        attempt,
+        why,
+        duty,
+        keep: slot.order.keep,
+        accepted: slot.counts.accepted,
+        refused: slot.counts.refused.iter().map(|(reason, n)| (reason.word().to_owned(), *n)).collect(),
+        start_failures: slot.counts.start_failures,
+        lost: slot.counts.lost,
+        last_refused: slot.last_refused,
+        overloaded: slot.overloaded,
+        unfiltered: slot.unfiltered,
+        hold_logged: slot.hold_logged,
+        rate: RateState {
+            window_start: rate.window_start,
+            window_count: rate.window_count,
+            sources: rate.sources,
+            overflow: rate.overflow,
+            phase: rate.phase,
+            until: rate.until,
+            resume: rate.resume,
+            tripped_at: rate.tripped_at,
+            owed: rate.owed,
+        },
+        ..SlotState::default()
+    }
+}
+
+fn leave_session((&ticket, session): (&u64, &Session)) -> SessionState {
+    SessionState {
+        ticket,
+        slot: session.slot,
+        seat: seat(session.seat.as_ref()),
+        started: session.started,
+        started_wall: session.started_wall,
+        peer: session.peer,
+        tried: session.way.as_ref().map(|leg| leg.tried.iter().map(tried).collect()),
+        busy: session.way.as_ref().and_then(|leg| leg.busy),
+        logs_exit: session.logs_exit,
+    }
+}
+
+fn tried(place: &Place) -> (Option<SocketAddr>, String) {
+    match place {
+        Place::Ip(address) => (Some(*address), String::new()),
+        Place::Path(path) => (None, path.to_string()),
+    }
+}
+
+fn leave_client((client, at): (&Client, Option<Duration>)) -> ClientState {
+    ClientState {
+        slot: client.slot,
+        fd: fd(&client.fd),
+        peer: SocketAddrField(client.peer),
+        attempts: client.attempts,
+        counted: client.counted,
+        acted: client.acted,
+        at,
+        seat: seat(client.seat.as_ref()),
+    }
+}

@@ -1,0 +1,91 @@
+//! The next version of the executable, in the place of this one: same process, same children, same sockets.
+//!
+//! ```text
+//! upgrade → probe: the new executable, as a child, reads the state and says whether it could go on from it
+//!         → leave: the state as it is now, in a sealed file; descriptors stay open; exec
+//!         → resume: the new executable takes over what it finds, or executes the old one again
+//! ```
+//! Nobody is refused in between: the kernel's queues take the clients, and what runs is our child before and after.
+
+mod going;
+mod leave;
+mod probe;
+mod resume;
+
+pub use going::Upgrade;
+pub use leave::{fd, path};
+pub use resume::{prober, successor};
+
+use std::ffi::OsString;
+
+/// How this process was started by a supervisor, told by its last argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// By a person or a service manager.
+    First,
+    /// As a child that reads a state and says whether it could go on from it.
+    Probe(i32),
+    /// In the place of a former version.
+    Successor(i32),
+    /// In the place of a newer version that could not go on.
+    Returned(i32),
+}
+
+const PROBE: &str = "--probe-handover=";
+const SUCCEED: &str = "--handover=";
+const RETURN: &str = "--handover-back=";
+
+impl Role {
+    /// The role, taken off the end of the arguments.
+    pub fn take(args: &mut Vec<OsString>) -> Self {
+        let last = args.last().and_then(|word| word.to_str()).unwrap_or_default();
+        let number = |prefix: &str| last.strip_prefix(prefix).and_then(|n| n.parse().ok());
+        let role = match (number(PROBE), number(SUCCEED), number(RETURN)) {
+            (Some(fd), ..) => Self::Probe(fd),
+            (_, Some(fd), _) => Self::Successor(fd),
+            (.., Some(fd)) => Self::Returned(fd),
+            (None, None, None) => return Self::First,
+        };
+        args.pop();
+        role
+    }
+
+    fn word(self) -> Option<OsString> {
+        let (prefix, fd) = match self {
+            Self::First => return None,
+            Self::Probe(fd) => (PROBE, fd),
+            Self::Successor(fd) => (SUCCEED, fd),
+            Self::Returned(fd) => (RETURN, fd),
+        };
+        Some(format!("{prefix}{fd}").into())
+    }
+
+    /// These arguments for this role.
+    pub fn arguments(self, argv: &[OsString]) -> Vec<OsString> {
+        argv.iter().cloned().chain(self.word()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_the_last_argument_and_nothing_else() {
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for (text, role) in [
+            ("gate run -f x --probe-handover=0", Role::Probe(0)),
+            ("gate run --handover=4100", Role::Successor(4100)),
+            ("gate run --handover-back=7", Role::Returned(7)),
+        ] {
+            let mut args = words(text);
+            assert_eq!(Role::take(&mut args), role);
+            assert_eq!(role.arguments(&args), words(text));
+        }
+        for text in ["gate run --handover=7 -f x", "gate run --handover=", "gate run --handover=x", "gate"] {
+            let mut args = words(text);
+            assert_eq!(Role::take(&mut args), Role::First);
+            assert_eq!(args, words(text));
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! THE table of what is handed over: every record, its fields in their order, and since which version each is there.
+//!
+//! A field is never removed, moved or given another meaning; a new one is put at the end of its record with the next
+//! [`VERSION`]. So this version reads all former ones, where a field that did not exist yet has its default value, and a
+//! former one refuses this one's, which the probe finds out before anything is given up.
+
+use crate::wire::{Bad, Bytes, Fd, Field, MOST, Reader, Writer};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// The version that is written.
+pub const VERSION: u32 = 1;
+/// What a state begins with.
+const MAGIC: &[u8; 12] = b"portreeve\0st";
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $since:literal $field:ident: $kind:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $kind,)*
+        }
+        impl Field for $name {
+            fn write(&self, to: &mut Writer) {
+                $(self.$field.write(to);)*
+            }
+            fn read(from: &mut Reader<'_>) -> Result<Self, Bad> {
+                Ok(Self {
+                    $($field: if from.version >= $since { Field::read(from)? } else { <$kind>::default() },)*
+                })
+            }
+        }
+    )*};
+}
+
+records! {
+    /// Everything. Times are the monotonic clock's, which goes on over an exec.
+    State {
+        /// The version of the program that wrote.
+        1 version: String,
+        /// Where the executable was that the supervisor was started from, and where the next is looked for.
+        1 executable: Bytes,
+        /// The running executable, to go back to.
+        1 back: Option<Fd>,
+        /// When serving began.
+        1 since: Duration,
+        /// How many configurations were applied.
+        1 generation: u64,
+        /// How often the executable was replaced.
+        1 upgrades: u64,
+        /// Ends of unknown processes.
+        1 strangers: u64,
+        /// The next slot's number.
+        1 next_slot: u32,
+        /// The last ticket.
+        1 last_ticket: u64,
+        /// The file with our process number.
+        1 pidfile: Option<Bytes>,
+        /// RLIMIT_NOFILE of children.
+        1 files: u64,
+        /// What the configurations in force were read from.
+        1 readings: Vec<ReadingState>,
+        /// The latest of them.
+        1 current: Option<u32>,
+        /// The services.
+        1 slots: Vec<SlotState>,
+        /// The programs that run.
+        1 programs: Vec<ProgramState>,
+        /// The sessions in the builtin worker.
+        1 sessions: Vec<SessionState>,
+        /// The connections in the proxy worker.
+        1 carried: Vec<SessionState>,
+        /// Clients that were accepted and are not served yet.
+        1 clients: Vec<ClientState>,
+        /// The sources that are denied.
+        1 denied: Vec<DeniedState>,
+        /// The commands of hosts.allow and hosts.deny that run.
+        1 hooks: Vec<HookState>,
+        /// Commands started, dropped, killed.
+        1 hook_counts: Vec<u64>,
+        /// The worker processes.
+        1 workers: Vec<WorkerState>,
+        /// Workers that were killed and have not been reaped.
+        1 retired: Vec<i32>,
+        /// The control socket.
+        1 control: Option<ControlState>,
+        /// The control client that asked for the upgrade.
+        1 asked_by: Option<u32>,
+    }
+    /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
+    ReadingState {
+        /// Question and answer.
+        1 answers: Vec<(Bytes, Bytes)>,
+    }
+    /// A service.
+    SlotState {
+        /// Its number.
+        1 id: u32,
+        /// The reading it comes from.
+        1 reading: u32,
+        /// Its id there.
+        1 service: String,
+        /// Which of those with this id, from 0.
+        1 nth: u32,
+        /// Its open sockets, in the order of its addresses.
+        1 listeners: Vec<ListenerState>,
+        /// What the listener does: 0 active, 1 paused, 2 closed, 3 suspended, 4 no worker, 5 retrying, 6 removed.
+        1 status: u8,
+        /// Until when it is paused or closed.
+        1 until: Duration,
+        /// Tries to open it.
+        1 attempt: u32,
+        /// Why it is paused or retried.
+        1 why: String,
+        /// By order: 0 serve, 1 hold, 2 drain, 3 stop.
+        1 duty: u8,
+        /// Reloads do not end the order.
+        1 keep: bool,
+        /// Clients admitted.
+        1 accepted: u64,
+        /// Clients refused, by the word of the reason.
+        1 refused: Vec<(String, u64)>,
+        /// Programs that could not be started.
+        1 start_failures: u64,
+        /// Records lost.
+        1 lost: u64,
+        /// The last refused datagram source and when.
+        1 last_refused: Option<(SocketAddr, Duration)>,
+        /// An overload was said and its end was not.
+        1 overloaded: bool,
+        /// Its filter does not fit.
+        1 unfiltered: bool,
+        /// A refusal of wait=yes was logged.
+        1 hold_logged: bool,
+        /// The state of cps.
+        1 rate: RateState,
+    }
+    /// An open socket of a service.
+    ListenerState {
+        /// It.
+        1 fd: Fd,
+        /// Whether it is polled.
+        1 polled: bool,
+    }
+    /// The state of cps; see `portreeve_policy::SavedRate`.
+    RateState {
+        /// First second of the window.
+        1 window_start: u64,
+        /// Connections in it.
+        1 window_count: u64,
+        /// Sources with their connections, and whether they are refused.
+        1 sources: Vec<(IpAddr, (u32, bool))>,
+        /// What all sources have that did not fit.
+        1 overflow: Option<(u32, bool)>,
+        /// 0 open, 1 throttled, 2 paused, 3 closed.
+        1 phase: u8,
+        /// The end of the overload.
+        1 until: Duration,
+        /// The end of the pause.
+        1 resume: Duration,
+        /// The rate that tripped.
+        1 tripped_at: u32,
+        /// A change that was not told yet: 0 none, 1 throttled, 2 resumed.
+        1 owed: u8,
+    }
+    /// A seat, where one is taken.
+    SeatState {
+        /// Whose.
+        1 source: Option<IpAddr>,
+    }
+    /// A running program.
+    ProgramState {
+        /// Its process number.
+        1 pid: i32,
+        /// Of which slot.
+        1 slot: u32,
+        /// Its seat.
+        1 seat: Option<SeatState>,
+        /// Its start.
+        1 started: Duration,
+        /// Its start, seconds since 1970.
+        1 started_wall: i64,
+        /// The client.
+        1 peer: Option<SocketAddr>,
+        /// It has the slot's socket.
+        1 holds_socket: bool,
+        /// When it is to be killed.
+        1 kill_at: Option<Duration>,
+        /// No EXIT line follows.
+        1 forgotten: bool,
+    }
+    /// A session in a worker.
+    SessionState {
+        /// Its ticket.
+        1 ticket: u64,
+        /// Of which slot.
+        1 slot: u32,
+        /// Its seat.
+        1 seat: Option<SeatState>,
+        /// Its start.
+        1 started: Duration,
+        /// Its start, seconds since 1970.
+        1 started_wall: i64,
+        /// The client.
+        1 peer: Option<SocketAddr>,
+        /// Where it was tried to be carried, if it is: an address, or the path of a unix socket.
+        1 tried: Option<Vec<(Option<SocketAddr>, String)>>,
+        /// Since when the queue of its unix socket is full.
+        1 busy: Option<Duration>,
+        /// Whether an EXIT line follows.
+        1 logs_exit: bool,
+    }
+    /// An accepted client.
+    ClientState {
+        /// At which slot.
+        1 slot: u32,
+        /// Its socket.
+        1 fd: Fd,
+        /// Its address.
+        1 peer: SocketAddrField,
+        /// Starts that the kernel refused.
+        1 attempts: u32,
+        /// The rate has counted it.
+        1 counted: bool,
+        /// What the tables order was carried out.
+        1 acted: bool,
+        /// When it is tried again, if it waits for a process.
+        1 at: Option<Duration>,
+        /// Its seat, if it is admitted and only its ident server was asked.
+        1 seat: Option<SeatState>,
+    }
+    /// A denied source.
+    DeniedState {
+        /// Its address.
+        1 address: Option<IpAddr>,
+        /// Until when; none is for ever.
+        1 until: Option<Duration>,
+        /// By a sensor, and for how long; the inner none is for ever, the outer one is by hand.
+        1 term: Option<Option<Duration>>,
+    }
+    /// A command of hosts.allow or hosts.deny.
+    HookState {
+        /// Its process number.
+        1 pid: i32,
+        /// For which slot.
+        1 slot: u32,
+        /// For which source.
+        1 source: Option<IpAddr>,
+        /// When it is late.
+        1 until: Duration,
+        /// It was late and was killed.
+        1 killed: bool,
+    }
+    /// A worker process.
+    WorkerState {
+        /// Its name.
+        1 name: String,
+        /// The version of the messages that it understands.
+        1 protocol: u32,
+        /// 0 off, 1 starting, 2 ready, 3 down.
+        1 presence: u8,
+        /// Its process number.
+        1 pid: i32,
+        /// How often it was started again.
+        1 restarts: u32,
+        /// What its confinement lacks, as bits.
+        1 missing: u32,
+        /// Messages given up.
+        1 dropped: u64,
+        /// The channel.
+        1 channel: Option<Fd>,
+        /// Messages for it, with what travels beside them.
+        1 waiting: Vec<MessageState>,
+        /// When it was started.
+        1 started: Duration,
+        /// How often it died soon.
+        1 failures: u32,
+    }
+    /// A message that waits for a worker.
+    MessageState {
+        /// It.
+        1 bytes: Bytes,
+        /// Its descriptor.
+        1 fd: Option<Fd>,
+    }
+    /// The control socket and its clients.
+    ControlState {
+        /// Its name.
+        1 path: Bytes,
+        /// It.
+        1 listener: Fd,
+        /// The next client's number.
+        1 next: u32,
+        /// Who is connected.
+        1 clients: Vec<ControlClientState>,
+    }
+    /// A control client.
+    ControlClientState {
+        /// Its number.
+        1 number: u32,
+        /// Its connection.
+        1 fd: Fd,
+        /// Whether it may change anything.
+        1 may_change: bool,
+        /// What it has asked so far.
+        1 request: Bytes,
+        /// What of the answer it has not taken.
+        1 answer: Option<Bytes>,
+        /// Its time.
+        1 until: Duration,
+    }
+}
+
+impl Default for Fd {
+    /// None that can be read back.
+    fn default() -> Self {
+        Fd(-1)
+    }
+}
+
+/// A socket address that a record must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketAddrField(pub SocketAddr);
+
+impl Default for SocketAddrField {
+    fn default() -> Self {
+        SocketAddrField(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+}
+
+impl Field for SocketAddrField {
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+    }
+    fn read(from: &mut Reader<'_>) -> Result<Self, Bad> {
+        SocketAddr::read(from).map(SocketAddrField)
+    }
+}
+
+impl State {
+    /// The bytes, and the descriptors that they name.
+    ///
+    /// # Errors
+    /// Longer than [`MOST`].
+    pub fn encode(&self) -> Result<(Vec<u8>, Vec<Fd>), Bad> {
+        let mut to = Writer::default();
+        to.bytes.extend_from_slice(MAGIC);
+        VERSION.write(&mut to);
+        self.write(&mut to);
+        if to.bytes.len() > MOST { Err(Bad::TooLong) } else { Ok((to.bytes, to.fds)) }
+    }
+
+    /// The state that these bytes are, and the descriptors that it names.
+    ///
+    /// # Errors
+    /// They are none, or of a version that is not read.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, Vec<Fd>), Bad> {
+        if bytes.len() > MOST {
+            return Err(Bad::TooLong);
+        }
+        let mut head = Reader::new(bytes, VERSION);
+        if head.take(MAGIC.len()).ok() != Some(MAGIC) {
+            return Err(Bad::NoState);
+        }
+        let version = u32::read(&mut head)?;
+        if !(1..=VERSION).contains(&version) {
+            return Err(Bad::Version(version));
+        }
+        head.version = version;
+        let state = Self::read(&mut head)?;
+        head.end()?;
+        let mut fds = head.fds;
+        let named = fds.len();
+        fds.sort_unstable();
+        fds.dedup();
+        if fds.len() != named {
+            return Err(Bad::Value("a descriptor named once"));
+        }
+        Ok((state, fds))
+    }
+}
+
+#[cfg(test)]
+mod tests;

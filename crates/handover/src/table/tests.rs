@@ -1,0 +1,118 @@
+//! What is written is read; anything else is refused, whatever it is.
+
+use super::*;
+
+fn full() -> State {
+    let seat = Some(SeatState { source: Some("2001:db8::7".parse().unwrap()) });
+    let peer: SocketAddr = "[fe80::1%3]:7".parse().unwrap();
+    State {
+        version: "0.1.0".into(),
+        executable: Bytes(b"/usr/sbin/portreeve-gate".to_vec()),
+        back: Some(Fd(9)),
+        since: Duration::new(5, 999_999_999),
+        readings: vec![ReadingState { answers: vec![(Bytes(b"q".to_vec()), Bytes(vec![0; 300]))] }],
+        current: Some(0),
+        slots: vec![SlotState {
+            id: 7,
+            service: "s\u{e9}".into(),
+            listeners: vec![ListenerState { fd: Fd(4097), polled: true }],
+            refused: vec![("address".into(), 3)],
+            last_refused: Some((peer, Duration::from_secs(1))),
+            rate: RateState {
+                sources: vec![("192.0.2.1".parse().unwrap(), (4, true))],
+                overflow: Some((1, false)),
+                ..RateState::default()
+            },
+            ..SlotState::default()
+        }],
+        programs: vec![ProgramState { pid: 12, seat: seat.clone(), peer: Some(peer), ..Default::default() }],
+        clients: vec![ClientState { fd: Fd(5), seat, ..Default::default() }],
+        denied: vec![DeniedState {
+            address: Some("192.0.2.1".parse().unwrap()),
+            until: None,
+            term: Some(None),
+        }],
+        workers: vec![WorkerState {
+            channel: Some(Fd(6)),
+            waiting: vec![MessageState { bytes: Bytes(vec![1]), fd: Some(Fd(7)) }],
+            ..Default::default()
+        }],
+        control: Some(ControlState {
+            listener: Fd(10),
+            clients: vec![ControlClientState {
+                fd: Fd(11),
+                answer: Some(Bytes(vec![2])),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }),
+        ..State::default()
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let (bytes, mut fds) = full().encode().unwrap();
+    fds.sort_unstable();
+    assert_eq!(fds, [4, 5, 6, 7, 9, 10, 11, 4097].map(Fd)[1..].to_vec());
+    assert_eq!(State::decode(&bytes), Ok((full(), fds)));
+}
+
+#[test]
+fn each_cut_and_each_surplus_is_refused() {
+    let (mut bytes, _) = full().encode().unwrap();
+    for cut in 0..bytes.len() {
+        assert!(State::decode(&bytes[..cut]).is_err(), "{cut}");
+    }
+    bytes.push(0);
+    assert_eq!(State::decode(&bytes), Err(Bad::Surplus));
+}
+
+#[test]
+fn each_changed_byte_is_read_or_refused_without_harm() {
+    let (bytes, _) = full().encode().unwrap();
+    for at in 0..bytes.len() {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut changed = bytes.clone();
+            changed[at] = value;
+            if let Ok((state, _)) = State::decode(&changed) {
+                // What was read is written the same: nothing was guessed.
+                assert_eq!(state.encode().unwrap().0, changed, "byte {at} = {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn other_versions_and_other_files_are_named() {
+    let (mut bytes, _) = full().encode().unwrap();
+    assert_eq!(State::decode(b"#!/bin/sh"), Err(Bad::NoState));
+    for version in [0, VERSION + 1, u32::MAX] {
+        bytes[MAGIC.len()..MAGIC.len() + 4].copy_from_slice(&version.to_le_bytes());
+        assert_eq!(State::decode(&bytes), Err(Bad::Version(version)));
+    }
+}
+
+#[test]
+fn a_descriptor_has_one_owner_and_is_none_of_the_first_three() {
+    let twice = State {
+        clients: vec![
+            ClientState { fd: Fd(5), ..Default::default() },
+            ClientState { fd: Fd(5), ..Default::default() },
+        ],
+        ..State::default()
+    };
+    assert_eq!(State::decode(&twice.encode().unwrap().0), Err(Bad::Value("a descriptor named once")));
+    for wrong in [-1, 0, 2] {
+        let state = State { back: Some(Fd(wrong)), ..State::default() };
+        assert_eq!(State::decode(&state.encode().unwrap().0), Err(Bad::Value("a descriptor")));
+    }
+}
+
+#[test]
+fn a_length_that_lies_allocates_nothing() {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend(u32::MAX.to_le_bytes());
+    assert_eq!(State::decode(&bytes), Err(Bad::Short));
+}
