@@ -53,6 +53,7 @@ pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report
         advice.wait();
     }
     same_ids(served, report);
+    without_tcpmux(served, report);
     reuse(served, report);
 }
 
@@ -115,7 +116,7 @@ impl Advice<'_> {
             Action::External { server, .. } => server.rsplit('/').next().unwrap_or_default(),
             // The target is another server, with or without a name that tells what it speaks.
             Action::Redirect(_) => "",
-            Action::Internal(_) | Action::Sensor => return,
+            Action::Internal(_) | Action::Mux | Action::Sensor => return,
         };
         let program = program.strip_prefix("in.").unwrap_or(program);
         let by_program = PLAINTEXT_PROGRAMS.iter().find(|(known, _)| *known == program);
@@ -207,6 +208,20 @@ fn same_ids(served: &[Served<'_>], report: &mut Report) {
                 report.add(AFTER, finding);
             }
         }
+    }
+}
+
+/// Clients name these services to tcpmux, and there is none.
+fn without_tcpmux(served: &[Served<'_>], report: &mut Report) {
+    if served.iter().any(|served| served.service.action == Action::Mux) {
+        return;
+    }
+    for Served { service, .. } in served.iter().filter(|served| served.service.mux.is_some()) {
+        let message = format!("nobody can reach service `{}`: no `tcpmux` is served", service.id);
+        let finding = Finding::new(&codes::WITHOUT_TCPMUX, service.place.clone(), message)
+            .help("add `service tcpmux` with `type = INTERNAL`, `socket_type = stream` and `wait = no`")
+            .service(&service.id);
+        report.add(AFTER, finding);
     }
 }
 

@@ -85,7 +85,7 @@ static TABLE: &[Attribute] = &[
     row(Id::Ident, "id", "NAME", "the service's name",
         "Names the service in the log, in `enabled` and `disabled`, and at a reload. Needed where two services have the same name."),
     row(Id::Type, "type", "WORD …", "none",
-        "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. RPC: registered with rpcbind under its number in /etc/rpc (UNLISTED: `rpc_number`). TCPMUX, TCPMUXPLUS: not supported yet. SPECIAL: accepted, without effect.")
+        "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time, tcpmux). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. TCPMUX, together with UNLISTED: has no port; a client names the service to `tcpmux`. TCPMUXPLUS: the same, and the client is told `+Go` before the program starts. RPC: registered with rpcbind under its number in /etc/rpc (UNLISTED: `rpc_number`). SPECIAL: accepted, without effect.")
         .values(Values::Some).kind(Kind::Words(TYPES), ""),
     row(Id::Flags, "flags", "WORD …", "none",
         "NAMEINARGS: the first word of `server_args` is argv[0]. NODELAY, KEEPALIVE: set TCP_NODELAY, SO_KEEPALIVE. NOLIBWRAP: hosts.allow and hosts.deny do not apply. SENSOR: refuse every client and deny its address all services for `deny_time`. IPv4, IPv6: the family of the socket. NORETRY: no second attempt when the process cannot be started. IDONLY: only clients with an ident server, together with USERID in log_on_success. REUSE: always on, accepted. INTERCEPT, LABELED: accepted with a warning, without effect.")

@@ -7,7 +7,7 @@ use crate::fill::Implied;
 use crate::host::Host;
 use crate::place::Place;
 use crate::service::{
-    Action, DenyTime, Ids, Listen, LogType, OnRemove, Overload, Rpc, Service, Set, SocketType,
+    Action, DenyTime, Ids, Listen, LogType, Mux, OnRemove, Overload, Rpc, Service, Set, SocketType,
 };
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
@@ -36,6 +36,7 @@ pub(crate) fn build(
         flags: draft.flags.words(FLAGS),
         listen: listen(draft, implied)?,
         rpc: rpc(draft, host),
+        mux: mux(draft),
         wait: draft.wait?,
         noretry: draft.flag(Flag::Noretry),
         nolibwrap: draft.flag(Flag::Nolibwrap),
@@ -88,7 +89,8 @@ fn action(draft: &Draft, builtin: Option<BuiltinName>) -> Option<Action> {
     }
     match builtin {
         Some(BuiltinName::Known(builtin)) => return Some(Action::Internal(builtin)),
-        Some(BuiltinName::Sensor | BuiltinName::Tcpmux) => return None,
+        Some(BuiltinName::Tcpmux) => return Some(Action::Mux),
+        Some(BuiltinName::Sensor) => return None,
         None => {}
     }
     // A `server` beside it is ignored, as in xinetd.
@@ -102,6 +104,14 @@ fn action(draft: &Draft, builtin: Option<BuiltinName>) -> Option<Action> {
         false => [basename(&server).to_owned()].into_iter().chain(args).collect(),
     };
     Some(Action::External { server, argv })
+}
+
+fn mux(draft: &Draft) -> Option<Mux> {
+    match (draft.is(Type::Tcpmuxplus), draft.is(Type::Tcpmux)) {
+        (true, _) => Some(Mux::Plus),
+        (false, true) => Some(Mux::Plain),
+        (false, false) => None,
+    }
 }
 
 fn wrap_name(draft: &Draft, action: &Action) -> String {
@@ -120,8 +130,10 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
     Some(Listen {
         socket: draft.socket?,
         protocol: draft.protocol.clone()?,
-        // rpcbind tells the clients of an RPC service whatever port it has.
         port: match draft.port {
+            // What is reached through tcpmux has none, whatever was written.
+            _ if draft.is_mux() => 0,
+            // rpcbind tells the clients of an RPC service whatever port it has.
             None if draft.is(Type::Rpc) => 0,
             port => port?,
         },

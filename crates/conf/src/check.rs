@@ -152,7 +152,7 @@ fn builtin(draft: &Draft, bench: &mut Bench<'_>) -> Result<BuiltinName, Refused>
         name if name.ends_with("-udp") || name.ends_with("-dgram") || name.ends_with("-stream") => {
             "name the service without the suffix and give it an `id`"
         }
-        _ => "echo, discard, chargen, daytime and time exist, for stream and dgram",
+        _ => "echo, discard, chargen, daytime and time exist for stream and dgram, tcpmux for stream",
     };
     bench.refuse(&codes::NO_SUCH_BUILTIN, draft, message, classic, Some(help))
 }

@@ -20,7 +20,8 @@ pub(crate) fn refuse(
     builtin: Option<BuiltinName>,
     bench: &mut Bench<'_>,
 ) -> Result<(), Refused> {
-    later(draft, builtin, bench)?;
+    later(draft, bench)?;
+    mux(draft, bench)?;
     proxy_protocol(draft, bench)?;
     sensor_name(draft, builtin, bench)?;
     no_wait(draft, bench)?;
@@ -34,10 +35,8 @@ pub(crate) fn refuse(
     crate::tls::refuse(draft, bench)
 }
 
-fn later(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    let what = if draft.is_mux() || builtin == Some(BuiltinName::Tcpmux) {
-        "tcpmux"
-    } else if draft.proxy_protocol.is_some_and(|proxy| proxy.accept) {
+fn later(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let what = if draft.proxy_protocol.is_some_and(|proxy| proxy.accept) {
         "`proxy_protocol = accept`"
     } else {
         return Ok(());
@@ -70,6 +69,26 @@ fn proxy_protocol(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         draft.id()
     );
     bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `proxy_protocol`"))
+}
+
+/// What a client of tcpmux could not be handed to.
+fn mux(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if !draft.is_mux() {
+        return Ok(());
+    }
+    let (what, help) = if draft.name().eq_ignore_ascii_case("help") {
+        ("is reached through tcpmux, which answers `help` itself", "give it another name")
+    } else if draft.wait == Some(true) {
+        ("is reached through tcpmux and has `wait = yes`", "write `wait = no`")
+    } else if draft.flag(Flag::Sensor) {
+        ("is reached through tcpmux and is a SENSOR", "let the sensor listen by itself, or remove the flag")
+    } else if draft.is(Type::Internal) {
+        ("is reached through tcpmux and is INTERNAL", "name a `server`")
+    } else {
+        return Ok(());
+    };
+    let message = format!("service `{}` {what}", draft.id());
+    bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some(help))
 }
 
 fn sensor_name(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_>) -> Result<(), Refused> {

@@ -262,6 +262,15 @@ fn judge(
     let Some(service) = build(draft, &implied, builtin, bench.host, bench.place) else {
         return Err(Refused("an attribute is missing".to_owned()));
     };
+    let same = |other: &Service| other.mux.is_some() && other.name.eq_ignore_ascii_case(&service.name);
+    if let Some((other, _)) = served.iter().find(|(other, _)| service.mux.is_some() && same(other)) {
+        let message = format!(
+            "tcpmux finds the earlier service `{}` by the name of service `{}`",
+            other.id, service.id
+        );
+        let help = Some("give it another name: tcpmux does not look at the `id`");
+        return bench.refuse_ourselves(&codes::DUPLICATE, draft, message, help);
+    }
     if let Some((other, _)) = served.iter().find(|(other, _)| clash(&service.listen, &other.listen)) {
         let message =
             format!("service `{}` listens where the earlier service `{}` does", service.id, other.id);

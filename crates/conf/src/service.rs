@@ -29,6 +29,8 @@ pub enum Action {
     },
     /// Answered by the builtin worker.
     Internal(Builtin),
+    /// tcpmux: the client names one of the services with [`Service::mux`], which takes it over (RFC 1078).
+    Mux,
     /// Refuses everybody and remembers them (flag SENSOR).
     Sensor,
     /// Carried to another server (redirect): to the first of these that accepts.
@@ -44,6 +46,15 @@ pub enum Builtin {
     Chargen,
     Daytime,
     Time,
+}
+
+/// How a service is reached through tcpmux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mux {
+    /// TCPMUX: the program itself tells the client that it starts.
+    Plain,
+    /// TCPMUXPLUS: the client is told `+Go` before the program starts.
+    Plus,
 }
 
 /// socket_type.
@@ -280,6 +291,8 @@ pub struct Service {
     pub listen: Listen,
     /// `type = RPC`.
     pub rpc: Option<Rpc>,
+    /// It has no socket of its own: clients name it to tcpmux.
+    pub mux: Option<Mux>,
     /// wait = yes.
     pub wait: bool,
     /// Flag NORETRY.

@@ -5,6 +5,7 @@ use crate::banner::{self, Banner};
 use crate::hosts::{Consulted, Known, Orders, Want};
 use crate::identity;
 use crate::machine::percent_m;
+use crate::mux::Owed;
 use crate::slot::{Manner, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -48,6 +49,8 @@ pub struct Client {
     pub acted: bool,
     /// Its seat, while its ident server is asked.
     pub seat: Option<Seat>,
+    /// What tcpmux owes it.
+    pub owed: Owed,
 }
 
 impl Client {
@@ -64,7 +67,13 @@ impl Client {
             consulted: None,
             acted: false,
             seat: None,
+            owed: Owed::Nothing,
         }
+    }
+
+    /// The same connection, of which nothing is known yet.
+    pub fn afresh(self) -> Self {
+        Self::new(self.slot, self.fd, self.peer)
     }
 
     /// What hosts.allow and hosts.deny order.
@@ -78,7 +87,7 @@ impl Supervisor {
     pub fn arrivals(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
         match slot.manner() {
-            Manner::Spawn | Manner::Builtin(_) | Manner::Redirect => self.accept_all(id),
+            Manner::Spawn | Manner::Builtin(_) | Manner::Mux | Manner::Redirect => self.accept_all(id),
             Manner::Sensor if slot.is_stream() => self.accept_all(id),
             Manner::Sensor => self.sensor_datagrams(id),
             Manner::Wait if slot.is_stream() => self.start_wait_stream(id),
@@ -134,7 +143,7 @@ impl Supervisor {
     }
 
     /// One client. `banner` goes to everybody; then policy is asked.
-    fn arrival(&mut self, client: Client) {
+    pub fn arrival(&mut self, client: Client) {
         let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
         self.send_banner(&client, banners.always.as_ref());
         self.judge(client);
@@ -202,6 +211,7 @@ impl Supervisor {
             return;
         }
         let (banners, userid) = (slot.banners.clone(), identity::asks(slot));
+        self.say_go(&mut client);
         // That of a redirected service is sent once its target has answered.
         if slot.manner() != Manner::Redirect {
             self.send_banner(&client, banners.success.as_ref());
@@ -227,6 +237,8 @@ impl Supervisor {
             drop(client);
         } else if let Manner::Builtin(kind) = manner {
             self.serve_builtin(client, seat, kind);
+        } else if manner == Manner::Mux {
+            self.serve_mux(client, seat);
         } else if manner == Manner::Redirect {
             self.carry(client, seat);
         } else {
@@ -244,6 +256,7 @@ impl Supervisor {
             self.say_refused_by_tables(client.slot, client.peer, client.consulted.as_deref(), refusal);
         }
         let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
+        self.say_not_available(&mut client);
         self.send_banner(&client, banners.fail.as_ref());
         let (id, peer) = (client.slot, client.peer);
         let in_child = matches!(refusal.reason, Reason::Address | Reason::Libwrap);

@@ -5,6 +5,7 @@ use crate::announce::Announcer;
 use crate::children::Children;
 use crate::control::Control;
 use crate::handover::Upgrade;
+use crate::headers::Headers;
 use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
@@ -126,6 +127,7 @@ pub fn build(
         tables_seen: false,
         hooks: Hooks::new(),
         parked: Parked::default(),
+        headers: Headers::default(),
         staff: Staff::new(),
         timers: Timers::default(),
         spawner: Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?,
@@ -139,6 +141,7 @@ pub fn build(
             .max(1),
         most_carried: portreeve_workers::most_carried(usize::try_from(before.hard).unwrap_or(usize::MAX))
             .max(1),
+        most_headers: portreeve_workers::most_read(usize::try_from(before.hard).unwrap_or(usize::MAX)),
         base,
         generation: 0,
         files: Vec::new(),

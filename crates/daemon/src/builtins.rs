@@ -275,8 +275,9 @@ impl Supervisor {
             return;
         }
         for id in self.builtin_slots() {
+            let takes = self.slots.get(&id).is_some_and(|slot| self.worker_state(slot) == State::Active);
             let Some(slot) = self.slots.get_mut(&id) else { continue };
-            if slot.status == State::NoWorker {
+            if takes && slot.status == State::NoWorker {
                 slot.status = State::Active;
                 if matches!(slot.manner(), Manner::Builtin(_)) {
                     self.poll_slot(id, true);
@@ -301,9 +302,14 @@ impl Supervisor {
         }
     }
 
-    /// Whether a service of this manner may be polled now.
-    pub fn worker_state(&self, manner: Manner) -> State {
-        let ready = |worker| self.staff.link(worker).presence == Presence::Ready;
-        if manner.worker().is_none_or(ready) { State::Active } else { State::NoWorker }
+    /// Whether a service may be polled now: the workers that it needs are there.
+    pub fn worker_state(&self, slot: &Slot) -> State {
+        let takes = |worker| match worker {
+            Worker::Header => self.header_takes(),
+            other => self.staff.link(other).presence == Presence::Ready,
+        };
+        // Nobody serves TLS yet: held, never in the clear.
+        let clear = slot.service.tls.is_none();
+        if clear && slot.workers().all(takes) { State::Active } else { State::NoWorker }
     }
 }

@@ -141,6 +141,7 @@ fn configuration(o: &mut String, s: &Service) {
             line("Server", server);
             line("Server argv", &argv.join(" "));
         }
+        Action::Mux => {}
         Action::Sensor => {
             let time = match s.deny_time.value {
                 DenyTime::Never => "NEVER".to_owned(),

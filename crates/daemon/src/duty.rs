@@ -128,6 +128,7 @@ impl Supervisor {
             self.end_programs(id, Signal::TERM);
             self.end_sessions(id);
             self.end_carried(id);
+            self.end_headers(id);
         }
         if before.closes() && !order.closes() {
             self.open_slot(id);

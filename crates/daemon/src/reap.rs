@@ -95,6 +95,7 @@ impl Supervisor {
         let removed = self.slots.get(&id).is_some_and(|s| s.status == State::Removed);
         if removed
             && !self.children.name(id)
+            && !self.headers.name(id)
             && let Some(slot) = self.slots.remove(&id)
         {
             self.sinks.close(slot.sink);

@@ -263,7 +263,8 @@ impl Supervisor {
             return;
         }
         for id in self.redirect_slots() {
-            if let Some(slot) = self.slots.get_mut(&id)
+            if self.slots.get(&id).is_some_and(|slot| self.worker_state(slot) == State::Active)
+                && let Some(slot) = self.slots.get_mut(&id)
                 && slot.status == State::NoWorker
                 && slot.service.tls.is_none()
             {

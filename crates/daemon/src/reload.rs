@@ -230,7 +230,7 @@ impl Supervisor {
         };
         let mut slot = self.new_slot(service, self.answers.clone(), sink);
         slot.nth = nth;
-        if let Some(worker) = slot.manner().worker() {
+        for worker in slot.workers() {
             self.need_worker(worker);
         }
         self.slots.insert(id, slot);
@@ -303,8 +303,12 @@ impl Supervisor {
         slot.hold_logged = false;
         (slot.origin, slot.nth) = (answers, nth);
         slot.service = service;
+        let workers = slot.workers();
         slot.targets.follow(&slot.service, self.stamp.mono());
         let other_manner = slot.manner() != manner;
+        for worker in workers {
+            self.need_worker(worker);
+        }
         self.watch_targets(id);
         if other_manner {
             self.take_datagrams(id);
@@ -345,10 +349,6 @@ impl Supervisor {
 
     /// A service that became another built-in, a sensor, or a built-in that was one: on the same socket.
     fn serve_otherwise(&mut self, id: SlotId) {
-        let Some(slot) = self.slots.get(&id) else { return };
-        if let Some(worker) = slot.manner().worker() {
-            self.need_worker(worker);
-        }
         let Some(slot) = self.slots.get(&id) else { return };
         if let Some(listener) = &slot.listener {
             let _ = listeners::adopt(&listener.fd, &slot.service.listen);
@@ -394,6 +394,7 @@ impl Supervisor {
         }
         self.end_sessions(id);
         self.end_carried(id);
+        self.end_headers(id);
     }
 
     /// Opens the listener of a slot, or sets the alarm for another try.
@@ -402,6 +403,11 @@ impl Supervisor {
             return;
         }
         let Some(slot) = self.slots.get_mut(&id).filter(|slot| !slot.order.closes()) else { return };
+        if slot.service.mux.is_some() {
+            // Its clients come through tcpmux.
+            slot.status = State::Active;
+            return;
+        }
         let name = slot.id().to_owned();
         let attempt = match slot.status {
             State::Retrying(attempt, _) => attempt,
@@ -432,7 +438,7 @@ impl Supervisor {
     /// Gives an open listener to whoever serves it: the poller or the builtin worker.
     fn put_to_work(&mut self, id: SlotId) {
         self.bound_queue(id);
-        let Some(worker) = self.slots.get(&id).map(|slot| self.worker_state(slot.manner())) else { return };
+        let Some(worker) = self.slots.get(&id).map(|slot| self.worker_state(slot)) else { return };
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match slot.manner() {
             // Nobody serves TLS yet: held, never in the clear.
@@ -441,7 +447,7 @@ impl Supervisor {
                 slot.status = worker;
                 self.give_datagrams(id);
             }
-            Manner::Builtin(_) | Manner::Redirect if worker == State::NoWorker => slot.status = worker,
+            _ if worker == State::NoWorker => slot.status = worker,
             _ => {
                 slot.status = State::Active;
                 self.poll_slot(id, true);
@@ -478,6 +484,7 @@ fn same_service(old: &Service, new: &Service) -> bool {
     };
     let unlisted = |s: &Service| s.types.contains(&"UNLISTED");
     old.id == new.id
+        && old.mux.is_some() == new.mux.is_some()
         && kind(old) == kind(new)
         && unlisted(old) == unlisted(new)
         && old.wait == new.wait

@@ -77,6 +77,7 @@ impl Supervisor {
             Alarm::Targets(slot) => self.refresh_targets(slot),
             Alarm::Retry => self.retry_starts(),
             Alarm::Parked(ticket) => self.answer_late(ticket),
+            Alarm::Headers => self.headers_late(),
             Alarm::Hook(pid) => self.hook_late(pid),
             Alarm::Tables => self.look_at_tables(),
             Alarm::Ping(ticket) => self.ping_late(ticket),

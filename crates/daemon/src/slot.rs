@@ -74,6 +74,8 @@ pub enum Manner {
     Builtin(Builtin),
     /// The builtin worker has the datagram socket.
     BuiltinDatagrams(Builtin),
+    /// tcpmux: each connection says which service it wants.
+    Mux,
     /// The proxy worker carries each connection to one of the targets.
     Redirect,
     /// The supervisor refuses everybody and remembers them.
@@ -86,6 +88,7 @@ impl Manner {
         match self {
             Self::Builtin(_) | Self::BuiltinDatagrams(_) => Some(Worker::Builtin),
             Self::Redirect => Some(Worker::Proxy),
+            Self::Mux => Some(Worker::Header),
             Self::Spawn | Self::Wait | Self::Sensor => None,
         }
     }
@@ -164,11 +167,17 @@ impl Slot {
         match &self.service.action {
             Action::Sensor => Manner::Sensor,
             Action::Redirect(_) => Manner::Redirect,
+            Action::Mux => Manner::Mux,
             Action::Internal(kind) if stream => Manner::Builtin(*kind),
             Action::Internal(kind) => Manner::BuiltinDatagrams(*kind),
             Action::External { .. } if self.service.wait => Manner::Wait,
             Action::External { .. } => Manner::Spawn,
         }
+    }
+
+    /// The workers that must be there for its clients to be served.
+    pub fn workers(&self) -> impl Iterator<Item = Worker> + use<> {
+        self.manner().worker().into_iter()
     }
 
     /// Whether clients are accepted one by one from a listening socket.

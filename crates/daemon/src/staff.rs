@@ -10,7 +10,7 @@ use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::spawn::{ImageBuilder, Stdio};
 use portreeve_sys::{highfd, process, seqpacket};
 use portreeve_workers::protocol::{
-    FromBuiltin, FromProxy, FromRegistrar, FromResolver, MAX_MESSAGE, Missing, Referee, Worker,
+    FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, MAX_MESSAGE, Missing, Referee, Worker,
 };
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
@@ -19,7 +19,7 @@ use std::ffi::CString;
 use std::time::Duration;
 
 /// The workers of this executable, in the order of their indices.
-pub const WORKERS: [Worker; 4] = Worker::ALL;
+pub const WORKERS: [Worker; 5] = Worker::ALL;
 
 /// Most messages that wait for a worker's channel.
 pub const MOST_WAITING: usize = 4096;
@@ -136,6 +136,7 @@ impl Staff {
             Worker::Builtin => 1,
             Worker::Proxy => 2,
             Worker::Registrar => 3,
+            Worker::Header => 4,
         }
     }
 
@@ -340,13 +341,15 @@ impl Supervisor {
             Worker::Builtin => link.referee.from_builtin(bytes).map(Heard::Builtin),
             Worker::Proxy => link.referee.from_proxy(bytes).map(Heard::Proxy),
             Worker::Registrar => link.referee.from_registrar(bytes).map(Heard::Registrar),
+            Worker::Header => link.referee.from_header(bytes).map(Heard::Header),
         };
         match heard {
             Ok(
                 Heard::Resolver(FromResolver::Ready { missing })
                 | Heard::Builtin(FromBuiltin::Ready { missing })
                 | Heard::Proxy(FromProxy::Ready { missing })
-                | Heard::Registrar(FromRegistrar::Ready { missing }),
+                | Heard::Registrar(FromRegistrar::Ready { missing })
+                | Heard::Header(FromHeader::Ready { missing }),
             ) if !was_ready => {
                 self.worker_ready(index, missing);
             }
@@ -354,6 +357,7 @@ impl Supervisor {
             Ok(Heard::Builtin(message)) => self.heard_builtin(message),
             Ok(Heard::Proxy(message)) => self.heard_proxy(message),
             Ok(Heard::Registrar(message)) => self.heard_registrar(message),
+            Ok(Heard::Header(message)) => self.heard_header(message),
             Err(error) => {
                 self.lose_worker(index, &format!("it sent what it may not send: {error}"));
                 return false;
@@ -371,6 +375,7 @@ impl Supervisor {
             Some(Worker::Builtin) => self.builtin_ready(),
             Some(Worker::Proxy) => self.proxy_has_room(),
             Some(Worker::Registrar) => self.registrar_ready(),
+            Some(Worker::Header) => self.header_has_room(),
             Some(Worker::Resolver) | None => {}
         }
     }
@@ -431,6 +436,7 @@ impl Supervisor {
         match WORKERS.get(index as usize) {
             Some(Worker::Builtin) => self.builtin_has_room(),
             Some(Worker::Proxy) => self.proxy_has_room(),
+            Some(Worker::Header) => self.header_has_room(),
             Some(Worker::Resolver | Worker::Registrar) | None => {}
         }
     }
@@ -487,6 +493,7 @@ impl Supervisor {
             Worker::Builtin => self.builtin_lost(),
             Worker::Proxy => self.proxy_lost(),
             Worker::Registrar => self.registrar_lost(),
+            Worker::Header => self.header_lost(),
         }
     }
 
@@ -505,4 +512,5 @@ enum Heard {
     Builtin(FromBuiltin),
     Proxy(FromProxy),
     Registrar(FromRegistrar),
+    Header(FromHeader),
 }

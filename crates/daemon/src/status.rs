@@ -77,6 +77,7 @@ impl Supervisor {
         bound("built-in sessions", self.children.sessions.len(), self.most_sessions, 0);
         bound("carried connections", self.children.carried.len(), self.most_carried, 0);
         bound("RPC registrations", self.registry.len(), MAX_REGISTRATIONS, 0);
+        bound("headers awaited", self.headers.len(), self.most_headers, self.headers.given_up);
         bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
@@ -94,7 +95,10 @@ impl Supervisor {
         j.text("state", if throttled { "throttled" } else { order_word(slot) });
         let address =
             slot.listener.as_ref().map_or_else(|| crate::listeners::address(&service.listen), |l| l.address);
-        j.text("address", address);
+        match service.mux {
+            Some(_) => j.text("address", "tcpmux"),
+            None => j.text("address", address),
+        }
         j.text("protocol", &service.listen.protocol.0);
         j.plain("wait", service.wait);
         j.plain("running", slot.state.running());

@@ -3,6 +3,7 @@
 
 use crate::children::Child;
 use crate::escape::escaped;
+use crate::headers::Headers;
 use crate::names::Parked;
 use crate::options::Program;
 use crate::slot::{Slot, SlotId, State};
@@ -43,6 +44,7 @@ impl Supervisor {
         // Nobody is started from here on: neither who waits for a name or another try, nor by a reading under way.
         self.reading = None;
         self.parked = Parked::default();
+        self.headers = Headers::default();
         self.children.put_off.clear();
         self.end_asked_hooks();
         let _ = portreeve_sys::systemd::notify("STOPPING=1");

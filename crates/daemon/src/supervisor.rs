@@ -6,6 +6,7 @@ use crate::children::Children;
 use crate::control::Control;
 use crate::duty::Duty;
 use crate::handover::Upgrade;
+use crate::headers::Headers;
 use crate::hosts::{Files, Hooks, Watch};
 use crate::launch::Inherited;
 use crate::listeners::Spare;
@@ -67,6 +68,8 @@ pub struct Supervisor {
     pub hooks: Hooks,
     /// Clients that wait for an answer.
     pub parked: Parked,
+    /// Connections whose header is awaited.
+    pub headers: Headers,
     /// The worker processes.
     pub staff: Staff,
     /// Moments to come.
@@ -89,6 +92,8 @@ pub struct Supervisor {
     pub most_sessions: usize,
     /// Most connections that the proxy worker can carry at once.
     pub most_carried: usize,
+    /// Most connections that the header worker can read at once.
+    pub most_headers: usize,
     /// Descriptors of ours live at and above this number.
     pub base: i32,
     /// How many configurations were applied.

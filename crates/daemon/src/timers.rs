@@ -22,6 +22,8 @@ pub enum Alarm {
     Retry,
     /// A parked client has waited long enough for an answer.
     Parked(u64),
+    /// A connection has waited long enough for its header.
+    Headers,
     /// The resolver has had its time to say that it is there.
     Ping(u64),
     /// The tables are to be looked at.

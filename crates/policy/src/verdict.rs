@@ -40,6 +40,8 @@ pub enum Reason {
     Libwrap,
     /// The process could not be started.
     Fork,
+    /// What must stand in front of the connection did not come, or is none.
+    Header,
 }
 
 impl Reason {
@@ -73,6 +75,7 @@ impl Reason {
             Reason::Address => "address",
             Reason::Libwrap => "libwrap",
             Reason::Fork => "fork",
+            Reason::Header => "header",
         }
     }
 }
@@ -110,6 +113,10 @@ pub enum Cause {
     HostsTables,
     /// The verdict of hosts.allow and hosts.deny hangs on a name, user, netgroup or command that could not be asked.
     HostsUnavailable,
+    /// The peer may not send a PROXY header here: `proxy_from` does not name it.
+    NoProxy,
+    /// The header did not come in time, or is none.
+    NoHeader,
 }
 
 impl Cause {
@@ -127,7 +134,9 @@ impl Cause {
             | Cause::NoAccess
             | Cause::BothLists
             | Cause::NotInOnlyFrom
-            | Cause::NamesUnavailable => Reason::Address,
+            | Cause::NamesUnavailable
+            | Cause::NoProxy => Reason::Address,
+            Cause::NoHeader => Reason::Header,
             Cause::HostsTables | Cause::HostsUnavailable => Reason::Libwrap,
         }
     }
@@ -152,6 +161,8 @@ impl Cause {
             Cause::HostsUnavailable => {
                 "a rule of hosts.allow or hosts.deny hangs on what could not be asked for"
             }
+            Cause::NoProxy => "proxy_from does not name the peer",
+            Cause::NoHeader => "what must stand in front of the connection did not come, or is none",
         }
     }
 }
@@ -174,7 +185,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(cause: Cause, rule: Option<&Origin>) -> Self {
+    /// A refusal for this cause, by the line that decides.
+    pub fn new(cause: Cause, rule: Option<&Origin>) -> Self {
         let (reason, text) = (cause.reason(), cause.text());
         Refusal { reason, cause, text, rule: rule.cloned(), change: None, sensor: None }
     }

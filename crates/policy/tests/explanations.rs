@@ -274,6 +274,8 @@ proptest! {
                         Cause::NotInOnlyFrom => "only_from",
                         Cause::NamesUnavailable => refusing.name,
                         Cause::HostsTables | Cause::HostsUnavailable => "hosts_access",
+                        // Decided before, on the proxy: `decide` never says it.
+                        Cause::NoProxy | Cause::NoHeader => "",
                     };
                     prop_assert_eq!(refusing.name, name, "{:?}", checks);
                     prop_assert_eq!(&refusing.origin, &refusal.rule);

@@ -49,6 +49,7 @@ fn in_the_clear(service: &Service) -> String {
             words.join(" ")
         }
         Action::Internal(builtin) => format!("built-in {}", builtin_name(*builtin)),
+        Action::Mux => "tcpmux: the client names the service".to_owned(),
         Action::Sensor => "sensor: refuses and remembers".to_owned(),
         Action::Redirect(targets) => {
             let shown = |target: &Target| match target {
@@ -68,7 +69,7 @@ fn in_the_clear(service: &Service) -> String {
 pub fn action_word(service: &Service) -> &'static str {
     match &service.action {
         Action::External { .. } => "program",
-        Action::Internal(_) => "built-in",
+        Action::Internal(_) | Action::Mux => "built-in",
         Action::Sensor => "sensor",
         Action::Redirect(_) => "redirect",
     }

@@ -7,7 +7,7 @@ use rustix::net::{
 };
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// How to open a listening or bound socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,4 +191,25 @@ pub fn address_towards(bound: SocketAddr, peer: SocketAddr) -> Option<SocketAddr
 /// `EAGAIN` when the queue is full, `EPIPE`/`ECONNRESET` when the client has gone.
 pub fn send_now(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(&fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// SO_RCVLOWAT: a stream socket is readable from this many bytes on, or when no more can come. A receive that may block waits
+/// for as many, so whoever changes it for a look sets it back to 1.
+///
+/// # Errors
+/// From setsockopt(2); `EINVAL` for more than an `int` holds.
+pub fn set_low_water(fd: impl AsFd, bytes: usize) -> io::Result<()> {
+    let value = libc::c_int::try_from(bytes).map_err(|_| Errno::INVAL)?;
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the pointer is to an int that lives for the call, and the length is that of an int.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const value).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

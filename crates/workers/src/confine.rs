@@ -32,6 +32,8 @@ fn walls(worker: Worker) -> Walls {
         // Two for each connection: the client's and the target's.
         Worker::Proxy => Walls { descriptors: crate::proxy::DESCRIPTORS as u64, processes: Some(0) },
         Worker::Registrar => Walls { descriptors: crate::registrar::DESCRIPTORS, processes: Some(0) },
+        // One for each connection that is read.
+        Worker::Header => Walls { descriptors: crate::header::DESCRIPTORS as u64, processes: Some(0) },
         // A look-up holds a handful of sockets and files for each thread, and each ident server that is asked one.
         Worker::Resolver => Walls { descriptors: 1024, processes: None },
     }

@@ -1,7 +1,7 @@
 //! The way in: `portreeve-gate worker NAME [--ids UID:GID]`, with the channel to the supervisor on descriptor 3.
 
 use crate::confine::{Ids, confine};
-use crate::protocol::{FromBuiltin, FromProxy, FromRegistrar, FromResolver, MAX_MESSAGE, Worker};
+use crate::protocol::{FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, MAX_MESSAGE, Worker};
 use std::ffi::{CString, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,6 +35,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
         Worker::Builtin => FromBuiltin::Ready { missing }.encode(&mut ready),
         Worker::Proxy => FromProxy::Ready { missing }.encode(&mut ready),
         Worker::Registrar => FromRegistrar::Ready { missing }.encode(&mut ready),
+        Worker::Header => FromHeader::Ready { missing }.encode(&mut ready),
         Worker::Resolver => FromResolver::Ready { missing }.encode(&mut ready),
     };
     if encoded.is_err() || portreeve_sys::seqpacket::send(channel.as_fd(), &ready, None).is_err() {
@@ -44,6 +45,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
         Worker::Builtin => crate::run_builtin(channel),
         Worker::Proxy => crate::run_proxy(channel),
         Worker::Registrar => crate::run_registrar(channel),
+        Worker::Header => crate::run_header(channel),
         Worker::Resolver => crate::run_resolver(channel),
     }
 }

@@ -10,21 +10,22 @@
 //! | `builtin` | answers echo, discard, chargen, daytime, time; decides on datagrams by a copy of the policy | [`builtin`](run_builtin) |
 //! | `proxy` | carries bytes between the clients of `redirect` and their targets | [`proxy`](run_proxy) |
 //! | `registrar` | tells rpcbind where the RPC services are | [`registrar`](run_registrar) |
+//! | `header` | reads what stands in front of a connection: PROXY headers, lines of tcpmux | [`header`](run_header) |
 //!
 //! # What a worker may do
 //!
-//! | | resolver | builtin | proxy | registrar |
-//! |---|---|---|---|---|
-//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 |
-//! | groups, capabilities | none | none | none | none |
-//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none |
-//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one |
-//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
-//! | signals | to itself | to itself | to itself | to itself |
-//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections | 32 |
-//! | core file, tracing | no | no | no | no |
-//! | after the supervisor's death | killed | killed | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` |
+//! | | resolver | builtin | proxy | registrar | header |
+//! |---|---|---|---|---|---|
+//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 | `portreeve-header`, else number 61105 |
+//! | groups, capabilities | none | none | none | none | none |
+//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none | none |
+//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one |
+//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
+//! | signals | to itself | to itself | to itself | to itself | to itself |
+//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections | 32 | 1088: 1024 connections |
+//! | core file, tracing | no | no | no | no | no |
+//! | after the supervisor's death | killed | killed | killed | killed | killed |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` | `Ready`, `Read` |
 //!
 //! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
 //! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's
@@ -52,6 +53,7 @@
 mod builtin;
 mod confine;
 mod entry;
+mod header;
 mod outbox;
 pub mod protocol;
 mod proxy;
@@ -61,6 +63,10 @@ mod resolver;
 pub use builtin::{most_clients, run_builtin};
 pub use confine::{Ids, builtin_ids, confine};
 pub use entry::main;
+pub use header::{
+    Endpoints, MAX_MUX_LINE, MAX_MUX_NAME, MAX_PROXY_HEADER, MuxLine, ProxyHeader, Unreadable, most_read,
+    mux_line, proxy_header, run_header,
+};
 pub use proxy::{most_carried, run_proxy};
 pub use registrar::run_registrar;
 pub use resolver::run_resolver;

@@ -9,6 +9,7 @@
 //! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
 
 mod from_builtin;
+mod from_header;
 mod from_proxy;
 mod identity;
 mod names;
@@ -16,10 +17,12 @@ mod referee;
 mod registrar;
 mod rules;
 mod to_builtin;
+mod to_header;
 mod to_proxy;
 mod wire;
 
 pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
+pub use from_header::{Fault, Found, FromHeader};
 pub use from_proxy::{Carried, FromProxy};
 pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
 pub use names::{
@@ -31,6 +34,7 @@ pub use registrar::{
 };
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
+pub use to_header::{Preamble, ToHeader};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};
 pub use wire::BadMessage;
 

@@ -6,6 +6,8 @@
 
 #[path = "confinement/builtin.rs"]
 mod builtin;
+#[path = "confinement/header.rs"]
+mod header;
 #[path = "confinement/hired.rs"]
 mod hired;
 #[path = "confinement/proxy.rs"]
@@ -27,7 +29,7 @@ use skip::{Reason, has_programs, skip};
 use std::process::{Command, ExitCode, Stdio};
 
 const CASES: &[(&str, fn())] = &[
-    ("builtin_and_proxy_reach_nothing", walls::builtin_and_proxy_reach_nothing),
+    ("all_but_the_resolver_reach_nothing", walls::all_but_the_resolver_reach_nothing),
     (
         "the_resolver_reads_where_names_live_and_nowhere_else",
         walls::the_resolver_reads_where_names_live_and_nowhere_else,
@@ -43,6 +45,7 @@ const CASES: &[(&str, fn())] = &[
     ("a_confined_builtin_serves_everything", builtin::a_confined_builtin_serves_everything),
     ("what_was_sent_to_a_crowd_is_not_answered", builtin::what_was_sent_to_a_crowd_is_not_answered),
     ("a_confined_proxy_carries", proxy::a_confined_proxy_carries),
+    ("a_confined_header_worker_reads", header::a_confined_header_worker_reads),
     ("a_confined_resolver_answers_everything", resolver::a_confined_resolver_answers_everything),
     (
         "a_confined_resolver_asks_dns_and_tells_no_from_nobody",

@@ -4,11 +4,11 @@
 
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
-    Answer, BadMessage, BuiltinKind, Carried, Entered, Family, FromBuiltin, FromProxy, FromRegistrar,
-    FromResolver, HostName, IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_HEAD, MAX_MESSAGE, MAX_NAME,
-    MAX_OWNER, MAX_REGISTRATIONS, MAX_RULES, Mismatch, Missing, NamesAnswer, Outcome, Question, RateNote,
-    Referee, Refusal, Registration, RulesHead, RulesInParts, TableSent, ToBuiltin, ToProxy, ToRegistrar,
-    ToResolver, Trouble, Worker, rules_messages,
+    Answer, BadMessage, BuiltinKind, Carried, Entered, Family, Fault, Found, FromBuiltin, FromHeader,
+    FromProxy, FromRegistrar, FromResolver, HostName, IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_HEAD,
+    MAX_MESSAGE, MAX_NAME, MAX_OWNER, MAX_REGISTRATIONS, MAX_RULES, Mismatch, Missing, NamesAnswer, Outcome,
+    Preamble, Question, RateNote, Referee, Refusal, Registration, RulesHead, RulesInParts, TableSent,
+    ToBuiltin, ToHeader, ToProxy, ToRegistrar, ToResolver, Trouble, Worker, rules_messages,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -574,6 +574,52 @@ fn the_registrars_messages_come_back_and_are_its_own() {
     FromRegistrar::Done { round: 1, entered: vec![taken("a")] }.encode(&mut hostile).unwrap();
     *hostile.last_mut().unwrap() = 0x1b;
     assert!(referee.from_registrar(&hostile).is_err());
+}
+
+#[test]
+fn the_header_workers_messages_come_back_and_are_its_own() {
+    let mut bytes = Vec::new();
+    for message in [
+        ToHeader::Read { ticket: u64::MAX, what: Preamble::Proxy },
+        ToHeader::Read { ticket: 7, what: Preamble::Mux },
+        ToHeader::Forget { ticket: 7 },
+    ] {
+        message.encode(&mut bytes).unwrap();
+        assert_eq!(ToHeader::decode(&bytes), Ok(message));
+        for cut in 0..bytes.len() {
+            assert!(ToHeader::decode(&bytes[..cut]).is_err());
+        }
+    }
+    let mut referee = Referee::new(Worker::Header);
+    FromHeader::Ready { missing: Vec::new() }.encode(&mut bytes).unwrap();
+    assert!(referee.from_header(&bytes).is_ok());
+    let (v4, v6) = ("192.0.2.7:80".parse().unwrap(), "[2001:db8::7]:65535".parse().unwrap());
+    let faults = [Fault::Ended, Fault::Malformed, Fault::TooLong, Fault::Full].map(Found::Failed);
+    let found = [
+        Found::Proxied { from: v4, to: v4 },
+        Found::Proxied { from: v6, to: v4 },
+        Found::Direct,
+        Found::Name(b"f\xefnger".to_vec()),
+        Found::Name(vec![b'x'; 255]),
+    ];
+    for found in found.into_iter().chain(faults) {
+        let message = FromHeader::Read { ticket: 9, found };
+        message.encode(&mut bytes).unwrap();
+        assert_eq!(referee.from_header(&bytes), Ok(message));
+    }
+    let other = Referee::new(Worker::Proxy).from_proxy(&bytes);
+    assert_eq!(other, Err(BadMessage::OutOfTurn("Read")));
+    for bad in [b"".to_vec(), b"a\nb".to_vec(), vec![b'x'; 256]] {
+        let message = FromHeader::Read { ticket: 9, found: Found::Name(bad.clone()) };
+        let sent = message.encode(&mut bytes).map(|()| FromHeader::decode(&bytes));
+        assert!(!matches!(sent, Ok(Ok(_))), "{bad:?}");
+    }
+    // What a header cannot say is not believed: a mapped address, a scope.
+    for odd in ["[::ffff:192.0.2.7]:80", "[fe80::1%7]:80"] {
+        let from = odd.parse().unwrap();
+        FromHeader::Read { ticket: 9, found: Found::Proxied { from, to: v4 } }.encode(&mut bytes).unwrap();
+        assert_eq!(referee.from_header(&bytes), Err(BadMessage::BadValue("proxied address")), "{odd}");
+    }
 }
 
 #[test]

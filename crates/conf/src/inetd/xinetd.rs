@@ -155,7 +155,7 @@ fn lines(
                 lines.push(("rpc_number", program.clone()));
             }
         }
-        Name::Mux { plus, .. } => types.push(if *plus { "TCPMUXPLUS" } else { "TCPMUX" }),
+        Name::Mux { plus, .. } => types.extend([if *plus { "TCPMUXPLUS" } else { "TCPMUX" }, "UNLISTED"]),
         Name::Path(path) => {
             note(true, format!("`{path}` is a unix-domain socket: xinetd's language has none"));
             return None;

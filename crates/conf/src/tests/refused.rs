@@ -1,6 +1,7 @@
 //! What only portreeve refuses. Each is a row of docs/guide/differences.md.
 
 use super::{FakeHost, codes, left_out, log, names, reading, reading_on, service, stream};
+use crate::{Action, Mux};
 
 /// A service whose program accepts by itself.
 fn waiting(more: &str) -> String {
@@ -29,15 +30,10 @@ fn sockets_that_cannot_be_made() {
 
 #[test]
 fn kinds_that_come_later() {
-    let mux = stream("s1", 2000, "").replace("UNLISTED", "TCPMUX UNLISTED");
-    let muxer =
-        "service tcpmux\n{\n\ttype = INTERNAL UNLISTED\n\tport = 1\n\tsocket_type = stream\n\twait = no\n}\n";
     let accept = stream("s1", 2000, "\tproxy_protocol = accept\n");
-    for text in [&mux, muxer, &accept] {
-        let reading = reading(text);
-        assert_eq!(codes(&reading), ["later-release"], "{text}");
-        assert!(reading.left_out[0].reason.contains("later release"));
-    }
+    let reading = reading(accept);
+    assert_eq!(codes(&reading), ["later-release"]);
+    assert!(reading.left_out[0].reason.contains("later release"));
 }
 
 fn rpc(name: &str, protocol: &str, lines: &str) -> String {
@@ -78,6 +74,39 @@ fn rpc_services() {
     ] {
         assert_eq!(codes(&reading(rpc("rstatd", "udp", bad))), [code], "{bad}");
     }
+}
+
+/// A service of tcpmux, and tcpmux.
+fn muxed(name: &str, lines: &str) -> String {
+    let mux = stream(name, 2000, lines).replace("UNLISTED", "TCPMUX UNLISTED");
+    format!("{mux}{MUXER}")
+}
+
+const MUXER: &str =
+    "service tcpmux\n{\n\ttype = INTERNAL UNLISTED\n\tport = 1\n\tsocket_type = stream\n\twait = no\n}\n";
+
+#[test]
+fn services_of_tcpmux() {
+    let good = reading(muxed("s1", ""));
+    assert_eq!(codes(&good), [""; 0]);
+    let (service, mux) = (&good.services[0], &good.services[1]);
+    assert_eq!((service.mux, service.listen.port), (Some(Mux::Plain), 0), "it has no port");
+    assert_eq!((mux.mux, mux.action.clone(), mux.listen.port), (None, Action::Mux, 1));
+    let plus = reading(muxed("s1", "").replace("TCPMUX", "TCPMUXPLUS"));
+    assert_eq!(plus.services[0].mux, Some(Mux::Plus));
+    for (name, lines) in [("help", ""), ("Help", ""), ("s1", "\tflags = SENSOR\n")] {
+        assert_eq!(codes(&reading(muxed(name, lines))), ["flag-conflict"], "{name} {lines}");
+    }
+    let waits = muxed("s1", "").replacen("wait = no", "wait = yes", 1);
+    assert_eq!(codes(&reading(waits)), ["flag-conflict"]);
+    let twice = format!(
+        "{}{}",
+        muxed("S1", ""),
+        stream("s1", 2000, "\tid = other\n").replace("UNLISTED", "TCPMUX UNLISTED")
+    );
+    assert_eq!(codes(&reading(twice)), ["duplicate"]);
+    let alone = reading(muxed("s1", "").replace(MUXER, ""));
+    assert_eq!((codes(&alone), alone.services.len()), (vec!["without-tcpmux"], 1));
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Supervisor {
     /// The ids that commands for this service run with: its own; for a built-in the worker's. `None`: the supervisor's.
     pub fn hook_ids(&self, slot: &Slot) -> Option<Ids> {
         match slot.manner() {
-            Manner::Builtin(_) | Manner::BuiltinDatagrams(_) | Manner::Sensor => {
+            Manner::Builtin(_) | Manner::BuiltinDatagrams(_) | Manner::Mux | Manner::Sensor => {
                 let (uid, gid) = self.hooks.builtin.filter(|_| process::is_root())?;
                 Some(Ids { uid, gid, groups: Vec::new() })
             }

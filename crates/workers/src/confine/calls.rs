@@ -96,6 +96,20 @@ const REGISTRAR: &[c_long] = &[
     libc::SYS_sendto,
 ];
 
+/// What the header worker does: it reads. sendmsg is the channel's.
+const HEADER: &[c_long] = &[
+    // Waiting.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_epoll_ctl,
+    // The supervisor's channel: messages with descriptors.
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    // Connections: looked at and read, never written to.
+    libc::SYS_recvfrom,
+];
+
 /// What the name service's plug-ins are known to do: DNS over UDP and TCP, local daemons over Unix sockets (nscd, sssd,
 /// systemd-resolved, nslcd), netlink (which address families this host has), tables in files, plug-ins by dlopen.
 const RESOLVER: &[c_long] = &[
@@ -282,6 +296,18 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             for call in [libc::SYS_mmap, libc::SYS_mprotect] {
                 rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
             }
+            rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
+        }
+        Worker::Header => {
+            rules.extend(plain(HEADER));
+            let exec = number(libc::PROT_EXEC);
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
+            }
+            // When a socket has enough to be looked at, and no other option of it.
+            let level = (1, Dword, Eq, number(libc::SOL_SOCKET));
+            let option = (2, Dword, Eq, number(libc::SO_RCVLOWAT));
+            rules.insert(libc::SYS_setsockopt, vec![when(&[level, option])?]);
             rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
         }
         Worker::Resolver => {

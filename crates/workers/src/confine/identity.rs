@@ -29,6 +29,7 @@ impl Ids {
             Worker::Builtin => 61_102,
             Worker::Proxy => 61_103,
             Worker::Registrar => 61_104,
+            Worker::Header => 61_105,
         };
         Ids { uid: number, gid: number }
     }

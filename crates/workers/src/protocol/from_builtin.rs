@@ -245,6 +245,8 @@ fn reason_number(reason: Reason) -> u8 {
         Reason::Address => 6,
         Reason::Libwrap => 7,
         Reason::Fork => 8,
+        // Of streams alone: no receiver takes it.
+        Reason::Header => 9,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who may say what, and when: the table that the supervisor holds a worker to.
 
 use super::wire::{BadMessage, Reader, Writer};
-use super::{FromBuiltin, FromProxy, FromRegistrar, FromResolver};
+use super::{FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver};
 
 /// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
 /// that comes back from a confused worker is not understood as another.
@@ -20,6 +20,7 @@ pub(super) mod tag {
     pub(in super::super) const RPCBIND_LOST: u8 = 12;
     pub(in super::super) const REACHED: u8 = 20;
     pub(in super::super) const UNREACHED: u8 = 21;
+    pub(in super::super) const HEADER: u8 = 30;
 }
 
 /// A worker by its job.
@@ -33,11 +34,14 @@ pub enum Worker {
     Proxy,
     /// Tells rpcbind where RPC services are.
     Registrar,
+    /// Reads what stands in front of a connection: PROXY headers, lines of tcpmux.
+    Header,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Worker; 4] = [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar];
+    pub const ALL: [Worker; 5] =
+        [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header];
 
     /// The word that stands on the worker's command line and in messages to people.
     pub fn name(self) -> &'static str {
@@ -46,6 +50,7 @@ impl Worker {
             Worker::Builtin => "builtin",
             Worker::Proxy => "proxy",
             Worker::Registrar => "registrar",
+            Worker::Header => "header",
         }
     }
 
@@ -77,6 +82,7 @@ const TABLE: &[Row] = &[
     Row { tag: tag::HOST, name: "Host", senders: &[Worker::Resolver] },
     Row { tag: tag::PONG, name: "Pong", senders: &[Worker::Resolver] },
     Row { tag: tag::USER, name: "User", senders: &[Worker::Resolver] },
+    Row { tag: tag::HEADER, name: "Read", senders: &[Worker::Header] },
 ];
 
 /// The supervisor's judge of one worker process. An error means: kill it and log why.
@@ -133,6 +139,17 @@ impl Referee {
     pub fn from_registrar(&mut self, bytes: &[u8]) -> Result<FromRegistrar, BadMessage> {
         self.admit(bytes)?;
         let message = FromRegistrar::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of the header worker.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_header(&mut self, bytes: &[u8]) -> Result<FromHeader, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromHeader::decode(bytes)?;
         self.ready = true;
         Ok(message)
     }

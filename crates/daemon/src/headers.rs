@@ -1,0 +1,253 @@
+//! Connections in front of which something must be read before it is known who comes or for what (stage A of ARCHITECTURE
+//! §4): a PROXY header, the line of tcpmux. The connection stays here, with its place in the limits and a deadline; the header
+//! worker gets a copy of its descriptor and answers for a ticket. What it says counts for that connection alone.
+//!
+//! Nothing is taken from the socket until the header is whole. So a worker that dies loses nobody: the next one is asked again.
+
+use crate::admit::Client;
+use crate::hosts::source_of;
+use crate::slot::{SlotId, State};
+use crate::staff::Presence;
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use portreeve_policy::Seat;
+use portreeve_workers::protocol::{Fault, Found, FromHeader, Preamble, ToHeader, Worker};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Most connections of one source of tcpmux whose line is awaited. Proxies have no such bound: they are trusted, and come from
+/// one address.
+pub const MOST_PER_SOURCE: usize = 16;
+/// How long a PROXY header may take. A proxy sends it with the connection.
+const PROXY_TIME: Duration = Duration::from_secs(5);
+/// How long a line of tcpmux may take. A person may type it.
+const MUX_TIME: Duration = Duration::from_secs(30);
+/// Workers that may die over a connection before it is given up.
+const TRIES: u32 = 2;
+/// So many messages may wait for the worker before its listeners rest.
+const CROWDED: usize = 64;
+
+/// A connection whose header is awaited.
+#[derive(Debug)]
+pub struct Awaited {
+    /// The client, as the socket names it.
+    pub client: Client,
+    /// Its place in the limits of the slot that it came to.
+    pub seat: Seat,
+    /// What must come.
+    pub what: Preamble,
+    /// Start in seconds since 1970.
+    pub since: i64,
+    until: Duration,
+    tries: u32,
+}
+
+/// All of them, by ticket, and so the oldest first.
+#[derive(Debug, Default)]
+pub struct Headers {
+    awaited: BTreeMap<u64, Awaited>,
+    per_source: HashMap<IpAddr, usize>,
+    alarm: Option<Duration>,
+    /// Connections that were given up to make room.
+    pub given_up: u64,
+}
+
+impl Headers {
+    /// How many are awaited.
+    pub fn len(&self) -> usize {
+        self.awaited.len()
+    }
+
+    /// Whether one of a slot is.
+    pub fn name(&self, id: SlotId) -> bool {
+        self.awaited.values().any(|awaited| awaited.client.slot == id)
+    }
+
+    fn tickets(&self, which: impl Fn(&Awaited) -> bool) -> Vec<u64> {
+        self.awaited.iter().filter(|(_, awaited)| which(awaited)).map(|(&ticket, _)| ticket).collect()
+    }
+
+    fn has_room_for(&self, source: IpAddr, what: Preamble) -> bool {
+        what == Preamble::Proxy || self.per_source.get(&source).is_none_or(|&n| n < MOST_PER_SOURCE)
+    }
+
+    fn put(&mut self, ticket: u64, awaited: Awaited) {
+        *self.per_source.entry(source_of(awaited.client.peer.ip())).or_default() += 1;
+        self.awaited.insert(ticket, awaited);
+    }
+
+    fn take(&mut self, ticket: u64) -> Option<Awaited> {
+        let awaited = self.awaited.remove(&ticket)?;
+        let source = source_of(awaited.client.peer.ip());
+        if let Some(n) = self.per_source.get_mut(&source) {
+            *n -= 1;
+            if *n == 0 {
+                self.per_source.remove(&source);
+            }
+        }
+        Some(awaited)
+    }
+}
+
+impl Supervisor {
+    /// Awaits what must stand in front of a connection. Where there are as many as there may be, the one that has been
+    /// silent for longest makes room: who means it sends at once.
+    pub fn await_header(&mut self, client: Client, seat: Seat, what: Preamble) {
+        let time = match what {
+            Preamble::Proxy => PROXY_TIME,
+            Preamble::Mux => MUX_TIME,
+        };
+        let (now, since) = (self.stamp.mono(), self.stamp.wall());
+        let source = source_of(client.peer.ip());
+        let awaited = Awaited { client, seat, what, since, until: now + time, tries: 0 };
+        if !self.headers.has_room_for(source, what) {
+            self.headers.given_up += 1;
+            self.no_header(awaited);
+            return;
+        }
+        if self.headers.len() >= self.most_headers
+            && let Some((&oldest, _)) = self.headers.awaited.first_key_value()
+        {
+            self.headers.given_up += 1;
+            self.end_header(oldest);
+        }
+        let ticket = self.ticket();
+        if !self.ask_header(ticket, &awaited) {
+            self.no_header(awaited);
+            return;
+        }
+        self.watch_headers(awaited.until);
+        self.headers.put(ticket, awaited);
+        if self.staff.link(Worker::Header).backlog() > CROWDED {
+            self.rest_headers();
+        }
+    }
+
+    fn tell_header(&mut self, message: ToHeader, fd: Option<rustix::fd::OwnedFd>) -> bool {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes).is_ok() && self.tell(Worker::Header, bytes, fd)
+    }
+
+    fn ask_header(&mut self, ticket: u64, awaited: &Awaited) -> bool {
+        let Ok(copy) = awaited.client.fd.try_clone() else { return false };
+        self.tell_header(ToHeader::Read { ticket, what: awaited.what }, Some(copy))
+    }
+
+    /// One alarm for all: the earliest that is due.
+    fn watch_headers(&mut self, until: Duration) {
+        if self.headers.alarm.is_none_or(|alarm| until < alarm) {
+            self.headers.alarm = Some(until);
+            self.timers.set(until, Alarm::Headers);
+        }
+    }
+
+    /// The alarm: who has been silent for too long is let go.
+    pub fn headers_late(&mut self) {
+        let now = self.stamp.mono();
+        self.headers.alarm = None;
+        for ticket in self.headers.tickets(|awaited| awaited.until <= now) {
+            self.end_header(ticket);
+        }
+        if let Some(next) = self.headers.awaited.values().map(|awaited| awaited.until).min() {
+            self.watch_headers(next);
+        }
+    }
+
+    /// Ends the wait for a header without one.
+    fn end_header(&mut self, ticket: u64) {
+        if let Some(awaited) = self.headers.take(ticket) {
+            self.tell_header(ToHeader::Forget { ticket }, None);
+            self.no_header(awaited);
+        }
+    }
+
+    /// Ends the connections of a slot whose header is awaited.
+    pub fn end_headers(&mut self, id: SlotId) {
+        for ticket in self.headers.tickets(|awaited| awaited.client.slot == id) {
+            self.end_header(ticket);
+        }
+    }
+
+    /// The worker has spoken.
+    pub fn heard_header(&mut self, message: FromHeader) {
+        let FromHeader::Read { ticket, found } = message else { return };
+        // Unknown: it was given up while the answer was on its way.
+        let Some(awaited) = self.headers.take(ticket) else { return };
+        let id = awaited.client.slot;
+        match (awaited.what, found) {
+            (Preamble::Mux, Found::Name(name)) => self.chosen(awaited, &name),
+            (_, Found::Failed(Fault::Ended | Fault::Malformed | Fault::TooLong | Fault::Full)) => {
+                self.no_header(awaited);
+            }
+            // An answer to another question than the one that was asked.
+            (Preamble::Mux | Preamble::Proxy, _) => {
+                self.no_header(awaited);
+                let index = crate::staff::Staff::index(Worker::Header);
+                self.lose_worker(index, "it answered what it was not asked");
+            }
+        }
+        self.forget_if_done(id);
+    }
+
+    /// What must come did not.
+    fn no_header(&mut self, awaited: Awaited) {
+        match awaited.what {
+            Preamble::Mux => self.nothing_chosen(awaited),
+            Preamble::Proxy => {}
+        }
+    }
+
+    fn rest_headers(&mut self) {
+        for (id, _) in self.slots_of(Worker::Header) {
+            if let Some(slot) = self.slots.get_mut(&id)
+                && slot.status == State::Active
+            {
+                slot.status = State::NoWorker;
+                self.poll_slot(id, false);
+            }
+        }
+    }
+
+    /// The worker is ready, or takes messages (again).
+    pub fn header_has_room(&mut self) {
+        for (id, takes) in self.slots_of(Worker::Header) {
+            if takes
+                && let Some(slot) = self.slots.get_mut(&id)
+                && slot.status == State::NoWorker
+            {
+                slot.status = State::Active;
+                self.poll_slot(id, true);
+                self.attach_filter(id);
+            }
+        }
+    }
+
+    /// The slots that a worker serves, and whether all that they need take clients.
+    fn slots_of(&self, worker: Worker) -> Vec<(SlotId, bool)> {
+        let of = |slot: &crate::slot::Slot| slot.workers().any(|w| w == worker);
+        let slots = self.slots.iter().filter(|(_, slot)| of(slot));
+        slots.map(|(&id, slot)| (id, self.worker_state(slot) == State::Active)).collect()
+    }
+
+    /// Whether the worker takes another connection to read.
+    pub fn header_takes(&self) -> bool {
+        let link = self.staff.link(Worker::Header);
+        link.presence == Presence::Ready && link.backlog() <= CROWDED
+    }
+
+    /// The worker is gone. Nothing was taken from the sockets, so the next one is asked; who was there at the end of two is
+    /// given up.
+    pub fn header_lost(&mut self) {
+        self.rest_headers();
+        for ticket in self.headers.tickets(|_| true) {
+            let Some(mut awaited) = self.headers.take(ticket) else { continue };
+            awaited.tries += 1;
+            if awaited.tries < TRIES && self.ask_header(ticket, &awaited) {
+                self.headers.put(ticket, awaited);
+            } else {
+                self.no_header(awaited);
+            }
+        }
+    }
+}

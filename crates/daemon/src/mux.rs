@@ -1,0 +1,114 @@
+//! tcpmux (RFC 1078): the client of one service names another, which then serves it as if it had come there itself, with that
+//! service's own limits, lists, tables, log and set-up. Only services of type TCPMUX and TCPMUXPLUS can be named.
+
+use crate::admit::Client;
+use crate::duty::Duty;
+use crate::headers::Awaited;
+use crate::slot::{Slot, SlotId, State};
+use crate::supervisor::Supervisor;
+use portreeve_conf::Mux;
+use portreeve_policy::Seat;
+use portreeve_sys::reap::Status;
+use portreeve_sys::socket;
+use portreeve_workers::protocol::Preamble;
+
+/// What a client that came through tcpmux must still be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing: it did not, or it was told, or its server tells it.
+    #[default]
+    Nothing,
+    /// That it is refused, should it be; otherwise its server speaks first.
+    Refusal,
+    /// That, or that its server starts.
+    Both,
+}
+
+const GO: &[u8] = b"+Go\r\n";
+const NOT_FOUND: &[u8] = b"-Service name not found\r\n";
+const NOT_AVAILABLE: &[u8] = b"-Service not available\r\n";
+
+impl Supervisor {
+    /// An admitted client of tcpmux: its line is awaited.
+    pub fn serve_mux(&mut self, client: Client, seat: Seat) {
+        let Some(slot) = self.slots.get_mut(&client.slot) else { return };
+        // Nobody has a process of its own here, so the pid is 0.
+        self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(client.peer));
+        self.await_header(client, seat, Preamble::Mux);
+    }
+
+    /// The line has come: the service that it names takes the client over.
+    pub fn chosen(&mut self, awaited: Awaited, name: &[u8]) {
+        let Awaited { client, seat, since, .. } = awaited;
+        if name.eq_ignore_ascii_case(b"help") {
+            let list = self.mux_list();
+            tell(&client, &list);
+        } else if let Some((id, kind)) = self.mux_slot(name) {
+            // By order: held, drained or stopped. There is no queue to hold it in.
+            if self.slots.get(&id).is_some_and(|slot| slot.order.duty != Duty::Serve) {
+                tell(&client, NOT_AVAILABLE);
+                self.end_of_mux(client.slot, since);
+                return;
+            }
+            self.end_of_mux(client.slot, since);
+            drop(seat);
+            let owed = match kind {
+                Mux::Plain => Owed::Refusal,
+                Mux::Plus => Owed::Both,
+            };
+            self.arrival(Client { slot: id, owed, ..client.afresh() });
+            return;
+        } else {
+            tell(&client, NOT_FOUND);
+        }
+        self.end_of_mux(client.slot, since);
+    }
+
+    /// No line has come, or none that could be one.
+    pub fn nothing_chosen(&mut self, awaited: Awaited) {
+        self.end_of_mux(awaited.client.slot, awaited.since);
+    }
+
+    fn end_of_mux(&mut self, id: SlotId, since: i64) {
+        if let Some(slot) = self.slots.get(&id) {
+            let seconds = self.stamp.wall() - since;
+            self.announcer.exit(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, seconds);
+        }
+    }
+
+    fn mux_slots(&self) -> impl Iterator<Item = (SlotId, &Slot, Mux)> {
+        let there = self.slots.iter().filter(|(_, slot)| slot.status != State::Removed);
+        there.filter_map(|(&id, slot)| Some((id, slot, slot.service.mux?)))
+    }
+
+    fn mux_slot(&self, name: &[u8]) -> Option<(SlotId, Mux)> {
+        let named = |slot: &Slot| slot.service.name.as_bytes().eq_ignore_ascii_case(name);
+        self.mux_slots().find(|(_, slot, _)| named(slot)).map(|(id, _, kind)| (id, kind))
+    }
+
+    /// The names, one a line.
+    fn mux_list(&self) -> Vec<u8> {
+        let mut names: Vec<&str> = self.mux_slots().map(|(_, slot, _)| slot.service.name.as_str()).collect();
+        names.sort_unstable();
+        names.iter().flat_map(|name| [name.as_bytes(), b"\r\n"].concat()).collect()
+    }
+
+    /// A client that came through tcpmux is served.
+    pub fn say_go(&self, client: &mut Client) {
+        if std::mem::take(&mut client.owed) == Owed::Both {
+            tell(client, GO);
+        }
+    }
+
+    /// A client that came through tcpmux is refused.
+    pub fn say_not_available(&self, client: &mut Client) {
+        if std::mem::take(&mut client.owed) != Owed::Nothing {
+            tell(client, NOT_AVAILABLE);
+        }
+    }
+}
+
+/// A fresh connection takes these few bytes at once; one that does not is not waited for.
+fn tell(client: &Client, text: &[u8]) {
+    let _ = socket::send_now(&client.fd, text);
+}
