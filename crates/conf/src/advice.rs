@@ -103,9 +103,9 @@ impl Advice<'_> {
         let local = self
             .service
             .listen
-            .bind
-            .as_ref()
-            .is_some_and(|(_, address)| address.to_canonical().is_loopback());
+            .endpoints()
+            .iter()
+            .all(|place| place.address().is_none_or(|a| a.ip().to_canonical().is_loopback()));
         !local && open_to_all(&self.service.only_from, true)
     }
 

@@ -158,11 +158,12 @@ fn fits(
 }
 
 fn wrong_count(attribute: &Attribute, assignment: &Assignment, values: &[Word]) -> Option<Finding> {
-    let Values::Exactly(wanted) = attribute.values else { return None };
     let given = values.len();
-    if given == wanted {
-        return None;
-    }
+    let wanted = match attribute.values {
+        Values::Exactly(wanted) if given != wanted => wanted,
+        Values::AtLeast(wanted) if given < wanted => wanted,
+        _ => return None,
+    };
     let Word { text, place, .. } = &assignment.name;
     let classic = format!("attribute {text} expects {wanted} values and {given} values were specified");
     let plural = if wanted == 1 { "" } else { "s" };
@@ -190,7 +191,7 @@ fn about_comment(
     if comment {
         let place = assignment.values.get(values.len()).map_or(&assignment.name.place, |word| &word.place);
         let effect = match attribute.values {
-            Values::Exactly(_) => "ignores this line",
+            Values::Exactly(_) | Values::AtLeast(_) => "ignores this line",
             _ => "takes the comment for values",
         };
         let used = joined(values.iter().map(|word| word.text.as_str()));

@@ -71,6 +71,8 @@ pub enum Values {
     Exactly(usize),
     /// One or more.
     Some,
+    /// This many or more, where xinetd takes just so many; fewer make the line void.
+    AtLeast(usize),
     /// Any number, none included.
     Any,
 }

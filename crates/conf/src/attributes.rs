@@ -97,13 +97,14 @@ static TABLE: &[Attribute] = &[
         "The kind of socket.").kind(Kind::Words(SOCKET_TYPES), ""),
     row(Id::Protocol, "protocol", "NAME", "tcp for stream, udp for dgram",
         "The protocol, a name in /etc/protocols."),
-    row(Id::Port, "port", "PORT", "the port in /etc/services",
-        "The port to listen on. A service that is not UNLISTED must have the port that /etc/services gives it. 0, and an RPC service without `port`: a port of the kernel's choice.")
-        .kind(Kind::Number, "0 to 65535"),
-    row(Id::Bind, "bind", "ADDRESS", "all addresses",
-        "The local address or host name to listen on. A name is resolved when the file is read.").also_in_defaults(),
-    row(Id::Bind, "interface", "ADDRESS", "all addresses",
-        "Another name of `bind`. It takes an address or host name, not the name of an interface.").also_in_defaults(),
+    row(Id::Port, "port", "PORT[-PORT]", "the port in /etc/services",
+        "The port to listen on, or the first and last of a range. A service that is not UNLISTED must have the port that /etc/services gives it. 0, and an RPC service without `port`: a port of the kernel's choice.")
+        .kind(Kind::Number, "0 to 65535; at most 1024 sockets in all"),
+    row(Id::Bind, "bind", "ADDRESS …", "all addresses",
+        "Where to listen: local addresses or host names; a name is resolved when the file is read. `%eth0` is an interface: only what comes in by it is served, whatever its addresses are or will be; `192.0.2.1%eth0` is an address on it. A datagram service joins a group address that stands here. What is not there yet is served as soon as it comes.")
+        .values(Values::AtLeast(1)).kind(Kind::Text, "at most 64").also_in_defaults(),
+    row(Id::Bind, "interface", "ADDRESS …", "all addresses",
+        "Another name of `bind`.").values(Values::AtLeast(1)).kind(Kind::Text, "at most 64").also_in_defaults(),
     row(Id::V6only, "v6only", "yes|no", "no",
         "Whether an IPv6 socket leaves IPv4 clients alone.")
         .kind(Kind::Words(YES_NO), "").also_in_defaults(),

@@ -126,18 +126,19 @@ fn wrap_name(draft: &Draft, action: &Action) -> String {
 }
 
 fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
-    let text = draft.bind.as_ref().map(|set| set.value.0.clone());
+    let (port, last_port) = match draft.port {
+        // What is reached through tcpmux has none, whatever was written.
+        _ if draft.is_mux() => (0, 0),
+        // rpcbind tells the clients of an RPC service whatever port it has.
+        None if draft.is(Type::Rpc) => (0, 0),
+        ports => ports?,
+    };
     Some(Listen {
         socket: draft.socket?,
         protocol: draft.protocol.clone()?,
-        port: match draft.port {
-            // What is reached through tcpmux has none, whatever was written.
-            _ if draft.is_mux() => 0,
-            // rpcbind tells the clients of an RPC service whatever port it has.
-            None if draft.is(Type::Rpc) => 0,
-            port => port?,
-        },
-        bind: text.zip(implied.bind),
+        port,
+        last_port,
+        bind: implied.bind.clone(),
         family: implied.family,
         v6only: draft.v6only.unwrap_or(false),
         // Always on both legs of a redirected service, as in xinetd.

@@ -8,17 +8,16 @@ use crate::diagnostic::{Classic, Level};
 use crate::draft::{Draft, Flag, Type};
 use crate::fill::Implied;
 use crate::report::Finding;
-use crate::service::{Builtin, SocketType};
+use crate::service::{BindTo, Builtin, SocketType};
 use crate::verdict::{Bench, Refused};
-use std::net::IpAddr;
 
 /// What of an earlier service decides whether a later one is a duplicate.
 #[derive(Clone, Debug)]
 pub(crate) struct Earlier {
     pub(crate) name: String,
     pub(crate) id: String,
-    bind: Option<IpAddr>,
-    port: Option<u16>,
+    bind: Vec<BindTo>,
+    port: Option<(u16, u16)>,
     protocol: Option<i32>,
     rpc: bool,
 }
@@ -28,7 +27,7 @@ impl Earlier {
         Self {
             name: draft.name().to_owned(),
             id: draft.id().to_owned(),
-            bind: implied.bind,
+            bind: implied.bind.iter().map(|bind| bind.to.clone()).collect(),
             port: draft.port,
             protocol: draft.protocol.as_ref().map(|&(_, number)| number),
             rpc: draft.is(Type::Rpc),
@@ -75,9 +74,9 @@ fn duplicate(
 ) -> Result<(), Refused> {
     let own = Earlier::new(draft, implied);
     let same = |other: &&Earlier| {
-        other.bind.is_some()
+        !other.bind.is_empty()
             && (other.port, other.protocol) == (own.port, own.protocol)
-            && (own.bind.is_none() || own.bind == other.bind)
+            && (own.bind.is_empty() || other.bind.iter().any(|bind| own.bind.contains(bind)))
             && !(own.rpc && other.rpc)
     };
     let Some(other) = earlier.iter().find(same) else { return Ok(()) };
@@ -233,7 +232,7 @@ fn listed(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         return bench.refuse(&codes::NOT_LISTED, draft, message, classic, Some(help));
     };
     match draft.port {
-        Some(own) if own != port => {
+        Some((own, last)) if (own, last) != (port, port) => {
             let message = format!("service `{name}` has port {port} in /etc/services, not {own}");
             let classic = format!("Service {name} expects port {port}, not {own}");
             let help = "add `type = UNLISTED`, or correct the port";
@@ -333,7 +332,8 @@ fn missing(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
 pub(crate) fn clear_userid(draft: &mut Draft, bench: &mut Bench<'_>) {
     const IDENT: u16 = 113;
     const TCP: i32 = 6;
-    if draft.port != Some(IDENT) || draft.protocol.as_ref().is_none_or(|&(_, number)| number != TCP) {
+    if draft.port != Some((IDENT, IDENT)) || draft.protocol.as_ref().is_none_or(|&(_, number)| number != TCP)
+    {
         return;
     }
     for (name, on) in [

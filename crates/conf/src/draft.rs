@@ -6,17 +6,16 @@ use crate::host::User;
 use crate::place::Place;
 use crate::redirect::{ProxyProtocol, Target};
 use crate::service::{
-    AddressEntry, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
+    AddressEntry, BindTo, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
     SocketType, Stop, Window,
 };
 use crate::tls::TlsDraft;
-use std::net::IpAddr;
 
-/// `bind` as far as it is known when its line is read.
+/// A word of `bind` as far as it is known when its line is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Bind {
-    /// The only address.
-    Fixed(IpAddr),
+pub(crate) enum Bound {
+    /// What it means.
+    Fixed(BindTo),
     /// A name with several addresses: the family flags decide later.
     Deferred,
 }
@@ -117,8 +116,8 @@ pub(crate) struct Draft {
     pub(crate) disable: Option<bool>,
     pub(crate) socket: Option<SocketType>,
     pub(crate) protocol: Option<(String, i32)>,
-    pub(crate) port: Option<u16>,
-    pub(crate) bind: Option<Set<(String, Bind)>>,
+    pub(crate) port: Option<(u16, u16)>,
+    pub(crate) bind: Option<Set<Vec<(String, Bound)>>>,
     pub(crate) v6only: Option<bool>,
     pub(crate) wait: Option<bool>,
     pub(crate) user: Option<User>,

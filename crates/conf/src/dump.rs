@@ -64,7 +64,7 @@ pub(crate) fn defaults(draft: &Draft) -> Vec<(String, String)> {
     if let Some(set) = &draft.per_source {
         line("PER_SOURCE", signed(set.value));
     }
-    line("Bind", draft.bind.as_ref().map_or("All addresses.".to_owned(), |set| set.value.0.clone()));
+    line("Bind", bind(draft));
     line("Only from", list(&draft.only_from, "All sites"));
     line("No access", list(&draft.no_access, "No blocked sites"));
     logging(draft, &mut line);
@@ -72,6 +72,11 @@ pub(crate) fn defaults(draft: &Draft) -> Vec<(String, String)> {
         line("Passenv", names.join(" "));
     }
     lines
+}
+
+fn bind(draft: &Draft) -> String {
+    let Some(set) = &draft.bind else { return "All addresses.".to_owned() };
+    set.value.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 fn signed(limit: Limit) -> String {

@@ -2,17 +2,17 @@
 //! it (`service_fill`), because the first thing that is missing decides the message.
 
 use crate::codes;
-use crate::draft::{Bind, Draft, Flag, Type};
+use crate::draft::{Bound, Draft, Flag, Type};
 use crate::host::Family;
-use crate::service::{FamilyFlag, SocketType};
+use crate::service::{Bind, BindTo, FamilyFlag, SocketType};
 use crate::verdict::{Bench, Refused};
 use std::net::IpAddr;
 
 /// What is implied and has no place in the draft.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Implied {
-    /// The address of `bind`.
-    pub(crate) bind: Option<IpAddr>,
+    /// What the words of `bind` mean.
+    pub(crate) bind: Vec<Bind>,
     /// The family flags as they were written.
     pub(crate) family: FamilyFlag,
 }
@@ -58,27 +58,38 @@ fn family(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<Implied, Refused> 
         _ => FamilyFlag::V6,
     };
     let both = draft.flag(Flag::Ipv4) && draft.flag(Flag::Ipv6);
-    let bind = match draft.bind.as_ref().map(|set| set.value.clone()) {
-        None => None,
-        Some((_, Bind::Fixed(address))) => Some(address),
-        Some((name, Bind::Deferred)) => Some(deferred(draft, &name, written, bench)?),
-    };
-    if written == FamilyFlag::Unset {
-        let v4 = bind.is_some_and(|address| address.is_ipv4());
+    let mut bind = Vec::new();
+    for (text, bound) in draft.bind.iter().flat_map(|set| set.value.clone()) {
+        let to = match bound {
+            Bound::Fixed(to) => to,
+            Bound::Deferred => {
+                let address = Some(deferred(draft, &text, written, bench)?);
+                BindTo::Inet { address, device: None }
+            }
+        };
+        bind.push(Bind { text, to });
+    }
+    let addresses = || bind.iter().filter_map(address);
+    let v4 = addresses().next().is_some() && addresses().all(|address| address.is_ipv4());
+    let local = bind.first().is_some_and(|bind| !matches!(bind.to, BindTo::Inet { .. }));
+    if written == FamilyFlag::Unset && !local {
         draft.flags.set(if v4 { Flag::Ipv4 } else { Flag::Ipv6 } as usize, true);
     }
-    let family = match bind {
-        // Both flags leave the choice to the address.
-        Some(address) if both => {
-            if address.is_ipv4() {
-                FamilyFlag::V4
-            } else {
-                FamilyFlag::V6
-            }
-        }
+    let family = match addresses().next() {
+        // Both flags leave the choice to the addresses.
+        Some(_) if both && v4 => FamilyFlag::V4,
+        Some(_) if both && addresses().any(|address| address.is_ipv4()) => FamilyFlag::Unset,
         _ => written,
     };
     Ok(Implied { bind, family })
+}
+
+/// The address of a word of `bind`, where it is or has one.
+pub(crate) fn address(bind: &Bind) -> Option<IpAddr> {
+    match bind.to {
+        BindTo::Inet { address, .. } => address,
+        BindTo::Path(_) | BindTo::Abstract(_) => None,
+    }
 }
 
 fn deferred(draft: &Draft, name: &str, family: FamilyFlag, bench: &mut Bench<'_>) -> Result<IpAddr, Refused> {
@@ -137,7 +148,7 @@ fn port(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
             Some("add `socket_type` and `port`"),
         );
     };
-    draft.port = bench.host.service_port(&name, protocol);
+    draft.port = bench.host.service_port(&name, protocol).map(|port| (port, port));
     if draft.port.is_none() {
         let message =
             format!("service `{}` has no `port`, and /etc/services has no `{name}/{protocol}`", draft.id());

@@ -13,6 +13,7 @@
 
 // What others see.
 mod diagnostic;
+mod endpoint;
 mod host;
 mod place;
 mod reading;
@@ -67,6 +68,7 @@ pub use attribute::{Attribute, Kind, Origin, Section, Values};
 pub use attributes::attributes;
 pub use codes::{Code, codes, codes_manual};
 pub use diagnostic::{Classic, Diagnostic, Level, Severity};
+pub use endpoint::{Endpoint, MOST_LISTENERS};
 pub use host::{DirEntry, Family, Host, SystemError, User};
 pub use manual::manual;
 pub use place::Place;

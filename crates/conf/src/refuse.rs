@@ -7,10 +7,12 @@ use crate::check::BuiltinName;
 use crate::codes;
 use crate::diagnostic::{Classic, Level};
 use crate::draft::{AddressSet, Draft, Flag, Type};
-use crate::fill::Implied;
+use crate::endpoint::MOST_LISTENERS;
+use crate::fill::{Implied, address};
 use crate::report::AFTER;
 use crate::service::{FamilyFlag, SocketType};
 use crate::verdict::{Bench, Refused};
+use std::net::IpAddr;
 use std::path::Path;
 
 /// Refuses what must not be served although xinetd would try.
@@ -28,6 +30,7 @@ pub(crate) fn refuse(
     socket_mismatch(draft, bench)?;
     rpc_protocol(draft, bench)?;
     bind_family(draft, implied, bench)?;
+    several(draft, implied, bench)?;
     groups(draft, bench)?;
     log_directory(draft, bench)?;
     wait_list(draft, bench)?;
@@ -133,14 +136,45 @@ fn socket_mismatch(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> 
 }
 
 fn bind_family(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    let Some(address) = implied.bind else { return Ok(()) };
-    let flag = match implied.family {
-        FamilyFlag::V4 if address.is_ipv6() => "IPv4",
-        FamilyFlag::V6 if address.is_ipv4() => "IPv6",
-        _ => return Ok(()),
+    let foreign = |address: &IpAddr| match implied.family {
+        FamilyFlag::V4 => address.is_ipv6(),
+        FamilyFlag::V6 => address.is_ipv4(),
+        FamilyFlag::Unset => false,
     };
+    let Some(address) = implied.bind.iter().filter_map(address).find(foreign) else { return Ok(()) };
+    let flag = if address.is_ipv6() { "IPv4" } else { "IPv6" };
     let message = format!("service `{}` has the flag {flag}, but `bind` is {address}", draft.id());
     bench.refuse_ourselves(&codes::BIND_FAMILY, draft, message, Some("correct the flag or the address"))
+}
+
+/// The kernel has a bound for descriptors, and a program that waits is given one socket, as its descriptor 0.
+fn several(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let (first, last) = draft.port.unwrap_or_default();
+    let sockets = (usize::from(last.saturating_sub(first)) + 1) * implied.bind.len().max(1);
+    if sockets > MOST_LISTENERS {
+        let message = format!(
+            "service `{}` has {sockets} addresses and ports, and {MOST_LISTENERS} are the most",
+            draft.id()
+        );
+        let help = Some("make the range smaller, or write several services");
+        return bench.refuse_ourselves(&codes::TOO_MANY_LISTENERS, draft, message, help);
+    }
+    let program = !draft.is(Type::Internal) && draft.redirect.is_empty();
+    if sockets > 1 && draft.is(Type::Rpc) {
+        let message = format!(
+            "service `{}` is an RPC service with {sockets} sockets; rpcbind has one entry for it",
+            draft.id()
+        );
+        let help = Some("write one address, or none");
+        return bench.refuse_ourselves(&codes::SEVERAL_SOCKETS, draft, message, help);
+    }
+    if sockets < 2 || draft.wait != Some(true) || !program {
+        return Ok(());
+    }
+    let message =
+        format!("service `{}` has `wait = yes` and {sockets} sockets; its program is given one", draft.id());
+    let help = Some("write a service for each address or port, with an `id` of its own");
+    bench.refuse_ourselves(&codes::SEVERAL_SOCKETS, draft, message, help)
 }
 
 fn groups(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {

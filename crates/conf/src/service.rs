@@ -85,10 +85,12 @@ pub struct Listen {
     pub socket: SocketType,
     /// Protocol name and number.
     pub protocol: (String, i32),
-    /// Port in host order.
+    /// Port in host order; the first of a range.
     pub port: u16,
-    /// `bind`, resolved, with the text that was written.
-    pub bind: Option<(String, IpAddr)>,
+    /// The last port of a range, else the same.
+    pub last_port: u16,
+    /// `bind`, in order; none is every address. IP and unix sockets are never mixed.
+    pub bind: Vec<Bind>,
     /// IPv4/IPv6 flags.
     pub family: FamilyFlag,
     /// v6only.
@@ -97,6 +99,31 @@ pub struct Listen {
     pub nodelay: bool,
     /// Flag KEEPALIVE.
     pub keepalive: bool,
+}
+
+/// One word of `bind`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// As written.
+    pub text: String,
+    /// What it means.
+    pub to: BindTo,
+}
+
+/// What a word of `bind` means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindTo {
+    /// An address, or every address where there is none, and an interface.
+    Inet {
+        /// The address.
+        address: Option<IpAddr>,
+        /// The interface's name.
+        device: Option<String>,
+    },
+    /// The path of a unix socket.
+    Path(String),
+    /// A name of the abstract namespace of unix sockets, without the `@`.
+    Abstract(String),
 }
 
 /// One word of only_from, no_access or protect, as xinetd reads it (reference xinetd §4.2).

@@ -6,7 +6,7 @@ use crate::hosts::{Consulted, Known, Orders, Want};
 use crate::identity;
 use crate::machine::percent_m;
 use crate::mux::Owed;
-use crate::slot::{Manner, SlotId, State};
+use crate::slot::{ListenerId, Manner, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -83,22 +83,24 @@ impl Client {
 }
 
 impl Supervisor {
-    /// The socket of a slot has something.
-    pub fn arrivals(&mut self, id: SlotId) {
+    /// A listener of a slot has something.
+    pub fn arrivals(&mut self, id: SlotId, number: ListenerId) {
         let Some(slot) = self.slots.get(&id) else { return };
         match slot.manner() {
-            Manner::Spawn | Manner::Builtin(_) | Manner::Mux | Manner::Redirect => self.accept_all(id),
-            Manner::Sensor if slot.is_stream() => self.accept_all(id),
-            Manner::Sensor => self.sensor_datagrams(id),
+            Manner::Spawn | Manner::Builtin(_) | Manner::Mux | Manner::Redirect => {
+                self.accept_all(id, number)
+            }
+            Manner::Sensor if slot.is_stream() => self.accept_all(id, number),
+            Manner::Sensor => self.sensor_datagrams(id, number),
             Manner::Wait if slot.is_stream() => self.start_wait_stream(id),
-            Manner::Wait => self.start_wait_datagram(id),
+            Manner::Wait => self.start_wait_datagram(id, number),
             Manner::BuiltinDatagrams(_) => self.poll_slot(id, false),
         }
     }
 
-    fn accept_all(&mut self, id: SlotId) {
+    fn accept_all(&mut self, id: SlotId, number: ListenerId) {
         for _ in 0..ACCEPTS {
-            let Some(listener) = self.slots.get(&id).and_then(|s| s.listener.as_ref()) else { return };
+            let Some(listener) = self.slots.get(&id).and_then(|s| s.listener(number)) else { return };
             if !listener.polled {
                 return;
             }

@@ -140,15 +140,15 @@ impl Supervisor {
         if self.staff.link(Worker::Builtin).presence == Presence::Off {
             return;
         }
-        let ports: Vec<u16> = self
-            .builtin_slots()
-            .iter()
-            .filter_map(|id| self.slots.get(id)?.listener.as_ref().map(|l| l.address.port()))
-            .collect();
+        let listeners = self.builtin_slots();
+        let listeners = listeners.iter().filter_map(|id| self.slots.get(id)).flat_map(|s| &s.listeners);
+        let mut ports: Vec<u16> = listeners.filter_map(|l| Some(l.address.address()?.port())).collect();
+        ports.sort_unstable();
+        ports.dedup();
         self.tell_builtin(&ToBuiltin::BuiltinPorts(ports), None);
     }
 
-    /// Hands the worker the datagram socket of a slot and its policy.
+    /// Hands the worker the datagram sockets of a slot and its policy.
     pub fn give_datagrams(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
         let Manner::BuiltinDatagrams(kind) = slot.manner() else { return };
@@ -158,8 +158,14 @@ impl Supervisor {
         if self.staff.link(Worker::Builtin).presence == Presence::Off {
             return;
         }
-        let Some(fd) = slot.listener.as_ref().and_then(|l| l.fd.try_clone().ok()) else { return };
-        self.tell_builtin(&ToBuiltin::Datagrams { slot: id, kind: kind_of(kind) }, Some(fd));
+        let fds: Vec<OwnedFd> = slot.listeners.iter().filter_map(|l| l.fd.try_clone().ok()).collect();
+        if fds.is_empty() {
+            return;
+        }
+        for (n, fd) in fds.into_iter().enumerate() {
+            let message = ToBuiltin::Datagrams { slot: id, kind: kind_of(kind), more: n > 0 };
+            self.tell_builtin(&message, Some(fd));
+        }
         self.give_rules(id);
     }
 

@@ -95,8 +95,9 @@ impl Supervisor {
         let retries = self.children.put_off.iter().filter(|p| p.client.slot == id).count();
         let _ = writeln!(o, "\tretry servers = {retries}");
         let _ = writeln!(o, "\tattempts = {}", slot.counts.start_failures);
-        let fd = slot.listener.as_ref().map_or(-1, |l| l.fd.as_raw_fd());
-        let _ = writeln!(o, "\tservice fd = {fd}");
+        let fds: Vec<String> = slot.listeners.iter().map(|l| l.fd.as_raw_fd().to_string()).collect();
+        let fds = if fds.is_empty() { "-1".to_owned() } else { fds.join(" ") };
+        let _ = writeln!(o, "\tservice fd = {fds}");
     }
 }
 
@@ -113,7 +114,7 @@ fn configuration(o: &mut String, s: &Service) {
     }
     line("socket_type", &format!("{:?}", s.listen.socket).to_lowercase());
     line("Protocol (name,number)", &format!("({},{})", s.listen.protocol.0, s.listen.protocol.1));
-    line("port", &s.listen.port);
+    line("port", &s.listen.port_text());
     line("wait", &if s.wait { "yes" } else { "no" });
     if let Some(user) = &s.ids.user {
         line("user", &user.uid);
@@ -135,7 +136,7 @@ fn configuration(o: &mut String, s: &Service) {
     if let Some(instances) = s.instances.value {
         line("Instances", &instances);
     }
-    line("Bind", &s.listen.bind.as_ref().map_or("All addresses.", |(text, _)| text));
+    line("Bind", &s.listen.bind_text().as_deref().unwrap_or("All addresses."));
     match &s.action {
         Action::External { server, argv } => {
             line("Server", server);

@@ -111,7 +111,9 @@ impl Supervisor {
                 self.take_datagrams(id);
                 self.poll_slot(id, false);
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.listener = None;
+                    slot.listeners.clear();
+                    slot.missing.clear();
+                    slot.tries = 0;
                     slot.status = State::Active;
                     self.registry.stale = true;
                 }

@@ -28,6 +28,7 @@ mod log;
 mod machine;
 mod mux;
 mod names;
+mod open;
 mod options;
 mod programs;
 mod proxy_header;

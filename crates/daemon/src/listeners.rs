@@ -1,21 +1,21 @@
 //! Opens the sockets of services: family and address as reference xinetd §2.3, taken over from systemd or from the
-//! service that had the address before, parked at high descriptor numbers so that children need not close them.
+//! service that had the place before, parked at high descriptor numbers so that children need not close them.
 
-use portreeve_conf::{FamilyFlag, Listen, SocketType};
+use portreeve_conf::{Endpoint, Listen, SocketType};
 use portreeve_sys::{filter, highfd, socket};
 use rustix::fd::{AsFd, OwnedFd};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Sockets that wait for a service to want them: from LISTEN_FDS, or of a service that a reload removes.
+/// Sockets that wait for a service to want them: from LISTEN_FDS, or of a service that a reload removes or moves.
 #[derive(Debug, Default)]
 pub struct Spare {
-    sockets: Vec<(SocketAddr, SocketType, OwnedFd)>,
+    sockets: Vec<(Endpoint, SocketType, OwnedFd)>,
 }
 
 impl Spare {
-    /// Keeps a socket for whoever wants its address.
-    pub fn keep(&mut self, address: SocketAddr, kind: SocketType, fd: OwnedFd) {
-        self.sockets.push((address, kind, fd));
+    /// Keeps a socket for whoever wants its place.
+    pub fn keep(&mut self, place: Endpoint, kind: SocketType, fd: OwnedFd) {
+        self.sockets.push((place, kind, fd));
     }
 
     /// Takes the sockets that systemd handed over. Others than IP sockets are dropped.
@@ -27,24 +27,33 @@ impl Spare {
                 Ok(rustix::net::SocketType::DGRAM) => SocketType::Dgram,
                 _ => continue,
             };
-            if let Ok(address) = bound_to(&fd)
+            if let Ok(place) = bound_to(&fd)
                 && let Ok(()) = rustix::io::ioctl_fionbio(&fd, true)
                 && let Ok(fd) = highfd::park(fd, base)
             {
-                spare.keep(address, kind, fd);
+                spare.keep(place, kind, fd);
             }
         }
         spare
     }
 
-    /// A socket of one that is not to be had this way is closed, so that the address can be bound anew.
-    fn take(&mut self, address: SocketAddr, listen: &Listen) -> Option<OwnedFd> {
-        let at = self.sockets.iter().position(|(a, k, _)| *a == address && *k == listen.socket)?;
+    /// A socket of one that is not to be had this way is closed, so that the place can be bound anew.
+    fn take(&mut self, place: &Endpoint, listen: &Listen) -> Option<OwnedFd> {
+        let at = self.sockets.iter().position(|(p, k, _)| p == place && *k == listen.socket)?;
         let fd = self.sockets.swap_remove(at).2;
-        let families = !address.is_ipv6()
+        let families = !place.address().is_some_and(|address| address.is_ipv6())
             || listen.socket == SocketType::Raw
             || rustix::net::sockopt::ipv6_v6only(&fd).is_ok_and(|only| only == listen.v6only);
         (families && adopt(&fd, listen).is_ok()).then_some(fd)
+    }
+
+    /// Closes what may be in the way of this place: a spare socket of the same port, as that of every address is where one
+    /// address is to be bound. Whether there was any.
+    fn make_way(&mut self, place: &Endpoint) -> bool {
+        let before = self.sockets.len();
+        let port = |place: &Endpoint| place.address().map(|address| address.port());
+        self.sockets.retain(|(other, ..)| port(other).is_none() || port(other) != port(place));
+        self.sockets.len() < before
     }
 }
 
@@ -70,19 +79,9 @@ pub fn set_options(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether a service needs another socket than the one it had.
-pub fn moved(old: &Listen, new: &Listen) -> bool {
-    address(old) != address(new) || old.family != new.family || old.v6only != new.v6only
-}
-
-/// The address that a service listens at.
-pub fn address(listen: &Listen) -> SocketAddr {
-    let ip = match (&listen.bind, listen.family) {
-        (Some((_, ip)), _) => *ip,
-        (None, FamilyFlag::V4) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        (None, _) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    SocketAddr::new(ip, listen.port)
+/// Whether a socket of the service as it was may serve it as it is to be, at the same place.
+pub fn stays(old: &Listen, new: &Listen) -> bool {
+    old.family == new.family && old.v6only == new.v6only
 }
 
 /// What came of opening a listener.
@@ -91,24 +90,28 @@ pub struct Opened {
     /// The socket, non-blocking, parked.
     pub fd: OwnedFd,
     /// Where it is bound; a port 0 is resolved.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// IPv6 was not to be had and IPv4 was taken.
     pub fell_back: bool,
 }
 
-/// Opens the listener of a service.
-pub fn open(listen: &Listen, spare: &mut Spare, base: i32) -> std::io::Result<Opened> {
-    let wanted = address(listen);
-    if let Some(fd) = spare.take(wanted, listen) {
-        return Ok(Opened { fd, address: wanted, fell_back: false });
+/// Opens one listener of a service.
+pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> std::io::Result<Opened> {
+    if let Some(fd) = spare.take(place, listen) {
+        return Ok(Opened { fd, address: place.clone(), fell_back: false });
     }
-    let may_fall_back = listen.bind.is_none() && listen.family == FamilyFlag::Unset && wanted.is_ipv6();
-    match open_at(listen, wanted) {
-        Err(error) if may_fall_back && no_ipv6(&error) => {
-            let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), listen.port);
-            let fd = match spare.take(v4, listen) {
+    let opened = match open_at(listen, place) {
+        Err(error) if in_use(&error) && spare.make_way(place) => open_at(listen, place),
+        other => other,
+    };
+    match opened {
+        Err(error) if listen.may_fall_back() && no_ipv6(&error) => {
+            let Endpoint::Inet { address, device } = place else { return Err(error) };
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+            let v4 = Endpoint::Inet { address, device: device.clone() };
+            let fd = match spare.take(&v4, listen) {
                 Some(fd) => fd,
-                None => open_at(listen, v4)?,
+                None => open_at(listen, &v4)?,
             };
             finish(fd, base, true)
         }
@@ -117,24 +120,32 @@ pub fn open(listen: &Listen, spare: &mut Spare, base: i32) -> std::io::Result<Op
     }
 }
 
+fn in_use(error: &std::io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::ADDRINUSE)
+}
+
 fn no_ipv6(error: &std::io::Error) -> bool {
     let errno = rustix::io::Errno::from_io_error(error);
     matches!(errno, Some(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL))
 }
 
-fn open_at(listen: &Listen, address: SocketAddr) -> std::io::Result<OwnedFd> {
+fn open_at(listen: &Listen, place: &Endpoint) -> std::io::Result<OwnedFd> {
+    let Endpoint::Inet { address, device } = place else {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    };
     let options = socket::ListenOptions {
         v6only: listen.v6only,
         nodelay: listen.nodelay,
         keepalive: listen.keepalive,
+        device: device.as_deref(),
         ..socket::ListenOptions::default()
     };
     let protocol = u32::try_from(listen.protocol.1).unwrap_or(0);
     match listen.socket {
-        SocketType::Stream => socket::listen_stream(address, options),
-        SocketType::Dgram => socket::bind_dgram(address, options),
-        SocketType::Seqpacket => socket::listen_seqpacket(address, protocol, options),
-        SocketType::Raw => socket::bind_raw(address, protocol, options),
+        SocketType::Stream => socket::listen_stream(*address, options),
+        SocketType::Dgram => socket::bind_dgram(*address, options),
+        SocketType::Seqpacket => socket::listen_seqpacket(*address, protocol, options),
+        SocketType::Raw => socket::bind_raw(*address, protocol, options),
     }
 }
 
@@ -144,8 +155,14 @@ fn finish(fd: OwnedFd, base: i32, fell_back: bool) -> std::io::Result<Opened> {
     Ok(Opened { fd, address, fell_back })
 }
 
-/// The local address of a socket.
-pub fn bound_to(fd: impl AsFd) -> std::io::Result<SocketAddr> {
+/// Where a socket is bound.
+pub fn bound_to(fd: impl AsFd) -> std::io::Result<Endpoint> {
+    let address = local_address(fd.as_fd())?;
+    Ok(Endpoint::Inet { address, device: socket::device(fd)? })
+}
+
+/// The local address of an IP socket.
+pub fn local_address(fd: impl AsFd) -> std::io::Result<SocketAddr> {
     let any = rustix::net::getsockname(fd)?;
     SocketAddr::try_from(any).map_err(|_| std::io::Error::from(std::io::ErrorKind::Unsupported))
 }

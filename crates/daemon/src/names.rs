@@ -109,7 +109,7 @@ impl Supervisor {
             let (ours, theirs) = (canonical(local?), canonical(client.peer));
             Some(ToResolver::Ident { ticket, ours, theirs, seconds })
         };
-        let local = client.local.or_else(|| crate::listeners::bound_to(&client.fd).ok());
+        let local = client.local.or_else(|| crate::listeners::local_address(&client.fd).ok());
         let lookup = |question| ToResolver::Lookup { ticket, question };
         let mut wait = DEADLINE;
         let message = match want {

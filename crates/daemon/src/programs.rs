@@ -5,7 +5,7 @@ use crate::admit::Client;
 use crate::children::{Child, MOST_PUT_OFF, PutOff};
 use crate::hosts::Orders;
 use crate::launch::client_variables;
-use crate::listeners::bound_to;
+use crate::listeners::local_address;
 use crate::machine::percent_m;
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
@@ -28,8 +28,8 @@ impl Supervisor {
     pub fn start_program(&mut self, mut client: Client, seat: Seat) {
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(plan) = slot.plan.clone() else { return };
-        let bound = slot.listener.as_ref().map(|l| l.address).filter(|a| !a.ip().is_unspecified());
-        let local = bound.or_else(|| bound_to(&client.fd).ok());
+        let bound = slot.sole().and_then(|l| l.address.address()).filter(|a| !a.ip().is_unspecified());
+        let local = bound.or_else(|| local_address(&client.fd).ok());
         let variables = client_variables(Some(client.peer), local, true);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));

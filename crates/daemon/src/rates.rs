@@ -35,7 +35,7 @@ impl Supervisor {
         let Some(slot) = self.slots.get(&id).filter(|slot| slot.is_stream() && !slot.service.wait) else {
             return;
         };
-        if let Some(listener) = &slot.listener {
+        for listener in &slot.listeners {
             // What listen(2) said before stands otherwise.
             let _ = rustix::net::listen(&listener.fd, queue(slot.service.cps.value));
         }
@@ -51,7 +51,9 @@ impl Supervisor {
             RateChange::Closed { until } => {
                 self.poll_slot(id, false);
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.listener = None;
+                    slot.listeners.clear();
+                    slot.missing.clear();
+                    slot.tries = 0;
                     slot.status = State::Closed(until);
                     self.registry.stale = true;
                 }

@@ -8,7 +8,7 @@ use crate::admit::Client;
 use crate::banner::Banner;
 use crate::children::{Leg, Session};
 use crate::connect::{self, Way};
-use crate::listeners::bound_to;
+use crate::listeners::local_address;
 use crate::machine::percent_m;
 use crate::proxy_header;
 use crate::slot::{Manner, SlotId, State};
@@ -63,7 +63,7 @@ impl Supervisor {
         self.children.carried.insert(ticket, session);
         let banner = self.banner_text(id, banners.success.as_ref());
         let head = version.map_or_else(Vec::new, |version| {
-            let local = local.or_else(|| bound_to(&fd).ok());
+            let local = local.or_else(|| local_address(&fd).ok());
             proxy_header::stream(version, peer, local)
         });
         if !self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(fd)) {

@@ -8,7 +8,7 @@ use crate::listeners;
 use crate::log::SinkId;
 use crate::reading::Purpose;
 use crate::recorded::Answers;
-use crate::slot::{Counts, Listener, Manner, Slot, SlotId, State};
+use crate::slot::{Counts, Listener, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::targets::Targets;
 use crate::timers::Alarm;
@@ -19,7 +19,6 @@ use portreeve_sys::reap::Signal;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// What a reload did, for whoever asked.
 #[derive(Debug, Default)]
@@ -131,7 +130,7 @@ impl Supervisor {
         let mut new: Vec<Option<(Rc<Service>, u32)>> =
             result.services.into_iter().map(&mut numbered).collect();
 
-        let mut dropped = Vec::new();
+        let (mut dropped, mut moved) = (Vec::new(), Vec::new());
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
             let old = slot.service.clone();
@@ -139,7 +138,9 @@ impl Supervisor {
             let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|(n, _)| same_service(&old, n)));
             if let Some((service, nth)) = successor.and_then(Option::take) {
                 let same = *service == *old;
-                self.readjust(id, service, nth);
+                if self.readjust(id, service, nth) {
+                    moved.push(id);
+                }
                 if same { changes.kept.push(name) } else { changes.changed.push(name) }
             } else if result.left_out.iter().any(|l| l.id == name && !l.intended)
                 && !new.iter().flatten().any(|(n, _)| n.id == name)
@@ -152,9 +153,12 @@ impl Supervisor {
                 changes.dropped.push(name);
             }
         }
-        // Sockets of removed services first, so that a service that takes over their address takes over the socket.
+        // Sockets that are given up first, so that a service that takes over their place takes over the socket.
         for id in dropped {
             self.remove(id);
+        }
+        for id in moved {
+            self.open_slot(id);
         }
         for (service, nth) in new.into_iter().flatten() {
             changes.new.push(service.id.clone());
@@ -255,7 +259,10 @@ impl Supervisor {
             banners: Rc::new(Banners::of(&service)),
             state: ServiceState::new(),
             sink,
-            listener: None,
+            listeners: Vec::new(),
+            missing: Vec::new(),
+            tries: 0,
+            try_at: None,
             status: State::Active,
             order: crate::duty::Order::default(),
             counts: Counts::default(),
@@ -268,15 +275,16 @@ impl Supervisor {
         }
     }
 
-    /// A service that stays: new settings for new clients, the same socket unless its address changed.
-    fn readjust(&mut self, id: SlotId, service: Rc<Service>, nth: u32) {
+    /// A service that stays: new settings for new clients, the same sockets where its places are the same. Whether it has
+    /// others, which are to be opened.
+    fn readjust(&mut self, id: SlotId, service: Rc<Service>, nth: u32) -> bool {
         self.say(Level::Notice, &format!("readjusting service {}", service.id));
         let answers = self.answers.clone();
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
         let old = slot.service.clone();
         if *old == *service {
             (slot.origin, slot.nth) = (answers, nth);
-            return;
+            return false;
         }
         if old.log_type != service.log_type {
             match self.sinks.open(&service.id, &service.log_type) {
@@ -289,13 +297,15 @@ impl Supervisor {
                 Err(error) => {
                     self.say(Level::Error, &format!("creation of {} log failed", service.id));
                     self.say(Level::Error, &format!("service {}: {error}; it goes on as it was", service.id));
-                    return;
+                    return false;
                 }
             }
         }
-        let moved = listeners::moved(&old.listen, &service.listen);
+        let places = service.listen.endpoints();
+        let stays = listeners::stays(&old.listen, &service.listen);
+        let other_places = !stays || old.listen.endpoints() != places;
         let plan = launch::plan(&service, &self.inherited).map(Rc::new);
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
         let manner = slot.manner();
         slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
         slot.plan = plan;
@@ -310,24 +320,25 @@ impl Supervisor {
             self.need_worker(worker);
         }
         self.watch_targets(id);
-        if other_manner {
+        if other_manner || other_places {
             self.take_datagrams(id);
         }
+        if other_places {
+            self.give_up(id, |listener| !stays || !places.contains(&listener.place));
+        }
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
+        let moved = other_places && slot.listeners.is_empty();
+        if other_places {
+            slot.missing.clear();
+            slot.tries = 0;
+        }
         if moved {
-            self.take_datagrams(id);
+            slot.status = State::Active;
             self.end_instances(id, old.on_remove);
             // Whoever is left to end in peace has the old socket, not the one that comes.
             self.children.programs.values_mut().filter(|c| c.slot == id).for_each(|c| c.holds_socket = false);
-            self.poll_slot(id, false);
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.listener = None;
-                slot.status = State::Active;
-            }
-            self.open_slot(id);
         } else {
-            if let Some(slot) = self.slots.get(&id)
-                && let Some(listener) = &slot.listener
-            {
+            for listener in &slot.listeners {
                 let _ = listeners::set_options(&listener.fd, &slot.service.listen);
             }
             self.bound_queue(id);
@@ -345,12 +356,25 @@ impl Supervisor {
                 self.timers.set(self.stamp.mono(), Alarm::Unpause(id));
             }
         }
+        other_places
+    }
+
+    /// Some listeners of a slot are no longer its own; whoever wants their place in this reload takes them over.
+    fn give_up(&mut self, id: SlotId, which: impl Fn(&Listener) -> bool) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let kind = slot.service.listen.socket;
+        for listener in slot.listeners.extract_if(.., |listener| which(listener)) {
+            if listener.polled {
+                let _ = rustix::event::epoll::delete(&self.epoll, &listener.fd);
+            }
+            self.spare.keep(listener.address, kind, listener.fd);
+        }
     }
 
     /// A service that became another built-in, a sensor, or a built-in that was one: on the same socket.
     fn serve_otherwise(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
-        if let Some(listener) = &slot.listener {
+        for listener in &slot.listeners {
             let _ = listeners::adopt(&listener.fd, &slot.service.listen);
         }
         if matches!(slot.status, State::Active | State::NoWorker) {
@@ -362,13 +386,11 @@ impl Supervisor {
     /// A service that is gone.
     fn remove(&mut self, id: SlotId) {
         self.take_datagrams(id);
-        self.poll_slot(id, false);
+        self.give_up(id, |_| true);
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.missing.clear();
         let name = slot.id().to_owned();
         let how = slot.service.on_remove;
-        if let Some(listener) = slot.listener.take() {
-            self.spare.keep(listener.address, slot.service.listen.socket, listener.fd);
-        }
         slot.status = State::Removed;
         self.end_instances(id, how);
         self.say(Level::Notice, &format!("service {name} deactivated"));
@@ -395,83 +417,6 @@ impl Supervisor {
         self.end_sessions(id);
         self.end_carried(id);
         self.end_headers(id);
-    }
-
-    /// Opens the listener of a slot, or sets the alarm for another try.
-    pub fn open_slot(&mut self, id: SlotId) {
-        if self.stopping.is_some() {
-            return;
-        }
-        let Some(slot) = self.slots.get_mut(&id).filter(|slot| !slot.order.closes()) else { return };
-        if slot.service.mux.is_some() {
-            // Its clients come through tcpmux.
-            slot.status = State::Active;
-            return;
-        }
-        let name = slot.id().to_owned();
-        let attempt = match slot.status {
-            State::Retrying(attempt, _) => attempt,
-            _ => 0,
-        };
-        match listeners::open(&slot.service.listen, &mut self.spare, self.base) {
-            Ok(opened) => {
-                slot.listener = Some(Listener { fd: opened.fd, address: opened.address, polled: false });
-                self.registry.stale = true;
-                if opened.fell_back {
-                    let text = format!("IPv6 socket creation failed for service {name}, trying IPv4");
-                    self.say(Level::Notice, &text);
-                }
-                self.put_to_work(id);
-            }
-            Err(error) => {
-                let error = crate::machine::percent_m(&error);
-                slot.status = State::Retrying(attempt + 1, error.clone());
-                let wait = Duration::from_secs(1 << attempt.min(6));
-                self.timers.set(self.stamp.mono() + wait, Alarm::Listen(id));
-                if attempt == 0 {
-                    self.say(Level::Error, &format!("bind failed ({error}). service = {name}"));
-                }
-            }
-        }
-    }
-
-    /// Gives an open listener to whoever serves it: the poller or the builtin worker.
-    fn put_to_work(&mut self, id: SlotId) {
-        self.bound_queue(id);
-        let Some(worker) = self.slots.get(&id).map(|slot| self.worker_state(slot)) else { return };
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        match slot.manner() {
-            // Nobody serves TLS yet: held, never in the clear.
-            _ if slot.service.tls.is_some() => slot.status = State::NoWorker,
-            Manner::BuiltinDatagrams(_) => {
-                slot.status = worker;
-                self.give_datagrams(id);
-            }
-            _ if worker == State::NoWorker => slot.status = worker,
-            _ => {
-                slot.status = State::Active;
-                self.poll_slot(id, true);
-                self.attach_filter(id);
-            }
-        }
-    }
-
-    /// The alarm: another try.
-    pub fn listen_again(&mut self, id: SlotId) {
-        let Some(slot) = self.slots.get(&id) else { return };
-        let State::Retrying(attempt, _) = slot.status else { return };
-        if slot.listener.is_some() || self.stopping.is_some() {
-            return;
-        }
-        // Loud at first, then once an hour or so.
-        if attempt < 10 || attempt % 60 == 0 {
-            self.say(Level::Notice, &format!("bind retry attempt {attempt}"));
-        }
-        self.open_slot(id);
-        let Some(slot) = self.slots.get(&id).filter(|s| s.available()) else { return };
-        let text = format!("service {} listens after {attempt} tries", slot.id());
-        self.say(Level::Notice, &text);
-        self.tell_builtin_ports();
     }
 }
 

@@ -59,7 +59,7 @@ impl Supervisor {
 
     fn handle(&mut self, event: &epoll::Event) {
         match Token::from_raw(event.data.u64()) {
-            Some(Token::Slot(id)) => self.arrivals(id),
+            Some(Token::Listener(id, number)) => self.arrivals(id, number),
             Some(Token::Worker(index)) => self.worker_event(index, event.flags),
             Some(Token::Control) => self.accept_control(),
             Some(Token::ControlClient(client)) => self.control_event(client),

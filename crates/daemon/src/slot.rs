@@ -1,4 +1,4 @@
-//! A service as the supervisor runs it: its configuration, its compiled policy, its listener and its counters.
+//! A service as the supervisor runs it: its configuration, its compiled policy, its listeners and its counters.
 //! Data and small questions only; what is done with it stands in the files named after the doing.
 
 use crate::banner::Banners;
@@ -7,7 +7,7 @@ use crate::launch::LaunchPlan;
 use crate::log::SinkId;
 use crate::recorded::Answers;
 use crate::targets::Targets;
-use portreeve_conf::{Action, Builtin, Service, SocketType};
+use portreeve_conf::{Action, Builtin, Endpoint, Service, SocketType};
 use portreeve_policy::{CompiledRules, Reason, ServiceState};
 use portreeve_workers::protocol::Worker;
 use rustix::fd::OwnedFd;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Number of a slot; never used twice while anything may still name it.
 pub type SlotId = u32;
 
-/// What the listener of a slot does at the moment.
+/// What the listeners of a slot do at the moment. They all do the same; one that is not open is among the missing ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Polled.
@@ -32,7 +32,7 @@ pub enum State {
     Suspended,
     /// The worker that serves it is not there; the kernel holds the clients.
     NoWorker,
-    /// The listener could not be opened; it is tried again.
+    /// None could be opened, or it may not be served as it is; it is tried again.
     Retrying(u32, String),
     /// A reload removed it; instances still run.
     Removed,
@@ -52,15 +52,32 @@ impl State {
     }
 }
 
+/// Number of a listener in its slot: the smallest that is free when it is opened, so that it stays the same while others
+/// come and go.
+pub type ListenerId = u16;
+
 /// An open listener.
 #[derive(Debug)]
 pub struct Listener {
+    /// Its number.
+    pub number: ListenerId,
+    /// What it is for, as configured: by this a reload, another service or another supervisor finds it again.
+    pub place: Endpoint,
     /// The socket, parked at a high number.
     pub fd: OwnedFd,
-    /// Where it is bound.
-    pub address: SocketAddr,
+    /// Where it is bound: as `place`, but for a port of the kernel's choice, or IPv4 where there is no IPv6.
+    pub address: Endpoint,
     /// Whether epoll watches it.
     pub polled: bool,
+}
+
+/// A listener that could not be opened.
+#[derive(Debug)]
+pub struct Missing {
+    /// What it is for.
+    pub place: Endpoint,
+    /// Why it is not open.
+    pub why: String,
 }
 
 /// How the clients of a slot are served.
@@ -140,9 +157,15 @@ pub struct Slot {
     pub targets: Targets,
     /// Service log.
     pub sink: SinkId,
-    /// The socket.
-    pub listener: Option<Listener>,
-    /// What the listener does.
+    /// The sockets that are open, by number.
+    pub listeners: Vec<Listener>,
+    /// Those that are not; they are tried again.
+    pub missing: Vec<Missing>,
+    /// How often, since all were open last.
+    pub tries: u32,
+    /// When that is; an alarm of another moment is one that was overtaken.
+    pub try_at: Option<Duration>,
+    /// What the listeners do.
     pub status: State,
     /// What a person has ordered of it.
     pub order: Order,
@@ -197,6 +220,35 @@ impl Slot {
 
     /// Whether it has a socket that clients can reach.
     pub fn available(&self) -> bool {
-        self.listener.is_some()
+        !self.listeners.is_empty()
+    }
+
+    /// The listener of this number.
+    pub fn listener(&self, number: ListenerId) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.number == number)
+    }
+
+    /// The listener, where there is just one.
+    pub fn sole(&self) -> Option<&Listener> {
+        match self.listeners.as_slice() {
+            [one] => Some(one),
+            _ => None,
+        }
+    }
+
+    /// Notes which of these places are not open.
+    pub fn note_missing(&mut self, places: &[Endpoint]) {
+        let open = |place: &&Endpoint| self.listeners.iter().any(|listener| listener.place == **place);
+        let missing = places.iter().filter(|place| !open(place));
+        let why = || "not tried since the upgrade".to_owned();
+        self.missing = missing.map(|place| Missing { place: place.clone(), why: why() }).collect();
+    }
+
+    /// A number for one more listener.
+    pub fn free_number(&self) -> ListenerId {
+        let mut numbers: Vec<ListenerId> = self.listeners.iter().map(|l| l.number).collect();
+        numbers.sort_unstable();
+        let free = numbers.iter().zip(0..).find(|&(&taken, n)| taken != n).map(|(_, n)| n);
+        free.unwrap_or(ListenerId::try_from(numbers.len()).unwrap_or(ListenerId::MAX))
     }
 }

@@ -14,6 +14,9 @@ use portreeve_sys::limits;
 use portreeve_workers::protocol::MAX_REGISTRATIONS;
 use std::net::{IpAddr, SocketAddr};
 
+/// Most listeners that are not open and are shown one by one.
+const MISSING_SHOWN: usize = 16;
+
 impl Supervisor {
     /// The answer to `status`.
     pub fn status(&self) -> String {
@@ -93,12 +96,25 @@ impl Supervisor {
         j.text("id", &service.id);
         j.text("name", &service.name);
         j.text("state", if throttled { "throttled" } else { order_word(slot) });
-        let address =
-            slot.listener.as_ref().map_or_else(|| crate::listeners::address(&service.listen), |l| l.address);
         match service.mux {
             Some(_) => j.text("address", "tcpmux"),
-            None => j.text("address", address),
+            None => {
+                let place = slot.sole().map_or_else(|| service.listen.summary(), |l| l.address.to_string());
+                j.text("address", place);
+            }
         }
+        j.map("listeners", |j| {
+            j.plain("open", slot.listeners.len());
+            j.plain("wanted", if service.mux.is_some() { 0 } else { service.listen.count() });
+        });
+        j.list("not_open", |j| {
+            for missing in slot.missing.iter().take(MISSING_SHOWN) {
+                j.item(|j| {
+                    j.text("address", &missing.place);
+                    j.text("why", &missing.why);
+                });
+            }
+        });
         j.text("protocol", &service.listen.protocol.0);
         j.plain("wait", service.wait);
         j.plain("running", slot.state.running());
@@ -144,7 +160,8 @@ impl Supervisor {
             State::Suspended => "a program has the socket".to_owned(),
             State::Removed => "no longer configured; instances are ending".to_owned(),
             State::Active if throttled => "sources above their share of cps are refused".to_owned(),
-            State::Active => unregistered.unwrap_or_default(),
+            State::Active if slot.missing.is_empty() => unregistered.unwrap_or_default(),
+            State::Active => partly(slot),
         };
         j.text("note", order_note(slot).unwrap_or(note));
     }
@@ -171,7 +188,8 @@ impl Supervisor {
             return failure(&format!("{address} is not an address"));
         };
         // An IPv4 client of a dual-stack socket arrives mapped; so it is judged mapped.
-        let dual = slot.listener.as_ref().is_some_and(|l| l.address.is_ipv6());
+        let mut bound = slot.listeners.iter().filter_map(|l| l.address.address());
+        let dual = bound.next().is_some_and(|a| a.is_ipv6()) && bound.all(|a| a.is_ipv6());
         let ip = match ip {
             IpAddr::V4(v4) if dual => IpAddr::V6(v4.to_ipv6_mapped()),
             other => other,
@@ -224,6 +242,13 @@ impl Supervisor {
             });
         })
     }
+}
+
+/// What is not open of a service that serves.
+fn partly(slot: &Slot) -> String {
+    let Some(first) = slot.missing.first() else { return String::new() };
+    let (open, all) = (slot.listeners.len(), slot.listeners.len() + slot.missing.len());
+    format!("{open} of {all} addresses are open; {}: {}, attempt {}", first.place, first.why, slot.tries)
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

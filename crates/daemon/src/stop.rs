@@ -51,7 +51,8 @@ impl Supervisor {
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.poll_slot(id, false);
             if let Some(slot) = self.slots.get_mut(&id) {
-                slot.listener = None;
+                slot.listeners.clear();
+                slot.missing.clear();
                 if how == Stopping::Quit && slot.status == State::Suspended {
                     self.registry.let_be(id);
                 }

@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::reading::Reading;
 use crate::recorded::Answers;
 use crate::registrations::Registry;
-use crate::slot::{Slot, SlotId};
+use crate::slot::{ListenerId, Slot, SlotId};
 use crate::staff::Staff;
 use crate::stop::Stopping;
 use crate::timers::Timers;
@@ -128,7 +128,8 @@ pub struct Supervisor {
     pub strangers: u64,
 }
 
-/// How a descriptor of the poller is named in its events: kind in the upper half, number in the lower.
+/// How a descriptor of the poller is named in its events: number in the lower half, above it the kind in 16 bits and the
+/// number of a listener in 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     /// The signal descriptor.
@@ -139,8 +140,8 @@ pub enum Token {
     ControlClient(u32),
     /// A worker's channel.
     Worker(u32),
-    /// The listener of a slot.
-    Slot(SlotId),
+    /// A listener of a slot.
+    Listener(SlotId, ListenerId),
     /// News of hosts.allow and hosts.deny.
     Tables,
 }
@@ -148,12 +149,12 @@ pub enum Token {
 impl Token {
     /// As the kernel keeps it.
     pub fn raw(self) -> u64 {
-        let (kind, number) = match self {
+        let (kind, number): (u64, u32) = match self {
             Self::Signals => (1, 0),
             Self::Control => (2, 0),
             Self::ControlClient(n) => (3, n),
             Self::Worker(n) => (4, n),
-            Self::Slot(n) => (5, n),
+            Self::Listener(n, listener) => (5 | u64::from(listener) << 16, n),
             Self::Tables => (6, 0),
         };
         (kind << 32) | u64::from(number)
@@ -162,12 +163,13 @@ impl Token {
     /// As the kernel gives it back.
     pub fn from_raw(raw: u64) -> Option<Self> {
         let number = u32::try_from(raw & 0xffff_ffff).ok()?;
-        match raw >> 32 {
+        let listener = ListenerId::try_from(raw >> 48).ok()?;
+        match (raw >> 32) & 0xffff {
             1 => Some(Self::Signals),
             2 => Some(Self::Control),
             3 => Some(Self::ControlClient(number)),
             4 => Some(Self::Worker(number)),
-            5 => Some(Self::Slot(number)),
+            5 => Some(Self::Listener(number, listener)),
             6 => Some(Self::Tables),
             _ => None,
         }
@@ -195,22 +197,20 @@ impl Supervisor {
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.raw()), epoll::EventFlags::IN)
     }
 
-    /// Polls the listener of a slot, or stops to.
+    /// Polls the listeners of a slot, or stops to.
     pub fn poll_slot(&mut self, id: SlotId, on: bool) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let on = on && slot.order.duty == Duty::Serve;
-        let Some(listener) = slot.listener.as_mut() else { return };
-        if listener.polled == on {
-            return;
-        }
-        let data = epoll::EventData::new_u64(Token::Slot(id).raw());
-        let done = if on {
-            epoll::add(&self.epoll, &listener.fd, data, epoll::EventFlags::IN)
-        } else {
-            epoll::delete(&self.epoll, &listener.fd)
-        };
-        if done.is_ok() {
-            listener.polled = on;
+        for listener in slot.listeners.iter_mut().filter(|listener| listener.polled != on) {
+            let done = if on {
+                let data = epoll::EventData::new_u64(Token::Listener(id, listener.number).raw());
+                epoll::add(&self.epoll, &listener.fd, data, epoll::EventFlags::IN)
+            } else {
+                epoll::delete(&self.epoll, &listener.fd)
+            };
+            if done.is_ok() {
+                listener.polled = on;
+            }
         }
     }
 

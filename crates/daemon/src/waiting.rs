@@ -6,7 +6,7 @@ use crate::hosts::{Known, Orders};
 use crate::launch::client_variables;
 use crate::machine::percent_m;
 use crate::programs::slot_name;
-use crate::slot::{Manner, SlotId, State};
+use crate::slot::{ListenerId, Manner, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -74,11 +74,11 @@ impl Supervisor {
     }
 
     /// Datagrams wait at the socket of a wait=yes service.
-    pub fn start_wait_datagram(&mut self, id: SlotId) {
+    pub fn start_wait_datagram(&mut self, id: SlotId, number: ListenerId) {
         let now = self.now();
         for _ in 0..REFUSALS {
             let Some(slot) = self.slots.get_mut(&id) else { return };
-            let Some(listener) = slot.listener.as_ref() else { return };
+            let Some(listener) = slot.listener(number) else { return };
             let peer = match socket::peek_source(&listener.fd) {
                 Ok(Some(peer)) => peer,
                 Ok(None) => return,
@@ -96,7 +96,7 @@ impl Supervisor {
             let mut consulted = None;
             if let Verdict::NeedTables = verdict {
                 // Nobody waits for the name of a datagram's claimed sender: docs/guide/differences.md.
-                let local = Some(listener.address);
+                let local = listener.address.address();
                 let Ok(said) = self.ask_tables(id, peer, local, &Known::default(), true) else { return };
                 facts.tables = said.tables.clone();
                 consulted = Some(said);
@@ -115,10 +115,10 @@ impl Supervisor {
                     return;
                 }
                 Verdict::NeedNames | Verdict::NeedTables => {
-                    self.refuse_datagram(id, peer, Reason::Address);
+                    self.refuse_datagram(id, number, peer, Reason::Address);
                 }
                 Verdict::Refuse(refusal) => {
-                    let said = self.refuse_datagram(id, peer, refusal.reason);
+                    let said = self.refuse_datagram(id, number, peer, refusal.reason);
                     if refusal.reason == Reason::Libwrap {
                         self.spawn_beside(id, peer.ip(), orders);
                     }
@@ -130,17 +130,23 @@ impl Supervisor {
                     }
                 }
             }
-            if !self.slots.get(&id).and_then(|s| s.listener.as_ref()).is_some_and(|l| l.polled) {
+            if !self.slots.get(&id).and_then(|s| s.listener(number)).is_some_and(|l| l.polled) {
                 return;
             }
         }
     }
 
     /// Takes one datagram off the queue and says so, once a minute for one source. Whether it was said now.
-    pub fn refuse_datagram(&mut self, id: SlotId, peer: SocketAddr, reason: Reason) -> bool {
+    pub fn refuse_datagram(
+        &mut self,
+        id: SlotId,
+        number: ListenerId,
+        peer: SocketAddr,
+        reason: Reason,
+    ) -> bool {
         let now = self.stamp.mono();
         let Some(slot) = self.slots.get_mut(&id) else { return false };
-        if let Some(listener) = &slot.listener {
+        if let Some(listener) = slot.listener(number) {
             let mut byte = [0u8; 1];
             let _ = rustix::net::recv(&listener.fd, &mut byte, RecvFlags::DONTWAIT);
         }
@@ -156,8 +162,8 @@ impl Supervisor {
     }
 
     /// Datagrams at a sensor: logged and counted; a claimed address is never denied for them (ARCHITECTURE §7).
-    pub fn sensor_datagrams(&mut self, id: SlotId) {
-        self.start_wait_datagram(id);
+    pub fn sensor_datagrams(&mut self, id: SlotId, number: ListenerId) {
+        self.start_wait_datagram(id, number);
     }
 
     fn start_holder(&mut self, id: SlotId, peer: Option<SocketAddr>, seat: Seat, orders: Option<&Orders>) {
@@ -165,8 +171,8 @@ impl Supervisor {
         slot.hold_logged = false;
         let stream = slot.is_stream();
         let Some(slot) = self.slots.get(&id) else { return };
-        let (Some(plan), Some(listener)) = (slot.plan.clone(), slot.listener.as_ref()) else { return };
-        let local = (!stream).then_some(listener.address);
+        let (Some(plan), Some(listener)) = (slot.plan.clone(), slot.sole()) else { return };
+        let local = listener.address.address().filter(|_| !stream);
         let variables = client_variables(peer, local, false);
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let changed = orders.and_then(|orders| self.changed_program(slot, orders));
@@ -207,7 +213,7 @@ impl Supervisor {
     /// The program that had the socket has ended.
     pub fn released(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        if let Some(listener) = &slot.listener {
+        for listener in &slot.listeners {
             let _ = rustix::io::ioctl_fionbio(&listener.fd, true);
         }
         if slot.status == State::Suspended {
@@ -249,8 +255,9 @@ impl Supervisor {
         if slot.manner() != Manner::Wait || !slot.is_stream() {
             return;
         }
-        let Some(listener) = &slot.listener else { return };
-        let dual = listener.address.is_ipv6() && !slot.service.listen.v6only;
+        let Some(listener) = slot.sole() else { return };
+        let Some(address) = listener.address.address() else { return };
+        let dual = address.is_ipv6() && !slot.service.listen.v6only;
         let put_on = |bits| match program(slot.rules.rules(), &self.host, now, dual, bits) {
             Ok(None) => {
                 let _ = filter::detach(&listener.fd);

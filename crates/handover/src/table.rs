@@ -141,6 +141,8 @@ records! {
         1 fd: Fd,
         /// Whether it is polled.
         1 polled: bool,
+        /// What it is for, as `portreeve_conf::Endpoint` writes it.
+        1 place: String,
     }
     /// The state of cps; see `portreeve_policy::SavedRate`.
     RateState {

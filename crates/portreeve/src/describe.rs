@@ -1,15 +1,12 @@
 //! A service in words: where it listens, what it does, as whom, within which limits. Decides nothing; the texts are
 //! not escaped, the table does that.
 
-use portreeve_conf::{
-    Action, AddressEntry, Builtin, FamilyFlag, LogType, Service, SocketType, Target, Window,
-};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use portreeve_conf::{Action, AddressEntry, Builtin, LogType, Service, SocketType, Target, Window};
 
 /// The socket: `[::]:69/udp`, with `wait` and a family restriction where there is one.
 pub fn listens(service: &Service) -> String {
     let listen = &service.listen;
-    let mut text = format!("{}/{}", address(service), listen.protocol.0);
+    let mut text = format!("{}/{}", listen.summary(), listen.protocol.0);
     if listen.v6only {
         text.push_str(" v6only");
     }
@@ -20,17 +17,6 @@ pub fn listens(service: &Service) -> String {
         text.push_str(" wait");
     }
     text
-}
-
-/// Address and port: the wildcard of the family where no `bind` is given.
-pub fn address(service: &Service) -> SocketAddr {
-    let listen = &service.listen;
-    let ip = match (&listen.bind, listen.family) {
-        (Some((_, ip)), _) => *ip,
-        (None, FamilyFlag::V4) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        (None, _) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    SocketAddr::new(ip, listen.port)
 }
 
 /// What is done with a client: the program with its arguments, a built-in, a sensor.

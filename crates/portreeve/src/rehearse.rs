@@ -55,8 +55,9 @@ fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, 
     let compiled = CompiledRules::new(rules::of(service));
     let host = HostState::new(None, AddressSet::build(rules::list(&reading.settings.protect)));
     // A dual-stack listener sees an IPv4 client by its mapped address, and the address rules are read accordingly.
-    let peer = match (address, crate::describe::address(service).ip()) {
-        (IpAddr::V4(v4), IpAddr::V6(_)) => IpAddr::V6(v4.to_ipv6_mapped()),
+    let bound = at(service, address);
+    let peer = match (address, bound.map(|bound| bound.ip())) {
+        (IpAddr::V4(v4), Some(IpAddr::V6(_))) => IpAddr::V6(v4.to_ipv6_mapped()),
         _ => address,
     };
     let arrival =
@@ -67,10 +68,9 @@ fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, 
     let mut checks = decide(&compiled, &state, &host, &arrival, &facts, now);
     // The tables are asked only where no other check refuses; so here too.
     if checks.last().is_some_and(|check| check.name == TABLES && check.outcome == Outcome::NeedsNames) {
-        let bound = crate::describe::address(service);
         let local = match arrival.proven {
-            true => socket::address_towards(bound, arrival.peer),
-            false => Some(bound),
+            true => bound.and_then(|bound| socket::address_towards(bound, arrival.peer)),
+            false => bound,
         };
         let (tables, detail) = rehearse_tables::ask(&service.wrap_name, arrival.peer, local);
         facts.tables = tables;
@@ -80,6 +80,14 @@ fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, 
         }
     }
     checks
+}
+
+/// The listener that a client of this address would come to: of its family, or the first of all.
+fn at(service: &Service, client: IpAddr) -> Option<SocketAddr> {
+    let places = service.listen.endpoints();
+    let mut addresses = places.iter().filter_map(|place| place.address());
+    let first = addresses.clone().next();
+    addresses.find(|address| address.is_ipv4() == client.is_ipv4()).or(first)
 }
 
 fn find<'a>(reading: &'a Reading, wanted: &str, file: &str) -> Result<&'a Service, Failure> {

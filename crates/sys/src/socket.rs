@@ -6,12 +6,12 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, sockopt,
 };
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// How to open a listening or bound socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ListenOptions {
+pub struct ListenOptions<'a> {
     /// Of an IPv6 socket: serve IPv6 alone, or IPv4 too (as mapped addresses).
     pub v6only: bool,
     /// TCP_NODELAY; accepted sockets inherit it, so it costs nothing per connection.
@@ -20,8 +20,8 @@ pub struct ListenOptions {
     pub keepalive: bool,
     /// Length of the accept queue; none takes all that the kernel allows (`net.core.somaxconn`).
     pub backlog: Option<u32>,
-    /// Allow an address that this host does not have (yet).
-    pub freebind: bool,
+    /// SO_BINDTODEVICE: only what comes in by this interface.
+    pub device: Option<&'a str>,
 }
 
 /// Opens a nonblocking, close-on-exec TCP listener.
@@ -29,7 +29,7 @@ pub struct ListenOptions {
 /// # Errors
 /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`; `EAFNOSUPPORT` when the kernel has no IPv6, and then falling back is
 /// the caller's decision.
-pub fn listen_stream(address: SocketAddr, options: ListenOptions) -> io::Result<OwnedFd> {
+pub fn listen_stream(address: SocketAddr, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
     let fd = open(address, SocketType::STREAM, None, options)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     if options.nodelay {
@@ -46,21 +46,75 @@ pub fn listen_stream(address: SocketAddr, options: ListenOptions) -> io::Result<
 }
 
 /// Opens a nonblocking, close-on-exec UDP socket. No SO_REUSEADDR: with it a second program could bind the same
-/// port and take the datagrams.
+/// port and take the datagrams. A group address is joined, on the interface of `options` or the one that the routes say.
 ///
 /// # Errors
-/// As [`listen_stream`].
-pub fn bind_dgram(address: SocketAddr, options: ListenOptions) -> io::Result<OwnedFd> {
+/// As [`listen_stream`]; `ENODEV` when no interface leads to the group.
+pub fn bind_dgram(address: SocketAddr, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
     let fd = open(address, SocketType::DGRAM, None, options)?;
     rustix::net::bind(&fd, &address)?;
+    if address.ip().is_multicast() {
+        let index = options.device.map_or(Ok(0), |name| rustix::net::netdevice::name_to_index(&fd, name))?;
+        match address {
+            SocketAddr::V4(group) => {
+                let any = Ipv4Addr::UNSPECIFIED;
+                sockopt::set_ip_add_membership_with_ifindex(&fd, group.ip(), &any, index)?;
+            }
+            SocketAddr::V6(group) => sockopt::set_ipv6_add_membership(&fd, group.ip(), index)?,
+        }
+    }
     Ok(fd)
+}
+
+/// Binds the socket to an interface (SO_BINDTODEVICE, socket(7)).
+///
+/// # Errors
+/// `ENODEV` when there is none of this name.
+fn bind_to_device(fd: impl AsFd, name: &str) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(name.len()).map_err(|_| Errno::NAMETOOLONG)?;
+    // SAFETY: the pointer and length are those of `name`; the kernel copies it and wants no NUL behind it.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The interface that a socket is bound to, by the name that it has now.
+///
+/// # Errors
+/// `ENODEV` when that is gone: nothing will ever come by this socket.
+pub fn device(fd: impl AsFd) -> io::Result<Option<String>> {
+    let mut name = [0u8; libc::IFNAMSIZ];
+    let mut length = libc::socklen_t::try_from(name.len()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: `name` has `length` bytes, which the kernel writes to and cuts `length` to what it wrote.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name = name.get(..length as usize).unwrap_or_default();
+    let name = name.split(|&b| b == 0).next().unwrap_or_default();
+    Ok((!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned()))
 }
 
 /// Opens a nonblocking raw socket of an IP protocol, bound to the address.
 ///
 /// # Errors
 /// `EPERM` without CAP_NET_RAW, `EINVAL` for protocol 0 or above 255, else as [`listen_stream`].
-pub fn bind_raw(address: SocketAddr, protocol: u32, options: ListenOptions) -> io::Result<OwnedFd> {
+pub fn bind_raw(address: SocketAddr, protocol: u32, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
     let protocol = core::num::NonZeroU32::new(protocol).filter(|p| p.get() < 256).ok_or(Errno::INVAL)?;
     let fd = open(address, SocketType::RAW, Some(Protocol::from_raw(protocol)), options)?;
     rustix::net::bind(&fd, &address)?;
@@ -71,7 +125,11 @@ pub fn bind_raw(address: SocketAddr, protocol: u32, options: ListenOptions) -> i
 ///
 /// # Errors
 /// `EPROTONOSUPPORT` or `ESOCKTNOSUPPORT` where the kernel has no such protocol, else as [`listen_stream`].
-pub fn listen_seqpacket(address: SocketAddr, protocol: u32, options: ListenOptions) -> io::Result<OwnedFd> {
+pub fn listen_seqpacket(
+    address: SocketAddr,
+    protocol: u32,
+    options: ListenOptions<'_>,
+) -> io::Result<OwnedFd> {
     let protocol = core::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
     let fd = open(address, SocketType::SEQPACKET, protocol, options)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -125,7 +183,7 @@ fn open(
     address: SocketAddr,
     kind: SocketType,
     protocol: Option<Protocol>,
-    options: ListenOptions,
+    options: ListenOptions<'_>,
 ) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -134,12 +192,8 @@ fn open(
         // Always said, because the default is the administrator's (net.ipv6.bindv6only).
         sockopt::set_ipv6_v6only(&fd, options.v6only)?;
     }
-    if options.freebind {
-        if address.is_ipv4() {
-            sockopt::set_ip_freebind(&fd, true)?;
-        } else {
-            sockopt::set_ipv6_freebind(&fd, true)?;
-        }
+    if let Some(name) = options.device {
+        bind_to_device(&fd, name)?;
     }
     Ok(fd)
 }

@@ -85,7 +85,11 @@ fn to_builtin() -> impl Strategy<Value = ToBuiltin> {
         (any::<u64>(), kind(), any::<u32>(), socket_address()).prop_map(
             |(ticket, kind, idle_seconds, peer)| ToBuiltin::Serve { ticket, kind, idle_seconds, peer }
         ),
-        (any::<u32>(), kind()).prop_map(|(slot, kind)| ToBuiltin::Datagrams { slot, kind }),
+        (any::<u32>(), kind(), any::<bool>()).prop_map(|(slot, kind, more)| ToBuiltin::Datagrams {
+            slot,
+            kind,
+            more
+        }),
         (any::<u32>(), any::<bool>(), head()).prop_map(|(slot, log_served, head)| ToBuiltin::RulesHead {
             slot,
             log_served,

@@ -53,7 +53,7 @@ fn parts(service: &Service) -> BTreeMap<&'static str, String> {
         ("socket_type", format!("{:?}", service.listen.socket)),
         ("protocol", format!("{:?}", service.listen.protocol)),
         ("port", service.listen.port.to_string()),
-        ("bind", format!("{:?}", service.listen.bind.as_ref().map(|bind| bind.1))),
+        ("bind", format!("{:?}", service.listen.bind.iter().map(|bind| &bind.to).collect::<Vec<_>>())),
         ("v6only", format!("{:?}", service.listen.v6only)),
         ("wait", service.wait.to_string()),
         ("instances", format!("{:?}", service.instances.value)),

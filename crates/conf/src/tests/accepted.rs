@@ -192,7 +192,11 @@ fn the_name_for_hosts_allow() {
 fn bind_and_the_family_flags() {
     let listen = |lines: &str| {
         let service = service(lines);
-        (service.listen.bind.map(|(_, address)| address.to_string()), service.listen.family, service.flags)
+        let address = |listen: &crate::Listen| match listen.bind.first()?.to {
+            crate::BindTo::Inet { address, .. } => Some(address?.to_string()),
+            _ => None,
+        };
+        (address(&service.listen), service.listen.family, service.flags)
     };
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(listen(""), (None, FamilyFlag::Unset, vec!["IPv6"]));
@@ -206,6 +210,37 @@ fn bind_and_the_family_flags() {
     let both = reading(stream("s1", 2000, "\tflags = IPv4 IPv6\n"));
     assert_eq!(log(&both), ["Info: Service s1 will use IPv6 or fallback to IPv4"]);
     assert_eq!((both.services[0].listen.family, &both.services[0].flags), (FamilyFlag::V6, &vec!["IPv6"]));
+}
+
+#[test]
+fn several_addresses_ports_and_interfaces() {
+    let places = |lines: &str| {
+        let listen = service(lines).listen;
+        let places: Vec<String> = listen.endpoints().iter().map(ToString::to_string).collect();
+        assert_eq!(places.len(), listen.count(), "{lines}");
+        (places.join(" "), listen.summary())
+    };
+    let row = |lines: &str, expected: (&str, &str)| {
+        assert_eq!(places(lines), (expected.0.to_owned(), expected.1.to_owned()), "{lines}");
+    };
+    row("\tbind = 127.0.0.1 ::1\n", ("127.0.0.1:2000 [::1]:2000", "127.0.0.1:2000 [::1]:2000"));
+    row("\tbind = %eth0\n", ("[::]%eth0:2000", "[::]%eth0:2000"));
+    row(
+        "\tinterface = %eth0.7 127.0.0.1%lo\n\tflags = IPv4\n",
+        ("0.0.0.0%eth0.7:2000 127.0.0.1%lo:2000", "0.0.0.0%eth0.7:2000 127.0.0.1%lo:2000"),
+    );
+    row("\tbind = fe80::1%eth0\n", ("[fe80::1]%eth0:2000", "[fe80::1]%eth0:2000"));
+    row(
+        "\tbind = 127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4 # all\n",
+        (
+            "127.0.0.1:2000 127.0.0.2:2000 127.0.0.3:2000 127.0.0.4:2000",
+            "127.0.0.1:2000 127.0.0.2:2000 127.0.0.3:2000 and 1 more",
+        ),
+    );
+    let range = reading(stream("s1", 2000, "\tbind = 127.0.0.1 ::1\n").replace("= 2000", "= 2000-2001"));
+    let listen = &range.services[0].listen;
+    assert_eq!((listen.port_text(), listen.count()), ("2000-2001".to_owned(), 4));
+    assert_eq!(listen.summary(), "127.0.0.1:2000-2001 [::1]:2000-2001");
 }
 
 #[test]

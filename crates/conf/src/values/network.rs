@@ -6,10 +6,10 @@ use crate::address::{inet_aton, inet6};
 use crate::attributes::{FLAGS, TYPES};
 use crate::codes;
 use crate::diagnostic::Level;
-use crate::draft::{Bind, Draft};
+use crate::draft::{Bound, Draft};
 use crate::host::Family;
 use crate::number;
-use crate::service::SocketType;
+use crate::service::{BindTo, SocketType};
 
 /// Each version is a registration of its own; real programs have a handful.
 const MOST_RPC_VERSIONS: u32 = 32;
@@ -65,41 +65,101 @@ pub(super) fn protocol(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
 }
 
 pub(super) fn port(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
-    let port = number::integer(line.text(0)).and_then(|number| u16::try_from(number).ok());
-    let port = port.ok_or_else(|| {
-        let bad = Bad::new(format!("`{}` is no port", line.text(0)), "port number is invalid");
-        bad.help("a number from 0 to 65535; without `port`, the service's name is looked up in /etc/services")
+    let text = line.text(0);
+    let read = |text| number::integer(text).and_then(|number| u16::try_from(number).ok());
+    let range = match text.split_once('-').filter(|(first, _)| !first.is_empty()) {
+        Some((first, last)) => {
+            read(first).zip(read(last)).filter(|&(first, last)| 0 < first && first <= last)
+        }
+        None => read(text).map(|port| (port, port)),
+    };
+    let (first, last) = range.ok_or_else(|| {
+        let bad = Bad::new(format!("`{text}` is no port"), "port number is invalid");
+        bad.help("a number from 0 to 65535, or a range as 5000-5010; without `port`, the service's name is looked up in /etc/services")
     })?;
-    draft.port = Some(port);
+    draft.port = Some((first, last));
     Ok(())
 }
 
+/// Most words of `bind`.
+const MOST_BINDS: usize = 64;
+
 pub(super) fn bind(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
-    let text = line.text(0);
+    let mut bound = Vec::new();
+    for index in 0..line.values.len() {
+        let word = (line.text(index).to_owned(), place(line, index)?);
+        if bound.contains(&word) {
+            return Err(Bad::ours(format!("`{}` stands here twice", word.0)).word(index));
+        }
+        bound.push(word);
+    }
+    if bound.len() > MOST_BINDS {
+        return Err(Bad::ours(format!("a service has at most {MOST_BINDS} addresses")).word(MOST_BINDS));
+    }
+    draft.bind = line.set(bound);
+    Ok(())
+}
+
+/// One word of `bind`. What starts with a percent sign, or has one behind an address, names an interface: a name alone is
+/// a host's, so that a machine whose interface is late does not ask the name service for it.
+fn place(line: &Line<'_>, index: usize) -> Result<Bound, Bad> {
+    let text = line.text(index);
+    let inet = |address, device: Option<&str>| {
+        Bound::Fixed(BindTo::Inet { address, device: device.map(str::to_owned) })
+    };
+    let bad = |message: String, help: &str| {
+        Err(Bad::new(message, "bad address").code(&codes::BAD_ADDRESS).help(help).word(index))
+    };
+    if let Some((address, device)) = text.split_once('%') {
+        if !is_interface(device) {
+            return bad(
+                format!("`{device}` is no name of an interface"),
+                "at most 15 bytes, without a slash or colon: `%eth0`, `192.0.2.1%eth0`",
+            );
+        }
+        let own = match address {
+            "" => Some(None),
+            _ if address.contains(':') => inet6(address).map(|(address, _)| Some(address.into())),
+            _ => inet_aton(address).map(|(address, ..)| Some(address.into())),
+        };
+        return match own {
+            Some(address) => Ok(inet(address, Some(device))),
+            None => bad(
+                format!("`{address}` is no address"),
+                "an address, or nothing, and the interface: `%eth0`",
+            ),
+        };
+    }
     let found = if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        inet_aton(text).map(|(address, ..)| Bind::Fixed(address.into()))
+        inet_aton(text).map(|(address, ..)| inet(Some(address.into()), None))
     } else if text.contains(':') {
-        inet6(text).map(|(address, _)| Bind::Fixed(address.into()))
+        inet6(text).map(|(address, _)| inet(Some(address.into()), None))
     } else if let Some((address, ..)) = inet_aton(text) {
-        Some(Bind::Fixed(address.into()))
+        Some(inet(Some(address.into()), None))
     } else {
         match line.host.addresses(text, Family::Any)[..] {
             [] => None,
-            [address] => Some(Bind::Fixed(address)),
-            _ => Some(Bind::Deferred),
+            [address] => Some(inet(Some(address), None)),
+            _ => Some(Bound::Deferred),
         }
     };
-    let found = found.ok_or_else(|| {
-        let bad = Bad::new(format!("`{text}` is no address and no host name that resolves"), "bad address");
-        let bad = bad.code(&codes::BAD_ADDRESS);
-        if line.name.text.eq_ignore_ascii_case("interface") {
-            bad.help("`interface` takes an address of the interface, not its name")
-        } else {
-            bad
-        }
-    })?;
-    draft.bind = line.set((text.to_owned(), found));
-    Ok(())
+    match found {
+        Some(found) => Ok(found),
+        None if is_interface(text) => bad(
+            format!("`{text}` is no address and no host name that resolves"),
+            &format!("the interface of this name is `%{text}`"),
+        ),
+        None => bad(
+            format!("`{text}` is no address and no host name that resolves"),
+            "an address, a host name, or `%INTERFACE`",
+        ),
+    }
+}
+
+/// Whether the kernel could call an interface so.
+fn is_interface(name: &str) -> bool {
+    let odd = |b: u8| b == b'/' || b == b':' || b == b'%' || !b.is_ascii_graphic();
+    !name.is_empty() && name.len() <= 15 && name != "." && name != ".." && !name.bytes().any(odd)
 }
 
 pub(super) fn rpc_version(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {

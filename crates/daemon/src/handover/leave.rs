@@ -103,12 +103,12 @@ impl Supervisor {
 
 fn leave_slot(slot: &Slot) -> SlotState {
     let (status, until, attempt, why) = match &slot.status {
-        Status::Active => (0, Duration::ZERO, 0, String::new()),
+        Status::Active => (0, Duration::ZERO, slot.tries, String::new()),
         Status::Paused(until, why) => (1, *until, 0, why.to_string()),
         Status::Closed(until) => (2, *until, 0, String::new()),
         Status::Suspended => (3, Duration::ZERO, 0, String::new()),
         Status::NoWorker => (4, Duration::ZERO, 0, String::new()),
-        Status::Retrying(attempt, why) => (5, Duration::ZERO, *attempt, why.clone()),
+        Status::Retrying(_, why) => (5, Duration::ZERO, slot.tries, why.clone()),
         Status::Removed => (6, Duration::ZERO, 0, String::new()),
     };
     let duty = match slot.order.duty {
@@ -118,8 +118,11 @@ fn leave_slot(slot: &Slot) -> SlotState {
         Duty::Stop => 3,
     };
     let rate = slot.state.save_rate();
-    let listeners =
-        slot.listener.iter().map(|listener| ListenerState { fd: fd(&listener.fd), polled: listener.polled });
+    let listeners = slot.listeners.iter().map(|listener| ListenerState {
+        fd: fd(&listener.fd),
+        polled: listener.polled,
+        place: listener.place.to_string(),
+    });
     SlotState {
         service: slot.id().to_owned(),
         nth: slot.nth,

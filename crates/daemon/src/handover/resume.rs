@@ -323,6 +323,7 @@ impl Supervisor {
         };
         let refused =
             left.refused.iter().filter_map(|(word, n)| Some((Reason::by_word(word)?, *n))).collect();
+        slot.tries = left.attempt;
         slot.counts = Counts {
             accepted: left.accepted,
             refused,
@@ -334,18 +335,36 @@ impl Supervisor {
         slot.overloaded = left.overloaded;
         slot.unfiltered = left.unfiltered;
         slot.hold_logged = left.hold_logged;
+        let places = slot.service.listen.endpoints();
         let mut polled = false;
         for listener in &left.listeners {
             let fd = self.adopt(listener.fd)?;
             let address = crate::listeners::bound_to(&fd)
                 .map_err(|error| format!("the socket of service {}: {error}", left.service))?;
             polled |= listener.polled;
-            slot.listener = Some(Listener { fd, address, polled: false });
+            let place = places.iter().find(|place| place.to_string() == listener.place);
+            let place = place.cloned().unwrap_or_else(|| address.clone());
+            let number = slot.free_number();
+            slot.listeners.push(Listener { number, place, fd, address, polled: false });
+        }
+        // What was not open is tried at once.
+        if matches!(slot.status, Status::Active | Status::NoWorker | Status::Paused(..))
+            && !slot.order.closes()
+        {
+            slot.note_missing(&places);
+            if !slot.missing.is_empty() {
+                slot.try_at = Some(self.stamp.mono());
+                self.timers.set(self.stamp.mono(), Alarm::Listen(left.id));
+            }
         }
         let id = left.id;
         match slot.status {
             Status::Paused(until, _) => self.timers.set(until, Alarm::Unpause(id)),
-            Status::Retrying(..) => self.timers.set(self.stamp.mono(), Alarm::Listen(id)),
+            Status::Retrying(..) => {
+                slot.note_missing(&places);
+                slot.try_at = Some(self.stamp.mono());
+                self.timers.set(self.stamp.mono(), Alarm::Listen(id));
+            }
             _ => {}
         }
         self.slots.insert(id, slot);

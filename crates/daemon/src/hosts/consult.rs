@@ -53,7 +53,7 @@ impl Supervisor {
 
     /// Asks the tables about a client. What must be asked for first, or `None` when they have spoken.
     pub fn consult(&mut self, client: &mut Client) -> Option<Want> {
-        client.local = client.local.or_else(|| crate::listeners::bound_to(&client.fd).ok());
+        client.local = client.local.or_else(|| crate::listeners::local_address(&client.fd).ok());
         match self.ask_tables(client.slot, client.peer, client.local, &client.known, false) {
             Ok(consulted) => {
                 client.consulted = Some(Box::new(consulted));

@@ -17,10 +17,12 @@ impl Supervisor {
         self.refresh_tables();
         let Some(slot) = self.slots.get(&id) else { return (Tables::Off, String::new()) };
         // A stream's client comes to one of our addresses; of datagrams nobody asks to which.
-        let local = slot.listener.as_ref().and_then(|listener| match slot.is_stream() {
-            true => socket::address_towards(listener.address, peer),
-            false => Some(listener.address),
-        });
+        let mut listeners = slot.listeners.iter().filter_map(|listener| listener.address.address());
+        let local =
+            listeners.find(|a| a.is_ipv4() == peer.is_ipv4()).and_then(|address| match slot.is_stream() {
+                true => socket::address_towards(address, peer),
+                false => Some(address),
+            });
         let ids = self.hook_ids(slot);
         let daemon = slot.service.wrap_name.clone();
         let mut request = request(&daemon, peer, local);

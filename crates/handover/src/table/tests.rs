@@ -15,7 +15,7 @@ fn full() -> State {
         slots: vec![SlotState {
             id: 7,
             service: "s\u{e9}".into(),
-            listeners: vec![ListenerState { fd: Fd(4097), polled: true }],
+            listeners: vec![ListenerState { fd: Fd(4097), polled: true, place: "[::]:7".into() }],
             refused: vec![("address".into(), 3)],
             last_refused: Some((peer, Duration::from_secs(1))),
             rate: RateState {

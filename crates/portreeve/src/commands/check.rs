@@ -142,7 +142,7 @@ fn service_json(service: &Service, usable: bool) -> Value {
         "intended": false,
         "file": &*service.place.file,
         "line": service.place.line,
-        "address": describe::address(service).to_string(),
+        "address": service.listen.summary(),
         "protocol": service.listen.protocol.0,
         "wait": service.wait,
         "action": describe::action_word(service),

@@ -1,4 +1,4 @@
-//! One datagram service: its socket, its rules, what it answers. The verdict is `policy`'s; host names cannot be asked for
+//! One datagram service: its sockets, its rules, what it answers. The verdict is `policy`'s; host names cannot be asked for
 //! here, so where a rule could match by name the datagram is refused (`Unavailable`, design §2).
 
 use super::client::Desk;
@@ -26,7 +26,7 @@ const CHARGEN: usize = 1024;
 pub(super) struct Service {
     slot: u32,
     kind: BuiltinKind,
-    pub(super) socket: OwnedFd,
+    pub(super) sockets: Vec<OwnedFd>,
     /// New rules whose end has not come yet.
     pub(super) incoming: Option<RulesInParts>,
     rules: Option<(CompiledRules, bool)>,
@@ -50,11 +50,11 @@ pub(super) struct Round<'a> {
 
 impl Service {
     /// A service that waits for its rules.
-    pub(super) fn new(slot: u32, kind: BuiltinKind, socket: OwnedFd) -> Self {
+    pub(super) fn new(slot: u32, kind: BuiltinKind) -> Self {
         Service {
             slot,
             kind,
-            socket,
+            sockets: Vec::new(),
             incoming: None,
             rules: None,
             wrapped: None,
@@ -76,19 +76,20 @@ impl Service {
         self.rules.is_some() && !self.paused
     }
 
-    /// Answers what waits in the socket, a bounded part of it. Returns what the supervisor must hear of the rate.
-    pub(super) fn serve(&mut self, round: &mut Round<'_>) -> Vec<FromBuiltin> {
+    /// Answers what waits in one of its sockets, a bounded part of it. Returns what the supervisor must hear of the rate.
+    pub(super) fn serve(&mut self, number: u16, round: &mut Round<'_>) -> Vec<FromBuiltin> {
         let mut notes = Vec::new();
         let mut buffer = std::mem::take(&mut round.desk.datagram);
         for _ in 0..BATCH {
             if !self.listens() {
                 break;
             }
-            match rustix::net::recvfrom(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            let Some(socket) = self.sockets.get(usize::from(number)) else { break };
+            match rustix::net::recvfrom(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((length, _, from)) => {
                     let request = buffer.get(..length).unwrap_or_default();
                     let Some(source) = from.and_then(portreeve_sys::socket::ip) else { continue };
-                    let change = self.judge(request, source, round);
+                    let change = self.judge(number, request, source, round);
                     notes.extend(change.and_then(|change| self.follow(change, round.now.mono)));
                 }
                 Err(Errno::INTR) => {}
@@ -101,7 +102,13 @@ impl Service {
         notes
     }
 
-    fn judge(&mut self, request: &[u8], source: SocketAddr, round: &mut Round<'_>) -> Option<RateChange> {
+    fn judge(
+        &mut self,
+        number: u16,
+        request: &[u8],
+        source: SocketAddr,
+        round: &mut Round<'_>,
+    ) -> Option<RateChange> {
         // First, so that a loop of two services does not even use up the rate of the real clients.
         if self.kind != BuiltinKind::Discard && round.silence.keeps(source) {
             self.report.muted();
@@ -115,14 +122,16 @@ impl Service {
         let mut verdict =
             decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, false);
         if let (Verdict::NeedTables, Some(daemon)) = (&verdict, &self.wrapped) {
-            let local = rustix::net::getsockname(&self.socket).ok().and_then(portreeve_sys::socket::ip);
+            let socket = self.sockets.get(usize::from(number));
+            let local =
+                socket.and_then(|fd| rustix::net::getsockname(fd).ok()).and_then(portreeve_sys::socket::ip);
             facts.tables = round.tables.ask(daemon, source, local);
             verdict = decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, true);
         }
         match verdict {
             Verdict::Admit(_) => {
                 self.report.served(source, *log_served);
-                self.answer(request, source, round);
+                self.answer(number, request, source, round);
                 None
             }
             Verdict::Refuse(refusal) => {
@@ -137,28 +146,29 @@ impl Service {
         }
     }
 
-    fn answer(&mut self, request: &[u8], source: SocketAddr, round: &Round<'_>) {
+    fn answer(&mut self, number: u16, request: &[u8], source: SocketAddr, round: &Round<'_>) {
         match self.kind {
-            BuiltinKind::Echo => self.send(request, source),
+            BuiltinKind::Echo => self.send(number, request, source),
             BuiltinKind::Discard => {}
             BuiltinKind::Chargen => {
                 // Never more than was sent: whoever forges a source gains nothing by it.
                 let length = request.len().min(CHARGEN);
                 let text = round.desk.chargen.get(self.at..).and_then(|rest| rest.get(..length));
-                self.send(text.unwrap_or_default(), source);
+                self.send(number, text.unwrap_or_default(), source);
                 self.at = (self.at + LINE_BYTES) % PERIOD;
             }
             BuiltinKind::Daytime => {
                 let text = texts::daytime(&portreeve_sys::clock::local(round.wall));
-                self.send(text.as_bytes(), source);
+                self.send(number, text.as_bytes(), source);
             }
-            BuiltinKind::Time => self.send(&texts::time(round.wall), source),
+            BuiltinKind::Time => self.send(number, &texts::time(round.wall), source),
         }
     }
 
     /// An answer that the kernel does not take is lost, as answers to datagrams may be.
-    fn send(&self, bytes: &[u8], to: SocketAddr) {
-        let _ = rustix::net::sendto(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to);
+    fn send(&self, number: u16, bytes: &[u8], to: SocketAddr) {
+        let Some(socket) = self.sockets.get(usize::from(number)) else { return };
+        let _ = rustix::net::sendto(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to);
     }
 
     /// What the rate limit wants, and what is to be said about it.

@@ -34,7 +34,8 @@ const DATAGRAM: usize = 65_536;
 pub(super) enum Event {
     Channel,
     Client(u64),
-    Service(u32),
+    /// A socket of a datagram service, by its number there.
+    Service(u32, u16),
 }
 
 const KIND: u64 = 3 << 62;
@@ -44,14 +45,14 @@ impl Event {
         match self {
             Event::Channel => 0,
             Event::Client(ticket) => (1 << 62) | (ticket & !KIND),
-            Event::Service(slot) => (2 << 62) | u64::from(slot),
+            Event::Service(slot, number) => (2 << 62) | (u64::from(number) << 32) | u64::from(slot),
         }
     }
 
     fn of(number: u64) -> Self {
         match number >> 62 {
             1 => Event::Client(number & !KIND),
-            2 => Event::Service(u32::try_from(number & !KIND).unwrap_or(u32::MAX)),
+            2 => Event::Service((number & 0xffff_ffff) as u32, ((number >> 32) & 0xffff) as u16),
             _ => Event::Channel,
         }
     }
@@ -121,7 +122,7 @@ impl Engine {
             match Event::of(event.data.u64()) {
                 Event::Channel => goes = self.listen(event.flags, &now)?,
                 Event::Client(ticket) => self.clients.wake(ticket, &self.epoll, &mut self.out, now.mono),
-                Event::Service(slot) => self.serve(slot, now),
+                Event::Service(slot, number) => self.serve(slot, number, now),
             }
         }
         events.clear();
@@ -194,14 +195,21 @@ impl Engine {
                 let arrived = Arrived { ticket, kind, text, idle_seconds, fd };
                 self.clients.begin(arrived, &self.epoll, &mut self.out, now.mono);
             }
-            (ToBuiltin::Datagrams { slot, kind }, Some(fd)) => {
-                self.forget(slot, now.mono);
-                if self.services.len() < self.most_services {
+            (ToBuiltin::Datagrams { slot, kind, more }, Some(fd)) => {
+                if !more {
+                    self.forget(slot, now.mono);
+                }
+                let sockets: usize = self.services.values().map(|(service, _)| service.sockets.len()).sum();
+                if sockets < self.most_services {
                     // What was sent to a broadcast or multicast address does not even arrive: every host of the network
                     // would answer it, and the sender may be forged. Without it the kernel has no socket filters at
                     // all, and then nothing else here is worse for it.
                     let _ = filter::attach(&fd, &filter::unicast_only());
-                    self.services.insert(slot, (Service::new(slot, kind, fd), false));
+                    self.unwatch_service(slot);
+                    let service =
+                        self.services.entry(slot).or_insert_with(|| (Service::new(slot, kind), false));
+                    service.0.sockets.push(fd);
+                    self.watch_service(slot);
                 }
             }
             (ToBuiltin::RulesHead { slot, log_served, head }, _) => {
@@ -250,7 +258,7 @@ impl Engine {
         Ok(())
     }
 
-    fn serve(&mut self, slot: u32, now: Now) {
+    fn serve(&mut self, slot: u32, number: u16, now: Now) {
         let Some((service, _)) = self.services.get_mut(&slot) else { return };
         let wall = clock::wall_seconds();
         let civil = clock::local(wall);
@@ -263,7 +271,7 @@ impl Engine {
             tables: &self.tables,
             desk: self.clients.desk(),
         };
-        for note in service.serve(&mut round) {
+        for note in service.serve(number, &mut round) {
             self.out.put(note);
         }
         self.watch_service(slot);
@@ -293,23 +301,31 @@ impl Engine {
         if service.listens() == *watched {
             return;
         }
-        let done = if *watched {
-            epoll::delete(&self.epoll, &service.socket)
-        } else {
-            let data = EventData::new_u64(Event::Service(slot).number());
-            epoll::add(&self.epoll, &service.socket, data, EventFlags::IN)
-        };
-        if done.is_ok() {
-            *watched = !*watched;
+        for (number, socket) in (0u16..).zip(&service.sockets) {
+            // What is refused is there already, or gone already.
+            let _ = if *watched {
+                epoll::delete(&self.epoll, socket)
+            } else {
+                let data = EventData::new_u64(Event::Service(slot, number).number());
+                epoll::add(&self.epoll, socket, data, EventFlags::IN)
+            };
+        }
+        *watched = !*watched;
+    }
+
+    fn unwatch_service(&mut self, slot: u32) {
+        let Some((service, watched)) = self.services.get_mut(&slot) else { return };
+        if std::mem::take(watched) {
+            for socket in &service.sockets {
+                // Explicitly: the supervisor holds a copy of the socket, so closing ours does not end the watch.
+                let _ = epoll::delete(&self.epoll, socket);
+            }
         }
     }
 
     fn forget(&mut self, slot: u32, now: Duration) {
-        let Some((mut service, watched)) = self.services.remove(&slot) else { return };
-        if watched {
-            // Explicitly: the supervisor holds a copy of the socket, so closing ours does not end the watch.
-            let _ = epoll::delete(&self.epoll, &service.socket);
-        }
+        self.unwatch_service(slot);
+        let Some((mut service, _)) = self.services.remove(&slot) else { return };
         if let Some(message) = service.last_words(now) {
             self.out.put(message);
         }
@@ -340,7 +356,9 @@ mod tests {
 
     #[test]
     fn events_keep_their_meaning() {
-        for event in [Event::Channel, Event::Client(0), Event::Client(1 << 61), Event::Service(u32::MAX)] {
+        for event in
+            [Event::Channel, Event::Client(0), Event::Client(1 << 61), Event::Service(u32::MAX, u16::MAX)]
+        {
             assert_eq!(Event::of(event.number()), event);
         }
     }

@@ -81,7 +81,7 @@ impl Worker {
     fn datagrams(&self, slot: u32, kind: BuiltinKind, rules: &Rules) -> (UdpSocket, SocketAddr) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        self.tell(&ToBuiltin::Datagrams { slot, kind }, Some(socket.as_fd()));
+        self.tell(&ToBuiltin::Datagrams { slot, kind, more: false }, Some(socket.as_fd()));
         self.rules(slot, rules);
         (client_of(address), address)
     }
@@ -269,7 +269,8 @@ fn every_queued_datagram_is_answered_whole() {
     for request in &requests {
         client.send(request).unwrap();
     }
-    worker.tell(&ToBuiltin::Datagrams { slot: 5, kind: BuiltinKind::Echo }, Some(socket.as_fd()));
+    worker
+        .tell(&ToBuiltin::Datagrams { slot: 5, kind: BuiltinKind::Echo, more: false }, Some(socket.as_fd()));
     worker.settle();
     client.set_nonblocking(true).unwrap();
     assert!(client.recv(&mut [0; 1]).is_err(), "nothing is answered before the rules are complete");
@@ -446,7 +447,8 @@ fn a_forgotten_socket_is_left_alone_and_reported_to_the_last() {
     let worker = Worker::usual();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = client_of(socket.local_addr().unwrap());
-    worker.tell(&ToBuiltin::Datagrams { slot: 1, kind: BuiltinKind::Echo }, Some(socket.as_fd()));
+    worker
+        .tell(&ToBuiltin::Datagrams { slot: 1, kind: BuiltinKind::Echo, more: false }, Some(socket.as_fd()));
     worker.rules(1, &unlimited());
     client.send(b"one").unwrap();
     client.recv(&mut [0; 8]).unwrap();

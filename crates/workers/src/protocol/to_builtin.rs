@@ -101,7 +101,7 @@ impl TableSent {
 
 /// What the supervisor tells the builtin worker.
 ///
-/// A datagram service begins with [`ToBuiltin::Datagrams`], which carries its socket, followed by the messages of
+/// A datagram service begins with a [`ToBuiltin::Datagrams`] for each of its sockets, which it carries, followed by the messages of
 /// [`super::rules_messages`]; the worker reads no datagram before [`ToBuiltin::RulesEnd`]. New rules are the same
 /// messages again: the old ones hold until the new end.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +124,8 @@ pub enum ToBuiltin {
         slot: u32,
         /// What to be.
         kind: BuiltinKind,
+        /// Whether it is a further socket of the service, and not its first.
+        more: bool,
     },
     /// New rules for a slot begin.
     RulesHead {
@@ -205,10 +207,11 @@ impl ToBuiltin {
                 writer.u32(*idle_seconds);
                 writer.socket_address(*peer);
             }
-            ToBuiltin::Datagrams { slot, kind } => {
+            ToBuiltin::Datagrams { slot, kind, more } => {
                 writer = Writer::new(out, DATAGRAMS);
                 writer.u32(*slot);
                 kind.put(&mut writer);
+                writer.flag(*more);
             }
             ToBuiltin::RulesHead { slot, log_served, head } => {
                 writer = Writer::new(out, RULES_HEAD);
@@ -275,7 +278,11 @@ impl ToBuiltin {
                 idle_seconds: input.u32()?,
                 peer: input.socket_address()?,
             },
-            DATAGRAMS => ToBuiltin::Datagrams { slot: input.u32()?, kind: BuiltinKind::take(&mut input)? },
+            DATAGRAMS => ToBuiltin::Datagrams {
+                slot: input.u32()?,
+                kind: BuiltinKind::take(&mut input)?,
+                more: input.flag("more")?,
+            },
             RULES_HEAD => ToBuiltin::RulesHead {
                 slot: input.u32()?,
                 log_served: input.flag("log_served")?,

@@ -47,7 +47,7 @@ pub(crate) fn a_confined_builtin_serves_everything() {
     };
     for (slot, kind) in (1..).zip(BuiltinKind::ALL) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        ToBuiltin::Datagrams { slot, kind }.encode(&mut bytes).unwrap();
+        ToBuiltin::Datagrams { slot, kind, more: false }.encode(&mut bytes).unwrap();
         worker.send(&bytes, Some(socket.as_fd()));
         for message in rules_messages(slot, true, &rules).unwrap() {
             message.encode(&mut bytes).unwrap();
@@ -106,7 +106,7 @@ pub(crate) fn crowd() {
     client.send_to(b"to all", ("10.9.0.255", plain.local_addr().unwrap().port())).unwrap();
     plain.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
     assert_eq!(plain.recv(&mut [0; 16]).unwrap(), 6);
-    ToBuiltin::Datagrams { slot: 1, kind: BuiltinKind::Echo }.encode(&mut bytes).unwrap();
+    ToBuiltin::Datagrams { slot: 1, kind: BuiltinKind::Echo, more: false }.encode(&mut bytes).unwrap();
     worker.send(&bytes, Some(socket.as_fd()));
     for message in rules_messages(1, false, &portreeve_policy::Rules::default()).unwrap() {
         message.encode(&mut bytes).unwrap();

@@ -1,0 +1,144 @@
+//! Opens the listeners of a slot, and opens again what was not to be had: an address or interface that comes later, a place
+//! that somebody else has. What is open serves meanwhile.
+
+use crate::listeners;
+use crate::machine::percent_m;
+use crate::slot::{Listener, Manner, Missing, SlotId, State};
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use portreeve_conf::Level;
+use std::time::Duration;
+
+/// Listeners that could not be opened and are named in the log; of the others the number is told.
+const NAMED: usize = 8;
+
+impl Supervisor {
+    /// Opens those listeners of a slot that are not open. For what could not be opened it sets the alarm for another try.
+    pub fn open_slot(&mut self, id: SlotId) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(&id).filter(|slot| !slot.order.closes()) else { return };
+        if slot.service.mux.is_some() {
+            // Its clients come through tcpmux.
+            slot.status = State::Active;
+            return;
+        }
+        let service = slot.service.clone();
+        let name = slot.id().to_owned();
+        let first = slot.tries == 0;
+        let (mut missing, mut fell_back, mut opened_any) = (Vec::new(), false, false);
+        let places = service.listen.endpoints();
+        let alone = places.len() == 1;
+        for place in places {
+            if slot.listeners.iter().any(|listener| listener.place == place) {
+                continue;
+            }
+            match listeners::open(&service.listen, &place, &mut self.spare, self.base) {
+                Ok(opened) => {
+                    let (fd, address) = (opened.fd, opened.address);
+                    let number = slot.free_number();
+                    slot.listeners.push(Listener { number, place, fd, address, polled: false });
+                    fell_back |= opened.fell_back;
+                    opened_any = true;
+                }
+                Err(error) => missing.push(Missing { place, why: percent_m(&error) }),
+            }
+        }
+        slot.tries = if missing.is_empty() { 0 } else { slot.tries.saturating_add(1) };
+        slot.missing = missing;
+        if let Some(missing) = slot.missing.first() {
+            if slot.listeners.is_empty() {
+                slot.status = State::Retrying(slot.tries, missing.why.clone());
+            }
+            let wait = Duration::from_secs(1 << (slot.tries - 1).min(6));
+            let at = self.stamp.mono() + wait;
+            slot.try_at = Some(at);
+            self.timers.set(at, Alarm::Listen(id));
+        }
+        if first {
+            self.say_missing(id, &name, alone);
+        }
+        if fell_back {
+            self.say(Level::Notice, &format!("IPv6 socket creation failed for service {name}, trying IPv4"));
+        }
+        if opened_any {
+            self.registry.stale = true;
+            self.put_to_work(id);
+        }
+    }
+
+    fn say_missing(&mut self, id: SlotId, name: &str, alone: bool) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let mut lines: Vec<String> = Vec::new();
+        for Missing { place, why } in slot.missing.iter().take(NAMED) {
+            // xinetd's line; where there are several the address tells which.
+            let place = if alone { String::new() } else { format!(" address = {place}") };
+            lines.push(format!("bind failed ({why}). service = {name}{place}"));
+        }
+        if let Some(more @ 1..) = slot.missing.len().checked_sub(NAMED) {
+            lines.push(format!("bind failed for {more} more addresses of service {name}"));
+        }
+        for line in lines {
+            self.say(Level::Error, &line);
+        }
+    }
+
+    /// Gives the open listeners to whoever serves them: the poller or the builtin worker. One that comes to others does what
+    /// they do.
+    pub fn put_to_work(&mut self, id: SlotId) {
+        self.bound_queue(id);
+        let Some(slot) = self.slots.get(&id) else { return };
+        let manner = slot.manner();
+        if matches!(slot.status, State::Paused(..) | State::Suspended) {
+            return;
+        }
+        let worker = self.worker_state(slot);
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        match manner {
+            // Nobody serves TLS yet: held, never in the clear.
+            _ if slot.service.tls.is_some() => slot.status = State::NoWorker,
+            Manner::BuiltinDatagrams(_) => {
+                slot.status = worker;
+                self.give_datagrams(id);
+            }
+            _ if worker == State::NoWorker => slot.status = worker,
+            _ => {
+                slot.status = State::Active;
+                self.poll_slot(id, true);
+                self.attach_filter(id);
+            }
+        }
+    }
+
+    /// The alarm: another try.
+    pub fn listen_again(&mut self, id: SlotId) {
+        let now = self.stamp.mono();
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let due = slot.try_at.is_some_and(|at| at <= now);
+        if !due || slot.missing.is_empty() || self.stopping.is_some() {
+            return;
+        }
+        slot.try_at = None;
+        let tries = slot.tries;
+        // Loud at first, then once an hour or so.
+        if tries < 10 || tries % 60 == 0 {
+            self.say(Level::Notice, &format!("bind retry attempt {tries}"));
+        }
+        self.try_missing(id);
+    }
+
+    /// Another try for what is missing.
+    pub fn try_missing(&mut self, id: SlotId) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let (tries, before) = (slot.tries, slot.listeners.len());
+        self.open_slot(id);
+        let Some(slot) = self.slots.get(&id).filter(|slot| slot.listeners.len() > before) else { return };
+        let text = match slot.missing.len() {
+            0 => format!("service {} listens after {tries} tries", slot.id()),
+            left => format!("service {} listens after {tries} tries, at {left} addresses not yet", slot.id()),
+        };
+        self.say(Level::Notice, &text);
+        self.tell_builtin_ports();
+    }
+}
