@@ -101,6 +101,7 @@ impl Supervisor {
     pub fn set_order(&mut self, id: SlotId, order: Order) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let before = std::mem::replace(&mut slot.order, order);
+        self.bound_queue(id);
         match order.duty {
             Duty::Serve => {}
             Duty::Hold => {

@@ -1,6 +1,7 @@
 //! Carries out what the rate limit asks of a listener (pause, close, open again) and says it in xinetd's words, which
 //! log scrapers wait for. What the rate is stands in policy.
 
+use crate::duty::Duty;
 use crate::slot::{SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -30,14 +31,16 @@ pub fn is_gone(fd: impl AsFd) -> bool {
 }
 
 impl Supervisor {
-    /// Bounds the kernel's queue of a stream service whose clients are accepted here.
+    /// Bounds the kernel's queue of a stream service whose clients are accepted here. A held one takes all that come.
     pub fn bound_queue(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id).filter(|slot| slot.is_stream() && !slot.service.wait) else {
             return;
         };
         for listener in &slot.listeners {
             // What listen(2) said before stands otherwise.
-            let _ = rustix::net::listen(&listener.fd, queue(slot.service.cps.value));
+            let held = slot.order.duty == Duty::Hold;
+            let length = if held { i32::MAX } else { queue(slot.service.cps.value) };
+            let _ = rustix::net::listen(&listener.fd, length);
         }
     }
 
