@@ -369,3 +369,30 @@ fn called_inetd_in_the_background() {
         assert!(matches!(how, Ended::Status(code) if code != 0), "{how:?}");
     });
 }
+
+/// `nowait.N`, and FreeBSD's limit of one source: counted, and no service is off for others.
+#[test]
+fn starts_a_minute() {
+    ours(|world| {
+        own_etc(world);
+        let lines = "7001 stream tcp4 nowait.4 root /bin/echo echo served\n\
+                     7002 stream tcp4 nowait/0/2 root /bin/echo echo served\n";
+        etc(world, "inetd.conf", lines);
+        let daemon = world.start_with(&Config::new(), compat());
+        let served = |from: &str, port: u16, times: usize| {
+            (0..times).filter(|_| talk(from, port, b"").text() == SERVED).count()
+        };
+        assert_eq!(served("127.0.0.1", 7001, 12), 4);
+        assert_eq!(served("127.0.0.2", 7001, 12), 2, "its share of four");
+        assert_eq!(served("127.0.0.1", 7002, 6), 2);
+        assert_eq!(served("127.0.0.2", 7002, 6), 2);
+        assert_eq!(daemon.count("7001", "/accepted"), 6);
+        assert_eq!(daemon.count("7001", "/refused/connections per second"), 18);
+        assert!(daemon.service_status("7001").to_string().contains("starts_per_minute"));
+        let explained = daemon.control("explain 7001 127.0.0.1");
+        assert!(explained.contains("source has had its share"), "{explained}");
+        // Everybody within their share, and none is left: clients wait, nobody is refused for long.
+        assert_eq!(served("127.0.0.3", 7001, 1), 1);
+        assert_eq!(world.daemon_log_count("within a minute"), 0);
+    });
+}

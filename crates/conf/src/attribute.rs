@@ -50,6 +50,8 @@ pub(crate) enum Id {
     Disabled,
     Libwrap,
     PerSourcePrefix,
+    StartsPerMinute,
+    SourceStartsPerMinute,
     Overload,
     OnRemove,
     Stop,

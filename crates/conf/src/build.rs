@@ -45,6 +45,8 @@ pub(crate) fn build(
         instances: or(&draft.instances, None),
         per_source: or(&draft.per_source, None),
         per_source_prefix: or(&draft.per_source_prefix, PREFIX),
+        starts_per_minute: or(&draft.starts_per_minute, None),
+        source_starts_per_minute: or(&draft.source_starts_per_minute, None),
         cps: or(&draft.cps, CPS),
         overload: or(&draft.overload, Overload::Fair),
         max_load: draft.max_load.clone(),

@@ -130,6 +130,8 @@ pub(crate) struct Draft {
     pub(crate) instances: Option<Set<Limit>>,
     pub(crate) per_source: Option<Set<Limit>>,
     pub(crate) per_source_prefix: Option<Set<(u8, u8)>>,
+    pub(crate) starts_per_minute: Option<Set<Limit>>,
+    pub(crate) source_starts_per_minute: Option<Set<Limit>>,
     pub(crate) cps: Option<Set<(u32, u32)>>,
     pub(crate) overload: Option<Set<Overload>>,
     pub(crate) max_load: Option<Set<f64>>,
@@ -222,6 +224,7 @@ impl Draft {
             ($($field:ident)*) => { $(if self.$field.is_none() { self.$field = defaults.$field.clone(); })* };
         }
         fill!(instances per_source per_source_prefix cps overload max_load groups umask bind v6only log_type);
+        fill!(starts_per_minute source_starts_per_minute);
         fill!(on_remove stop idle_timeout);
     }
 }

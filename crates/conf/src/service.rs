@@ -338,6 +338,10 @@ pub struct Service {
     pub per_source: Set<Limit>,
     /// per_source_prefix: prefix lengths for IPv4 and IPv6, default 32 and 64.
     pub per_source_prefix: Set<(u8, u8)>,
+    /// starts_per_minute.
+    pub starts_per_minute: Set<Limit>,
+    /// source_starts_per_minute.
+    pub source_starts_per_minute: Set<Limit>,
     /// cps: connections per second (0 = off) and wait seconds.
     pub cps: Set<(u32, u32)>,
     /// overload.

@@ -27,6 +27,8 @@ pub struct InetdUse {
     pub tables: bool,
     /// Programs get a few harmless variables of inetd's environment instead of all (openbsd-inetd without `-E`).
     pub few_variables: bool,
+    /// How often a service whose line does not say so may be started within a minute (openbsd-inetd's `-R`).
+    pub starts_per_minute: Option<u32>,
 }
 
 impl Sources {

@@ -305,6 +305,9 @@ impl Supervisor {
         if let Some(hit) = refusal.sensor {
             self.sensor_hit(id, peer, hit);
         }
+        if let Some(until) = refusal.rest {
+            self.rest_for_the_minute(id, until);
+        }
         if let Some(change) = refusal.change {
             self.rate_changed(id, change);
         } else if refusal.reason == Reason::Rate {

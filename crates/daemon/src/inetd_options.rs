@@ -18,7 +18,7 @@ Usage: inetd [-d] [-E] [-i] [-l] [-q LENGTH] [-R RATE] [FILE]
   -i                   stay in the foreground
   -l                   ask hosts.allow and hosts.deny for every program
   -q LENGTH            accepted for inetd's sake, without effect
-  -R RATE              accepted for inetd's sake; connections are counted by the second (see cps)
+  -R RATE              how often a service may be started within a minute; 0: no limit
   FILE                 default /etc/inetd.conf
 ";
 
@@ -59,7 +59,10 @@ pub fn parse(args: &[OsString]) -> Result<Call, UsageError> {
                         false => OsString::from_vec(attached),
                         true => rest.next().cloned().ok_or(UsageError::Missing(name, wanted))?,
                     };
-                    number(name, &value)?;
+                    let value = number(name, &value)?;
+                    if *letter == b'R' {
+                        usage.starts_per_minute = Some(value).filter(|value| (1..=32_768).contains(value));
+                    }
                 }
                 _ => {
                     let shown = OsStr::from_bytes(std::slice::from_ref(letter)).to_string_lossy();
@@ -91,11 +94,11 @@ mod tests {
     fn openbsd_inetds_options() {
         let plain = call(&[]).unwrap();
         assert!(!plain.foreground && plain.stayalive && plain.program == Program::Inetd);
-        let usage = InetdUse { tables: false, few_variables: true };
+        let usage = InetdUse { few_variables: true, ..InetdUse::default() };
         assert_eq!(plain.sources, Sources::Inetd(INETD_CONF.into(), usage));
         let all = call(&["-diEl", "-q64", "-R", "40", "/x"]).unwrap();
         assert!(all.foreground && all.log_to_stderr && all.pidfile.is_none());
-        let usage = InetdUse { tables: true, few_variables: false };
+        let usage = InetdUse { tables: true, ..InetdUse::default() };
         assert_eq!(all.sources, Sources::Inetd("/x".into(), usage));
         assert_eq!(call(&["--", "-x"]).unwrap().sources.main(), std::path::Path::new("-x"));
     }

@@ -9,6 +9,7 @@ use portreeve_conf::Level;
 use portreeve_policy::RateChange;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::AsFd;
+use std::time::Duration;
 
 /// The shortest queue of clients: twice xinetd's.
 const SHORTEST_QUEUE: u32 = 128;
@@ -83,6 +84,23 @@ impl Supervisor {
         } else {
             format!("Activating service {name}")
         };
+        self.say(Level::Error, &text);
+    }
+
+    /// The service has had its starts of the minute: its clients wait in the kernel's queue. Said once a minute.
+    pub fn rest_for_the_minute(&mut self, id: SlotId, until: Duration) {
+        self.pause(id, until, "as many starts as starts_per_minute allows");
+        let now = self.stamp.mono();
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.minute_told.is_some_and(|at| now.saturating_sub(at) < Duration::from_secs(60)) {
+            return;
+        }
+        slot.minute_told = Some(now);
+        let text = format!(
+            "service {}: {} starts within a minute; its clients wait until there is room",
+            slot.service.id,
+            slot.service.starts_per_minute.value.unwrap_or(0)
+        );
         self.say(Level::Error, &text);
     }
 

@@ -269,6 +269,7 @@ impl Supervisor {
             last_refused: None,
             rate_alarm: None,
             overloaded: false,
+            minute_told: None,
             unfiltered: false,
             hold_logged: false,
             service,

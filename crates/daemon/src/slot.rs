@@ -177,6 +177,8 @@ pub struct Slot {
     pub rate_alarm: Option<Duration>,
     /// The overload of its rate was said and its end was not.
     pub overloaded: bool,
+    /// When it was last said that the service has had its starts of the minute.
+    pub minute_told: Option<Duration>,
     /// The last filter of addresses could not be put onto the listener.
     pub unfiltered: bool,
     /// A wait=yes refusal was logged and nothing has changed since.

@@ -134,6 +134,9 @@ impl Supervisor {
                 });
             };
             limit("instances", slot.state.running(), service.instances.value);
+            if let Some(most) = service.starts_per_minute.value {
+                limit("starts_per_minute", slot.state.starts_in_the_minute(&self.now()), Some(most));
+            }
             let sources = u32::try_from(slot.state.sources()).unwrap_or(u32::MAX);
             limit("sources", sources, None);
             if service.per_source.value.is_some() {

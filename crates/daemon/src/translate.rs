@@ -15,6 +15,8 @@ pub fn rules(service: &Service) -> Rules {
     note("cps", &service.cps.place);
     note("instances", &service.instances.place);
     note("per_source", &service.per_source.place);
+    note("starts_per_minute", &service.starts_per_minute.place);
+    note("source_starts_per_minute", &service.source_starts_per_minute.place);
     note("deny_time", &service.deny_time.place);
     note("only_from", &service.only_from_place);
     note("no_access", &service.no_access.as_deref().and_then(<[_]>::first).map(|entry| entry.place.clone()));
@@ -37,6 +39,8 @@ pub fn rules(service: &Service) -> Rules {
         instances: service.instances.value,
         per_source: service.per_source.value,
         per_source_prefix: service.per_source_prefix.value,
+        starts_per_minute: service.starts_per_minute.value,
+        source_starts_per_minute: service.source_starts_per_minute.value,
         sensor,
         only_from: service.only_from.as_deref().map(addresses),
         no_access: service.no_access.as_deref().map(addresses),

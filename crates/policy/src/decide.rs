@@ -6,6 +6,7 @@
 use crate::arrival::{Arrival, Facts, Names, Now, Tables};
 use crate::checks::{self, Access};
 use crate::denied::SensorHit;
+use crate::rate::minute::Room;
 use crate::rate::{Excess, Pace};
 use crate::rules::{CompiledRules, Denial};
 use crate::state::{HostState, Seat, ServiceState};
@@ -26,7 +27,7 @@ pub fn decide(
     resumed: bool,
 ) -> Verdict {
     match judge(rules, state, host, arrival, facts, now, resumed) {
-        Ok(()) => Verdict::Admit(state.claim(host, Some(arrival.source()), rules.rules().per_source_prefix)),
+        Ok(()) => Verdict::Admit(state.claim(host, arrival, rules.rules(), now)),
         Err(Stop::Refuse(refusal)) => Verdict::Refuse(refusal),
         Err(Stop::NeedNames) => Verdict::NeedNames,
         Err(Stop::NeedTables) => Verdict::NeedTables,
@@ -89,6 +90,15 @@ fn judge(
     }
     if state.read(|c| checks::source_is_full(rules, &c.occupancy, source)) {
         return refuse(Cause::PerSourceLimit, "per_source");
+    }
+    match state.write(|c| c.minute.room(rules.minute(), arrival.proven.then_some(source), now.mono)) {
+        Room::Free => {}
+        Room::SourceFull => return refuse(Cause::SourceMinute, "source_starts_per_minute"),
+        Room::AboveShare => return refuse(Cause::SourceShare, "starts_per_minute"),
+        Room::Full(until) => {
+            let refusal = Refusal::new(Cause::ServiceMinute, rules.origin("starts_per_minute"));
+            return Err(Stop::Refuse(Refusal { rest: Some(until), ..refusal }));
+        }
     }
     if checks::processes_taken(host) {
         return refuse(Cause::ProcessLimit, "process_limit");

@@ -7,6 +7,7 @@ use crate::arrival::{Arrival, Facts, Names, Now, Tables};
 use crate::checks::{self, Access, Lists};
 use crate::decide::cause_of;
 use crate::rate::Pace;
+use crate::rate::minute::{Limits, Room};
 use crate::rules::{CompiledRules, Denial, Origin, Rules};
 use crate::schedule;
 use crate::state::{HostState, ServiceState};
@@ -61,6 +62,8 @@ pub fn explain(
         hours(rules, now),
         instances(rules, state),
         per_source(rules, state, arrival),
+        source_starts(rules, state, arrival, now),
+        starts(rules, state, arrival, now),
         process_limit(host),
         denied(host, arrival, now),
         sensor(rules, host, arrival),
@@ -161,6 +164,30 @@ fn per_source(rules: &Rules, state: &ServiceState, arrival: &Arrival) -> Check {
     let network = crate::source::network(source, rules.per_source_prefix);
     let detail = format!("{running} of {limit} running for {network}/{prefix}");
     check("per_source", refuses, detail, rules.origin("per_source"))
+}
+
+fn starts(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> Check {
+    const NAME: &str = "starts_per_minute";
+    let Some(limit) = rules.starts_per_minute else { return not_set(NAME) };
+    let source = arrival.proven.then(|| arrival.source());
+    let ((all, _), room) = state.write(|c| {
+        let alone = Limits { source: None, ..rules.minute() };
+        (c.minute.had(source, now.mono), c.minute.room(alone, source, now.mono))
+    });
+    let mut detail = format!("{all} starts within the last minute, the limit is {limit}");
+    if room == Room::AboveShare {
+        detail.push_str(&format!("; {}", Cause::SourceShare.text()));
+    }
+    check(NAME, room != Room::Free, detail, rules.origin(NAME))
+}
+
+fn source_starts(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> Check {
+    const NAME: &str = "source_starts_per_minute";
+    let Some(limit) = rules.source_starts_per_minute else { return not_set(NAME) };
+    let source = arrival.proven.then(|| arrival.source());
+    let (_, had) = state.write(|c| c.minute.had(source, now.mono));
+    let detail = format!("{had} starts of the source within the last minute, the limit is {limit}");
+    check(NAME, had >= limit, detail, rules.origin(NAME))
 }
 
 fn process_limit(host: &HostState) -> Check {

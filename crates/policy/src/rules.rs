@@ -4,6 +4,7 @@
 //! derived data. `CompiledRules` derives what it needs and changes nothing.
 
 use crate::address::{AddressIndex, Rule};
+use crate::rate::minute::Limits;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,10 @@ pub struct Rules {
     pub per_source: Option<u32>,
     /// Prefix lengths that per_source counts by, IPv4 and IPv6.
     pub per_source_prefix: (u8, u8),
+    /// starts_per_minute.
+    pub starts_per_minute: Option<u32>,
+    /// source_starts_per_minute.
+    pub source_starts_per_minute: Option<u32>,
     /// SENSOR: how long a proven source is denied.
     pub sensor: Option<Denial>,
     /// only_from; `Some(empty)` refuses everybody.
@@ -40,11 +45,15 @@ pub struct Rules {
     /// no_access.
     pub no_access: Option<Vec<Rule>>,
     /// Where each limit was written, for `explain`: (attribute, origin). The attribute names are xinetd's: `cps`,
-    /// `max_load`, `access_times`, `instances`, `per_source`, `only_from`, `no_access`, `deny_time`, `flags`.
+    /// `max_load`, `access_times`, `instances`, `per_source`, `starts_per_minute`, `source_starts_per_minute`, `only_from`, `no_access`, `deny_time`, `flags`.
     pub origins: Vec<(&'static str, Origin)>,
 }
 
 impl Rules {
+    pub(crate) fn minute(&self) -> Limits {
+        Limits { service: self.starts_per_minute, source: self.source_starts_per_minute }
+    }
+
     /// Where `attribute` was written, if it was.
     pub fn origin(&self, attribute: &str) -> Option<&Origin> {
         self.origins.iter().find(|(name, _)| *name == attribute).map(|(_, origin)| origin)
@@ -63,6 +72,8 @@ impl Default for Rules {
             instances: None,
             per_source: None,
             per_source_prefix: (32, 64),
+            starts_per_minute: None,
+            source_starts_per_minute: None,
             sensor: None,
             only_from: None,
             no_access: None,

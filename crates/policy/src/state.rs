@@ -4,11 +4,12 @@
 //! rules and never counters.
 
 use crate::address::AddressSet;
-use crate::arrival::Now;
+use crate::arrival::{Arrival, Now};
 use crate::denied::Denied;
 use crate::occupancy::Occupancy;
+use crate::rate::minute::{Limits, Minute};
 use crate::rate::{Rate, RateChange, RateView, SavedRate};
-use crate::rules::CompiledRules;
+use crate::rules::{CompiledRules, Rules};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ pub struct ServiceState {
 pub(crate) struct Counters {
     pub(crate) occupancy: Occupancy,
     pub(crate) rate: Rate,
+    pub(crate) minute: Minute,
 }
 
 impl ServiceState {
@@ -48,6 +50,12 @@ impl ServiceState {
         self.inner.borrow().occupancy.most_of_one_source()
     }
 
+    /// Starts within the last minute, where a limit counts them.
+    pub fn starts_in_the_minute(&self, now: &Now) -> u32 {
+        let (all, _) = self.inner.borrow_mut().minute.had(None, now.mono);
+        u32::try_from(all).unwrap_or(u32::MAX)
+    }
+
     /// The state of the rate limit, for status.
     pub fn rate_view(&self, now: &Now) -> RateView {
         self.inner.borrow().rate.view(now.mono)
@@ -66,7 +74,7 @@ impl ServiceState {
 
     /// The seat of an instance that was admitted by a former process: asked about nothing, counted as before.
     pub fn reseat(&self, host: &HostState, source: Option<IpAddr>, prefix: (u8, u8)) -> Seat {
-        self.claim(host, source, prefix)
+        self.occupy(host, source, prefix)
     }
 
     /// The monotonic moment at which [`ServiceState::tick`] must next be called, `None` while nothing is due. A moment
@@ -89,8 +97,27 @@ impl ServiceState {
         write(&mut self.inner.borrow_mut())
     }
 
-    /// Claims an instance for `source` and a process of the host.
-    pub(crate) fn claim(&self, host: &HostState, source: Option<IpAddr>, prefix: (u8, u8)) -> Seat {
+    /// Claims an instance for the source of `arrival`, a process of the host and a start of the minute. Of an address that may
+    /// be forged the minute knows nothing, or anybody could use up the starts of another.
+    pub(crate) fn claim(&self, host: &HostState, arrival: &Arrival, rules: &Rules, now: &Now) -> Seat {
+        let source = arrival.source();
+        self.count_start(arrival.proven.then_some(source), rules, now);
+        self.occupy(host, Some(source), rules.per_source_prefix)
+    }
+
+    /// The same for a server that accepts by itself.
+    pub(crate) fn claim_unnamed(&self, host: &HostState, rules: &Rules, now: &Now) -> Seat {
+        self.count_start(None, rules, now);
+        self.occupy(host, None, rules.per_source_prefix)
+    }
+
+    fn count_start(&self, source: Option<IpAddr>, rules: &Rules, now: &Now) {
+        if rules.minute() != Limits::default() {
+            self.write(|counters| counters.minute.count(source, now.mono));
+        }
+    }
+
+    fn occupy(&self, host: &HostState, source: Option<IpAddr>, prefix: (u8, u8)) -> Seat {
         let place = self.write(|counters| {
             counters.occupancy.count_by(prefix);
             counters.occupancy.enter(source)

@@ -4,6 +4,7 @@ use crate::denied::SensorHit;
 use crate::rate::RateChange;
 use crate::rules::Origin;
 use crate::state::Seat;
+use std::time::Duration;
 
 /// The answer to one arrival.
 #[derive(Debug)]
@@ -87,6 +88,12 @@ pub enum Cause {
     ServiceRate,
     /// The source exceeds its share of the cps of an overloaded service.
     SourceRate,
+    /// The service has had all the starts that it may have in a minute, within everybody's share.
+    ServiceMinute,
+    /// The service has had them, and the source more than its share.
+    SourceShare,
+    /// The source has had all the starts that one source may have in a minute.
+    SourceMinute,
     /// The load average reached max_load.
     Load,
     /// Outside access_times.
@@ -123,7 +130,11 @@ impl Cause {
     /// xinetd's class of this cause.
     pub fn reason(self) -> Reason {
         match self {
-            Cause::ServiceRate | Cause::SourceRate => Reason::Rate,
+            Cause::ServiceRate
+            | Cause::SourceRate
+            | Cause::ServiceMinute
+            | Cause::SourceShare
+            | Cause::SourceMinute => Reason::Rate,
             Cause::Load => Reason::Load,
             Cause::Time => Reason::Time,
             Cause::ServiceLimit => Reason::ServiceLimit,
@@ -146,6 +157,9 @@ impl Cause {
         match self {
             Cause::ServiceRate => "the service gets more connections per second than cps allows",
             Cause::SourceRate => "the source is above its share of the connections per second",
+            Cause::ServiceMinute => "the service has had all its starts of this minute",
+            Cause::SourceShare => "the source has had its share of the service's starts of this minute",
+            Cause::SourceMinute => "the source has had all its starts of this minute",
             Cause::Load => "the load average has reached max_load",
             Cause::Time => "it is outside access_times",
             Cause::ServiceLimit => "all instances are taken",
@@ -180,6 +194,8 @@ pub struct Refusal {
     pub rule: Option<Origin>,
     /// The change of the rate limit that this arrival brought about.
     pub change: Option<RateChange>,
+    /// The listener is to be left alone until this monotonic moment.
+    pub rest: Option<Duration>,
     /// What this arrival did to a sensor.
     pub sensor: Option<SensorHit>,
 }
@@ -188,6 +204,6 @@ impl Refusal {
     /// A refusal for this cause, by the line that decides.
     pub fn new(cause: Cause, rule: Option<&Origin>) -> Self {
         let (reason, text) = (cause.reason(), cause.text());
-        Refusal { reason, cause, text, rule: rule.cloned(), change: None, sensor: None }
+        Refusal { reason, cause, text, rule: rule.cloned(), change: None, rest: None, sensor: None }
     }
 }

@@ -6,6 +6,7 @@
 use crate::arrival::{Facts, Now};
 use crate::checks;
 use crate::rate::Pace;
+use crate::rate::minute::Room;
 use crate::rules::CompiledRules;
 use crate::schedule;
 use crate::state::{HostState, Seat, ServiceState};
@@ -58,10 +59,13 @@ pub fn decide_wait(
     if state.read(|c| checks::instances_taken(rules, &c.occupancy)) {
         return hold(Reason::ServiceLimit, if rules.instances == Some(0) { SELDOM } else { SOON });
     }
+    if let Room::Full(until) = state.write(|c| c.minute.room(rules.minute(), None, now.mono)) {
+        return WaitVerdict::Hold { reason: Reason::Rate, until };
+    }
     if checks::processes_taken(host) {
         return hold(Reason::ProcessLimit, SOON);
     }
-    WaitVerdict::Start(state.claim(host, None, rules.per_source_prefix))
+    WaitVerdict::Start(state.claim_unnamed(host, rules, now))
 }
 
 /// How long to sleep until the service may be open. The seconds of the minute are not known: sleep to the minute before

@@ -9,12 +9,14 @@ use proptest::prelude::*;
 use std::time::Duration;
 use world::*;
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "cps",
     "max_load",
     "access_times",
     "instances",
     "per_source",
+    "source_starts_per_minute",
+    "starts_per_minute",
     "process_limit",
     "denied",
     "sensor",
@@ -57,6 +59,8 @@ fn an_admitted_client() {
             "access_times Pass it is 12:00",
             "instances Pass 1 of 5 running [/etc/xinetd.d/s1:3]",
             "per_source Pass 1 of 2 running for 192.0.2.1/32 [/etc/xinetd.d/s1:4]",
+            "source_starts_per_minute NotSet ",
+            "starts_per_minute NotSet ",
             "process_limit Pass 1 of 100 running on this host",
             "denied NotSet ",
             "sensor NotSet ",
@@ -94,7 +98,7 @@ fn both_lists() {
         ..unlimited()
     });
     assert_eq!(
-        lines(&world.explain(stream("192.0.2.1"), at(0)))[8..],
+        lines(&world.explain(stream("192.0.2.1"), at(0)))[10..],
         [
             "no_access Refuse 192.0.2.1 matches; only_from matches too, and no_access wins [/etc/xinetd.d/s1:9]",
             "only_from NotReached ",
@@ -114,7 +118,7 @@ fn an_overload_and_a_denial() {
         "cps Refuse 2 connections per second, 10 seconds of wait; the service is throttled, the share of one source \
          is 2 per second; the source is above its share of the connections per second [/etc/xinetd.d/s1:5]"
     );
-    let denied = |world: &World, peer: &str, now| lines(&world.explain(stream(peer), now))[6].clone();
+    let denied = |world: &World, peer: &str, now| lines(&world.explain(stream(peer), now))[8].clone();
     world.host.denied.deny(ip("192.0.2.1"), Some(at(1500).mono)).unwrap();
     world.host.denied.deny(ip("192.0.2.2"), None).unwrap();
     assert_eq!(denied(&world, "::ffff:192.0.2.1", at(0)), "denied Refuse denied for another 2 seconds");
@@ -137,7 +141,7 @@ fn a_sensor() {
         let mut world = World::new(Rules { sensor: Some(denial), ..unlimited() });
         world.host.protect = AddressSet::build(list("::1", 1));
         let checks = lines(&world.explain(arrival, at(0)));
-        assert_eq!(checks[7], format!("sensor Refuse the service is a sensor; {expected}"));
+        assert_eq!(checks[9], format!("sensor Refuse the service is a sensor; {expected}"));
         assert!(world.host.denied.is_empty(), "explaining trips nothing");
     }
 }
@@ -162,6 +166,8 @@ prop_compose! {
         windows in proptest::option::weighted(0.2, Just(vec![(720, 721)])),
         instances in proptest::option::weighted(0.4, 0u32..4),
         per_source in proptest::option::weighted(0.4, 0u32..3),
+        starts_per_minute in proptest::option::weighted(0.2, 1u32..5),
+        source_starts_per_minute in proptest::option::weighted(0.2, 1u32..4),
         v4 in prop_oneof![Just(32u8), Just(24), Just(31)],
         sensor in proptest::option::weighted(0.1, prop_oneof![
             Just(Denial::Never), Just(Denial::Forever), Just(Denial::For(Duration::from_secs(2)))
@@ -171,8 +177,8 @@ prop_compose! {
     ) -> Rules {
         let per_source_prefix = (v4, 64);
         Rules {
-            cps, overload_closes, max_load, windows, instances, per_source, per_source_prefix, sensor, only_from,
-            no_access, origins: Vec::new(),
+            cps, overload_closes, max_load, windows, instances, per_source, per_source_prefix, starts_per_minute,
+            source_starts_per_minute, sensor, only_from, no_access, origins: Vec::new(),
         }
     }
 }
@@ -263,6 +269,8 @@ proptest! {
                     let Some(refusing) = refusing else { return Err(TestCaseError::fail(format!("{refusal:?}"))) };
                     let name = match refusal.cause {
                         Cause::ServiceRate | Cause::SourceRate => "cps",
+                        Cause::ServiceMinute | Cause::SourceShare => "starts_per_minute",
+                        Cause::SourceMinute => "source_starts_per_minute",
                         Cause::Load => "max_load",
                         Cause::Time => "access_times",
                         Cause::ServiceLimit => "instances",

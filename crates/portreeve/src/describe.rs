@@ -85,6 +85,12 @@ pub fn limits(service: &Service) -> String {
     if let Some(n) = service.per_source.value {
         parts.push(format!("per_source {n}"));
     }
+    if let Some(n) = service.starts_per_minute.value {
+        parts.push(format!("starts_per_minute {n}"));
+    }
+    if let Some(n) = service.source_starts_per_minute.value {
+        parts.push(format!("source_starts_per_minute {n}"));
+    }
     if service.cps.place.is_some() {
         parts.push(format!("cps {} {}", service.cps.value.0, service.cps.value.1));
     }

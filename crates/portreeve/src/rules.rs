@@ -15,6 +15,8 @@ pub fn of(service: &Service) -> Rules {
         instances: service.instances.value,
         per_source: service.per_source.value,
         per_source_prefix: service.per_source_prefix.value,
+        starts_per_minute: service.starts_per_minute.value,
+        source_starts_per_minute: service.source_starts_per_minute.value,
         sensor: (service.action == Action::Sensor).then(|| match service.deny_time.value {
             DenyTime::Never => Denial::Never,
             DenyTime::Minutes(minutes) => Denial::For(Duration::from_secs(u64::from(minutes) * 60)),
@@ -59,6 +61,8 @@ fn origins(service: &Service) -> Vec<(&'static str, Origin)> {
         ("access_times", service.access_times.as_ref().and_then(of)),
         ("instances", of(&service.instances)),
         ("per_source", of(&service.per_source)),
+        ("starts_per_minute", of(&service.starts_per_minute)),
+        ("source_starts_per_minute", of(&service.source_starts_per_minute)),
         ("only_from", service.only_from_place.as_ref()),
         ("no_access", service.no_access.as_ref().and_then(|list| list.first()).map(|entry| &entry.place)),
         ("deny_time", of(&service.deny_time)),

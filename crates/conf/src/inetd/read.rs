@@ -28,6 +28,10 @@ impl InetdUse {
             }
             said.retain(|(name, value)| *name != "flags" || !value.is_empty());
         }
+        let said_so = said.iter().any(|(name, _)| *name == "starts_per_minute");
+        if let Some(number) = self.starts_per_minute.filter(|_| program && !said_so) {
+            said.push(("starts_per_minute", number.to_string()));
+        }
         if self.few_variables && program {
             said.push(("passenv", FEW_VARIABLES.to_owned()));
         }

@@ -2,6 +2,7 @@
 //! inetd did not consult.
 
 use super::entry::{Entry, Families, ItemKind, Lines, Listing, Name, Server};
+use crate::values::limits::MOST_STARTS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -218,21 +219,17 @@ fn limits(entry: &Entry, all: &mut Vec<(&'static str, String)>, note: &mut dyn F
     let limits = entry.limits;
     all.extend(limits.at_once.map(|number| ("instances", limit(number))));
     all.extend(limits.from_one_at_once.map(|number| ("per_source", limit(number))));
-    if let Some(number) = limits.starts_a_minute {
-        note(
-            true,
-            format!(
-                "{number} starts a minute: `cps` counts by the second; its default, 50 and then 10 s of pause, holds"
-            ),
-        );
-    }
-    if let Some(number) = limits.from_one_a_minute.filter(|number| *number > 0) {
-        note(
-            true,
-            format!(
-                "{number} connections of one address a minute: nothing counts so; see per_source and cps"
-            ),
-        );
+    let minutes = [
+        ("starts_per_minute", limits.starts_a_minute),
+        ("source_starts_per_minute", limits.from_one_a_minute),
+    ];
+    // 0 is no limit.
+    for (attribute, number) in minutes {
+        match number {
+            Some(number @ 1..=MOST_STARTS) => all.push((attribute, number.to_string())),
+            Some(number @ 1..) => note(true, format!("{number} starts a minute are more than are counted")),
+            Some(0) | None => {}
+        }
     }
 }
 

@@ -44,6 +44,26 @@ pub(super) fn per_source_prefix(draft: &mut Draft, line: &Line<'_>) -> Result<()
     Ok(())
 }
 
+/// More are not remembered: policy keeps twice as many starts.
+pub(crate) const MOST_STARTS: u32 = 32_768;
+
+pub(super) fn starts_per_minute(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
+    let text = line.text(0);
+    let limit: Limit = if unlimited(text) {
+        None
+    } else {
+        let number = number::unsigned(text).filter(|number| (1..=MOST_STARTS).contains(number));
+        let bad = || Bad::ours(format!("`{text}` is neither a number from 1 to {MOST_STARTS} nor UNLIMITED"));
+        Some(number.ok_or_else(bad)?)
+    };
+    let set = line.set(limit);
+    match line.attribute.id {
+        Id::StartsPerMinute => draft.starts_per_minute = set,
+        _ => draft.source_starts_per_minute = set,
+    }
+    Ok(())
+}
+
 pub(super) fn cps(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     let number = |index: usize, classic: &str| {
         let text = line.text(index);

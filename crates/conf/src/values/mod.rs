@@ -2,7 +2,7 @@
 //! the table. Each either changes the draft or says why not; none decides what follows from that.
 
 mod access;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod logging;
 mod network;
 mod process;
@@ -198,6 +198,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         }
         Id::Instances | Id::PerSource => limits::instances(draft, line)?,
         Id::PerSourcePrefix => limits::per_source_prefix(draft, line)?,
+        Id::StartsPerMinute | Id::SourceStartsPerMinute => limits::starts_per_minute(draft, line)?,
         Id::Cps => limits::cps(draft, line)?,
         Id::MaxLoad => limits::max_load(draft, line)?,
         Id::IdleTimeout => limits::idle_timeout(draft, line)?,

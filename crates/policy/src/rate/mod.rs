@@ -10,6 +10,7 @@
 //!
 //! `overload = close` keeps xinetd's behaviour instead.
 
+pub(crate) mod minute;
 mod saved;
 mod sources;
 mod window;

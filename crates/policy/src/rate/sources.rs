@@ -10,7 +10,7 @@ use std::net::IpAddr;
 const CAPACITY: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub(crate) enum Key {
     V4(u32),
     V6(u64),
 }
@@ -19,7 +19,7 @@ enum Key {
 type PlainTally = (u32, bool);
 
 impl Key {
-    fn of(source: IpAddr) -> Self {
+    pub(crate) fn of(source: IpAddr) -> Self {
         match source.to_canonical() {
             IpAddr::V4(v4) => Key::V4(v4.to_bits()),
             IpAddr::V6(v6) => Key::V6((v6.to_bits() >> 64) as u64),

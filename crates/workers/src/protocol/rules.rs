@@ -126,6 +126,8 @@ impl RulesInParts {
             instances: None,
             per_source: None,
             per_source_prefix: (32, 64),
+            starts_per_minute: None,
+            source_starts_per_minute: None,
             sensor: None,
             only_from: self.head.only_from.then_some(self.only_from),
             no_access: self.head.no_access.then_some(self.no_access),
