@@ -183,7 +183,7 @@ static TABLE: &[Attribute] = &[
         "How often the service is started within a minute: inetd's `nowait.NUMBER`. When it is used up, sources that had more than their share are refused, and if all had theirs, the listener rests until the oldest start is a minute ago.")
         .kind(Kind::Limit, "1 to 32768").also_in_defaults().ours(),
     row(Id::SourceStartsPerMinute, "source_starts_per_minute", "NUMBER|UNLIMITED", "UNLIMITED",
-        "How often the service is started for one source within a minute: FreeBSD's third number behind `nowait`. A source is an IPv4 address or an IPv6 /64. Without effect on datagrams, whose sender may be forged.")
+        "How often the service is started for one source within a minute: FreeBSD's third number behind `nowait`. A source is an IPv4 address or an IPv6 /64. Without effect where the address may be forged: on datagrams, and behind a PROXY header.")
         .kind(Kind::Limit, "1 to 32768").also_in_defaults().ours(),
     row(Id::Cps, "cps", "RATE SECONDS", "50 10",
         "Connections a second, and how long the limit acts when it is exceeded (see `overload`). `0 0` switches it off.")

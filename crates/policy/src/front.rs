@@ -41,7 +41,7 @@ pub fn decide_front(
     if checks::processes_taken(host) {
         return refuse(Cause::ProcessLimit, "process_limit");
     }
-    Verdict::Admit(state.claim(host, None, rules.per_source_prefix))
+    Verdict::Admit(state.occupy(host, None, rules.per_source_prefix))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl ServiceState {
         }
     }
 
-    fn occupy(&self, host: &HostState, source: Option<IpAddr>, prefix: (u8, u8)) -> Seat {
+    pub(crate) fn occupy(&self, host: &HostState, source: Option<IpAddr>, prefix: (u8, u8)) -> Seat {
         let place = self.write(|counters| {
             counters.occupancy.count_by(prefix);
             counters.occupancy.enter(source)
