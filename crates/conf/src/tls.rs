@@ -3,6 +3,7 @@
 
 use crate::codes;
 use crate::draft::{Draft, Flag, Type};
+use crate::redirect::Target;
 use crate::service::{Set, SocketType, Tls, TlsConnect};
 use crate::verdict::{Bench, Refused};
 
@@ -33,6 +34,11 @@ pub(crate) fn refuse(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused
     }
     if tls.connect && !draft.is_redirected() {
         missing("tls = connect", "redirect")?;
+    }
+    if tls.connect && draft.redirect.iter().any(|target| matches!(target, Target::Path(_))) {
+        let message = format!("service `{id}` has `tls = connect` and a unix socket as a target");
+        let help = "name a host, whose name the certificate can be checked by; or remove `tls = connect`";
+        return bench.refuse_ourselves(&codes::TLS_CONFLICT, draft, message, Some(help));
     }
     if tls.target_ca.is_some() && !tls.connect {
         missing("tls_ca", "tls = connect")?;

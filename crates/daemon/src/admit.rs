@@ -6,6 +6,7 @@ use crate::hosts::{Consulted, Known, Orders, Want};
 use crate::identity;
 use crate::machine::percent_m;
 use crate::mux::Owed;
+use crate::seal::{Shield, is_sealed};
 use crate::slot::{ListenerId, Manner, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -47,6 +48,8 @@ pub struct Client {
     pub consulted: Option<Box<Consulted>>,
     /// What they order was carried out.
     pub acted: bool,
+    /// What it has shown in its TLS handshake, once that is done.
+    pub shield: Option<Box<Shield>>,
     /// Its seat, while its ident server is asked.
     pub seat: Option<Seat>,
     /// What tcpmux owes it.
@@ -66,6 +69,7 @@ impl Client {
             known: Box::default(),
             consulted: None,
             acted: false,
+            shield: None,
             seat: None,
             owed: Owed::Nothing,
         }
@@ -152,6 +156,10 @@ impl Supervisor {
     }
 
     fn send_banner(&mut self, client: &Client, banner: Option<&Banner>) {
+        // Nothing is said in the clear to who expects TLS.
+        if self.slots.get(&client.slot).is_some_and(|slot| is_sealed(&slot.service)) {
+            return;
+        }
         if let Some(path) = banner::send(client.fd.as_fd(), banner, self.stamp.mono()) {
             let name = crate::programs::slot_name(self, client.slot);
             let text = format!("service = {name}, open of banner {path} failed");
@@ -204,9 +212,14 @@ impl Supervisor {
         }
     }
 
-    fn admit(&mut self, mut client: Client, seat: Seat) {
+    /// What follows for a client that is admitted; a second time when it has shaken hands.
+    pub fn admit(&mut self, mut client: Client, seat: Seat) {
         self.carry_out(&mut client);
         let Some(slot) = self.slots.get(&client.slot) else { return };
+        if is_sealed(&slot.service) && client.shield.is_none() {
+            self.seal(client, seat);
+            return;
+        }
         // A command instead of the server answers at once, as in xinetd's child.
         if client.orders().is_some_and(|orders| orders.twist.is_some()) {
             self.start_twist(client, seat);
@@ -236,6 +249,9 @@ impl Supervisor {
         let (id, peer, ident) = (client.slot, client.peer, client.known.ident.clone());
         let stays = self.may_stay(&client);
         if !stays {
+            if let Some(shield) = &client.shield {
+                self.unseal(shield.ticket());
+            }
             drop(client);
         } else if let Manner::Builtin(kind) = manner {
             self.serve_builtin(client, seat, kind);

@@ -142,6 +142,9 @@ pub fn build(
         most_carried: portreeve_workers::most_carried(usize::try_from(before.hard).unwrap_or(usize::MAX))
             .max(1),
         most_headers: portreeve_workers::most_read(usize::try_from(before.hard).unwrap_or(usize::MAX)),
+        most_sealed: portreeve_workers::most_sealed(usize::try_from(before.hard).unwrap_or(usize::MAX))
+            .max(1),
+        sealed_carried: 0,
         base,
         generation: 0,
         files: Vec::new(),

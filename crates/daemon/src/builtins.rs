@@ -53,6 +53,7 @@ impl Supervisor {
             started: self.stamp.mono(),
             peer: Some(peer),
             way: None,
+            sealed: false,
             logs_exit: lasts,
         };
         self.children.sessions.insert(ticket, session);
@@ -314,8 +315,7 @@ impl Supervisor {
             Worker::Header => self.header_takes(),
             other => self.staff.link(other).presence == Presence::Ready,
         };
-        // Nobody serves TLS yet: held, never in the clear.
-        let clear = slot.service.tls.is_none();
+        let clear = slot.service.tls.is_none() || self.tls_takes(slot.tls);
         if clear && slot.workers().all(takes) { State::Active } else { State::NoWorker }
     }
 }

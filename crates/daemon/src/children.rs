@@ -52,10 +52,25 @@ pub struct Session {
     pub started: Duration,
     /// The client.
     pub peer: Option<SocketAddr>,
+    /// It is carried by a worker of TLS.
+    pub sealed: bool,
     /// To where it is carried.
     pub way: Option<Leg>,
     /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.
     pub logs_exit: bool,
+}
+
+/// A connection in a worker that serves TLS.
+#[derive(Debug)]
+pub struct Behind {
+    /// The worker.
+    pub link: u32,
+    /// Of which slot.
+    pub slot: SlotId,
+    /// The client, while it shakes hands.
+    pub client: Option<(Box<Client>, Seat)>,
+    /// What each target is told first: a PROXY header, or nothing.
+    pub head: Vec<u8>,
 }
 
 /// A client that waits for a start that the kernel refused.
@@ -76,6 +91,8 @@ pub struct Children {
     pub sessions: HashMap<u64, Session>,
     /// Connections that the proxy worker carries, by ticket.
     pub carried: HashMap<u64, Session>,
+    /// Connections that a worker of TLS has, by ticket; those of redirected services are in `carried` too.
+    pub sealed: HashMap<u64, Behind>,
     /// Clients whose program could not be started, in the order of their next try.
     pub put_off: Vec<PutOff>,
 }
@@ -94,6 +111,7 @@ impl Children {
         self.programs.values().any(|c| c.slot == slot)
             || self.sessions.values().any(|s| s.slot == slot)
             || self.carried.values().any(|s| s.slot == slot)
+            || self.sealed.values().any(|s| s.slot == slot)
             || self.put_off.iter().any(|p| p.client.slot == slot)
     }
 

@@ -18,7 +18,8 @@ pub fn asks(slot: &Slot) -> bool {
 
 /// Whether the ident server of a refused client is asked: where xinetd's own process refuses it.
 pub fn asks_refused(slot: &Slot, reason: Reason) -> bool {
-    slot.service.log_failure.userid && !matches!(reason, Reason::Address | Reason::Libwrap | Reason::Fork)
+    slot.service.log_failure.userid
+        && !matches!(reason, Reason::Address | Reason::Libwrap | Reason::Fork | Reason::Tls)
 }
 
 impl Supervisor {

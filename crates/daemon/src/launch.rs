@@ -27,8 +27,19 @@ pub struct Inherited {
 }
 
 /// Variables that describe the client. They are removed from what is inherited, so that nobody believes a stale one.
-const CLIENT_VARIABLES: &[&str] =
-    &["REMOTE_HOST", "REMOTE_PORT", "PROTO", "TCPLOCALIP", "TCPLOCALPORT", "TCPREMOTEIP", "TCPREMOTEPORT"];
+const CLIENT_VARIABLES: &[&str] = &[
+    "REMOTE_HOST",
+    "REMOTE_PORT",
+    "PROTO",
+    "TCPLOCALIP",
+    "TCPLOCALPORT",
+    "TCPREMOTEIP",
+    "TCPREMOTEPORT",
+    "TLS_PROTOCOL",
+    "TLS_SERVER_NAME",
+    "TLS_ALPN",
+    "TLS_CLIENT_SUBJECT",
+];
 
 /// What a service manager says to the supervisor alone.
 const OUR_VARIABLES: &[&str] =

@@ -96,8 +96,6 @@ impl Supervisor {
         let worker = self.worker_state(slot);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match manner {
-            // Nobody serves TLS yet: held, never in the clear.
-            _ if slot.service.tls.is_some() => slot.status = State::NoWorker,
             Manner::BuiltinDatagrams(_) => {
                 slot.status = worker;
                 self.give_datagrams(id);

@@ -29,8 +29,9 @@ impl Supervisor {
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(plan) = slot.plan.clone() else { return };
         let bound = slot.sole().and_then(|l| l.address.address()).filter(|a| !a.ip().is_unspecified());
-        let local = bound.or_else(|| local_address(&client.fd).ok());
-        let variables = client_variables(Some(client.peer), local, true);
+        let local = bound.or(client.local).or_else(|| local_address(&client.fd).ok());
+        let mut variables = client.shield.as_mut().map_or_else(Vec::new, |shield| shield.variables.clone());
+        variables.extend(client_variables(Some(client.peer), local, true));
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
@@ -60,7 +61,8 @@ impl Supervisor {
         let Some(orders) = client.orders() else { return };
         let Some(image) = self.changed_program(slot, orders) else { return };
         self.say_twist(orders);
-        let variables = client_variables(Some(client.peer), client.local, true);
+        let mut variables = client.shield.as_ref().map_or_else(Vec::new, |shield| shield.variables.clone());
+        variables.extend(client_variables(Some(client.peer), client.local, true));
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         match self.spawner.spawn(&image, &variables, Stdio::Client(client.fd.as_fd())) {
             Ok(pid) => {

@@ -11,10 +11,10 @@ use crate::connect::{self, Way};
 use crate::listeners::local_address;
 use crate::machine::percent_m;
 use crate::proxy_header;
-use crate::slot::{Manner, SlotId, State};
+use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
-use crate::targets::Place;
+use crate::targets::{Choice, Place};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::Seat;
@@ -43,9 +43,11 @@ impl Supervisor {
 
     /// Hands an admitted client to the worker, with a connection to its target under way.
     pub fn carry(&mut self, client: Client, seat: Seat) {
-        let Client { slot: id, fd, peer, local, .. } = client;
-        let ticket = self.ticket();
+        let (id, peer) = (client.slot, client.peer);
+        // One that has shaken hands has its mark already.
+        let ticket = client.shield.as_ref().map_or_else(|| self.ticket(), |shield| shield.ticket());
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        let sealed = slot.service.tls.is_some();
         let idle_seconds = slot.service.idle_timeout;
         let version = slot.service.proxy_protocol.and_then(|proxy| proxy.send);
         let banners = slot.banners.clone();
@@ -57,20 +59,31 @@ impl Supervisor {
             seat: Some(seat),
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
+            sealed,
             way: Some(Leg::default()),
             logs_exit: true,
         };
         self.children.carried.insert(ticket, session);
-        let banner = self.banner_text(id, banners.success.as_ref());
+        self.sealed_carried += usize::from(sealed);
         let head = version.map_or_else(Vec::new, |version| {
-            let local = local.or_else(|| local_address(&fd).ok());
+            let local = client.local.or_else(|| local_address(&client.fd).ok());
             proxy_header::stream(version, peer, local)
         });
-        if !self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(fd)) {
+        let handed = if sealed {
+            self.carry_sealed(client, ticket, head)
+        } else {
+            let banner = self.banner_text(id, banners.success.as_ref());
+            self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(client.fd))
+        };
+        if !handed {
+            self.unseal(ticket);
             self.end_of_carried(ticket, Status::Exited(1));
             return;
         }
         self.aim(ticket);
+        if sealed {
+            return;
+        }
         if self.staff.link(Worker::Proxy).backlog() > CROWDED || self.carried_full() {
             self.rest_redirects();
         }
@@ -92,7 +105,7 @@ impl Supervisor {
                     self.timers.set(now + BUSY_AGAIN, Alarm::Aim(ticket));
                     return;
                 }
-                self.tell_proxy(&ToProxy::End { ticket }, None);
+                self.end_carriage(ticket);
                 self.end_of_carried(ticket, Status::Exited(0));
                 return;
             };
@@ -104,9 +117,8 @@ impl Supervisor {
                     let patience = if choice.last { PATIENCE_OF_LAST } else { PATIENCE };
                     let idle = u16::try_from(slot.service.idle_timeout).unwrap_or(u16::MAX);
                     let patience_seconds = patience.min(idle);
-                    let target = ToProxy::Target { ticket, patience_seconds, tell: choice.doubtful };
-                    if !self.tell_proxy(&target, Some(begun)) {
-                        self.tell_proxy(&ToProxy::End { ticket }, None);
+                    if !self.send_target(ticket, &choice, patience_seconds, begun) {
+                        self.end_carriage(ticket);
                         self.end_of_carried(ticket, Status::Exited(1));
                     }
                     return;
@@ -122,6 +134,13 @@ impl Supervisor {
         }
     }
 
+    fn send_target(&mut self, ticket: u64, choice: &Choice, patience_seconds: u16, fd: OwnedFd) -> bool {
+        if self.children.carried.get(&ticket).is_some_and(|session| session.sealed) {
+            return self.lead_to(ticket, choice, patience_seconds, fd);
+        }
+        self.tell_proxy(&ToProxy::Target { ticket, patience_seconds, tell: choice.doubtful }, Some(fd))
+    }
+
     /// A target of this slot was not reached.
     fn unreached(&mut self, id: SlotId, place: &Place, errno: Errno) {
         let now = self.stamp.mono();
@@ -132,7 +151,8 @@ impl Supervisor {
         self.look_up_targets(id, true);
     }
 
-    fn banner_text(&mut self, id: SlotId, banner: Option<&Banner>) -> Vec<u8> {
+    /// A banner that a worker sends; one that cannot be read is said.
+    pub fn banner_text(&mut self, id: SlotId, banner: Option<&Banner>) -> Vec<u8> {
         let mut told = Vec::new();
         let take = |text: &[u8]| told.extend(text.iter().take(MAX_BANNER));
         if let Some(path) = banner.and_then(|banner| banner.with_text(self.stamp.mono(), take)) {
@@ -153,9 +173,11 @@ impl Supervisor {
         self.say(Level::Error, &text);
     }
 
-    fn end_of_carried(&mut self, ticket: u64, status: Status) {
+    /// A carried connection has ended: EXIT, and room for the next. Nothing where there is none of this ticket.
+    pub fn end_of_carried(&mut self, ticket: u64, status: Status) {
         let was_full = self.carried_full();
         let Some(session) = self.children.carried.remove(&ticket) else { return };
+        self.sealed_carried -= usize::from(session.sealed);
         if session.logs_exit
             && let Some(slot) = self.slots.get(&session.slot)
         {
@@ -170,39 +192,48 @@ impl Supervisor {
 
     /// Whether the worker has all the connections it can hold; more clients wait in the kernel's queue.
     fn carried_full(&self) -> bool {
-        self.children.carried.len() >= self.most_carried
+        self.children.carried.len() - self.sealed_carried >= self.most_carried
     }
 
     /// The worker has spoken.
     pub fn heard_proxy(&mut self, message: FromProxy) {
+        // What a worker of TLS carries is not this one's.
+        let own = |ticket: &u64| self.children.carried.get(ticket).is_some_and(|session| !session.sealed);
         match message {
-            FromProxy::Ready { .. } => {}
-            FromProxy::Reached { ticket } => {
-                if let Some((id, place)) = self.aimed_at(ticket)
-                    && let Some(slot) = self.slots.get_mut(&id)
-                {
-                    slot.targets.reached(&place);
-                }
-            }
-            FromProxy::Unreached { ticket, errno } => {
-                if let Some((id, place)) = self.aimed_at(ticket) {
-                    self.unreached(id, &place, Errno::from_raw_os_error(i32::from(errno)));
-                    self.aim(ticket);
-                }
-            }
-            FromProxy::Done { ticket, bytes_in, bytes_out, outcome } => {
+            FromProxy::Reached { ticket } if own(&ticket) => self.target_reached(ticket),
+            FromProxy::Unreached { ticket, errno } if own(&ticket) => self.target_unreached(ticket, errno),
+            FromProxy::Done { ticket, bytes_in, bytes_out, outcome } if own(&ticket) => {
                 self.carried(ticket, (bytes_in, bytes_out), outcome);
             }
+            _ => {}
+        }
+    }
+
+    /// A target has accepted.
+    pub fn target_reached(&mut self, ticket: u64) {
+        if let Some((id, place)) = self.aimed_at(ticket)
+            && let Some(slot) = self.slots.get_mut(&id)
+        {
+            slot.targets.reached(&place);
+        }
+    }
+
+    /// A target has not: the next one.
+    pub fn target_unreached(&mut self, ticket: u64, errno: u16) {
+        if let Some((id, place)) = self.aimed_at(ticket) {
+            self.unreached(id, &place, Errno::from_raw_os_error(i32::from(errno)));
+            self.aim(ticket);
         }
     }
 
     /// Where a client was last sent.
-    fn aimed_at(&self, ticket: u64) -> Option<(SlotId, Place)> {
+    pub fn aimed_at(&self, ticket: u64) -> Option<(SlotId, Place)> {
         let session = self.children.carried.get(&ticket)?;
         Some((session.slot, session.way.as_ref()?.tried.last()?.clone()))
     }
 
-    fn carried(&mut self, ticket: u64, (bytes_in, bytes_out): (u64, u64), outcome: Carried) {
+    /// How a carried connection ended.
+    pub fn carried(&mut self, ticket: u64, (bytes_in, bytes_out): (u64, u64), outcome: Carried) {
         let Some(session) = self.children.carried.get(&ticket) else { return };
         let status = match outcome {
             Carried::Full => Status::Exited(1),
@@ -227,20 +258,29 @@ impl Supervisor {
             .map(|(&ticket, _)| ticket)
             .collect();
         for ticket in tickets {
-            self.tell_proxy(&ToProxy::End { ticket }, None);
+            self.end_carriage(ticket);
             self.end_of_carried(ticket, Status::Exited(0));
         }
+        self.end_sealed(id);
     }
 
     /// Ends one connection.
     pub fn end_carried_by_order(&mut self, ticket: u64) {
-        self.tell_proxy(&ToProxy::End { ticket }, None);
+        self.end_carriage(ticket);
         self.end_of_carried(ticket, Status::Exited(0));
     }
 
+    fn end_carriage(&mut self, ticket: u64) {
+        if self.children.carried.get(&ticket).is_some_and(|session| session.sealed) {
+            self.unseal(ticket);
+        } else {
+            self.tell_proxy(&ToProxy::End { ticket }, None);
+        }
+    }
+
     fn redirect_slots(&self) -> Vec<SlotId> {
-        let redirect = |manner| manner == Manner::Redirect;
-        self.slots.iter().filter(|(_, slot)| redirect(slot.manner())).map(|(&id, _)| id).collect()
+        let redirect = |slot: &Slot| slot.manner() == Manner::Redirect && slot.service.tls.is_none();
+        self.slots.iter().filter(|(_, slot)| redirect(slot)).map(|(&id, _)| id).collect()
     }
 
     fn rest_redirects(&mut self) {
@@ -266,7 +306,6 @@ impl Supervisor {
             if self.slots.get(&id).is_some_and(|slot| self.worker_state(slot) == State::Active)
                 && let Some(slot) = self.slots.get_mut(&id)
                 && slot.status == State::NoWorker
-                && slot.service.tls.is_none()
             {
                 slot.status = State::Active;
                 self.poll_slot(id, true);
@@ -278,7 +317,8 @@ impl Supervisor {
     /// The worker is gone, and its connections with it.
     pub fn proxy_lost(&mut self) {
         self.rest_redirects();
-        let tickets: Vec<u64> = self.children.carried.keys().copied().collect();
+        let tickets: Vec<u64> =
+            self.children.carried.iter().filter(|(_, session)| !session.sealed).map(|(&t, _)| t).collect();
         for ticket in tickets {
             self.end_of_carried(ticket, Status::Signaled(9));
         }

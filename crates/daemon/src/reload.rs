@@ -164,6 +164,7 @@ impl Supervisor {
             changes.new.push(service.id.clone());
             self.add(service, nth);
         }
+        self.tls_reloaded();
         self.spare = listeners::Spare::default();
         self.generation += 1;
         if !start {
@@ -247,7 +248,7 @@ impl Supervisor {
     }
 
     /// A slot without a socket, that has served nobody.
-    pub fn new_slot(&self, service: Rc<Service>, origin: Rc<Answers>, sink: SinkId) -> Slot {
+    pub fn new_slot(&mut self, service: Rc<Service>, origin: Rc<Answers>, sink: SinkId) -> Slot {
         let mut targets = Targets::default();
         targets.follow(&service, self.stamp.mono());
         Slot {
@@ -256,6 +257,7 @@ impl Supervisor {
             targets,
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
+            tls: self.tls_worker(&service),
             banners: Rc::new(Banners::of(&service)),
             state: ServiceState::new(),
             sink,
@@ -306,8 +308,11 @@ impl Supervisor {
         let stays = listeners::stays(&old.listen, &service.listen);
         let other_places = !stays || old.listen.endpoints() != places;
         let plan = launch::plan(&service, &self.inherited).map(Rc::new);
+        let tls = self.tls_worker(&service);
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let manner = slot.manner();
+        let other_tls = slot.tls != tls || slot.service.tls.is_some() != service.tls.is_some();
+        slot.tls = tls;
         slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
         slot.plan = plan;
         slot.banners = Rc::new(Banners::of(&service));
@@ -316,7 +321,7 @@ impl Supervisor {
         slot.service = service;
         let workers = slot.workers();
         slot.targets.follow(&slot.service, self.stamp.mono());
-        let other_manner = slot.manner() != manner;
+        let other_manner = other_tls || slot.manner() != manner;
         for worker in workers {
             self.need_worker(worker);
         }

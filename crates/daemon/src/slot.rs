@@ -151,6 +151,8 @@ pub struct Slot {
     pub state: ServiceState,
     /// How to start the program.
     pub plan: Option<Rc<LaunchPlan>>,
+    /// The worker that serves its TLS; none where it has no TLS, or cannot be served.
+    pub tls: Option<u32>,
     /// Banners, read at reload.
     pub banners: Rc<Banners>,
     /// To where it is redirected.
@@ -202,7 +204,8 @@ impl Slot {
 
     /// The workers that must be there for its clients to be served.
     pub fn workers(&self) -> impl Iterator<Item = Worker> + use<> {
-        self.manner().worker().into_iter()
+        // The one that serves its TLS is told apart by `tls`.
+        self.manner().worker().filter(|_| self.service.tls.is_none()).into_iter()
     }
 
     /// Whether clients are accepted one by one from a listening socket.

@@ -2,6 +2,7 @@
 //! they die. Owns their channels and what waits to be sent. What their messages mean stands in `builtins` and `names`.
 
 use crate::handover::fd;
+use crate::seal::Set;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -10,16 +11,23 @@ use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::spawn::{ImageBuilder, Stdio};
 use portreeve_sys::{highfd, process, seqpacket};
 use portreeve_workers::protocol::{
-    FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, MAX_MESSAGE, Missing, Referee, Worker,
+    FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE, Missing, Referee,
+    Worker,
 };
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 use std::time::Duration;
 
-/// The workers of this executable, in the order of their indices.
-pub const WORKERS: [Worker; 5] = Worker::ALL;
+/// The workers of which there is one, in the order of their indices.
+pub const WORKERS: [Worker; 5] =
+    [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header];
+
+/// Behind them come those that serve TLS, one for each set of certificates.
+pub const FIRST_TLS: usize = WORKERS.len();
 
 /// Most messages that wait for a worker's channel.
 pub const MOST_WAITING: usize = 4096;
@@ -37,6 +45,17 @@ pub enum Presence {
     Down,
 }
 
+/// Whether a worker of TLS has certificates that it can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keyed {
+    /// It has not said yet.
+    No,
+    /// It has.
+    Yes,
+    /// It has none, and why.
+    Wrong(String),
+}
+
 /// One worker as the supervisor sees it.
 #[derive(Debug)]
 pub struct Link {
@@ -52,6 +71,14 @@ pub struct Link {
     pub missing: Vec<Missing>,
     /// Messages that were given up because too many waited.
     pub dropped: u64,
+    /// Of TLS: what it serves; none when nobody needs it any more.
+    pub set: Option<Rc<Set>>,
+    /// Of TLS: whether it can.
+    pub keyed: Keyed,
+    /// Of TLS: connections that it has.
+    pub holds: usize,
+    /// Of TLS: why a handshake failed is not said again before.
+    pub quiet_until: Duration,
     channel: Option<OwnedFd>,
     referee: Referee,
     waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
@@ -61,7 +88,8 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(worker: Worker) -> Self {
+    /// One that is not at work yet.
+    pub fn new(worker: Worker) -> Self {
         Self {
             worker,
             presence: Presence::Off,
@@ -69,6 +97,10 @@ impl Link {
             restarts: 0,
             missing: Vec::new(),
             dropped: 0,
+            set: None,
+            keyed: Keyed::No,
+            holds: 0,
+            quiet_until: Duration::ZERO,
             channel: None,
             referee: Referee::new(worker),
             waiting: VecDeque::new(),
@@ -137,6 +169,8 @@ impl Staff {
             Worker::Proxy => 2,
             Worker::Registrar => 3,
             Worker::Header => 4,
+            // The first of them; there may be none, or more.
+            Worker::Tls => 5,
         }
     }
 
@@ -154,6 +188,11 @@ impl Staff {
         &self.retired
     }
 
+    /// Process numbers of the workers that serve TLS.
+    pub fn tls_pids(&self) -> impl Iterator<Item = i32> {
+        self.links.iter().skip(FIRST_TLS).map(|link| link.pid).filter(|&pid| pid != 0)
+    }
+
     /// Those of a former version.
     pub fn retired_before(&mut self, pids: &[i32]) {
         self.retired.extend_from_slice(pids);
@@ -162,6 +201,17 @@ impl Staff {
     /// A process whose end is nobody's news.
     pub fn retire(&mut self, pid: i32) {
         self.retired.push(pid);
+    }
+
+    /// A worker that nobody needs any more: it ends by itself when its channel closes.
+    pub fn retire_link(&mut self, index: u32) {
+        let Some(link) = self.links.get_mut(index as usize) else { return };
+        let gone = std::mem::take(&mut link.pid);
+        let fresh = Link::new(link.worker);
+        *link = fresh;
+        if gone != 0 {
+            self.retired.push(gone);
+        }
     }
 
     /// Whether this was a worker that was killed; true once.
@@ -231,7 +281,8 @@ impl Supervisor {
         }
     }
 
-    fn start_worker(&mut self, index: u32) {
+    /// Starts a worker.
+    pub fn start_worker(&mut self, index: u32) {
         let now = self.stamp.mono();
         // Before it is tried: one that cannot even be started shall not pass for one that has worked for long.
         if let Some(link) = self.staff.link_mut(index) {
@@ -264,7 +315,7 @@ impl Supervisor {
     }
 
     fn launch_worker(&mut self, index: u32) -> Result<(i32, OwnedFd), String> {
-        let worker = WORKERS[index as usize % WORKERS.len()];
+        let worker = self.staff.links.get(index as usize).map_or(Worker::Tls, |link| link.worker);
         let (ours, theirs) = seqpacket::pair().map_err(|e| e.to_string())?;
         // A burst of descriptors for the builtin worker shall fit; the kernel cuts what is too much.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&ours, 4 << 20);
@@ -279,8 +330,15 @@ impl Supervisor {
         let env =
             std::env::var_os("TZ").and_then(|tz| CString::new(format!("TZ={}", tz.to_string_lossy())).ok());
         let image = ImageBuilder {
-            path: process::executable().map_err(|e| e.to_string())?,
-            argv: vec![word("portreeve-gate"), word("worker"), word(worker.name())],
+            path: match worker {
+                Worker::Tls => companion()?,
+                _ => process::executable().map_err(|e| e.to_string())?,
+            },
+            argv: vec![
+                word(if worker == Worker::Tls { COMPANION } else { "portreeve-gate" }),
+                word("worker"),
+                word(worker.name()),
+            ],
             env: env.into_iter().collect(),
             dir: c"/".to_owned(),
             new_session: true,
@@ -342,6 +400,7 @@ impl Supervisor {
             Worker::Proxy => link.referee.from_proxy(bytes).map(Heard::Proxy),
             Worker::Registrar => link.referee.from_registrar(bytes).map(Heard::Registrar),
             Worker::Header => link.referee.from_header(bytes).map(Heard::Header),
+            Worker::Tls => link.referee.from_tls(bytes).map(Heard::Tls),
         };
         match heard {
             Ok(
@@ -349,7 +408,8 @@ impl Supervisor {
                 | Heard::Builtin(FromBuiltin::Ready { missing })
                 | Heard::Proxy(FromProxy::Ready { missing })
                 | Heard::Registrar(FromRegistrar::Ready { missing })
-                | Heard::Header(FromHeader::Ready { missing }),
+                | Heard::Header(FromHeader::Ready { missing })
+                | Heard::Tls(FromTls::Ready { missing }),
             ) if !was_ready => {
                 self.worker_ready(index, missing);
             }
@@ -358,6 +418,7 @@ impl Supervisor {
             Ok(Heard::Proxy(message)) => self.heard_proxy(message),
             Ok(Heard::Registrar(message)) => self.heard_registrar(message),
             Ok(Heard::Header(message)) => self.heard_header(message),
+            Ok(Heard::Tls(message)) => self.heard_tls(index, message),
             Err(error) => {
                 self.lose_worker(index, &format!("it sent what it may not send: {error}"));
                 return false;
@@ -370,20 +431,27 @@ impl Supervisor {
         let Some(link) = self.staff.link_mut(index) else { return };
         link.presence = Presence::Ready;
         link.missing = missing;
+        let worker = link.worker;
         self.push_waiting(index);
-        match WORKERS.get(index as usize) {
-            Some(Worker::Builtin) => self.builtin_ready(),
-            Some(Worker::Proxy) => self.proxy_has_room(),
-            Some(Worker::Registrar) => self.registrar_ready(),
-            Some(Worker::Header) => self.header_has_room(),
-            Some(Worker::Resolver) | None => {}
+        match worker {
+            Worker::Builtin => self.builtin_ready(),
+            Worker::Proxy => self.proxy_has_room(),
+            Worker::Registrar => self.registrar_ready(),
+            Worker::Header => self.header_has_room(),
+            Worker::Tls => self.hand_files(index),
+            Worker::Resolver => {}
         }
     }
 
     /// Sends a message, after those that wait. False when it was dropped because too many do.
     pub fn tell(&mut self, worker: Worker, message: Vec<u8>, fd: Option<OwnedFd>) -> bool {
-        let index = Staff::index(worker);
+        self.tell_link(Staff::index(worker), message, fd)
+    }
+
+    /// The same by index.
+    pub fn tell_link(&mut self, index: u32, message: Vec<u8>, fd: Option<OwnedFd>) -> bool {
         let Some(link) = self.staff.link_mut(index) else { return false };
+        let worker = link.worker;
         if link.waiting.is_empty()
             && link.presence == Presence::Ready
             && let Some(channel) = &link.channel
@@ -433,10 +501,11 @@ impl Supervisor {
         if self.staff.links.get(index as usize).is_none_or(|link| !link.waiting.is_empty()) {
             return;
         }
-        match WORKERS.get(index as usize) {
+        match self.staff.links.get(index as usize).map(|link| link.worker) {
             Some(Worker::Builtin) => self.builtin_has_room(),
             Some(Worker::Proxy) => self.proxy_has_room(),
             Some(Worker::Header) => self.header_has_room(),
+            Some(Worker::Tls) => self.tls_has_room(index),
             Some(Worker::Resolver | Worker::Registrar) | None => {}
         }
     }
@@ -494,6 +563,7 @@ impl Supervisor {
             Worker::Proxy => self.proxy_lost(),
             Worker::Registrar => self.registrar_lost(),
             Worker::Header => self.header_lost(),
+            Worker::Tls => self.tls_lost(index),
         }
     }
 
@@ -513,4 +583,23 @@ enum Heard {
     Proxy(FromProxy),
     Registrar(FromRegistrar),
     Header(FromHeader),
+    Tls(FromTls),
+}
+
+/// The executable that serves TLS.
+const COMPANION: &str = "portreeve";
+
+/// Where it is: beside this one, or in `bin` where this one is in `lib/portreeve`.
+fn companion() -> Result<CString, String> {
+    let own = std::env::current_exe().map_err(|e| e.to_string())?;
+    let beside = own.with_file_name(COMPANION);
+    let above = own.ancestors().nth(3).map(|prefix| prefix.join("bin").join(COMPANION));
+    let places: Vec<_> = [Some(beside), above].into_iter().flatten().collect();
+    match places.iter().find(|path| path.is_file()) {
+        Some(path) => CString::new(path.as_os_str().as_bytes()).map_err(|e| e.to_string()),
+        None => {
+            let shown: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
+            Err(format!("TLS is served by {COMPANION}, which is not there: neither {}", shown.join(" nor ")))
+        }
+    }
 }

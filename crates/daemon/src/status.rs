@@ -81,6 +81,12 @@ impl Supervisor {
         bound("carried connections", self.children.carried.len(), self.most_carried, 0);
         bound("RPC registrations", self.registry.len(), MAX_REGISTRATIONS, 0);
         bound("headers awaited", self.headers.len(), self.most_headers, self.headers.given_up);
+        bound(
+            "connections behind TLS",
+            self.children.sealed.len(),
+            self.most_sealed * crate::seal::MOST_SETS,
+            0,
+        );
         bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
@@ -155,6 +161,7 @@ impl Supervisor {
         }
         let note = match &slot.status {
             State::Paused(_, why) => why.to_string(),
+            State::NoWorker if service.tls.is_some() => self.tls_note(slot),
             State::NoWorker => {
                 "the worker that serves it is not ready, or has all the clients it can hold".to_owned()
             }

@@ -46,6 +46,7 @@ impl Supervisor {
         self.parked = Parked::default();
         self.headers = Headers::default();
         self.children.put_off.clear();
+        self.children.sealed.values_mut().for_each(|behind| behind.client = None);
         self.end_asked_hooks();
         let _ = portreeve_sys::systemd::notify("STOPPING=1");
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
@@ -153,12 +154,12 @@ impl Supervisor {
             let _ = std::fs::remove_file(path);
         }
         self.control.remove_socket();
-        for worker in Worker::ALL {
+        for link in &self.staff.links {
             // It has a last errand, and ends with us.
-            if worker == Worker::Registrar && self.is_withdrawing() {
+            if link.worker == Worker::Registrar && self.is_withdrawing() {
                 continue;
             }
-            if let Some(pid) = Pid::from_raw(self.staff.link(worker).pid) {
+            if let Some(pid) = Pid::from_raw(link.pid) {
                 let _ = kill(pid, Signal::TERM);
             }
         }

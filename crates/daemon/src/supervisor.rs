@@ -94,6 +94,10 @@ pub struct Supervisor {
     pub most_carried: usize,
     /// Most connections that the header worker can read at once.
     pub most_headers: usize,
+    /// Most connections that a worker of TLS can hold at once.
+    pub most_sealed: usize,
+    /// Connections of redirected services that workers of TLS carry.
+    pub sealed_carried: usize,
     /// Descriptors of ours live at and above this number.
     pub base: i32,
     /// How many configurations were applied.

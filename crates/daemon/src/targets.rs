@@ -129,6 +129,11 @@ impl Targets {
         }
     }
 
+    /// Of which target of the file this place is.
+    pub fn target_of(&self, place: &Place) -> Option<usize> {
+        self.candidates.iter().find(|candidate| candidate.place == *place).map(|candidate| candidate.target)
+    }
+
     fn at(&self, target: usize, places: Vec<Place>) -> Vec<Candidate> {
         let known = |place: &Place| self.candidates.iter().find(|candidate| candidate.place == *place);
         let new = |place| Candidate { target, place, failures: 0, aside: Duration::ZERO, error: None };

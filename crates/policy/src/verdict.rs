@@ -43,11 +43,13 @@ pub enum Reason {
     Fork,
     /// What must stand in front of the connection did not come, or is none.
     Header,
+    /// The client's TLS handshake failed.
+    Tls,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 11] = [
         Reason::Rate,
         Reason::Load,
         Reason::Time,
@@ -57,6 +59,8 @@ impl Reason {
         Reason::Address,
         Reason::Libwrap,
         Reason::Fork,
+        Reason::Header,
+        Reason::Tls,
     ];
 
     /// The reason with this word.
@@ -77,6 +81,7 @@ impl Reason {
             Reason::Libwrap => "libwrap",
             Reason::Fork => "fork",
             Reason::Header => "header",
+            Reason::Tls => "tls",
         }
     }
 }

@@ -75,6 +75,7 @@ fn the_words_of_a_fail_line() {
         (Reason::Address, "address"),
         (Reason::Time, "time"),
         (Reason::Fork, "fork"),
+        (Reason::Tls, "tls"),
         (Reason::ServiceLimit, "service_limit"),
         (Reason::PerSourceLimit, "per_source_limit"),
         (Reason::ProcessLimit, "process_limit"),

@@ -71,6 +71,10 @@ pub fn main() -> ExitCode {
     if let Some(applet) = applet_of(Path::new(&started_by), &called) {
         return (applet.run)(&called, &rest);
     }
+    // The supervisor's own call: no command for people, and read before anything is opened or parsed.
+    if rest.first().is_some_and(|word| word == "worker") {
+        return worker(rest.into_iter().skip(1));
+    }
     let cli = match Cli::try_parse_from([OsString::from("portreeve")].into_iter().chain(rest)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -80,6 +84,17 @@ pub fn main() -> ExitCode {
         }
     };
     with_output("portreeve", |out| commands::dispatch(cli.command, out))
+}
+
+/// The workers that are too heavy for the gate.
+fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    match portreeve_sys::stdio::take_third() {
+        Some(channel) => portreeve_tls::main(arguments, channel),
+        None => {
+            let _ = writeln!(std::io::stderr(), "portreeve: a worker is started by the supervisor");
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
 }
 
 /// Runs what writes to standard output, as `name`, and turns how it ended into an exit code.

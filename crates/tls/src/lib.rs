@@ -4,10 +4,18 @@
 //! and hands the descriptors on; no byte of them, and none of a client, is parsed as root.
 #![forbid(unsafe_code)]
 
-mod certificate;
-mod der;
-mod inspect;
-mod keys;
+mod certificate; // what a certificate says of itself
+mod choose; //      which certificate a client gets
+mod der; //         the encoding of certificates
+mod end; //         one end of a connection, in the clear or by TLS
+mod flow; //        one direction of a connection
+mod inspect; //     what `check` says
+mod keys; //        certificates, keys and authorities from the bytes of files
+mod material; //    the settings in use, from the files that were handed over
+mod session; //     one connection
+mod sessions; //    all of them
+mod worker; //      the worker's loop
 
 pub use certificate::{Facts, facts};
 pub use inspect::{Complaint, Weight, inspect_authorities, inspect_pair};
+pub use worker::main;

@@ -34,6 +34,8 @@ fn walls(worker: Worker) -> Walls {
         Worker::Registrar => Walls { descriptors: crate::registrar::DESCRIPTORS, processes: Some(0) },
         // One for each connection that is read.
         Worker::Header => Walls { descriptors: crate::header::DESCRIPTORS as u64, processes: Some(0) },
+        // The same, and its files while they are read.
+        Worker::Tls => Walls { descriptors: crate::tls::DESCRIPTORS as u64, processes: Some(0) },
         // A look-up holds a handful of sockets and files for each thread, and each ident server that is asked one.
         Worker::Resolver => Walls { descriptors: 1024, processes: None },
     }

@@ -1,7 +1,9 @@
 //! The way in: `portreeve-gate worker NAME [--ids UID:GID]`, with the channel to the supervisor on descriptor 3.
 
 use crate::confine::{Ids, confine};
-use crate::protocol::{FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, MAX_MESSAGE, Worker};
+use crate::protocol::{
+    FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE, Worker,
+};
 use std::ffi::{CString, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,11 +13,37 @@ use std::process::ExitCode;
 ///
 /// The caller takes the descriptor, because only it knows that number 3 is the channel and nobody else's.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> ExitCode {
+    let here = [Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header, Worker::Resolver];
+    match enter(arguments, &channel, &here) {
+        Ok(Worker::Builtin) => crate::run_builtin(channel),
+        Ok(Worker::Proxy) => crate::run_proxy(channel),
+        Ok(Worker::Header) => crate::run_header(channel),
+        Ok(Worker::Registrar) => crate::run_registrar(channel),
+        Ok(Worker::Resolver) => crate::run_resolver(channel),
+        Ok(Worker::Tls) => ExitCode::FAILURE,
+        Err(code) => code,
+    }
+}
+
+/// Reads the command line, confines this process as the worker that it names and says `Ready`. `here` are the workers that this
+/// executable has.
+///
+/// # Errors
+/// The exit status, when the reason has been said.
+pub fn enter(
+    arguments: impl IntoIterator<Item = OsString>,
+    channel: &OwnedFd,
+    here: &[Worker],
+) -> Result<Worker, ExitCode> {
     let (worker, ids) = match parse(arguments) {
+        Ok((worker, _)) if !here.contains(&worker) => {
+            complain(&format!("worker {} is no part of this executable", worker.name()));
+            return Err(ExitCode::from(2));
+        }
         Ok(parsed) => parsed,
         Err(error) => {
             complain(&format!("{error}; this command is for the supervisor alone"));
-            return ExitCode::from(2);
+            return Err(ExitCode::from(2));
         }
     };
     // Started through a link that says `exe`; ps shall say who this is.
@@ -27,7 +55,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
         Ok(missing) => missing,
         Err(error) => {
             complain(&format!("worker {}: cannot give up root: {error}", worker.name()));
-            return ExitCode::FAILURE;
+            return Err(ExitCode::FAILURE);
         }
     };
     let mut ready = Vec::with_capacity(MAX_MESSAGE.min(64));
@@ -37,17 +65,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
         Worker::Registrar => FromRegistrar::Ready { missing }.encode(&mut ready),
         Worker::Header => FromHeader::Ready { missing }.encode(&mut ready),
         Worker::Resolver => FromResolver::Ready { missing }.encode(&mut ready),
+        Worker::Tls => FromTls::Ready { missing }.encode(&mut ready),
     };
     if encoded.is_err() || portreeve_sys::seqpacket::send(channel.as_fd(), &ready, None).is_err() {
-        return ExitCode::FAILURE;
+        return Err(ExitCode::FAILURE);
     }
-    match worker {
-        Worker::Builtin => crate::run_builtin(channel),
-        Worker::Proxy => crate::run_proxy(channel),
-        Worker::Registrar => crate::run_registrar(channel),
-        Worker::Header => crate::run_header(channel),
-        Worker::Resolver => crate::run_resolver(channel),
-    }
+    Ok(worker)
 }
 
 fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Worker, Option<Ids>), String> {
@@ -69,13 +92,13 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<(Worker, Optio
 }
 
 /// A channel that ends with messages in it ends by an error instead of an end; it is the same order to go home.
-pub(crate) fn supervisor_has_gone(error: &io::Error) -> bool {
+pub fn supervisor_has_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// To standard error, which the supervisor lets through; nobody to tell when that fails.
-pub(crate) fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "portreeve-gate: {text}");
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "portreeve: {text}");
 }
 
 #[cfg(test)]

@@ -59,14 +59,17 @@ pub mod protocol;
 mod proxy;
 mod registrar;
 mod resolver;
+mod tls;
 
 pub use builtin::{most_clients, run_builtin};
 pub use confine::{Ids, builtin_ids, confine};
-pub use entry::main;
+pub use entry::{complain, enter, main, supervisor_has_gone};
 pub use header::{
     Endpoints, MAX_MUX_LINE, MAX_MUX_NAME, MAX_PROXY_HEADER, MuxLine, ProxyHeader, Unreadable, most_read,
     mux_line, proxy_header, run_header,
 };
+pub use outbox::{Outbox, Word};
 pub use proxy::{most_carried, run_proxy};
 pub use registrar::run_registrar;
 pub use resolver::run_resolver;
+pub use tls::{DESCRIPTORS as TLS_DESCRIPTORS, most_sealed};

@@ -1,6 +1,6 @@
 //! Messages on their way to the supervisor. Never blocks, never reorders, never drops; whoever fills it must stop.
 
-use crate::protocol::{BadMessage, FromBuiltin, FromHeader, FromProxy, FromRegistrar};
+use crate::protocol::{BadMessage, FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromTls};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 const CROWDED: usize = 1024;
 
 /// What a worker can say.
-pub(crate) trait Word {
+pub trait Word {
     /// Writes the message into `out`, replacing what it held.
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage>;
 }
@@ -38,40 +38,56 @@ impl Word for FromHeader {
     }
 }
 
+impl Word for FromTls {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        self.encode(out)
+    }
+}
+
 /// The channel and what waits for it.
 #[derive(Debug)]
-pub(crate) struct Outbox<M> {
+pub struct Outbox<M> {
     channel: OwnedFd,
     waiting: VecDeque<M>,
     bytes: Vec<u8>,
 }
 
 impl<M: Word> Outbox<M> {
-    pub(crate) fn new(channel: OwnedFd) -> Self {
+    /// Nothing waits yet.
+    pub fn new(channel: OwnedFd) -> Self {
         Outbox { channel, waiting: VecDeque::new(), bytes: Vec::new() }
     }
 
-    pub(crate) fn channel(&self) -> &OwnedFd {
+    /// The channel.
+    pub fn channel(&self) -> &OwnedFd {
         &self.channel
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    pub(crate) fn is_crowded(&self) -> bool {
+    /// Whether no new work is to be taken in.
+    pub fn is_crowded(&self) -> bool {
         self.waiting.len() >= CROWDED
     }
 
-    pub(crate) fn put(&mut self, message: M) {
+    /// Adds a message.
+    pub fn put(&mut self, message: M) {
         self.waiting.push_back(message);
+    }
+
+    /// Gives up what waits: nobody listens any more.
+    pub fn forget(&mut self) {
+        self.waiting.clear();
     }
 
     /// Sends what the channel takes.
     ///
     /// # Errors
     /// The supervisor has gone, or a message of ours breaks the protocol.
-    pub(crate) fn send(&mut self) -> io::Result<()> {
+    pub fn send(&mut self) -> io::Result<()> {
         while let Some(message) = self.waiting.front() {
             message.write(&mut self.bytes).map_err(io::Error::other)?;
             match portreeve_sys::seqpacket::send(self.channel.as_fd(), &self.bytes, None) {

@@ -11,6 +11,7 @@
 mod from_builtin;
 mod from_header;
 mod from_proxy;
+mod from_tls;
 mod identity;
 mod names;
 mod referee;
@@ -19,11 +20,13 @@ mod rules;
 mod to_builtin;
 mod to_header;
 mod to_proxy;
+mod to_tls;
 mod wire;
 
 pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
 pub use from_header::{Fault, Found, FromHeader};
 pub use from_proxy::{Carried, FromProxy};
+pub use from_tls::{FromTls, MAX_SUBJECT, MAX_WHY, Sealed, WrongFile};
 pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
 pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
@@ -36,6 +39,7 @@ pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
 pub use to_header::{Preamble, ToHeader};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};
+pub use to_tls::{MAX_TLS_FILES, TlsFile, ToTls};
 pub use wire::BadMessage;
 
 /// The version of all these messages. Any change of one is a new version: a worker outlives an upgrade of the supervisor, and

@@ -5,6 +5,7 @@ use crate::children::Session;
 use crate::duty::Duty;
 use crate::recorded::Answers;
 use crate::slot::{Slot, State as Status};
+use crate::staff::FIRST_TLS;
 use crate::supervisor::Supervisor;
 use crate::targets::Place;
 use portreeve_handover::{
@@ -83,7 +84,13 @@ impl Supervisor {
             slots,
             programs: programs.collect(),
             sessions: self.children.sessions.iter().map(leave_session).collect(),
-            carried: self.children.carried.iter().map(leave_session).collect(),
+            carried: self
+                .children
+                .carried
+                .iter()
+                .filter(|(_, session)| !session.sealed)
+                .map(leave_session)
+                .collect(),
             clients: put_off.chain(parked).map(leave_client).collect(),
             denied: self
                 .host
@@ -93,8 +100,9 @@ impl Supervisor {
                 .collect(),
             hooks: self.hooks.leave(),
             hook_counts: vec![self.hooks.started, self.hooks.dropped, self.hooks.killed],
-            workers: self.staff.links.iter().map(crate::staff::Link::leave).collect(),
-            retired: self.staff.retired().to_vec(),
+            // Workers of TLS bring what they carry to its end by themselves; new ones serve whoever comes from now on.
+            workers: self.staff.links.iter().take(FIRST_TLS).map(crate::staff::Link::leave).collect(),
+            retired: self.staff.retired().iter().copied().chain(self.staff.tls_pids()).collect(),
             control: self.control.leave(),
             asked_by: None,
         }

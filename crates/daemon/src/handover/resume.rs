@@ -357,6 +357,10 @@ impl Supervisor {
                 self.timers.set(self.stamp.mono(), Alarm::Listen(left.id));
             }
         }
+        if slot.service.tls.is_some() && slot.status == Status::Active {
+            // Its new worker says when.
+            (slot.status, polled) = (Status::NoWorker, false);
+        }
         let id = left.id;
         match slot.status {
             Status::Paused(until, _) => self.timers.set(until, Alarm::Unpause(id)),
@@ -404,6 +408,7 @@ impl Supervisor {
             started_wall: left.started_wall,
             started: left.started,
             peer: left.peer,
+            sealed: false,
             way: left
                 .tried
                 .as_ref()

@@ -110,6 +110,9 @@ const HEADER: &[c_long] = &[
     libc::SYS_recvfrom,
 ];
 
+/// The worker of TLS is that of the proxy, and reads the files of certificates and keys. It opens none.
+const FILES_IT_IS_HANDED: &[c_long] = &[libc::SYS_read];
+
 /// What the name service's plug-ins are known to do: DNS over UDP and TCP, local daemons over Unix sockets (nscd, sssd,
 /// systemd-resolved, nslcd), netlink (which address families this host has), tables in files, plug-ins by dlopen.
 const RESOLVER: &[c_long] = &[
@@ -278,8 +281,11 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             // Its own limits: to ask (no new value), not to set.
             rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
         }
-        Worker::Proxy => {
+        Worker::Proxy | Worker::Tls => {
             rules.extend(plain(PROXY));
+            if worker == Worker::Tls {
+                rules.extend(plain(FILES_IT_IS_HANDED));
+            }
             let exec = number(libc::PROT_EXEC);
             for call in [libc::SYS_mmap, libc::SYS_mprotect] {
                 rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);

@@ -30,6 +30,7 @@ impl Ids {
             Worker::Proxy => 61_103,
             Worker::Registrar => 61_104,
             Worker::Header => 61_105,
+            Worker::Tls => 61_106,
         };
         Ids { uid: number, gid: number }
     }

@@ -18,7 +18,7 @@ const NAME_SERVICE: [&str; 9] =
 /// Restricts this thread and all that come from it. Returns what is missing.
 pub(super) fn restrict(worker: Worker) -> Option<Missing> {
     let status = match worker {
-        Worker::Builtin | Worker::Proxy | Worker::Registrar | Worker::Header => nothing(),
+        Worker::Builtin | Worker::Proxy | Worker::Registrar | Worker::Header | Worker::Tls => nothing(),
         Worker::Resolver => name_service(),
     };
     match status {

@@ -245,8 +245,9 @@ fn reason_number(reason: Reason) -> u8 {
         Reason::Address => 6,
         Reason::Libwrap => 7,
         Reason::Fork => 8,
-        // Of streams alone: no receiver takes it.
+        // Of streams alone: no receiver takes them.
         Reason::Header => 9,
+        Reason::Tls => 10,
     }
 }
 

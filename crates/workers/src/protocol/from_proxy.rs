@@ -18,6 +18,29 @@ pub enum Carried {
     Ended,
 }
 
+impl Carried {
+    pub(super) fn put(self, out: &mut Writer<'_>) {
+        out.u8(match self {
+            Carried::Complete => 0,
+            Carried::Idle => 1,
+            Carried::Broken => 2,
+            Carried::Full => 3,
+            Carried::Ended => 4,
+        });
+    }
+
+    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, BadMessage> {
+        Ok(match input.u8()? {
+            0 => Carried::Complete,
+            1 => Carried::Idle,
+            2 => Carried::Broken,
+            3 => Carried::Full,
+            4 => Carried::Ended,
+            _ => return Err(BadMessage::BadValue("outcome")),
+        })
+    }
+}
+
 /// What the proxy worker tells the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromProxy {
@@ -77,13 +100,7 @@ impl FromProxy {
                 writer.u64(*ticket);
                 writer.u64(*bytes_in);
                 writer.u64(*bytes_out);
-                writer.u8(match outcome {
-                    Carried::Complete => 0,
-                    Carried::Idle => 1,
-                    Carried::Broken => 2,
-                    Carried::Full => 3,
-                    Carried::Ended => 4,
-                });
+                outcome.put(&mut writer);
             }
         }
         writer.finish()
@@ -103,14 +120,7 @@ impl FromProxy {
                 ticket: input.u64()?,
                 bytes_in: input.u64()?,
                 bytes_out: input.u64()?,
-                outcome: match input.u8()? {
-                    0 => Carried::Complete,
-                    1 => Carried::Idle,
-                    2 => Carried::Broken,
-                    3 => Carried::Full,
-                    4 => Carried::Ended,
-                    _ => return Err(BadMessage::BadValue("outcome")),
-                },
+                outcome: Carried::take(&mut input)?,
             },
             other => return Err(BadMessage::UnknownTag(other)),
         };

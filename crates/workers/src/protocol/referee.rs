@@ -1,7 +1,7 @@
 //! Who may say what, and when: the table that the supervisor holds a worker to.
 
 use super::wire::{BadMessage, Reader, Writer};
-use super::{FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver};
+use super::{FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, FromTls};
 
 /// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
 /// that comes back from a confused worker is not understood as another.
@@ -21,6 +21,9 @@ pub(super) mod tag {
     pub(in super::super) const REACHED: u8 = 20;
     pub(in super::super) const UNREACHED: u8 = 21;
     pub(in super::super) const HEADER: u8 = 30;
+    pub(in super::super) const KEYED: u8 = 40;
+    pub(in super::super) const SHAKEN: u8 = 41;
+    pub(in super::super) const SEALED: u8 = 42;
 }
 
 /// A worker by its job.
@@ -36,12 +39,14 @@ pub enum Worker {
     Registrar,
     /// Reads what stands in front of a connection: PROXY headers, lines of tcpmux.
     Header,
+    /// Speaks TLS with clients or targets. Part of the executable `portreeve`; one process for each set of certificates.
+    Tls,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Worker; 5] =
-        [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header];
+    pub const ALL: [Worker; 6] =
+        [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header, Worker::Tls];
 
     /// The word that stands on the worker's command line and in messages to people.
     pub fn name(self) -> &'static str {
@@ -51,6 +56,7 @@ impl Worker {
             Worker::Proxy => "proxy",
             Worker::Registrar => "registrar",
             Worker::Header => "header",
+            Worker::Tls => "tls",
         }
     }
 
@@ -73,8 +79,11 @@ const TABLE: &[Row] = &[
     Row { tag: tag::CARRIED, name: "Done", senders: &[Worker::Proxy] },
     Row { tag: tag::REGISTERED, name: "Done", senders: &[Worker::Registrar] },
     Row { tag: tag::RPCBIND_LOST, name: "Lost", senders: &[Worker::Registrar] },
-    Row { tag: tag::REACHED, name: "Reached", senders: &[Worker::Proxy] },
-    Row { tag: tag::UNREACHED, name: "Unreached", senders: &[Worker::Proxy] },
+    Row { tag: tag::REACHED, name: "Reached", senders: &[Worker::Proxy, Worker::Tls] },
+    Row { tag: tag::UNREACHED, name: "Unreached", senders: &[Worker::Proxy, Worker::Tls] },
+    Row { tag: tag::KEYED, name: "Keyed", senders: &[Worker::Tls] },
+    Row { tag: tag::SHAKEN, name: "Shaken", senders: &[Worker::Tls] },
+    Row { tag: tag::SEALED, name: "Done", senders: &[Worker::Tls] },
     Row { tag: tag::DATAGRAMS, name: "Datagrams", senders: &[Worker::Builtin] },
     Row { tag: tag::RATE, name: "Rate", senders: &[Worker::Builtin] },
     Row { tag: tag::NAMES, name: "Names", senders: &[Worker::Resolver] },
@@ -150,6 +159,17 @@ impl Referee {
     pub fn from_header(&mut self, bytes: &[u8]) -> Result<FromHeader, BadMessage> {
         self.admit(bytes)?;
         let message = FromHeader::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of a worker that serves TLS.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_tls(&mut self, bytes: &[u8]) -> Result<FromTls, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromTls::decode(bytes)?;
         self.ready = true;
         Ok(message)
     }

@@ -1,0 +1,533 @@
+//! Services behind TLS: an admitted client is handed to the worker that has its certificates, and is served once it has shaken
+//! hands, by a program over a connection within this host or by a connection to the target. Who cannot shake hands starts
+//! nothing and reaches nobody.
+//!
+//! A worker process has one set of certificates and keys. The supervisor opens their files and hands the descriptors on; it
+//! reads no byte of them. While a worker is away, or has no certificates that it can use, its listeners are not polled: the
+//! kernel holds the clients, and nobody is served in the clear.
+
+use crate::admit::Client;
+use crate::children::Behind;
+use crate::pair::pair;
+use crate::slot::{Manner, Slot, SlotId, State};
+use crate::staff::{FIRST_TLS, Keyed, Link, Presence};
+use crate::supervisor::Supervisor;
+use crate::targets::{Choice, Place};
+use portreeve_conf::{Action, Level, Service, Target, Tls};
+use portreeve_policy::{Reason, Seat};
+use portreeve_sys::reap::Status;
+use portreeve_workers::protocol::{FromTls, Sealed, TlsFile, ToTls, WrongFile};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Most sets of certificates at once, each with a process of its own.
+pub const MOST_SETS: usize = 16;
+/// So many messages may wait for a worker before its listeners rest.
+const CROWDED: usize = 64;
+/// Why a handshake failed is said in the daemon's log at most once in this time for each worker; FAIL lines count all.
+const REASONS: Duration = Duration::from_secs(1);
+/// Seconds for a program's connection, which is there already.
+const CONNECTED: u16 = 30;
+/// Where systems keep the authorities that they trust, in the order in which they are tried.
+const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What makes one worker's settings: two services with the same share a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pairs: Vec<(String, String)>,
+    client_ca: Option<String>,
+    alpn: Vec<String>,
+    /// `tls = connect`, with the file of authorities where one is named.
+    connect: Option<Option<String>>,
+}
+
+impl Set {
+    fn of(tls: &Tls) -> Self {
+        let path = |set: &portreeve_conf::Set<String>| set.value.clone();
+        Self {
+            pairs: tls.pairs.iter().map(|(certificate, key)| (path(certificate), path(key))).collect(),
+            client_ca: tls.client_ca.as_ref().map(path),
+            alpn: tls.alpn.clone(),
+            connect: tls.connect.as_ref().map(|connect| connect.ca.as_ref().map(path)),
+        }
+    }
+
+    fn path(&self, kind: TlsFile, index: u8) -> &str {
+        let pair = self.pairs.get(usize::from(index));
+        match kind {
+            TlsFile::Certificate => pair.map_or("", |(certificate, _)| certificate),
+            TlsFile::Key => pair.map_or("", |(_, key)| key),
+            TlsFile::ClientAuthorities => self.client_ca.as_deref().unwrap_or_default(),
+            TlsFile::TargetAuthorities => self.connect.iter().flatten().next().map_or("", String::as_str),
+            TlsFile::SystemAuthorities => "the system's authorities",
+        }
+    }
+}
+
+/// What a client has shown in its handshake, for the program that serves it.
+#[derive(Debug)]
+pub struct Shield {
+    ticket: u64,
+    /// Variables of the program's environment.
+    pub variables: Vec<CString>,
+}
+
+/// Whether clients of the service speak TLS.
+pub fn is_sealed(service: &Service) -> bool {
+    service.tls.as_ref().is_some_and(|tls| !tls.pairs.is_empty())
+}
+
+impl Supervisor {
+    fn tell_tls(&mut self, index: u32, message: &ToTls, fd: Option<OwnedFd>) -> bool {
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes).is_ok() && self.tell_link(index, bytes, fd)
+    }
+
+    /// The worker for a service with TLS; `None` where it needs none, and where there are too many already, which is said.
+    pub fn tls_worker(&mut self, service: &Service) -> Option<u32> {
+        let set = Set::of(service.tls.as_ref()?);
+        let links = self.staff.links.iter().skip(FIRST_TLS);
+        let known = links.clone().position(|link| link.set.as_deref() == Some(&set));
+        let free = || links.clone().position(|link| link.set.is_none() && link.presence == Presence::Off);
+        let at = match known.or_else(free) {
+            Some(at) => FIRST_TLS + at,
+            None if links.len() < MOST_SETS => {
+                self.staff.links.push(Link::new(portreeve_workers::protocol::Worker::Tls));
+                self.staff.links.len() - 1
+            }
+            None => {
+                let text = format!(
+                    "service {}: more than {MOST_SETS} different sets of certificates; it is held",
+                    service.id
+                );
+                self.say(Level::Error, &text);
+                return None;
+            }
+        };
+        let index = u32::try_from(at).ok()?;
+        let link = self.staff.links.get_mut(at)?;
+        if known.is_none() {
+            link.set = Some(Rc::new(set));
+            link.keyed = Keyed::No;
+        }
+        if link.presence == Presence::Off {
+            self.start_worker(index);
+        }
+        Some(index)
+    }
+
+    /// After a reload: files are opened again, and workers that nobody needs any more go once they are idle.
+    pub fn tls_reloaded(&mut self) {
+        for at in FIRST_TLS..self.staff.links.len() {
+            let Ok(index) = u32::try_from(at) else { return };
+            let used = self.slots.values().any(|s| s.tls == Some(index) && s.status != State::Removed);
+            let Some(link) = self.staff.links.get_mut(at) else { return };
+            if !used {
+                link.set = None;
+                self.retire_if_idle(index);
+            } else if link.presence == Presence::Ready {
+                self.hand_files(index);
+            }
+        }
+    }
+
+    fn retire_if_idle(&mut self, index: u32) {
+        let idle =
+            self.staff.links.get(index as usize).is_some_and(|link| link.set.is_none() && link.holds == 0);
+        if idle {
+            self.staff.retire_link(index);
+        }
+    }
+
+    /// Opens the files of a worker and hands them over.
+    pub fn hand_files(&mut self, index: u32) {
+        let Some(set) = self.staff.links.get(index as usize).and_then(|link| link.set.clone()) else {
+            return;
+        };
+        let mut files: Vec<(TlsFile, u8)> = Vec::new();
+        for at in 0..u8::try_from(set.pairs.len()).unwrap_or(0) {
+            files.extend([(TlsFile::Certificate, at), (TlsFile::Key, at)]);
+        }
+        files.extend(set.client_ca.is_some().then_some((TlsFile::ClientAuthorities, 0)));
+        match &set.connect {
+            Some(Some(_)) => files.push((TlsFile::TargetAuthorities, 0)),
+            Some(None) => files.push((TlsFile::SystemAuthorities, 0)),
+            None => {}
+        }
+        let mut open = Vec::new();
+        for (kind, at) in files {
+            let opened = match kind {
+                TlsFile::SystemAuthorities => system_authorities(),
+                kind => open_file(set.path(kind, at)),
+            };
+            match opened {
+                Ok(fd) => open.push((kind, at, fd)),
+                Err(errno) => {
+                    let why = format!("it cannot be opened: {}", crate::machine::percent_m(&errno.into()));
+                    self.keyed(index, Some(WrongFile { kind, index: at, why }));
+                    return;
+                }
+            }
+        }
+        for (kind, at, fd) in open {
+            self.tell_tls(index, &ToTls::File { kind, index: at }, Some(fd));
+        }
+        let protocols = set.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+        let (accept, connect) = (!set.pairs.is_empty(), set.connect.is_some());
+        self.tell_tls(index, &ToTls::Use { accept, connect, protocols }, None);
+    }
+
+    /// The worker can use its files, or not.
+    fn keyed(&mut self, index: u32, wrong: Option<WrongFile>) {
+        let Some(link) = self.staff.links.get_mut(index as usize) else { return };
+        let Some(set) = link.set.clone() else { return };
+        let had = link.keyed == Keyed::Yes;
+        let Some(WrongFile { kind, index: at, why }) = wrong else {
+            link.keyed = Keyed::Yes;
+            self.tls_has_room(index);
+            return;
+        };
+        let what = format!("{}: {why}", set.path(kind, at));
+        if !had {
+            link.keyed = Keyed::Wrong(what.clone());
+        }
+        let ids: Vec<&str> =
+            self.slots.values().filter(|s| s.tls == Some(index)).map(|s| s.service.id.as_str()).collect();
+        let then = if had { "what was in use goes on" } else { "held until a reload" };
+        let text = format!("TLS of {}: {what}; {then}", ids.join(", "));
+        self.say(Level::Error, &text);
+    }
+
+    /// Whether the worker of this slot takes clients now.
+    pub fn tls_takes(&self, index: Option<u32>) -> bool {
+        let Some(link) = index.and_then(|index| self.staff.links.get(index as usize)) else { return false };
+        link.presence == Presence::Ready
+            && link.keyed == Keyed::Yes
+            && link.backlog() <= CROWDED
+            && link.holds < self.most_sealed
+    }
+
+    /// The worker takes clients (again).
+    pub fn tls_has_room(&mut self, index: u32) {
+        if !self.tls_takes(Some(index)) {
+            return;
+        }
+        for id in self.tls_slots(index) {
+            if let Some(slot) = self.slots.get_mut(&id)
+                && slot.status == State::NoWorker
+            {
+                slot.status = State::Active;
+                self.poll_slot(id, true);
+                self.attach_filter(id);
+            }
+        }
+    }
+
+    /// Why a service behind TLS is held.
+    pub fn tls_note(&self, slot: &Slot) -> String {
+        let link = slot.tls.and_then(|index| self.staff.links.get(index as usize));
+        match link.map(|link| &link.keyed) {
+            None => format!("more than {MOST_SETS} different sets of certificates"),
+            Some(Keyed::Wrong(why)) => format!("its TLS cannot be served: {why}"),
+            Some(Keyed::Yes) => "the worker that serves its TLS has all the clients it can hold".to_owned(),
+            Some(Keyed::No) => "the worker that serves its TLS is not ready".to_owned(),
+        }
+    }
+
+    fn tls_slots(&self, index: u32) -> Vec<SlotId> {
+        self.slots.iter().filter(|(_, slot)| slot.tls == Some(index)).map(|(&id, _)| id).collect()
+    }
+
+    fn rest_sealed(&mut self, index: u32) {
+        for id in self.tls_slots(index) {
+            if let Some(slot) = self.slots.get_mut(&id)
+                && slot.status == State::Active
+            {
+                slot.status = State::NoWorker;
+                self.poll_slot(id, false);
+            }
+        }
+    }
+
+    /// Hands a client over; `client` waits here for its handshake, or is carried already.
+    fn begin_sealed(
+        &mut self,
+        ticket: u64,
+        id: SlotId,
+        fd: OwnedFd,
+        client: Option<(Box<Client>, Seat)>,
+    ) -> bool {
+        let Some(slot) = self.slots.get(&id) else { return false };
+        let (Some(index), idle_seconds) = (slot.tls, slot.service.idle_timeout) else { return false };
+        // It was parked, and the worker has died in the meantime: one that has no certificates yet shall not get it.
+        let link = self.staff.links.get(index as usize);
+        if !link.is_some_and(|link| link.presence == Presence::Ready && link.keyed == Keyed::Yes) {
+            return false;
+        }
+        let banner = slot.banners.clone();
+        let banner = self.banner_text(id, banner.success.as_ref());
+        if !self.tell_tls(index, &ToTls::Client { ticket, idle_seconds, banner }, Some(fd)) {
+            return false;
+        }
+        self.children.sealed.insert(ticket, Behind { link: index, slot: id, client, head: Vec::new() });
+        if let Some(link) = self.staff.links.get_mut(index as usize) {
+            link.holds += 1;
+        }
+        if !self.tls_takes(Some(index)) {
+            self.rest_sealed(index);
+        }
+        true
+    }
+
+    /// An admitted client is to shake hands first.
+    pub fn seal(&mut self, mut client: Client, seat: Seat) {
+        client.local = client.local.or_else(|| crate::listeners::local_address(&client.fd).ok());
+        let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(client.fd.as_fd(), 3) else { return };
+        let (ticket, id) = (self.ticket(), client.slot);
+        self.begin_sealed(ticket, id, fd, Some((Box::new(client), seat)));
+    }
+
+    /// The worker has spoken.
+    pub fn heard_tls(&mut self, index: u32, message: FromTls) {
+        match message {
+            FromTls::Ready { .. } => {}
+            FromTls::Keyed { wrong } => self.keyed(index, wrong),
+            FromTls::Shaken { ticket, newest, server_name, protocol, subject } => {
+                let variables = variables(newest, server_name, protocol, subject);
+                self.shaken(index, ticket, variables);
+            }
+            FromTls::Reached { ticket } if self.is_of(index, ticket) => self.target_reached(ticket),
+            FromTls::Unreached { ticket, errno } if self.is_of(index, ticket) => {
+                match self.children.carried.contains_key(&ticket) {
+                    true => self.target_unreached(ticket, errno),
+                    false => self.unseal(ticket),
+                }
+            }
+            FromTls::Done { ticket, bytes_in, bytes_out, outcome } if self.is_of(index, ticket) => {
+                self.unsealed(ticket, (bytes_in, bytes_out), outcome);
+            }
+            FromTls::Reached { .. } | FromTls::Unreached { .. } | FromTls::Done { .. } => {}
+        }
+    }
+
+    fn is_of(&self, index: u32, ticket: u64) -> bool {
+        self.children.sealed.get(&ticket).is_some_and(|behind| behind.link == index)
+    }
+
+    fn shaken(&mut self, index: u32, ticket: u64, variables: Vec<CString>) {
+        let behind = self.children.sealed.get_mut(&ticket).filter(|behind| behind.link == index);
+        // It was ended here in the meantime.
+        let Some(behind) = behind else { return };
+        let Some((mut client, seat)) = behind.client.take() else {
+            if self.stopping.is_none() {
+                self.lose_worker(index, "it told twice of one client");
+            }
+            return;
+        };
+        let slot = self.slots.get(&client.slot).filter(|slot| !slot.has_ended());
+        let twist = client.orders().is_some_and(|orders| orders.twist.is_some());
+        let (program, nodelay) = match slot.map(|slot| (slot.manner(), slot.service.listen.nodelay)) {
+            Some((Manner::Spawn, nodelay)) => (true, nodelay),
+            Some((Manner::Redirect, nodelay)) => (twist, nodelay),
+            _ => return self.unseal(ticket),
+        };
+        if program {
+            let led = pair(nodelay).is_ok_and(|(program, worker)| {
+                client.fd = program;
+                self.lead(ticket, worker)
+            });
+            if !led {
+                return self.unseal(ticket);
+            }
+        }
+        client.shield = Some(Box::new(Shield { ticket, variables }));
+        self.admit(*client, seat);
+    }
+
+    /// Tells the worker of the program that serves a client.
+    fn lead(&mut self, ticket: u64, fd: OwnedFd) -> bool {
+        let Some(index) = self.children.sealed.get(&ticket).map(|behind| behind.link) else { return false };
+        let (name, head) = (String::new(), Vec::new());
+        let target = ToTls::Target { ticket, name, head, patience_seconds: CONNECTED, tell: false };
+        self.tell_tls(index, &target, Some(fd))
+    }
+
+    /// Tells the worker of a target of a redirected service.
+    pub fn lead_to(&mut self, ticket: u64, choice: &Choice, patience_seconds: u16, fd: OwnedFd) -> bool {
+        let Some(behind) = self.children.sealed.get(&ticket) else { return false };
+        let (index, head) = (behind.link, behind.head.clone());
+        let name = self.slots.get(&behind.slot).map(|slot| name_to_check(slot, &choice.place));
+        let Some(name) = name.flatten() else { return false };
+        let target = ToTls::Target { ticket, name, head, patience_seconds, tell: choice.doubtful };
+        self.tell_tls(index, &target, Some(fd))
+    }
+
+    /// Has a client of a redirected service carried by the worker of TLS.
+    pub fn carry_sealed(&mut self, client: Client, ticket: u64, head: Vec<u8>) -> bool {
+        if client.shield.is_none() && !self.begin_sealed(ticket, client.slot, client.fd, None) {
+            return false;
+        }
+        match self.children.sealed.get_mut(&ticket) {
+            Some(behind) => behind.head = head,
+            None => return false,
+        }
+        true
+    }
+
+    /// Ends a connection of the worker.
+    pub fn unseal(&mut self, ticket: u64) {
+        if let Some(behind) = self.children.sealed.remove(&ticket) {
+            self.tell_tls(behind.link, &ToTls::End { ticket }, None);
+            self.let_go(behind.link);
+            self.forget_if_done(behind.slot);
+        }
+    }
+
+    fn let_go(&mut self, index: u32) {
+        if let Some(link) = self.staff.links.get_mut(index as usize) {
+            link.holds = link.holds.saturating_sub(1);
+        }
+        self.tls_has_room(index);
+        self.retire_if_idle(index);
+    }
+
+    /// A connection of the worker has ended.
+    fn unsealed(&mut self, ticket: u64, (bytes_in, bytes_out): (u64, u64), outcome: Sealed) {
+        let Some(Behind { link, slot, client, .. }) = self.children.sealed.remove(&ticket) else { return };
+        if let Some((client, seat)) = client {
+            drop(seat);
+            self.say_not_shaken(link, &client, &outcome);
+        } else if self.children.carried.contains_key(&ticket) {
+            match outcome {
+                Sealed::Carried(outcome) => self.carried(ticket, (bytes_in, bytes_out), outcome),
+                Sealed::Handshake(_) => self.end_of_carried(ticket, Status::Exited(1)),
+                Sealed::Target(why) => {
+                    let target =
+                        self.aimed_at(ticket).map_or_else(String::new, |(_, place)| place.to_string());
+                    let name = crate::programs::slot_name(self, slot);
+                    let text = format!("service {name}: TLS with the target {target}: {why}");
+                    self.say(Level::Error, &text);
+                    self.end_of_carried(ticket, Status::Exited(0));
+                }
+            }
+        }
+        self.let_go(link);
+        self.forget_if_done(slot);
+    }
+
+    fn say_not_shaken(&mut self, index: u32, client: &Client, outcome: &Sealed) {
+        let now = self.stamp.mono();
+        let why = match outcome {
+            Sealed::Handshake(why) | Sealed::Target(why) => why.as_str(),
+            Sealed::Carried(_) => "the connection ended",
+        };
+        if let Some(link) = self.staff.links.get_mut(index as usize)
+            && link.quiet_until <= now
+        {
+            link.quiet_until = now + REASONS;
+            let name = crate::programs::slot_name(self, client.slot);
+            let text = format!("service {name}: no TLS with {}: {why}", client.peer.ip());
+            self.say(Level::Info, &text);
+        }
+        if let Some(slot) = self.slots.get_mut(&client.slot) {
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(client.peer));
+        }
+    }
+
+    /// Ends all of a slot's.
+    pub fn end_sealed(&mut self, id: SlotId) {
+        let tickets: Vec<u64> =
+            self.children.sealed.iter().filter(|(_, behind)| behind.slot == id).map(|(&t, _)| t).collect();
+        for ticket in tickets {
+            self.unseal(ticket);
+        }
+    }
+
+    /// A worker is gone, and its connections with it.
+    pub fn tls_lost(&mut self, index: u32) {
+        if let Some(link) = self.staff.links.get_mut(index as usize) {
+            (link.keyed, link.holds) = (Keyed::No, 0);
+        }
+        self.rest_sealed(index);
+        let of = |behind: &Behind| behind.link == index;
+        let tickets: Vec<u64> =
+            self.children.sealed.iter().filter(|(_, behind)| of(behind)).map(|(&t, _)| t).collect();
+        for ticket in tickets {
+            let Some(Behind { slot, client, .. }) = self.children.sealed.remove(&ticket) else { continue };
+            if let Some((client, seat)) = client {
+                drop(seat);
+                if let Some(slot) = self.slots.get_mut(&slot) {
+                    self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(client.peer));
+                }
+            }
+            self.end_of_carried(ticket, Status::Signaled(9));
+            self.forget_if_done(slot);
+        }
+    }
+}
+
+impl Shield {
+    /// The mark of its connection in the worker.
+    pub fn ticket(&self) -> u64 {
+        self.ticket
+    }
+}
+
+/// The name that a target's certificate must hold; empty where it is spoken to in the clear, none where it cannot be checked.
+fn name_to_check(slot: &Slot, place: &Place) -> Option<String> {
+    if slot.service.tls.as_ref().is_none_or(|tls| tls.connect.is_none()) {
+        return Some(String::new());
+    }
+    let Action::Redirect(targets) = &slot.service.action else { return None };
+    match targets.get(slot.targets.target_of(place)?)? {
+        Target::Host { host, .. } => Some(host.clone()),
+        Target::Path(_) => None,
+    }
+}
+
+fn variables(
+    newest: bool,
+    server_name: Option<String>,
+    protocol: Option<Vec<u8>>,
+    subject: Option<Vec<u8>>,
+) -> Vec<CString> {
+    let mut all = vec![format!("TLS_PROTOCOL=TLSv1.{}", if newest { 3 } else { 2 }).into_bytes()];
+    let texts = [
+        ("TLS_SERVER_NAME=", server_name.map(String::into_bytes)),
+        ("TLS_ALPN=", protocol),
+        ("TLS_CLIENT_SUBJECT=", subject),
+    ];
+    all.extend(
+        texts.into_iter().filter_map(|(name, value)| Some([name.as_bytes(), value?.as_slice()].concat())),
+    );
+    // Control characters, NUL among them, do not come through the channel.
+    all.into_iter().filter_map(|variable| CString::new(variable).ok()).collect()
+}
+
+/// A pipe would wait for its writer, and a terminal might become ours.
+fn open_file(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    if kind == FileType::RegularFile { Ok(fd) } else { Err(Errno::INVAL) }
+}
+
+fn system_authorities() -> Result<OwnedFd, Errno> {
+    let mut last = Errno::NOENT;
+    for path in SYSTEM_AUTHORITIES {
+        match open_file(path) {
+            Ok(fd) => return Ok(fd),
+            Err(errno) => last = errno,
+        }
+    }
+    Err(last)
+}
