@@ -157,3 +157,40 @@ fn an_address_that_comes_later() {
         assert_eq!(at("127.0.0.1", "192.0.2.77", 2001), served());
     });
 }
+
+/// `%name`: what comes in by that interface and nothing else; one that comes later, and one that goes and comes again.
+#[test]
+fn an_interface() {
+    ours(|world| {
+        let config = Config::new()
+            .with(Entry::program("lo", 2001).set("bind", "%lo"))
+            .with(Entry::program("both", 2002).set("bind", "%late0 %lo"))
+            .with(Entry::internal("echo", "echo", 2003, "dgram").set("bind", "%lo"))
+            .with(Entry::program("s1", 2004));
+        let daemon = world.start(&config);
+        assert_eq!(at("127.0.0.1", "127.0.0.1", 2001), served());
+        assert_eq!(at("127.0.0.1", "127.0.0.1", 2002), served());
+        assert_eq!(daemon.service_status("both")["not_open"][0]["address"], "[::]%late0:2002");
+        assert_eq!(ask(&datagram_socket("127.0.0.1", 2003), b"x", DEADLINE), Some(b"x".to_vec()));
+        for round in 0..2 {
+            ip(world, "link add late0 type veth peer name late1");
+            must("it listens on the interface", || daemon.count("both", "/listeners/open") == 2);
+            ip(world, "link delete late0");
+            must("it has noticed", || daemon.count("both", "/listeners/open") == 1);
+            assert_eq!(at("127.0.0.1", "127.0.0.1", 2002), served(), "{round}");
+        }
+        assert_eq!(at("127.0.0.1", "127.0.0.1", 2004), served());
+    });
+}
+
+/// A datagram service joins the group that it is bound to.
+#[test]
+fn a_group_is_joined() {
+    ours(|world| {
+        let entry = Entry::datagram("s1", 2001, "datagrams").set("bind", "239.1.2.3%lo");
+        let daemon = world.start(&Config::of(entry));
+        assert_eq!(daemon.service_status("s1")["state"], "active");
+        let (_, groups) = world.run(&["/bin/cat", "/proc/net/igmp"], &[]);
+        assert!(groups.contains("030201EF"), "{groups}");
+    });
+}

@@ -30,6 +30,7 @@ pub(crate) fn refuse(
     socket_mismatch(draft, bench)?;
     rpc_protocol(draft, bench)?;
     bind_family(draft, implied, bench)?;
+    group(draft, implied, bench)?;
     several(draft, implied, bench)?;
     groups(draft, bench)?;
     log_directory(draft, bench)?;
@@ -145,6 +146,19 @@ fn bind_family(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Resul
     let flag = if address.is_ipv6() { "IPv4" } else { "IPv6" };
     let message = format!("service `{}` has the flag {flag}, but `bind` is {address}", draft.id());
     bench.refuse_ourselves(&codes::BIND_FAMILY, draft, message, Some("correct the flag or the address"))
+}
+
+/// A group is for datagrams, and a built-in answers none: every host of the network would answer one that may be forged.
+fn group(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let group = implied.bind.iter().filter_map(address).find(|address| address.is_multicast());
+    let Some(group) = group else { return Ok(()) };
+    let program = !draft.is(Type::Internal) || draft.flag(Flag::Sensor);
+    if draft.socket == Some(SocketType::Dgram) && program {
+        return Ok(());
+    }
+    let message = format!("service `{}` cannot listen at {group}, the address of a group", draft.id());
+    let help = Some("groups are for `socket_type = dgram` with a `server`; write an address of this host");
+    bench.refuse_ourselves(&codes::BAD_ADDRESS, draft, message, help)
 }
 
 /// The kernel has a bound for descriptors, and a program that waits is given one socket, as its descriptor 0.

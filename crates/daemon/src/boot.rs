@@ -158,6 +158,7 @@ pub fn build(
         filters_stale: false,
         filters_rest: std::time::Duration::ZERO,
         filters_set: false,
+        devices_set: false,
         flush_set: false,
         starved: false,
         strangers: 0,

@@ -6,11 +6,17 @@ use crate::machine::percent_m;
 use crate::slot::{Listener, Manner, Missing, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_conf::Level;
+use portreeve_conf::{Endpoint, Level};
+use portreeve_sys::socket;
+use rustix::event::epoll;
 use std::time::Duration;
 
 /// Listeners that could not be opened and are named in the log; of the others the number is told.
 const NAMED: usize = 8;
+
+/// How often the interfaces of listeners are looked at: a socket of one that was removed hears nothing ever again, not even
+/// when another of the same name comes.
+const LOOK: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// Opens those listeners of a slot that are not open. For what could not be opened it sets the alarm for another try.
@@ -64,6 +70,7 @@ impl Supervisor {
         }
         if opened_any {
             self.registry.stale = true;
+            self.watch_devices();
             self.put_to_work(id);
         }
     }
@@ -109,6 +116,45 @@ impl Supervisor {
         }
     }
 
+    /// Sees to it that the interfaces of listeners are looked at, if there are any.
+    pub fn watch_devices(&mut self) {
+        let has = self.slots.values().any(|slot| slot.listeners.iter().any(|l| device(l).is_some()));
+        if has && !self.devices_set && self.stopping.is_none() {
+            self.devices_set = true;
+            self.timers.set(self.stamp.mono() + LOOK, Alarm::Devices);
+        }
+    }
+
+    /// The alarm: listeners whose interface has gone are opened anew, as soon as there is one of the name.
+    pub fn look_at_devices(&mut self) {
+        self.devices_set = false;
+        let mut struck = Vec::new();
+        for (&id, slot) in &mut self.slots {
+            // What a program has is its own until it ends.
+            if slot.status == State::Suspended {
+                continue;
+            }
+            let gone = |listener: &mut Listener| {
+                let now = device(listener).map(|_| socket::device(&listener.fd));
+                now.is_some_and(|now| now.ok().flatten().as_deref() != device(listener))
+            };
+            for listener in slot.listeners.extract_if(.., gone) {
+                if listener.polled {
+                    let _ = epoll::delete(&self.epoll, &listener.fd);
+                }
+                struck.push(id);
+            }
+        }
+        struck.dedup();
+        for id in struck {
+            self.take_datagrams(id);
+            let name = crate::programs::slot_name(self, id);
+            self.say(Level::Warning, &format!("service {name}: an interface that it listens on has gone"));
+            self.open_slot(id);
+        }
+        self.watch_devices();
+    }
+
     /// The alarm: another try.
     pub fn listen_again(&mut self, id: SlotId) {
         let now = self.stamp.mono();
@@ -138,5 +184,13 @@ impl Supervisor {
         };
         self.say(Level::Notice, &text);
         self.tell_builtin_ports();
+    }
+}
+
+/// The interface that a listener is for.
+fn device(listener: &Listener) -> Option<&str> {
+    match &listener.place {
+        Endpoint::Inet { device, .. } => device.as_deref(),
+        Endpoint::Path(_) | Endpoint::Abstract(_) => None,
     }
 }

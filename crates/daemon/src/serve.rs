@@ -92,6 +92,7 @@ impl Supervisor {
             Alarm::Registrations => self.registrations_alarm(),
             Alarm::Probe(pid) => self.probe_late(pid),
             Alarm::Watchdog => self.sign_of_life(),
+            Alarm::Devices => self.look_at_devices(),
             Alarm::Flush => self.flush_set = false,
         }
     }

@@ -124,6 +124,8 @@ pub struct Supervisor {
     pub filters_rest: Duration,
     /// The alarm for that moment is set.
     pub filters_set: bool,
+    /// The alarm for a look at the interfaces of listeners is set.
+    pub devices_set: bool,
     /// The alarm for logs that did not take everything is set.
     pub flush_set: bool,
     /// No descriptor was left at the last accept, and it was said.

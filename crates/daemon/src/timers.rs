@@ -54,6 +54,8 @@ pub enum Alarm {
     Watchdog,
     /// Something in a log buffer could not be written.
     Flush,
+    /// The interfaces of listeners are to be looked at.
+    Devices,
 }
 
 /// The moments to come.

@@ -21,6 +21,39 @@ fn datagrams_need_wait() {
 }
 
 #[test]
+fn a_group_is_for_datagrams_of_a_program() {
+    let group = "\tbind = 239.1.2.3%eth0\n";
+    assert_eq!(codes(&reading(stream("s1", 2000, group))), ["bad-address"]);
+    let datagrams = waiting(group).replace("stream", "dgram").replace("= tcp", "= udp");
+    assert_eq!(names(&reading(datagrams)), ["s1"]);
+}
+
+#[test]
+fn a_program_that_waits_is_given_one_socket() {
+    for (lines, ports, code) in [
+        ("\tbind = 127.0.0.1 127.0.0.2\n", "2000", Some("several-sockets")),
+        ("", "2000-2001", Some("several-sockets")),
+        ("\tbind = 127.0.0.1\n", "2000", None),
+        ("", "2000-3024", Some("too-many-listeners")),
+    ] {
+        let text = waiting(lines).replace("= 2000", &format!("= {ports}"));
+        let reading = reading(text);
+        assert_eq!(
+            codes(&reading).contains(&code.unwrap_or("several-sockets")),
+            code.is_some(),
+            "{lines}{ports}"
+        );
+    }
+    for port in ["2001-2000", "0-5", "2000-", "-5", "1-65536", "1-2-3"] {
+        let text = stream("s1", 2000, "").replace("= 2000", &format!("= {port}"));
+        assert!(names(&reading(text)).is_empty(), "{port}");
+    }
+    for bind in ["%", "%a/b", "%sixteen-bytes-xx", "1.2.3.4%", "host%eth0", "127.0.0.1 127.0.0.1"] {
+        assert!(names(&reading(stream("s1", 2000, &format!("\tbind = {bind}\n")))).is_empty(), "{bind}");
+    }
+}
+
+#[test]
 fn sockets_that_cannot_be_made() {
     for (socket, protocol) in [("stream", "udp"), ("dgram", "tcp"), ("seqpacket", "tcp")] {
         let text = waiting("").replace("stream", socket).replace("= tcp", &format!("= {protocol}"));

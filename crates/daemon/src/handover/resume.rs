@@ -372,6 +372,7 @@ impl Supervisor {
             _ => {}
         }
         self.slots.insert(id, slot);
+        self.watch_devices();
         self.poll_slot(id, polled);
         self.watch_rate(id);
         self.watch_targets(id);
