@@ -92,14 +92,16 @@ fn duplicate(
     bench.refuse(&codes::DUPLICATE, draft, message, classic, Some("give it another `port` or `bind`"))
 }
 
+/// What INTERCEPT was for is done without it, for each kind of service that can have it.
+const INTERCEPT_REMEDY: &str = "remove INTERCEPT from `flags`: the addresses of a `wait = yes` service are checked without it, of datagrams before its program starts, of streams by a filter on the socket";
+
 /// INTERCEPT is never served; where xinetd clears it, it says so.
 fn intercept(draft: &mut Draft, bench: &mut Bench<'_>) {
     if !draft.flag(Flag::Intercept) {
         return;
     }
     let message = format!("INTERCEPT of service `{}` has no effect", draft.id());
-    let mut finding =
-        bench.finding(&codes::FLAG_IGNORED, draft, message, Some("remove INTERCEPT from `flags`"));
+    let mut finding = bench.finding(&codes::FLAG_IGNORED, draft, message, Some(INTERCEPT_REMEDY));
     let mut cleared = false;
     if draft.is(Type::Internal) {
         let text = format!("Internal services cannot be intercepted: {} ", draft.id());
@@ -180,10 +182,7 @@ fn labeled(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     } else if draft.is_redirected() {
         "Redirected services"
     } else {
-        let message = format!("LABELED of service `{}` has no effect", draft.id());
-        let finding =
-            bench.finding(&codes::FLAG_IGNORED, draft, message, Some("remove LABELED from `flags`"));
-        bench.say(finding);
+        // A restriction that is not carried out: `refuse.rs`.
         return Ok(());
     };
     let message = format!("LABELED does not fit service `{}`: {}", draft.id(), what.to_ascii_lowercase());

@@ -29,6 +29,7 @@ pub(crate) fn refuse(
     no_wait(draft, bench)?;
     socket_mismatch(draft, bench)?;
     rpc_protocol(draft, bench)?;
+    labeled(draft, bench)?;
     bind_family(draft, implied, bench)?;
     group(draft, implied, bench)?;
     several(draft, implied, bench)?;
@@ -47,6 +48,20 @@ fn later(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     };
     let message = format!("service `{}` needs {what}, which comes with a later release", draft.id());
     bench.refuse_ourselves(&codes::LATER_RELEASE, draft, message, Some("keep it under xinetd until then"))
+}
+
+/// LABELED runs the program in the security context of the client (SELinux). Without that it would run with more rights than the
+/// entry gives it, so it is not started at all; xinetd ends each process where the context cannot be set.
+fn labeled(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if !draft.flag(Flag::Labeled) {
+        return Ok(());
+    }
+    let message = format!(
+        "service `{}` is LABELED, and the security context of a client cannot be set yet",
+        draft.id()
+    );
+    let help = "remove LABELED from `flags` if the service may run in its own context; systemd's sockets have SELinuxContextFromNet=";
+    bench.refuse_ourselves(&codes::LATER_RELEASE, draft, message, Some(help))
 }
 
 /// rpcbind has names for these two alone.
