@@ -21,6 +21,10 @@ SHOWN = {'new': '**portreeve**', 'new-log': '**portreeve**, FILE log', 'new-wrap
          'lim-clone3f': 'limit: clone, shared table', 'lim-echo': 'limit: echo loop', 'lim-acl': 'limit: accept, search, close'}
 
 
+# How a client of the load experiments fared.
+FARED = {'served': 'served', 'refused': 'met a closed port', 'reset': 'reset', 'nothing': 'turned away', 'late': 'no answer'}
+
+
 def rows_of(results, name):
     path = os.path.join(results, name + '-portreeve.json')
     if not os.path.exists(path):
@@ -152,6 +156,14 @@ def hosts_tables(rows):
     return out
 
 
+def load(rows, title, note):
+    lines = [[r['cell'], 'xinetd' if r['server'] == 'xinetd' else '**portreeve**',
+              show(sum(r[how] for how in FARED)), *(show(r[how]) for how in FARED),
+              *([show(r['attempts']), show(r['healed'], 1)] if 'healed' in r else [])] for r in rows]
+    more = ['attempts of the flood', 'served again after, s'] if 'healed' in rows[0] else []
+    return [f'### {title}', '', note, ''] + table(['', 'server', 'clients', *FARED.values(), *more], lines)
+
+
 def hosts_goals(rows, reached):
     def worst(server, key, size=100000):
         found = [value(rows, server, f'{kind} {size}', key) for kind in ('addresses', 'nets')]
@@ -224,6 +236,14 @@ def main():
             out += dated(rates(rows, title, '', 'lim-echo'), name)
     if hosts:
         out += dated(hosts_tables(hosts), 'hosts')
+    for name, title, note in (
+            ('reload', 'Reloads under load', '1,000 services, 200 reloads a quarter of a second apart that change a limit of '
+             'each; four clients that connect to one service after the other without a pause.'),
+            ('flood', 'Floods', '`cps = 50 10`. 100 clients with an address each, 20 a second, while others connect as fast '
+             'as they can and reset or close at once; then the time until a newcomer is served.')):
+        rows = rows_of(results, name)
+        if rows:
+            out += dated(load(rows, title, note), name)
     with open(readme) as file:
         text = file.read()
     before, rest = text.split(BEGIN)

@@ -121,6 +121,45 @@ fn no_process_can_be_started_at_all() {
     });
 }
 
+/// The same to many clients at once: as many as the bound says wait and are served when there is room, the others are turned
+/// away, and `status` tells of both.
+#[test]
+fn no_process_for_many_clients() {
+    ours(|world| {
+        let Some(group) = PidsGroup::new("many") else { return };
+        let start = Start { through: group.through(), ..Start::default() };
+        let daemon = world.start_with(&Config::of(Entry::program("s1", 2001).set("cps", "0 0")), start);
+        settle(&group);
+        group.set(&group.used().to_string());
+        let dial_from = |n: usize| dial(&format!("127.0.1.{}", n % 250 + 1), 2001).expect("in the queue");
+        let mut clients: Vec<Connection> = (0..600).map(dial_from).collect();
+        let waiting = || {
+            let status = daemon.status();
+            let bounds =
+                status.get("bounds").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+            let bound = bounds.into_iter().find(|bound| bound["name"] == "clients waiting for a process");
+            let bound = bound.expect("the bound is shown");
+            (bound["used"].as_u64().unwrap_or(0), bound["limit"].as_u64().unwrap_or(0))
+        };
+        must("all of them were looked at", || {
+            let refused = daemon.count("s1", "/refused/fork");
+            waiting().0 + refused >= 600
+        });
+        let (used, limit) = waiting();
+        assert!((1..=limit).contains(&used), "{used} of {limit}");
+        assert!(daemon.count("s1", "/start_failures") >= 600, "status says so");
+        group.set("max");
+        let answers: Vec<Answer> = clients.iter_mut().map(Connection::read_all).collect();
+        let served = answers.iter().filter(|answer| **answer == Answer::closed(SERVED)).count();
+        let shed = answers.iter().filter(|answer| **answer == Answer::closed("")).count();
+        assert_eq!(served + shed, 600, "nobody is left hanging");
+        assert_eq!(served as u64, used, "whoever waited is served");
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed(SERVED), "and the next");
+        daemon.signal(signals::KILL);
+        world.wait(daemon.pid);
+    });
+}
+
 fn fork_failures(world: &World) -> usize {
     let text = "fork failed: Resource temporarily unavailable (errno = 11)";
     world.daemon_log_count(&format!("s1: {text}"))
