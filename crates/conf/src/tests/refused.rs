@@ -48,7 +48,9 @@ fn a_program_that_waits_is_given_one_socket() {
         let text = stream("s1", 2000, "").replace("= 2000", &format!("= {port}"));
         assert!(names(&reading(text)).is_empty(), "{port}");
     }
-    for bind in ["%", "%a/b", "%sixteen-bytes-xx", "1.2.3.4%", "host%eth0", "127.0.0.1 127.0.0.1"] {
+    for bind in
+        ["%", "%a/b", "%sixteen-bytes-xx", "1.2.3.4%", "host%eth0", "127.0.0.1 127.0.0.1", "/run/s", "@s"]
+    {
         assert!(names(&reading(stream("s1", 2000, &format!("\tbind = {bind}\n")))).is_empty(), "{bind}");
     }
 }

@@ -110,6 +110,10 @@ fn place(line: &Line<'_>, index: usize) -> Result<Bound, Bad> {
     let bad = |message: String, help: &str| {
         Err(Bad::new(message, "bad address").code(&codes::BAD_ADDRESS).help(help).word(index))
     };
+    if text.starts_with(['/', '@']) {
+        let help = "write an address; unix-domain sockets are not served yet";
+        return bad(format!("`{text}` is a unix-domain socket"), help);
+    }
     if let Some((address, device)) = text.split_once('%') {
         if !is_interface(device) {
             return bad(
