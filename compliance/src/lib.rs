@@ -17,6 +17,7 @@
 //! inetd     one client, and the program that inetd would start for it (runs in the probe executable)
 //! libwrap   libwrap.so.0 under programs of others
 //! lines     log lines: stamps checked and removed, process numbers replaced
+//! manager   a service manager with a store for descriptors (runs in the probe executable)
 //! predictors  tcpdmatch and tcpdchk against the originals, over drawn cases
 //! probe     the program that services start: reports how it was started
 //! tcpd      tcpd and the programs beside it, called as inetd calls them
@@ -31,6 +32,7 @@ pub mod inetd;
 pub mod init;
 pub mod libwrap;
 pub mod lines;
+pub mod manager;
 pub mod neighbour;
 pub mod predictors;
 pub mod probe;

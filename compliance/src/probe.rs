@@ -25,6 +25,8 @@ pub fn main() -> ExitCode {
         "first-datagram" => first_datagram(),
         "control" => control(word(1), word(2)),
         "inetd" => crate::inetd::run(arguments.get(1..).unwrap_or_default()),
+        "manager" => crate::manager::run(word(1), arguments.get(2..).unwrap_or_default()),
+        "managed" => crate::manager::become_managed(word(1), arguments.get(2..).unwrap_or_default()),
         "listen-and-run" => listen_and_run(word(1), arguments.get(2..).unwrap_or_default()),
         // Also without arguments, and with any words that a test wants to see again.
         _ => report(),

@@ -7,6 +7,7 @@ use crate::control::Control;
 use crate::handover::Upgrade;
 use crate::headers::Headers;
 use crate::hosts::{Files, Hooks, Watch};
+use crate::keepers::Keepers;
 use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
@@ -133,6 +134,7 @@ pub fn build(
         spawner: Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?,
         inherited,
         spare: Spare::default(),
+        keepers: Keepers::default(),
         answers: Rc::default(),
         upgrade: Upgrade::default(),
         reading: None,
@@ -174,6 +176,13 @@ fn prepare(
 ) -> Result<Supervisor, String> {
     let mut supervisor = build(options, before, readiness)?;
     supervisor.spare = Spare::from_systemd(supervisor.base);
+    supervisor.know_store();
+    if let Some(channel) = options.watched
+        && let Ok(fd) = portreeve_sys::handover::adopt(channel, supervisor.base)
+    {
+        portreeve_sys::handover::close_left(&[channel]);
+        supervisor.have_watcher(fd);
+    }
     supervisor.upgrade = Upgrade::new();
     if !options.foreground {
         let _ = stdio::redirect_to_null();

@@ -111,6 +111,7 @@ impl Supervisor {
             Duty::Drain | Duty::Stop => {
                 self.take_datagrams(id);
                 self.poll_slot(id, false);
+                self.shut_listeners(id);
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.listeners.clear();
                     slot.missing.clear();

@@ -42,8 +42,15 @@ const CLIENT_VARIABLES: &[&str] = &[
 ];
 
 /// What a service manager says to the supervisor alone.
-const OUR_VARIABLES: &[&str] =
-    &["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
+const OUR_VARIABLES: &[&str] = &[
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "FDSTORE",
+];
 
 /// Makes the plan of a service; `None` when it starts no program.
 pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {

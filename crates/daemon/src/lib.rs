@@ -22,6 +22,7 @@ mod hosts;
 mod identity;
 mod inetd_options;
 mod json;
+mod keepers;
 mod launch;
 mod listeners;
 mod log;
@@ -53,6 +54,7 @@ mod timers;
 mod translate;
 mod waiting;
 mod watchdog;
+mod watcher;
 
 pub use options::{OPTIONS, Program, usage};
 
@@ -64,9 +66,10 @@ use std::process::ExitCode;
 /// The executable portreeve-gate: `run …`, `xinetd …` and `inetd …` serve, `worker NAME` is one of its own workers.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut argv: Vec<OsString> = args.collect();
+    let watched = watcher::take_channel(&mut argv);
     let role = Role::take(&mut argv);
     let mut args = argv.clone().into_iter();
-    let run = |program, rest: &[OsString]| run(program, rest, role, argv.clone());
+    let run = |program, rest: &[OsString]| run(program, rest, role, (argv.clone(), watched));
     let called = args.next().unwrap_or_default();
     let base = std::path::Path::new(&called).file_name().unwrap_or_default();
     for program in [Program::Xinetd, Program::Inetd] {
@@ -96,15 +99,16 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(program: Program, args: &[OsString], role: Role, argv: Vec<OsString>) -> ExitCode {
+fn run(program: Program, args: &[OsString], role: Role, own: (Vec<OsString>, Option<i32>)) -> ExitCode {
     let parsed = match program {
         Program::Inetd => inetd_options::parse(args),
         Program::Portreeve | Program::Xinetd => options::parse(program, args),
     };
     match parsed {
         Ok(Call::Serve(mut options)) => {
-            options.argv = argv;
+            (options.argv, options.watched) = own;
             match role {
+                Role::First if options.watch && options.watched.is_none() => watcher::watch(&options),
                 Role::First => boot::serve(*options),
                 Role::Probe(state) => {
                     options.make_absolute();

@@ -10,6 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 #[derive(Debug, Default)]
 pub struct Spare {
     sockets: Vec<(Endpoint, SocketType, OwnedFd)>,
+    /// What the service manager calls those that it handed over.
+    pub names: Vec<String>,
+    /// Somebody else holds them too: whoever is to be closed is shut down.
+    pub held: bool,
 }
 
 impl Spare {
@@ -21,7 +25,8 @@ impl Spare {
     /// Takes the sockets that systemd handed over. Others than IP sockets are dropped.
     pub fn from_systemd(base: i32) -> Self {
         let mut spare = Self::default();
-        for portreeve_sys::systemd::Inherited { fd, .. } in portreeve_sys::systemd::listen_fds() {
+        for portreeve_sys::systemd::Inherited { fd, name } in portreeve_sys::systemd::listen_fds() {
+            spare.names.push(name);
             let kind = match rustix::net::sockopt::socket_type(&fd) {
                 Ok(rustix::net::SocketType::STREAM) if listens(&fd) => SocketType::Stream,
                 Ok(rustix::net::SocketType::DGRAM) => SocketType::Dgram,
@@ -52,7 +57,14 @@ impl Spare {
     fn make_way(&mut self, place: &Endpoint) -> bool {
         let before = self.sockets.len();
         let port = |place: &Endpoint| place.address().map(|address| address.port());
-        self.sockets.retain(|(other, ..)| port(other).is_none() || port(other) != port(place));
+        let held = self.held;
+        self.sockets.retain(|(other, _, fd)| {
+            let stays = port(other).is_none() || port(other) != port(place);
+            if held && !stays {
+                let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Read);
+            }
+            stays
+        });
         self.sockets.len() < before
     }
 }

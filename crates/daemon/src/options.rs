@@ -58,6 +58,10 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// `--log-refused`: START and EXIT lines around the FAIL line of a client that xinetd refuses in its child.
     pub log_refused: bool,
+    /// `--watch`: a process of its own holds the sockets and starts the supervisor again.
+    pub watch: bool,
+    /// The channel to that process.
+    pub watched: Option<i32>,
     /// The whole command line, for the next version.
     pub argv: Vec<OsString>,
 }
@@ -79,6 +83,8 @@ impl Options {
             limit: None,
             control: None,
             log_refused: false,
+            watch: false,
+            watched: None,
             argv: Vec::new(),
         }
     }
@@ -143,6 +149,7 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("limit", "N", "start at most N programs at once, over all services"),
     ("control", "PATH", "control socket (default /run/portreeve/control)"),
     ("log-refused", "", "log START and EXIT also for clients that are refused by address"),
+    ("watch", "", "stay in the foreground, hold the sockets, start the daemon again if it crashes"),
     ("logprocs", "N", "accepted for xinetd's sake, without effect"),
     ("cc", "SECONDS", "accepted for xinetd's sake, without effect"),
     ("reuse", "", "accepted for xinetd's sake, without effect"),
@@ -198,6 +205,10 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
             "limit" => options.limit = Some(number("limit", &value)?),
             "control" => options.control = Some(value.into()),
             "log-refused" => options.log_refused = true,
+            "watch" => {
+                options.watch = true;
+                options.foreground = true;
+            }
             "logprocs" | "cc" | "shutdownprocs" => {
                 number(option, &value)?;
             }

@@ -54,6 +54,7 @@ impl Supervisor {
             }
             RateChange::Closed { until } => {
                 self.poll_slot(id, false);
+                self.shut_listeners(id);
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.listeners.clear();
                     slot.missing.clear();

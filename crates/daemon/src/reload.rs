@@ -157,6 +157,7 @@ impl Supervisor {
         for id in dropped {
             self.remove(id);
         }
+        self.spare.held = self.are_held();
         for id in moved {
             self.open_slot(id);
         }

@@ -53,6 +53,9 @@ impl Supervisor {
                 self.ring(alarm);
             }
             self.renew_filters();
+            if self.registry.stale {
+                self.tell_keepers();
+            }
             self.renew_registrations();
         }
     }
@@ -91,6 +94,7 @@ impl Supervisor {
             Alarm::Ends => self.bury(),
             Alarm::Registrations => self.registrations_alarm(),
             Alarm::Probe(pid) => self.probe_late(pid),
+            Alarm::Keepers => self.tell_keepers(),
             Alarm::Watchdog => self.sign_of_life(),
             Alarm::Devices => self.look_at_devices(),
             Alarm::Flush => self.flush_set = false,

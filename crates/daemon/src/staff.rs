@@ -1,12 +1,10 @@
 //! The worker processes: started when first needed, held to the table of what they may say, restarted with back-off when
 //! they die. Owns their channels and what waits to be sent. What their messages mean stands in `builtins` and `names`.
 
-use crate::handover::fd;
 use crate::seal::Set;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_handover::{Bytes, MessageState, WorkerState};
 use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::spawn::{ImageBuilder, Stdio};
 use portreeve_sys::{highfd, process, seqpacket};
@@ -79,12 +77,17 @@ pub struct Link {
     pub holds: usize,
     /// Of TLS: why a handshake failed is not said again before.
     pub quiet_until: Duration,
-    channel: Option<OwnedFd>,
-    referee: Referee,
-    waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
+    /// The way to it.
+    pub channel: Option<OwnedFd>,
+    /// Holds it to its table.
+    pub referee: Referee,
+    /// Messages that it has not taken yet.
+    pub waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     wants_write: bool,
-    started: Duration,
-    failures: u32,
+    /// When it was started.
+    pub started: Duration,
+    /// How often it died soon.
+    pub failures: u32,
 }
 
 impl Link {
@@ -107,36 +110,6 @@ impl Link {
             wants_write: false,
             started: Duration::ZERO,
             failures: 0,
-        }
-    }
-
-    /// As a record.
-    pub fn leave(&self) -> WorkerState {
-        let waiting = self.waiting.iter().map(|(bytes, attached)| MessageState {
-            bytes: Bytes(bytes.clone()),
-            fd: attached.as_ref().map(fd),
-        });
-        WorkerState {
-            name: self.worker.name().to_owned(),
-            protocol: portreeve_workers::protocol::VERSION,
-            presence: match self.presence {
-                Presence::Off => 0,
-                Presence::Starting => 1,
-                Presence::Ready => 2,
-                Presence::Down => 3,
-            },
-            pid: self.pid,
-            restarts: self.restarts,
-            missing: Missing::ALL
-                .iter()
-                .enumerate()
-                .filter(|(_, missing)| self.missing.contains(missing))
-                .fold(0, |bits, (at, _)| bits | 1 << at),
-            dropped: self.dropped,
-            channel: self.channel.as_ref().map(fd),
-            waiting: waiting.collect(),
-            started: self.started,
-            failures: self.failures,
         }
     }
 
@@ -179,7 +152,8 @@ impl Staff {
         &self.links[Self::index(worker) as usize]
     }
 
-    fn link_mut(&mut self, index: u32) -> Option<&mut Link> {
+    /// A link, by its index.
+    pub fn link_mut(&mut self, index: u32) -> Option<&mut Link> {
         self.links.get_mut(index as usize)
     }
 
@@ -227,44 +201,6 @@ impl Staff {
 }
 
 impl Supervisor {
-    /// A worker that a former version left: it works on, whatever is executed here.
-    pub fn take_over_worker(&mut self, left: &WorkerState) -> Result<(), String> {
-        let Some(worker) = Worker::by_name(&left.name) else { return Ok(()) };
-        let index = Staff::index(worker);
-        let channel = left.channel.map(|fd| self.adopt(fd)).transpose()?;
-        let adopt = |message: &MessageState| {
-            Ok((message.bytes.0.clone(), message.fd.map(|fd| self.adopt(fd)).transpose()?))
-        };
-        let waiting = left.waiting.iter().map(adopt).collect::<Result<VecDeque<_>, String>>()?;
-        if let Some(channel) = &channel {
-            self.watch(channel.as_fd(), Token::Worker(index)).map_err(|e| format!("epoll: {e}"))?;
-        }
-        let Some(link) = self.staff.link_mut(index) else { return Ok(()) };
-        link.presence = match left.presence {
-            1 => Presence::Starting,
-            2 => Presence::Ready,
-            3 => Presence::Down,
-            _ => Presence::Off,
-        };
-        link.pid = left.pid;
-        link.restarts = left.restarts;
-        let missing = Missing::ALL.iter().enumerate().filter(|(at, _)| left.missing & (1 << at) != 0);
-        link.missing = missing.map(|(_, missing)| *missing).collect();
-        link.dropped = left.dropped;
-        link.referee = Referee::resumed(worker, link.presence == Presence::Ready);
-        link.channel = channel;
-        link.waiting = waiting;
-        link.started = left.started;
-        link.failures = left.failures;
-        if link.presence == Presence::Down
-            && let Ok(alarm) = u8::try_from(index)
-        {
-            self.timers.set(self.stamp.mono(), Alarm::Worker(alarm));
-        }
-        self.want_write(index);
-        Ok(())
-    }
-
     /// Starts a worker unless it runs or will be started again anyway.
     pub fn need_worker(&mut self, worker: Worker) {
         if self.staff.link(worker).presence == Presence::Off {
@@ -510,7 +446,8 @@ impl Supervisor {
         }
     }
 
-    fn want_write(&mut self, index: u32) {
+    /// Polls for room while messages wait.
+    pub fn want_write(&mut self, index: u32) {
         let epoll_fd = self.epoll.as_fd();
         let Some(link) = self.staff.links.get_mut(index as usize) else { return };
         let wants = !link.waiting.is_empty() && link.presence == Presence::Ready;

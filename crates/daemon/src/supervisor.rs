@@ -8,6 +8,7 @@ use crate::duty::Duty;
 use crate::handover::Upgrade;
 use crate::headers::Headers;
 use crate::hosts::{Files, Hooks, Watch};
+use crate::keepers::Keepers;
 use crate::launch::Inherited;
 use crate::listeners::Spare;
 use crate::log;
@@ -80,6 +81,8 @@ pub struct Supervisor {
     pub inherited: Inherited,
     /// Sockets for whoever wants their address.
     pub spare: Spare,
+    /// Who holds our sockets in case we die.
+    pub keepers: Keepers,
     /// What the configuration in force was read from.
     pub answers: Rc<Answers>,
     /// The way to the next version of the executable.

@@ -50,6 +50,8 @@ pub enum Alarm {
     Registrations,
     /// The new executable has had its time to answer.
     Probe(i32),
+    /// Whoever holds our sockets has not heard everything.
+    Keepers,
     /// The service manager wants a sign of life.
     Watchdog,
     /// Something in a log buffer could not be written.

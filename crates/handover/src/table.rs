@@ -86,6 +86,10 @@ records! {
         1 control: Option<ControlState>,
         /// The control client that asked for the upgrade.
         1 asked_by: Option<u32>,
+        /// The channel to the watcher.
+        1 watcher: Option<Fd>,
+        /// What the service manager's store has, by name.
+        1 stored: Vec<String>,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {

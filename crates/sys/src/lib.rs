@@ -25,6 +25,7 @@
 //! | [`handover`] | become another version of oneself, with descriptors and a sealed state |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
+//! | [`watch`] | start the supervisor with the sockets that are held for it |
 //! | [`process`] | going to the background, ids, own executable |
 //! | [`identity`] | becoming another user for good |
 //! | [`environment`] | the environment that programs will find |
@@ -60,3 +61,4 @@ pub mod stdio;
 pub mod syslog;
 pub mod systemd;
 pub mod unix;
+pub mod watch;

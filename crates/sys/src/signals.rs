@@ -118,6 +118,11 @@ pub(crate) fn block_all() -> libc::sigset_t {
     previous
 }
 
+/// The mask that blocks nothing.
+pub(crate) fn none() -> libc::sigset_t {
+    empty()
+}
+
 /// Sets this thread's mask.
 pub(crate) fn restore(mask: &libc::sigset_t) {
     // SAFETY: the set is initialised.

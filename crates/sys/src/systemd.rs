@@ -1,11 +1,16 @@
 //! The two contracts of systemd that need no library: readiness over NOTIFY_SOCKET, and sockets by LISTEN_FDS.
 //! Without systemd both are silent no-ops.
 
-use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType,
+};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const FIRST: RawFd = 3;
@@ -17,8 +22,32 @@ const MOST: RawFd = 4096;
 /// # Errors
 /// When NOTIFY_SOCKET names something that takes no message.
 pub fn notify(state: &str) -> io::Result<bool> {
+    if let Some((channel, mark)) = THROUGH.get() {
+        let mut message = vec![*mark];
+        message.extend_from_slice(state.as_bytes());
+        return crate::seqpacket::send(channel, &message, None).map(|()| true);
+    }
     match std::env::var_os("NOTIFY_SOCKET") {
         Some(path) if !path.is_empty() => notify_at(&path, state).map(|()| true),
+        _ => Ok(false),
+    }
+}
+
+static THROUGH: OnceLock<(OwnedFd, u8)> = OnceLock::new();
+
+/// Whatever is told to the service manager goes through this channel from now on, each message behind this byte: it listens
+/// to the process at the other end, not to us.
+pub fn notify_through(channel: OwnedFd, mark: u8) {
+    let _ = THROUGH.set((channel, mark));
+}
+
+/// Sends `state` with a descriptor (sd_pid_notify_with_fds(3)), as `FDSTORE=1` wants it. Returns whether there is a manager.
+///
+/// # Errors
+/// As [`notify`]; `EAGAIN` when its queue is full.
+pub fn notify_with(state: &str, fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match std::env::var_os("NOTIFY_SOCKET") {
+        Some(path) if !path.is_empty() => send_to(&path, state, Some(fd)).map(|()| true),
         _ => Ok(false),
     }
 }
@@ -28,6 +57,10 @@ pub fn notify(state: &str) -> io::Result<bool> {
 /// # Errors
 /// `EINVAL` for another form, `ENOENT`, `ECONNREFUSED`.
 pub fn notify_at(socket: &OsStr, state: &str) -> io::Result<()> {
+    send_to(socket, state, None)
+}
+
+fn send_to(socket: &OsStr, state: &str, attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let address = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
         [b'/', ..] => SocketAddrUnix::new(socket)?,
@@ -35,7 +68,14 @@ pub fn notify_at(socket: &OsStr, state: &str) -> io::Result<()> {
     };
     let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    rustix::net::sendto(&fd, state.as_bytes(), flags, &address)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = attached.map(|fd| [fd]);
+    if let Some(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    let text = [io::IoSlice::new(state.as_bytes())];
+    rustix::net::sendmsg_addr(&fd, &address, &text, &mut control, flags)?;
     Ok(())
 }
 

@@ -105,6 +105,8 @@ impl Supervisor {
             retired: self.staff.retired().iter().copied().chain(self.staff.tls_pids()).collect(),
             control: self.control.leave(),
             asked_by: None,
+            watcher: self.keepers.watcher.as_ref().map(fd),
+            stored: self.keepers.stored.clone(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod going;
 mod leave;
 mod probe;
 mod resume;
+mod workers;
 
 pub use going::Upgrade;
 pub use leave::{fd, path};

@@ -224,6 +224,11 @@ impl Supervisor {
         if let Some(next) = self.host.denied.next_expiry() {
             self.timers.set(next, Alarm::Denied);
         }
+        self.keepers.stored = state.stored;
+        if let Some(channel) = state.watcher {
+            let channel = self.adopt(channel)?;
+            self.have_watcher(channel);
+        }
         for worker in &state.workers {
             self.take_over_worker(worker)?;
         }

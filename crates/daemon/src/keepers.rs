@@ -1,0 +1,135 @@
+//! Who holds our sockets in case we die: the watcher (`run --watch`), and a service manager that has a store for descriptors
+//! (systemd's FileDescriptorStoreMax=). Told whenever a listener comes or goes; never waited for. Whoever holds a socket keeps
+//! its clients in the queue until the next supervisor asks for its address.
+
+use crate::slot::{SlotId, State};
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use crate::watcher::{FREE, KEEP, MOST, NOTICE};
+use portreeve_conf::Level;
+use portreeve_sys::{seqpacket, systemd};
+use rustix::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// How long a channel that is full is left alone.
+const REST: Duration = Duration::from_millis(20);
+/// What names in the store begin with; others there are none of ours.
+pub const PREFIX: &str = "portreeve-";
+
+/// Who holds them.
+#[derive(Debug, Default)]
+pub struct Keepers {
+    /// The channel to the watcher.
+    pub watcher: Option<OwnedFd>,
+    /// The names that the service manager has.
+    pub stored: Vec<String>,
+    /// There are too many, and it was said.
+    full: bool,
+}
+
+/// The name of a socket in the store: what `Spare` knows it by, in the letters that a name may have.
+fn name(address: &str, stream: bool) -> String {
+    let kind = if stream { "stream" } else { "dgram" };
+    let safe = |c: char| if c.is_ascii_alphanumeric() || ".[]%/@-".contains(c) { c } else { '_' };
+    let address: String = address.chars().take(200).map(safe).collect();
+    format!("{PREFIX}{kind}-{address}")
+}
+
+impl Supervisor {
+    /// What the store has given back is there still; it lets go of what no service wants.
+    pub fn know_store(&mut self) {
+        let names = self.spare.names.iter().filter(|name| name.starts_with(PREFIX));
+        self.keepers.stored.extend(names.cloned());
+    }
+
+    /// A channel to the watcher.
+    pub fn have_watcher(&mut self, channel: OwnedFd) {
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&channel, 4 << 20);
+        if let Ok(other) = channel.try_clone() {
+            systemd::notify_through(other, NOTICE);
+        }
+        self.keepers.watcher = Some(channel);
+    }
+
+    /// Shuts the sockets of a slot at once, whoever else holds it: its address is wanted elsewhere, or nobody is to be in its queue. One
+    /// that a program has is its own.
+    pub fn shut_listeners(&mut self, id: SlotId) {
+        let held = self.are_held();
+        let Some(slot) = self.slots.get(&id).filter(|slot| held && slot.status != State::Suspended) else {
+            return;
+        };
+        for listener in &slot.listeners {
+            let _ = rustix::net::shutdown(&listener.fd, rustix::net::Shutdown::Read);
+        }
+    }
+
+    /// Whether somebody else holds our sockets.
+    pub fn are_held(&self) -> bool {
+        self.keepers.watcher.is_some() || !self.keepers.stored.is_empty()
+    }
+
+    /// The listeners have changed: whoever holds them is told.
+    pub fn tell_keepers(&mut self) {
+        let store = self.keepers.watcher.is_none() && std::env::var_os("NOTIFY_SOCKET").is_some();
+        if self.keepers.watcher.is_none() && !store {
+            return;
+        }
+        let sockets = self.slots.values().flat_map(|slot| {
+            slot.listeners.iter().map(|l| (name(&l.address.to_string(), slot.is_stream()), l.fd.as_fd()))
+        });
+        let sockets: Vec<_> = sockets.collect();
+        let many = sockets.len() > MOST;
+        if many && !self.keepers.full {
+            let text =
+                format!("{} sockets are open; a watcher or service manager holds {MOST}", sockets.len());
+            self.log.say(&self.stamp, Level::Warning, &text);
+        }
+        self.keepers.full = many;
+        let mut again = false;
+        if let Some(watcher) = &self.keepers.watcher {
+            let said = |kind: u8, at: usize| {
+                let [low, high] = u16::try_from(at).unwrap_or(u16::MAX).to_le_bytes();
+                [kind, low, high]
+            };
+            let kept = sockets.iter().take(MOST).enumerate();
+            let sent = kept
+                .map(|(at, (_, fd))| seqpacket::send(watcher, &said(KEEP, at), Some(*fd)))
+                .chain([seqpacket::send(watcher, &said(FREE, sockets.len().min(MOST)), None)])
+                .collect::<std::io::Result<()>>();
+            match sent {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => again = true,
+                Err(_) => self.keepers.watcher = None,
+            }
+        }
+        if store {
+            let gone: Vec<String> = self
+                .keepers
+                .stored
+                .iter()
+                .filter(|stored| !sockets.iter().any(|(name, _)| name == *stored))
+                .cloned()
+                .collect();
+            for name in gone {
+                if systemd::notify(&format!("FDSTOREREMOVE=1\nFDNAME={name}")).is_ok() {
+                    self.keepers.stored.retain(|stored| *stored != name);
+                } else {
+                    again = true;
+                }
+            }
+            for (name, fd) in sockets.iter().take(MOST) {
+                if self.keepers.stored.contains(name) {
+                    continue;
+                }
+                if systemd::notify_with(&format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}"), *fd).is_ok() {
+                    self.keepers.stored.push(name.clone());
+                } else {
+                    again = true;
+                }
+            }
+        }
+        if again {
+            self.timers.set(self.stamp.mono() + REST, Alarm::Keepers);
+        }
+    }
+}
