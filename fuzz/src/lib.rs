@@ -4,6 +4,9 @@
 
 pub mod tables;
 pub mod targets;
+mod units;
+
+pub use units::Units;
 
 use portreeve_conf::{DirEntry, Family, Host, SystemError, User};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -2,11 +2,13 @@
 
 pub mod address_set;
 pub mod address_words;
+pub mod conversions;
 pub mod hosts_expand;
 pub mod hosts_image;
 pub mod hosts_tables;
 pub mod read_config;
 pub mod rpcbind_answers;
+pub mod units;
 
 /// A target: its name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -20,4 +22,6 @@ pub const ALL: &[Target] = &[
     ("hosts_image", hosts_image::run),
     ("hosts_expand", hosts_expand::run),
     ("rpcbind_answers", rpcbind_answers::run),
+    ("units", units::run),
+    ("conversions", conversions::run),
 ];

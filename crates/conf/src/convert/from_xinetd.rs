@@ -185,9 +185,10 @@ fn service(
         }
     }
     held.said.sort_by_key(|(attribute, _)| attributes().iter().position(|known| known.id == attribute.id));
-    if !name.utf8 || name.text.chars().any(char::is_control) {
+    let hostile = |text: &str| text.chars().any(char::is_control);
+    if !name.utf8 || hostile(&name.text) || held.said.iter().any(|(_, said)| hostile(&said.value)) {
         sheet.pieces.push(Piece::Lost(format!("service {}", plain(&name.text))));
-        let text = "the name of the service is not UTF-8 or holds control bytes";
+        let text = "a word of this service holds control bytes, or its name is not UTF-8";
         sheet.notes.push(note(Some(name.place.clone()), "", None, true, text));
         return;
     }

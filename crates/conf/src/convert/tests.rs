@@ -53,7 +53,7 @@ fn parts(service: &Service) -> BTreeMap<&'static str, String> {
         ("socket_type", format!("{:?}", service.listen.socket)),
         ("protocol", format!("{:?}", service.listen.protocol)),
         ("port", service.listen.port.to_string()),
-        ("bind", format!("{:?}", service.listen.bind.iter().map(|bind| &bind.to).collect::<Vec<_>>())),
+        ("bind", format!("{:?}", service.listen.bind)),
         ("v6only", format!("{:?}", service.listen.v6only)),
         ("wait", service.wait.to_string()),
         ("instances", format!("{:?}", service.instances.value)),
@@ -102,6 +102,12 @@ fn compare(
     notes: &[Note],
     converted: &str,
 ) -> Result<(), TestCaseError> {
+    let bound = |service: &Service| {
+        let address = format!("{:?}", service.listen.bind);
+        let four = address.contains("127.0.0.1");
+        // IPv4 has no v6only.
+        (address, service.listen.v6only && !four && service.listen.family != crate::FamilyFlag::V4)
+    };
     for service in &before.services {
         let named: BTreeSet<&str> = notes
             .iter()
@@ -118,10 +124,16 @@ fn compare(
             .any(|note| note.service.as_deref() == Some(&service.id) && note.text.contains("switched off"));
         let same = after.services.iter().find(|other| {
             other.id == service.id
-                || (named.contains("id") || named.contains("name"))
-                    && other.listen.port == service.listen.port
+                || named.contains("id")
+                    && (other.listen.port, bound(other)) == (service.listen.port, bound(service))
         });
         let Some(other) = same else {
+            // xinetd refuses a wildcard behind a `bind` and not before it, and files of units have no order.
+            let clash =
+                |left: &crate::LeftOut| left.id == service.id && left.reason.contains("listens where");
+            if after.left_out.iter().any(clash) {
+                continue;
+            }
             prop_assert!(
                 gone || off,
                 "{} is missing:\n{text}\n{converted}\n{notes:#?}\n{:#?}",
@@ -254,7 +266,7 @@ fn configuration() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn laid_out_it_is_the_same_configuration(text in configuration()) {

@@ -122,7 +122,9 @@ fn line(stanza: &Stanza, account: &mut Account<'_>, tables: bool) -> Result<Stri
     let (socket, protocol) = protocol(account, &has, is("RPC"))?;
     let address = match account.value("bind") {
         None => String::new(),
-        Some(bind) if bind.split_whitespace().count() != 1 || bind.contains(['/', '[', ',', '"', '\'']) => {
+        Some(bind)
+            if bind.split_whitespace().count() != 1 || bind.contains(['/', '[', ',', '"', '\'', '@']) =>
+        {
             return Stop::new("bind", format!("`{bind}` is no address that a line can have"));
         }
         Some(bind) if bind.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) => format!("[{bind}]:"),
@@ -178,7 +180,8 @@ fn name(
         Some(_) if internal && is("UNLISTED") => {
             Stop::new("port", "a built-in service has the port of /etc/services in inetd.conf")
         }
-        Some(port) if is("UNLISTED") => Ok(port.to_owned()),
+        Some(port) if is("UNLISTED") && digits(port) => Ok(port.to_owned()),
+        Some(_) if is("UNLISTED") => Stop::new("port", "a line has one port"),
         None if is("UNLISTED") => Stop::new("port", "it is UNLISTED and has no `port`"),
         _ if !plain || digits(name) => Stop::new("name", "its name has characters that a line cannot have"),
         _ => Ok(name.to_owned()),

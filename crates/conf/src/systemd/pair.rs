@@ -57,7 +57,7 @@ pub(super) fn pair(
 ) -> Result<Vec<Stanza>, String> {
     let stem = socket.name.strip_suffix(".socket").unwrap_or(&socket.name);
     let name = name_of_unit(stem);
-    let fits = |c: char| !c.is_whitespace() && !c.is_control() && !"{}=\"#".contains(c);
+    let fits = |c: char| !c.is_whitespace() && !c.is_control();
     if name.is_empty() || !name.chars().all(fits) {
         return Err("its name has characters that no service of portreeve has".to_owned());
     }

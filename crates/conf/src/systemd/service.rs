@@ -168,7 +168,9 @@ fn variables_said(
     }
     let passed = unit.list(SECTION, "PassEnvironment");
     let names: Vec<&str> = passed.iter().flat_map(|setting| setting.value.split_ascii_whitespace()).collect();
-    if !names.is_empty() {
+    if names.iter().any(|name| odd(name)) {
+        passed.iter().for_each(|setting| out.lost(setting, "it holds control bytes"));
+    } else if !names.is_empty() {
         said.push(("passenv", names.join(" ")));
     }
 }

@@ -42,8 +42,8 @@ pub(super) fn write(account: &mut Account<'_>, host: &dyn Host) -> Vec<String> {
             };
             let allowed = if denied.is_empty() { allowed } else { left };
             if no.is_some() {
-                account.told("no_access", "it is taken out of `only_from`");
-                account.told("only_from", "`no_access` is taken out of it");
+                account.told("no_access", "`no_access` is taken out of `only_from`");
+                account.told("only_from", "what `no_access` names is taken out of `only_from`");
             }
             let mut lines = line("IPAddressAllow", &allowed);
             lines.push("IPAddressDeny=any".to_owned());
