@@ -64,6 +64,11 @@ impl Headers {
         self.awaited.values().any(|awaited| awaited.client.slot == id)
     }
 
+    /// Their clients. Nothing has been taken from their sockets, so they can begin again.
+    pub fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.awaited.values().map(|awaited| &awaited.client)
+    }
+
     fn tickets(&self, which: impl Fn(&Awaited) -> bool) -> Vec<u64> {
         self.awaited.iter().filter(|(_, awaited)| which(awaited)).map(|(&ticket, _)| ticket).collect()
     }

@@ -3,6 +3,7 @@
 pub mod address_set;
 pub mod address_words;
 pub mod conversions;
+pub mod handover_state;
 pub mod hosts_expand;
 pub mod hosts_image;
 pub mod hosts_tables;
@@ -19,6 +20,7 @@ pub const ALL: &[Target] = &[
     ("address_words", address_words::run),
     ("address_set", address_set::run),
     ("hosts_tables", hosts_tables::run),
+    ("handover_state", handover_state::run),
     ("hosts_image", hosts_image::run),
     ("hosts_expand", hosts_expand::run),
     ("rpcbind_answers", rpcbind_answers::run),

@@ -91,7 +91,11 @@ impl Supervisor {
                 .filter(|(_, session)| !session.sealed)
                 .map(leave_session)
                 .collect(),
-            clients: put_off.chain(parked).map(leave_client).collect(),
+            clients: put_off
+                .chain(parked)
+                .chain(self.headers.clients().map(|client| (client, None)))
+                .map(leave_client)
+                .collect(),
             denied: self
                 .host
                 .denied
