@@ -221,6 +221,7 @@ fn effective(attribute: &Attribute, values: &[Word], draft: &Draft) -> String {
         Id::OnlyFrom => &draft.only_from,
         Id::NoAccess => &draft.no_access,
         Id::Protect => &draft.protect,
+        Id::ProxyFrom => &draft.proxy_from,
         _ => &None,
     };
     let used = |word: &&Word| match (attribute.id, set) {

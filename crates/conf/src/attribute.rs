@@ -58,6 +58,7 @@ pub(crate) enum Id {
     IdleTimeout,
     ProxyProtocol,
     Protect,
+    ProxyFrom,
     TlsCert,
     TlsKey,
     TlsClientCa,

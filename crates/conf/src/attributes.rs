@@ -114,8 +114,10 @@ static TABLE: &[Attribute] = &[
     row(Id::Redirect, "redirect", "HOST PORT|PATH …", "none",
         "Carry each connection to a TCP port of another host, and its answers back. HOST is an address or a name, PORT a number or a name. PATH is that of a unix stream socket on a file system of this machine (`/run/x.sock` or `unix:/run/x.sock`); it is connected to as `user`. Of several targets, up to 16, the first that accepts is taken: one that does not in 5 seconds (the last: 30) is left for the next, and is set aside for 1 second, then 2, up to 60, until a client finds it well again. A HOST that is a name is looked up when the file is read, then every minute and whenever a target does not accept; all its addresses are tried, 8 at most, and the old ones serve until there is an answer. No program is started, and `server` is ignored. Stream with `wait = no` only.").values(Values::Some),
     row(Id::ProxyProtocol, "proxy_protocol", "accept|send|both [v1|v2]", "none",
-        "The PROXY header, by which a proxy tells the next one who the client is. send: the target of `redirect` is told, in the form v1 (a line of text, the default) or v2 (binary). accept: the client is a proxy and tells us; not supported yet. both: each.")
+        "The PROXY header, by which a proxy tells the next one who the client is. send: the target of `redirect` is told, in the form v1 (a line of text, the default) or v2 (binary). accept: each client must be a proxy of `proxy_from` and tell us, in either form, within 5 seconds; whom it names is who is checked, counted, logged and told to the program as REMOTE_HOST. both: each.")
         .values(Values::Some).kind(Kind::Words(&["accept", "send", "both", "v1", "v2"]), "").ours(),
+    row(Id::ProxyFrom, "proxy_from", "ADDRESS …", "none, must be given for accept",
+        "Addresses and networks of the proxies that may send a PROXY header. Everybody else is refused. No host names. No SENSOR denies them.").list().kind(Kind::Addresses, "").ours(),
     row(Id::RpcVersion, "rpc_version", "N[-M]", "none, must be given for RPC",
         "The versions of an RPC service that rpcbind is told: one, or the first and the last.").kind(Kind::Text, "at most 32 versions"),
     row(Id::RpcNumber, "rpc_number", "NUMBER", "the number in /etc/rpc",

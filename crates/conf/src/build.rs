@@ -40,6 +40,7 @@ pub(crate) fn build(
         wait: draft.wait?,
         noretry: draft.flag(Flag::Noretry),
         nolibwrap: draft.flag(Flag::Nolibwrap),
+        proxy_from: draft.proxy_from.as_ref().map(|set| set.entries()).unwrap_or_default(),
         proxy_protocol: draft.proxy_protocol,
         ids: ids(draft, host),
         instances: or(&draft.instances, None),

@@ -162,6 +162,7 @@ pub(crate) struct Draft {
     pub(crate) enabled: Option<Vec<String>>,
     pub(crate) disabled: Option<Vec<String>>,
     pub(crate) protect: Option<AddressSet>,
+    pub(crate) proxy_from: Option<AddressSet>,
     pub(crate) tls: TlsDraft,
 }
 

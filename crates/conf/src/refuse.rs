@@ -22,7 +22,7 @@ pub(crate) fn refuse(
     builtin: Option<BuiltinName>,
     bench: &mut Bench<'_>,
 ) -> Result<(), Refused> {
-    later(draft, bench)?;
+    proxied(draft, bench)?;
     mux(draft, bench)?;
     proxy_protocol(draft, bench)?;
     sensor_name(draft, builtin, bench)?;
@@ -38,16 +38,6 @@ pub(crate) fn refuse(
     wait_list(draft, bench)?;
     hosts_rules(draft, bench)?;
     crate::tls::refuse(draft, bench)
-}
-
-fn later(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    let what = if draft.proxy_protocol.is_some_and(|proxy| proxy.accept) {
-        "`proxy_protocol = accept`"
-    } else {
-        return Ok(());
-    };
-    let message = format!("service `{}` needs {what}, which comes with a later release", draft.id());
-    bench.refuse_ourselves(&codes::LATER_RELEASE, draft, message, Some("keep it under xinetd until then"))
 }
 
 /// LABELED runs the program in the security context of the client (SELinux). Without that it would run with more rights than the
@@ -88,6 +78,33 @@ fn proxy_protocol(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         draft.id()
     );
     bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `proxy_protocol`"))
+}
+
+/// Who may send a PROXY header must be said, and somebody must be there to read it.
+fn proxied(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let accepts = draft.proxy_protocol.is_some_and(|proxy| proxy.accept);
+    let named = draft.proxy_from.as_ref().is_some_and(|set| !set.entries.is_empty());
+    let (what, help) = if !accepts {
+        match &draft.proxy_from {
+            None => return Ok(()),
+            Some(_) => ("has `proxy_from` and reads no PROXY header", "add `proxy_protocol = accept`"),
+        }
+    } else if !named {
+        (
+            "accepts PROXY headers and names no proxy",
+            "add `proxy_from = ADDRESS …`: whoever may send one may claim any address",
+        )
+    } else if draft.socket != Some(SocketType::Stream) || draft.wait == Some(true) {
+        ("accepts PROXY headers, but not its clients one by one", "only stream with `wait = no` can")
+    } else if draft.flag(Flag::Sensor) {
+        ("accepts PROXY headers and is a SENSOR", "a SENSOR goes by the address that connects")
+    } else if draft.is_mux() {
+        ("accepts PROXY headers and is reached through tcpmux", "let `tcpmux` itself accept them")
+    } else {
+        return Ok(());
+    };
+    let message = format!("service `{}` {what}", draft.id());
+    bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some(help))
 }
 
 /// What a client of tcpmux could not be handed to.

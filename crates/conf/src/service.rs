@@ -328,6 +328,8 @@ pub struct Service {
     pub nolibwrap: bool,
     /// Daemon name for hosts.allow/hosts.deny.
     pub wrap_name: String,
+    /// proxy_from; not empty where `proxy_protocol` accepts.
+    pub proxy_from: Vec<AddressEntry>,
     /// proxy_protocol.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Ids of the program.

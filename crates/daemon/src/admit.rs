@@ -2,6 +2,7 @@
 //! bottom here; what a verdict entails stands in the files that are called.
 
 use crate::banner::{self, Banner};
+use crate::headers::Front;
 use crate::hosts::{Consulted, Known, Orders, Want};
 use crate::identity;
 use crate::machine::percent_m;
@@ -52,6 +53,8 @@ pub struct Client {
     pub shield: Option<Box<Shield>>,
     /// Its seat, while its ident server is asked.
     pub seat: Option<Seat>,
+    /// What its PROXY header said.
+    pub front: Front,
     /// What tcpmux owes it.
     pub owed: Owed,
 }
@@ -71,13 +74,14 @@ impl Client {
             acted: false,
             shield: None,
             seat: None,
+            front: Front::Unread,
             owed: Owed::Nothing,
         }
     }
 
     /// The same connection, of which nothing is known yet.
     pub fn afresh(self) -> Self {
-        Self::new(self.slot, self.fd, self.peer)
+        Self { front: self.front, ..Self::new(self.slot, self.fd, self.peer) }
     }
 
     /// What hosts.allow and hosts.deny order.
@@ -115,7 +119,7 @@ impl Supervisor {
                         continue;
                     }
                     if let Ok(peer) = SocketAddr::try_from(address) {
-                        self.arrival(Client::new(id, fd, peer));
+                        self.take_in(Client::new(id, fd, peer));
                     }
                 }
                 Ok((_, None)) => {}
@@ -148,6 +152,18 @@ impl Supervisor {
         self.pause(id, self.stamp.mono() + STARVED, "no descriptor is left");
     }
 
+    /// One connection, of which nothing is decided yet: its PROXY header comes first, where there must be one.
+    pub fn take_in(&mut self, client: Client) {
+        let reads = self.slots.get(&client.slot).is_some_and(|slot| slot.proxies.is_some());
+        if reads && client.front == Front::Unread {
+            self.await_proxy(client);
+        } else if client.counted {
+            self.judge(client);
+        } else {
+            self.arrival(client);
+        }
+    }
+
     /// One client. `banner` goes to everybody; then policy is asked.
     pub fn arrival(&mut self, client: Client) {
         let Some(banners) = self.slots.get(&client.slot).map(|s| s.banners.clone()) else { return };
@@ -178,7 +194,7 @@ impl Supervisor {
             if slot.has_ended() {
                 return;
             }
-            let arrival = Arrival { peer: client.peer, proven: true };
+            let arrival = Arrival { peer: client.peer, proven: !client.front.is_proxied() };
             let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
             let tables = match &client.consulted {
                 _ if slot.service.nolibwrap => Tables::Off,

@@ -10,10 +10,11 @@ use crate::slot::{SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_policy::Seat;
+use portreeve_policy::{Arrival, Cause, Refusal, Seat, Verdict, decide_front};
+use portreeve_sys::limits;
 use portreeve_workers::protocol::{Fault, Found, FromHeader, Preamble, ToHeader, Worker};
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Most connections of one source of tcpmux whose line is awaited. Proxies have no such bound: they are trusted, and come from
@@ -27,6 +28,33 @@ const MUX_TIME: Duration = Duration::from_secs(30);
 const TRIES: u32 = 2;
 /// So many messages may wait for the worker before its listeners rest.
 const CROWDED: usize = 64;
+
+/// What a PROXY header has said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Front {
+    /// None was read (yet).
+    #[default]
+    Unread,
+    /// The proxy speaks for itself; the socket's peer counts.
+    Direct,
+    /// It has named the client, and where that had connected to, if this is still known. No handshake proved the address.
+    Proxied(Option<SocketAddr>),
+}
+
+impl Front {
+    /// Whether the client's address is a proxy's word.
+    pub fn is_proxied(self) -> bool {
+        matches!(self, Self::Proxied(_))
+    }
+
+    /// Where the client had connected to.
+    pub fn destination(self) -> Option<SocketAddr> {
+        match self {
+            Self::Proxied(to) => to,
+            Self::Unread | Self::Direct => None,
+        }
+    }
+}
 
 /// A connection whose header is awaited.
 #[derive(Debug)]
@@ -96,6 +124,31 @@ impl Headers {
 }
 
 impl Supervisor {
+    /// A connection of a service that reads PROXY headers: whether its peer may send one, and whether there is room to wait.
+    pub fn await_proxy(&mut self, client: Client) {
+        let now = self.now();
+        let Some(slot) = self.slots.get(&client.slot).filter(|slot| slot.status != State::Removed) else {
+            return;
+        };
+        let trusted = slot.proxies.as_ref().is_some_and(|set| set.matches_address(client.peer.ip()));
+        let arrival = Arrival { peer: client.peer, proven: true };
+        let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
+        match decide_front(&slot.rules, &slot.state, &self.host, &arrival, trusted, load, &now) {
+            Verdict::Admit(seat) => self.await_header(client, seat, Preamble::Proxy),
+            Verdict::Refuse(refusal) => self.refuse(client, &refusal),
+            Verdict::NeedNames | Verdict::NeedTables => {}
+        }
+    }
+
+    /// A PROXY header has come: who it names is judged as any client. The place that was held is free for it.
+    fn fronted(&mut self, awaited: Awaited, front: Front, from: Option<SocketAddr>) {
+        let Awaited { mut client, seat, .. } = awaited;
+        drop(seat);
+        client.peer = from.unwrap_or(client.peer);
+        client.front = front;
+        self.arrival(client);
+    }
+
     /// Awaits what must stand in front of a connection. Where there are as many as there may be, the one that has been
     /// silent for longest makes room: who means it sends at once.
     pub fn await_header(&mut self, client: Client, seat: Seat, what: Preamble) {
@@ -182,6 +235,10 @@ impl Supervisor {
         let id = awaited.client.slot;
         match (awaited.what, found) {
             (Preamble::Mux, Found::Name(name)) => self.chosen(awaited, &name),
+            (Preamble::Proxy, Found::Proxied { from, to }) => {
+                self.fronted(awaited, Front::Proxied(Some(to)), Some(from))
+            }
+            (Preamble::Proxy, Found::Direct) => self.fronted(awaited, Front::Direct, None),
             (_, Found::Failed(Fault::Ended | Fault::Malformed | Fault::TooLong | Fault::Full)) => {
                 self.no_header(awaited);
             }
@@ -199,7 +256,11 @@ impl Supervisor {
     fn no_header(&mut self, awaited: Awaited) {
         match awaited.what {
             Preamble::Mux => self.nothing_chosen(awaited),
-            Preamble::Proxy => {}
+            Preamble::Proxy => {
+                let Awaited { client, seat, .. } = awaited;
+                drop(seat);
+                self.refuse(client, &Refusal::new(Cause::NoHeader, None));
+            }
         }
     }
 

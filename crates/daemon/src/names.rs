@@ -109,6 +109,10 @@ impl Supervisor {
             let (ours, theirs) = (canonical(local?), canonical(client.peer));
             Some(ToResolver::Ident { ticket, ours, theirs, seconds })
         };
+        // What a proxy says is no connection of ours: its ident server would be asked about another's, or about none.
+        if client.front.is_proxied() && matches!(want, Want::User(_) | Want::Identity | Want::Culprit) {
+            return None;
+        }
         let local = client.local.or_else(|| crate::listeners::local_address(&client.fd).ok());
         let lookup = |question| ToResolver::Lookup { ticket, question };
         let mut wait = DEADLINE;

@@ -66,7 +66,8 @@ impl Supervisor {
         self.children.carried.insert(ticket, session);
         self.sealed_carried += usize::from(sealed);
         let head = version.map_or_else(Vec::new, |version| {
-            let local = client.local.or_else(|| local_address(&client.fd).ok());
+            let local =
+                client.front.destination().or(client.local).or_else(|| local_address(&client.fd).ok());
             proxy_header::stream(version, peer, local)
         });
         let handed = if sealed {

@@ -14,7 +14,7 @@ use crate::targets::Targets;
 use crate::timers::Alarm;
 use crate::translate;
 use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
-use portreeve_policy::{AddressSet, CompiledRules, ServiceState};
+use portreeve_policy::{CompiledRules, ServiceState};
 use portreeve_sys::reap::Signal;
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -118,7 +118,7 @@ impl Supervisor {
             self.say(Level::Notice, "Swapping defaults");
             portreeve_sys::clock::load_zone();
         }
-        self.host.protect = AddressSet::build(translate::addresses(&result.settings.protect));
+        self.host.protect = translate::protected(&result.settings.protect, result.services.iter());
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
         let mut seen: HashMap<String, u32> = HashMap::new();
@@ -256,6 +256,7 @@ impl Supervisor {
             origin,
             nth: 0,
             targets,
+            proxies: translate::proxies(&service).map(Rc::new),
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
             tls: self.tls_worker(&service),
@@ -315,6 +316,7 @@ impl Supervisor {
         let other_tls = slot.tls != tls || slot.service.tls.is_some() != service.tls.is_some();
         slot.tls = tls;
         slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
+        slot.proxies = translate::proxies(&service).map(Rc::new);
         slot.plan = plan;
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;

@@ -8,7 +8,7 @@ use crate::log::SinkId;
 use crate::recorded::Answers;
 use crate::targets::Targets;
 use portreeve_conf::{Action, Builtin, Endpoint, Service, SocketType};
-use portreeve_policy::{CompiledRules, Reason, ServiceState};
+use portreeve_policy::{AddressSet, CompiledRules, Reason, ServiceState};
 use portreeve_workers::protocol::Worker;
 use rustix::fd::OwnedFd;
 use std::borrow::Cow;
@@ -145,6 +145,8 @@ pub struct Slot {
     pub origin: Rc<Answers>,
     /// Which of the services with its id it is there, from 0.
     pub nth: u32,
+    /// Who may send a PROXY header; `None` where none is read.
+    pub proxies: Option<Rc<AddressSet>>,
     /// Compiled policy.
     pub rules: Rc<CompiledRules>,
     /// Limits and rate.
@@ -204,8 +206,9 @@ impl Slot {
 
     /// The workers that must be there for its clients to be served.
     pub fn workers(&self) -> impl Iterator<Item = Worker> + use<> {
+        let reads = self.proxies.as_ref().map(|_| Worker::Header);
         // The one that serves its TLS is told apart by `tls`.
-        self.manner().worker().filter(|_| self.service.tls.is_none()).into_iter()
+        self.manner().worker().filter(|_| self.service.tls.is_none()).into_iter().chain(reads)
     }
 
     /// Whether clients are accepted one by one from a listening socket.

@@ -1,7 +1,7 @@
 //! From `conf`'s words to `policy`'s: the one place where both are seen.
 
 use portreeve_conf::{self as conf, Action, AddressEntry, AddressMatch, DenyTime, Overload, Service};
-use portreeve_policy::{Denial, Origin, Pattern, Rule, Rules};
+use portreeve_policy::{AddressSet, Denial, Origin, Pattern, Rule, Rules};
 use std::time::Duration;
 
 /// The policy of a service.
@@ -46,6 +46,19 @@ pub fn rules(service: &Service) -> Rules {
         no_access: service.no_access.as_deref().map(addresses),
         origins,
     }
+}
+
+/// Who may send a PROXY header to this service; `None` where none is read.
+pub fn proxies(service: &Service) -> Option<AddressSet> {
+    let accepts = service.proxy_protocol.is_some_and(|proxy| proxy.accept);
+    accepts.then(|| AddressSet::build(addresses(&service.proxy_from)))
+}
+
+/// The sources that no sensor denies: those of `protect`, and all proxies, which come on behalf of others.
+pub fn protected<'a>(protect: &[AddressEntry], services: impl Iterator<Item = &'a Service>) -> AddressSet {
+    let mut rules = addresses(protect);
+    services.for_each(|service| rules.extend(addresses(&service.proxy_from)));
+    AddressSet::build(rules)
 }
 
 /// Address words as rules; a factorized word becomes several.

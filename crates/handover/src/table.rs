@@ -230,6 +230,8 @@ records! {
         1 counted: bool,
         /// What the tables order was carried out.
         1 acted: bool,
+        /// Its PROXY header: 0 not read, 1 the proxy spoke for itself, 2 it named the client.
+        1 front: u32,
         /// When it is tried again, if it waits for a process.
         1 at: Option<Duration>,
         /// Its seat, if it is admitted and only its ident server was asked.

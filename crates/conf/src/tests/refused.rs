@@ -64,11 +64,23 @@ fn sockets_that_cannot_be_made() {
 }
 
 #[test]
-fn kinds_that_come_later() {
-    let accept = stream("s1", 2000, "\tproxy_protocol = accept\n");
-    let reading = reading(accept);
-    assert_eq!(codes(&reading), ["later-release"]);
-    assert!(reading.left_out[0].reason.contains("later release"));
+fn proxies_must_be_named() {
+    let accept = "\tproxy_protocol = accept\n";
+    let from = "\tproxy_from = 192.0.2.0/24 2001:db8::1\n";
+    let good = reading(stream("s1", 2000, &format!("{accept}{from}")));
+    assert_eq!((codes(&good), good.services[0].proxy_from.len()), (vec![], 2));
+    let both = format!("{accept}{from}");
+    for bad in [
+        stream("s1", 2000, accept),
+        stream("s1", 2000, from),
+        waiting(&both),
+        stream("s1", 2000, &format!("\tflags = SENSOR\n{both}")),
+        muxed("s1", &both),
+    ] {
+        assert_eq!(codes(&reading(&bad)), ["flag-conflict"], "{bad}");
+    }
+    let named = stream("s1", 2000, &format!("{accept}\tproxy_from = localhost\n"));
+    assert_eq!(codes(&reading(named)), ["bad-value"]);
 }
 
 fn rpc(name: &str, protocol: &str, lines: &str) -> String {

@@ -14,8 +14,10 @@ pub(super) fn addresses(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Ba
     let list = match line.attribute.id {
         Id::OnlyFrom => &mut draft.only_from,
         Id::NoAccess => &mut draft.no_access,
+        Id::ProxyFrom => &mut draft.proxy_from,
         _ => &mut draft.protect,
     };
+    let addresses_only = matches!(line.attribute.id, Id::Protect | Id::ProxyFrom);
     // Set even if nothing comes of it: an empty only_from refuses everybody.
     let set = list
         .get_or_insert_with(|| AddressSet { place: Some(line.name.place.clone()), ..AddressSet::default() });
@@ -30,10 +32,10 @@ pub(super) fn addresses(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Ba
         }
         match parse(text, line.host) {
             Parsed::Patterns(patterns, doubt) => {
-                if line.attribute.id == Id::Protect && patterns.iter().any(|p| matches!(p, Pattern::Name(_)))
-                {
+                if addresses_only && patterns.iter().any(|p| matches!(p, Pattern::Name(_))) {
+                    let name = line.attribute.name;
                     return Err(
-                        Bad::ours(format!("`{text}` is a host name; protect takes addresses")).word(index)
+                        Bad::ours(format!("`{text}` is a host name; {name} takes addresses")).word(index)
                     );
                 }
                 if let Some(doubt) = doubt {
@@ -46,7 +48,7 @@ pub(super) fn addresses(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Ba
                     }
                 }
             }
-            Parsed::Nothing if line.attribute.id == Id::Protect => {
+            Parsed::Nothing if addresses_only => {
                 return Err(Bad::ours(format!("`{text}` is no address and no network")).word(index));
             }
             Parsed::Nothing => nothing(line, index),

@@ -203,7 +203,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::MaxLoad => limits::max_load(draft, line)?,
         Id::IdleTimeout => limits::idle_timeout(draft, line)?,
         Id::Overload | Id::OnRemove | Id::Stop => limits::choice(draft, line)?,
-        Id::OnlyFrom | Id::NoAccess | Id::Protect => access::addresses(draft, line)?,
+        Id::OnlyFrom | Id::NoAccess | Id::Protect | Id::ProxyFrom => access::addresses(draft, line)?,
         Id::AccessTimes => access::access_times(draft, line)?,
         Id::DenyTime => access::deny_time(draft, line)?,
         Id::Libwrap => draft.libwrap = Some(line.text(0).to_owned()),

@@ -3,6 +3,7 @@
 use crate::admit::Client;
 use crate::children::Session;
 use crate::duty::Duty;
+use crate::headers::Front;
 use crate::recorded::Answers;
 use crate::slot::{Slot, State as Status};
 use crate::staff::FIRST_TLS;
@@ -67,6 +68,8 @@ impl Supervisor {
         let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
         // Who is refused already waits for nothing but a line in the log.
         let parked = self.parked.undecided().map(|client| (client, None));
+        // Nothing was taken from these: the next supervisor awaits their headers anew.
+        let unread = self.headers.clients().map(|client| (client, None));
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             executable: path(&self.upgrade.executable),
@@ -91,11 +94,7 @@ impl Supervisor {
                 .filter(|(_, session)| !session.sealed)
                 .map(leave_session)
                 .collect(),
-            clients: put_off
-                .chain(parked)
-                .chain(self.headers.clients().map(|client| (client, None)))
-                .map(leave_client)
-                .collect(),
+            clients: put_off.chain(parked).chain(unread).map(leave_client).collect(),
             denied: self
                 .host
                 .denied
@@ -199,6 +198,11 @@ fn leave_client((client, at): (&Client, Option<Duration>)) -> ClientState {
         attempts: client.attempts,
         counted: client.counted,
         acted: client.acted,
+        front: match client.front {
+            Front::Unread => 0,
+            Front::Direct => 1,
+            Front::Proxied(_) => 2,
+        },
         at,
         seat: seat(client.seat.as_ref()),
     }

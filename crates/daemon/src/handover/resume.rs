@@ -7,6 +7,7 @@ use crate::boot;
 use crate::children::{Child, Leg, PutOff, Session};
 use crate::control::Control;
 use crate::duty::{Duty, Order};
+use crate::headers::Front;
 use crate::hosts::Want;
 use crate::json::Json;
 use crate::log;
@@ -20,7 +21,7 @@ use portreeve_conf::{Level, Reading, Service};
 use portreeve_handover::{
     ClientState, Fd, MOST, ProgramState, RateState, SeatState, SessionState, SlotState, State,
 };
-use portreeve_policy::{AddressSet, Reason, SavedRate, Seat, ServiceState};
+use portreeve_policy::{Reason, SavedRate, Seat, ServiceState};
 use portreeve_sys::handover;
 use rustix::fd::OwnedFd;
 use std::ffi::OsString;
@@ -212,7 +213,7 @@ impl Supervisor {
         };
         if let Some((answers, read)) = state.current.and_then(|at| readings.get(at as usize)) {
             self.answers = answers.clone();
-            self.host.protect = AddressSet::build(crate::translate::addresses(&read.settings.protect));
+            self.host.protect = crate::translate::protected(&read.settings.protect, read.services.iter());
             self.defaults_dump.clone_from(&read.settings.dump);
             self.files.clone_from(&read.files);
         }
@@ -285,7 +286,7 @@ impl Supervisor {
     /// A client that had not been decided: judged anew, or only its ident server asked again where it was admitted.
     fn judge_again(&mut self, client: Client) {
         if client.seat.is_none() {
-            self.judge(client);
+            self.take_in(client);
         } else if let Some(client) = self.park(client, Want::Identity) {
             self.identified(client);
         }
@@ -431,6 +432,11 @@ impl Supervisor {
         client.attempts = left.attempts;
         client.counted = left.counted;
         client.acted = left.acted;
+        client.front = match left.front {
+            0 => Front::Unread,
+            1 => Front::Direct,
+            _ => Front::Proxied(None),
+        };
         client.seat = self.seat(left.slot, left.seat.as_ref());
         Ok((client, left.at))
     }
