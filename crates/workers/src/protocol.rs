@@ -43,7 +43,7 @@ pub use to_tls::{MAX_TLS_FILES, TlsFile, ToTls};
 pub use wire::BadMessage;
 
 /// The version of all these messages. Any change of one is a new version: a worker outlives an upgrade of the supervisor, and
-/// one that speaks another version serves those it has to their end and gets nobody else.
+/// a supervisor that speaks another version refuses to go on with it.
 pub const VERSION: u32 = 1;
 
 /// The longest message in bytes. A longer packet arrives truncated and is refused as such.

@@ -76,6 +76,11 @@ impl Left {
         if let Some(worker) = state.workers.iter().find(|w| w.presence > 3) {
             return Err(format!("worker {} is in a state that this version does not know", worker.name));
         }
+        let own = portreeve_workers::protocol::VERSION;
+        if let Some(worker) = state.workers.iter().find(|w| w.channel.is_some() && w.protocol != own) {
+            let (name, other) = (&worker.name, worker.protocol);
+            return Err(format!("worker {name} speaks version {other} of the messages, this one {own}"));
+        }
         Ok(Self { state, named: fds.into_iter().map(|fd| fd.0).collect(), readings, services })
     }
 }
