@@ -162,6 +162,7 @@ fn wrong_count(attribute: &Attribute, assignment: &Assignment, values: &[Word]) 
     let wanted = match attribute.values {
         Values::Exactly(wanted) if given != wanted => wanted,
         Values::AtLeast(wanted) if given < wanted => wanted,
+        Values::Forms { xinetd } if given == 0 => xinetd,
         _ => return None,
     };
     let Word { text, place, .. } = &assignment.name;
@@ -191,7 +192,7 @@ fn about_comment(
     if comment {
         let place = assignment.values.get(values.len()).map_or(&assignment.name.place, |word| &word.place);
         let effect = match attribute.values {
-            Values::Exactly(_) | Values::AtLeast(_) => "ignores this line",
+            Values::Exactly(_) | Values::AtLeast(_) | Values::Forms { .. } => "ignores this line",
             _ => "takes the comment for values",
         };
         let used = joined(values.iter().map(|word| word.text.as_str()));

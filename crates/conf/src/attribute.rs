@@ -76,6 +76,11 @@ pub enum Values {
     Some,
     /// This many or more, where xinetd takes just so many; fewer make the line void.
     AtLeast(usize),
+    /// One or more, where xinetd takes just so many; none makes the line void.
+    Forms {
+        /// What xinetd takes.
+        xinetd: usize,
+    },
     /// Any number, none included.
     Any,
 }

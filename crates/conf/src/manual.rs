@@ -85,7 +85,7 @@ fn values(attribute: &Attribute) -> String {
         Values::Exactly(1) => "one".to_owned(),
         Values::Exactly(2) => "two".to_owned(),
         Values::Exactly(number) => number.to_string(),
-        Values::Some | Values::AtLeast(_) => "one or more".to_owned(),
+        Values::Some | Values::AtLeast(_) | Values::Forms { .. } => "one or more".to_owned(),
         Values::Any => "any number, none included".to_owned(),
     }
 }

@@ -12,7 +12,6 @@ use std::net::SocketAddr;
 
 /// HOST PORT or a path, and as many more as there are.
 pub(super) fn targets(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
-    needs_a_value(line)?;
     let mut targets = Vec::new();
     let mut at = 0;
     while at < line.values.len() {
