@@ -7,19 +7,18 @@
 //! kernel holds the clients, and nobody is served in the clear.
 
 use crate::admit::Client;
+use crate::certificates::Set;
 use crate::children::Behind;
 use crate::pair::pair;
 use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::{FIRST_TLS, Keyed, Link, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::{Choice, Place};
-use portreeve_conf::{Action, Level, Service, Target, Tls};
+use portreeve_conf::{Action, Level, Service, Target};
 use portreeve_policy::{Reason, Seat};
 use portreeve_sys::reap::Status;
-use portreeve_workers::protocol::{FromTls, Sealed, TlsFile, ToTls, WrongFile};
+use portreeve_workers::protocol::{FromTls, Sealed, ToTls};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::io::Errno;
 use std::ffi::CString;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,46 +31,6 @@ const CROWDED: usize = 64;
 const REASONS: Duration = Duration::from_secs(1);
 /// Seconds for a program's connection, which is there already.
 const CONNECTED: u16 = 30;
-/// Where systems keep the authorities that they trust, in the order in which they are tried.
-const SYSTEM_AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// What makes one worker's settings: two services with the same share a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set {
-    pairs: Vec<(String, String)>,
-    client_ca: Option<String>,
-    alpn: Vec<String>,
-    /// `tls = connect`, with the file of authorities where one is named.
-    connect: Option<Option<String>>,
-}
-
-impl Set {
-    fn of(tls: &Tls) -> Self {
-        let path = |set: &portreeve_conf::Set<String>| set.value.clone();
-        Self {
-            pairs: tls.pairs.iter().map(|(certificate, key)| (path(certificate), path(key))).collect(),
-            client_ca: tls.client_ca.as_ref().map(path),
-            alpn: tls.alpn.clone(),
-            connect: tls.connect.as_ref().map(|connect| connect.ca.as_ref().map(path)),
-        }
-    }
-
-    fn path(&self, kind: TlsFile, index: u8) -> &str {
-        let pair = self.pairs.get(usize::from(index));
-        match kind {
-            TlsFile::Certificate => pair.map_or("", |(certificate, _)| certificate),
-            TlsFile::Key => pair.map_or("", |(_, key)| key),
-            TlsFile::ClientAuthorities => self.client_ca.as_deref().unwrap_or_default(),
-            TlsFile::TargetAuthorities => self.connect.iter().flatten().next().map_or("", String::as_str),
-            TlsFile::SystemAuthorities => "the system's authorities",
-        }
-    }
-}
 
 /// What a client has shown in its handshake, for the program that serves it.
 #[derive(Debug)]
@@ -87,7 +46,8 @@ pub fn is_sealed(service: &Service) -> bool {
 }
 
 impl Supervisor {
-    fn tell_tls(&mut self, index: u32, message: &ToTls, fd: Option<OwnedFd>) -> bool {
+    /// Sends a message; false when it cannot go.
+    pub fn tell_tls(&mut self, index: u32, message: &ToTls, fd: Option<OwnedFd>) -> bool {
         let mut bytes = Vec::new();
         message.encode(&mut bytes).is_ok() && self.tell_link(index, bytes, fd)
     }
@@ -146,65 +106,6 @@ impl Supervisor {
         if idle {
             self.staff.retire_link(index);
         }
-    }
-
-    /// Opens the files of a worker and hands them over.
-    pub fn hand_files(&mut self, index: u32) {
-        let Some(set) = self.staff.links.get(index as usize).and_then(|link| link.set.clone()) else {
-            return;
-        };
-        let mut files: Vec<(TlsFile, u8)> = Vec::new();
-        for at in 0..u8::try_from(set.pairs.len()).unwrap_or(0) {
-            files.extend([(TlsFile::Certificate, at), (TlsFile::Key, at)]);
-        }
-        files.extend(set.client_ca.is_some().then_some((TlsFile::ClientAuthorities, 0)));
-        match &set.connect {
-            Some(Some(_)) => files.push((TlsFile::TargetAuthorities, 0)),
-            Some(None) => files.push((TlsFile::SystemAuthorities, 0)),
-            None => {}
-        }
-        let mut open = Vec::new();
-        for (kind, at) in files {
-            let opened = match kind {
-                TlsFile::SystemAuthorities => system_authorities(),
-                kind => open_file(set.path(kind, at)),
-            };
-            match opened {
-                Ok(fd) => open.push((kind, at, fd)),
-                Err(errno) => {
-                    let why = format!("it cannot be opened: {}", crate::machine::percent_m(&errno.into()));
-                    self.keyed(index, Some(WrongFile { kind, index: at, why }));
-                    return;
-                }
-            }
-        }
-        for (kind, at, fd) in open {
-            self.tell_tls(index, &ToTls::File { kind, index: at }, Some(fd));
-        }
-        let protocols = set.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        let (accept, connect) = (!set.pairs.is_empty(), set.connect.is_some());
-        self.tell_tls(index, &ToTls::Use { accept, connect, protocols }, None);
-    }
-
-    /// The worker can use its files, or not.
-    fn keyed(&mut self, index: u32, wrong: Option<WrongFile>) {
-        let Some(link) = self.staff.links.get_mut(index as usize) else { return };
-        let Some(set) = link.set.clone() else { return };
-        let had = link.keyed == Keyed::Yes;
-        let Some(WrongFile { kind, index: at, why }) = wrong else {
-            link.keyed = Keyed::Yes;
-            self.tls_has_room(index);
-            return;
-        };
-        let what = format!("{}: {why}", set.path(kind, at));
-        if !had {
-            link.keyed = Keyed::Wrong(what.clone());
-        }
-        let ids: Vec<&str> =
-            self.slots.values().filter(|s| s.tls == Some(index)).map(|s| s.service.id.as_str()).collect();
-        let then = if had { "what was in use goes on" } else { "held until a reload" };
-        let text = format!("TLS of {}: {what}; {then}", ids.join(", "));
-        self.say(Level::Error, &text);
     }
 
     /// Whether the worker of this slot takes clients now.
@@ -511,23 +412,4 @@ fn variables(
     );
     // Control characters, NUL among them, do not come through the channel.
     all.into_iter().filter_map(|variable| CString::new(variable).ok()).collect()
-}
-
-/// A pipe would wait for its writer, and a terminal might become ours.
-fn open_file(path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
-    if kind == FileType::RegularFile { Ok(fd) } else { Err(Errno::INVAL) }
-}
-
-fn system_authorities() -> Result<OwnedFd, Errno> {
-    let mut last = Errno::NOENT;
-    for path in SYSTEM_AUTHORITIES {
-        match open_file(path) {
-            Ok(fd) => return Ok(fd),
-            Err(errno) => last = errno,
-        }
-    }
-    Err(last)
 }
