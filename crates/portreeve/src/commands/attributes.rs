@@ -74,7 +74,7 @@ fn to_json(attribute: &Attribute) -> Value {
         "form": attribute.form,
         "values": match attribute.values {
             Values::Exactly(n) => json!(n),
-            Values::Some | Values::AtLeast(_) => json!("some"),
+            Values::Some | Values::AtLeast(_) | Values::Forms { .. } => json!("some"),
             Values::Any => json!("any"),
         },
         "operators": attribute.operators(),
