@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(plain.sources, Sources::Inetd(INETD_CONF.into(), usage));
         let all = call(&["-diEl", "-q64", "-R", "40", "/x"]).unwrap();
         assert!(all.foreground && all.log_to_stderr && all.pidfile.is_none());
-        let usage = InetdUse { tables: true, ..InetdUse::default() };
+        let usage = InetdUse { tables: true, starts_per_minute: Some(40), ..InetdUse::default() };
         assert_eq!(all.sources, Sources::Inetd("/x".into(), usage));
         assert_eq!(call(&["--", "-x"]).unwrap().sources.main(), std::path::Path::new("-x"));
     }
