@@ -23,7 +23,7 @@ use portreeve_policy::{AddressSet, HostState};
 use portreeve_sys::process::{Readiness, Side};
 use portreeve_sys::signals::{self, Signal};
 use portreeve_sys::spawn::Spawner;
-use portreeve_sys::{clock, file, highfd, limits, names, process, stdio};
+use portreeve_sys::{clock, file, highfd, limits, process, stdio};
 use rustix::event::epoll;
 use rustix::fd::AsFd;
 use std::collections::BTreeMap;
@@ -242,7 +242,37 @@ fn open_control(supervisor: &mut Supervisor) {
         use std::os::unix::fs::DirBuilderExt;
         let _ = std::fs::DirBuilder::new().mode(0o755).create(dir);
     }
-    // The one name-service call of the supervisor, before it serves anybody: who may read the control socket.
-    let group = if root { names::group("portreeve").ok().map(|g| (0, g.gid)) } else { None };
+    let group = if root { readers().map(|gid| (0, gid)) } else { None };
     supervisor.open_control(path, group);
+}
+
+/// The group whose members may read the control socket. Of /etc/group alone: it is a group of this system, and a name-service
+/// call would load modules into the supervisor for good (systemd's take 360 KiB).
+fn readers() -> Option<u32> {
+    use std::io::Read;
+    /// Bytes of the file that are looked at.
+    const MOST: u64 = 1 << 20;
+    let mut text = Vec::new();
+    std::fs::File::open("/etc/group").ok()?.take(MOST).read_to_end(&mut text).ok()?;
+    gid_of(&text, b"portreeve")
+}
+
+fn gid_of(text: &[u8], name: &[u8]) -> Option<u32> {
+    let line =
+        text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name)?.strip_prefix(b":"))?;
+    std::str::from_utf8(line.split(|&byte| byte == b':').nth(1)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gid_of;
+
+    #[test]
+    fn a_group_is_found_by_its_whole_name() {
+        let text = b"root:x:0:\nportreeves:x:7:\nportreeve:x:61:joe,ann\n";
+        assert_eq!(gid_of(text, b"portreeve"), Some(61));
+        for text in [&b""[..], b"portreeve", b"portreeve:x", b"portreeve:x:many:", b"xportreeve:x:1:"] {
+            assert_eq!(gid_of(text, b"portreeve"), None);
+        }
+    }
 }
