@@ -231,8 +231,9 @@ mod tests {
 
     /// What is known after this file, and what was said while it was read.
     fn read(text: &str) -> (Programs, String) {
-        let path =
-            std::env::temp_dir().join(format!("portreeve-inetd-{}-{}", std::process::id(), text.len()));
+        static FILES: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = FILES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("portreeve-inetd-{}-{number}", std::process::id()));
         std::fs::write(&path, text).unwrap();
         let name = path.as_os_str().as_bytes().to_vec();
         let mut sink = Vec::new();
