@@ -74,9 +74,16 @@ fn who_is_refused_otherwise_is_not_counted() {
     assert_eq!(admitted(&mut world, many("192.0.2.1", 20), at(0)), 2);
 }
 
+/// The most starts that a service of this number can have in a minute, by those who come one after the other. While it is not
+/// full anybody is served, which is `limit` starts. After that a source has at most its share, and the share of the k-th that
+/// is served so is a k-th of the number at most, since k sources are there. Beyond `limit` sources everybody has a whole share.
+fn most(limit: u32) -> u32 {
+    limit + (1..=limit).map(|k| limit / k).sum::<u32>()
+}
+
 proptest! {
-    /// In any minute: nobody above the limit of a source, a service at most twice its number, and who has had nothing is
-    /// refused only when all together, each within an equal share, fill the service.
+    /// In any minute: nobody above the limit of a source, a service within `most`, and who has had nothing is refused only
+    /// when all together, each within an equal share, fill the service.
     #[test]
     fn within_the_numbers(
         events in traffic(),
@@ -99,7 +106,7 @@ proptest! {
             match verdict {
                 None => {
                     prop_assert!(per_source.is_none_or(|limit| mine < limit));
-                    prop_assert!(service.is_none_or(|limit| (starts.len() as u32) < 2 * limit));
+                    prop_assert!(service.is_none_or(|limit| (starts.len() as u32) < most(limit)));
                     starts.push((clock, who));
                 }
                 Some(Cause::SourceMinute) => prop_assert_eq!(Some(mine), per_source),
