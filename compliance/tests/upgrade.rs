@@ -262,3 +262,50 @@ fn a_signal_does_the_same() {
         assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
     });
 }
+
+/// Whose header or line is still awaited: the worker that looks at it goes on, and so does the wait for its one answer. What
+/// follows a PROXY header is the client's, and no second header, however much it looks like one.
+#[test]
+fn who_is_read_from_is_read_from_once() {
+    ours(|world| {
+        let proxied = Entry::program("proxied", 2001)
+            .first("flags = IPv4")
+            .set("server", "/bin/cat")
+            .set("server_args", "-")
+            .set("proxy_protocol", "accept")
+            .set("proxy_from", "127.0.0.0/30");
+        let config = Config::of(proxied)
+            .with(Entry::internal("tcpmux", "tcpmux", 2002, "stream"))
+            .with(Entry::probe("muxed", 0, "report").unset("port").set("type", "TCPMUXPLUS UNLISTED"));
+        let daemon = start(world, &config, Start::default());
+        let mut proxy = dial("127.0.0.1", 2001).expect("a connection");
+        proxy.send(b"PROXY TCP4 192.0.2.7 198.");
+        let mut mux = dial("127.0.0.1", 2002).expect("a connection");
+        mux.send(b"mux");
+        must("the header is awaited", || daemon.count("proxied", "/running") == 1);
+        must("the line is awaited", || daemon.count("tcpmux", "/running") == 1);
+        for _ in 0..2 {
+            install(world);
+            upgraded(&daemon);
+        }
+        assert_eq!(daemon.count("proxied", "/running"), 1, "its place is held");
+        proxy.send(b"51.100.1 4567 443\r\nPROXY TCP4 10.9.8.7 198.51.100.1 1 443\r\nthe rest");
+        proxy.finish();
+        let rest = "PROXY TCP4 10.9.8.7 198.51.100.1 1 443\r\nthe rest";
+        assert_eq!(proxy.read_all(), Answer::closed(rest), "what follows the header is the program's");
+        must("the named client is logged", || {
+            world.service_log("proxied").iter().any(|l| l.ends_with("from=192.0.2.7"))
+        });
+        mux.send(b"ed\r\n");
+        mux.finish();
+        let said = mux.read_all().text();
+        assert!(said.starts_with("+Go\r\n") && said.contains("REMOTE_HOST="), "{said}");
+        must("all have ended", || {
+            daemon.count("proxied", "/running") + daemon.count("tcpmux", "/running") == 0
+        });
+        assert_eq!(daemon.count("proxied", "/refused/header"), 0);
+        let starts = world.service_log("tcpmux").iter().filter(|l| l.starts_with("START")).count();
+        assert_eq!(starts, 1, "{:?}", world.service_log("tcpmux"));
+        assert_eq!(daemon.stop(), Ended::Status(0));
+    });
+}

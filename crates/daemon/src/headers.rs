@@ -67,8 +67,10 @@ pub struct Awaited {
     pub what: Preamble,
     /// Start in seconds since 1970.
     pub since: i64,
-    until: Duration,
-    tries: u32,
+    /// When it is given up.
+    pub until: Duration,
+    /// Workers that died over it.
+    pub tries: u32,
 }
 
 /// All of them, by ticket, and so the oldest first.
@@ -92,9 +94,9 @@ impl Headers {
         self.awaited.values().any(|awaited| awaited.client.slot == id)
     }
 
-    /// Their clients. Nothing has been taken from their sockets, so they can begin again.
-    pub fn clients(&self) -> impl Iterator<Item = &Client> {
-        self.awaited.values().map(|awaited| &awaited.client)
+    /// All, with their tickets: the worker goes on reading over an upgrade, and answers for these.
+    pub fn awaited(&self) -> impl Iterator<Item = (u64, &Awaited)> {
+        self.awaited.iter().map(|(&ticket, awaited)| (ticket, awaited))
     }
 
     fn tickets(&self, which: impl Fn(&Awaited) -> bool) -> Vec<u64> {
@@ -180,6 +182,13 @@ impl Supervisor {
         if self.staff.link(Worker::Header).backlog() > CROWDED {
             self.rest_headers();
         }
+    }
+
+    /// One that a former version awaited. The worker has been asked and is not asked again: two that look at one socket
+    /// would take the client's own bytes for a second header.
+    pub fn await_on(&mut self, ticket: u64, awaited: Awaited) {
+        self.watch_headers(awaited.until);
+        self.headers.put(ticket, awaited);
     }
 
     fn tell_header(&mut self, message: ToHeader, fd: Option<rustix::fd::OwnedFd>) -> bool {

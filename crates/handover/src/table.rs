@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// What a state begins with.
 const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -234,8 +234,27 @@ records! {
         1 front: u32,
         /// When it is tried again, if it waits for a process.
         1 at: Option<Duration>,
-        /// Its seat, if it is admitted and only its ident server was asked.
+        /// Its seat, if it is admitted and only its ident server was asked, or while its header is awaited.
         1 seat: Option<SeatState>,
+        /// Where the client that its PROXY header named had connected to.
+        2 destination: Option<SocketAddr>,
+        /// What tcpmux owes it: 0 nothing, 1 a refusal, 2 that or that it starts.
+        2 owed: u8,
+        /// What the header worker reads in front of it.
+        2 awaited: Option<AwaitedState>,
+    }
+    /// A header or line that is awaited. The worker goes on under the same ticket.
+    AwaitedState {
+        /// Under which the worker answers.
+        2 ticket: u64,
+        /// 0 a PROXY header, 1 a line of tcpmux.
+        2 what: u8,
+        /// Start in seconds since 1970.
+        2 since: i64,
+        /// When it is late.
+        2 until: Duration,
+        /// Workers that died over it.
+        2 tries: u32,
     }
     /// A denied source.
     DeniedState {

@@ -3,18 +3,20 @@
 use crate::admit::Client;
 use crate::children::Session;
 use crate::duty::Duty;
-use crate::headers::Front;
+use crate::headers::{Awaited, Front};
+use crate::mux::Owed;
 use crate::recorded::Answers;
 use crate::slot::{Slot, State as Status};
 use crate::staff::FIRST_TLS;
 use crate::supervisor::Supervisor;
 use crate::targets::Place;
 use portreeve_handover::{
-    Bytes, ClientState, DeniedState, Fd, ListenerState, ProgramState, RateState, ReadingState, SeatState,
-    SessionState, SlotState, SocketAddrField, State,
+    AwaitedState, Bytes, ClientState, DeniedState, Fd, ListenerState, ProgramState, RateState, ReadingState,
+    SeatState, SessionState, SlotState, SocketAddrField, State,
 };
 use portreeve_policy::Seat;
 use portreeve_sys::handover::number;
+use portreeve_workers::protocol::Preamble;
 use rustix::fd::AsFd;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -68,8 +70,7 @@ impl Supervisor {
         let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
         // Who is refused already waits for nothing but a line in the log.
         let parked = self.parked.undecided().map(|client| (client, None));
-        // Nothing was taken from these: the next supervisor awaits their headers anew.
-        let unread = self.headers.clients().map(|client| (client, None));
+        let decided = put_off.chain(parked).map(leave_client);
         State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             executable: path(&self.upgrade.executable),
@@ -94,7 +95,7 @@ impl Supervisor {
                 .filter(|(_, session)| !session.sealed)
                 .map(leave_session)
                 .collect(),
-            clients: put_off.chain(parked).chain(unread).map(leave_client).collect(),
+            clients: decided.chain(self.headers.awaited().map(leave_awaited)).collect(),
             denied: self
                 .host
                 .denied
@@ -205,5 +206,25 @@ fn leave_client((client, at): (&Client, Option<Duration>)) -> ClientState {
         },
         at,
         seat: seat(client.seat.as_ref()),
+        destination: client.front.destination(),
+        owed: match client.owed {
+            Owed::Nothing => 0,
+            Owed::Refusal => 1,
+            Owed::Both => 2,
+        },
+        awaited: None,
+    }
+}
+
+fn leave_awaited((ticket, awaited): (u64, &Awaited)) -> ClientState {
+    let what = match awaited.what {
+        Preamble::Proxy => 0,
+        Preamble::Mux => 1,
+    };
+    let Awaited { since, until, tries, .. } = *awaited;
+    ClientState {
+        seat: seat(Some(&awaited.seat)),
+        awaited: Some(AwaitedState { ticket, what, since, until, tries }),
+        ..leave_client((&awaited.client, None))
     }
 }

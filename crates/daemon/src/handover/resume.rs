@@ -7,10 +7,11 @@ use crate::boot;
 use crate::children::{Child, Leg, PutOff, Session};
 use crate::control::Control;
 use crate::duty::{Duty, Order};
-use crate::headers::Front;
+use crate::headers::{Awaited, Front};
 use crate::hosts::Want;
 use crate::json::Json;
 use crate::log;
+use crate::mux::Owed;
 use crate::options::Options;
 use crate::recorded::{Answers, Replay};
 use crate::slot::{Counts, Listener, SlotId, State as Status};
@@ -19,10 +20,11 @@ use crate::targets::Place;
 use crate::timers::Alarm;
 use portreeve_conf::{Level, Reading, Service};
 use portreeve_handover::{
-    ClientState, Fd, MOST, ProgramState, RateState, SeatState, SessionState, SlotState, State,
+    AwaitedState, ClientState, Fd, MOST, ProgramState, RateState, SeatState, SessionState, SlotState, State,
 };
 use portreeve_policy::{Reason, SavedRate, Seat, ServiceState};
 use portreeve_sys::handover;
+use portreeve_workers::protocol::Preamble;
 use rustix::fd::OwnedFd;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -30,7 +32,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// What a probe says that could go on.
 pub const CONTENT: &str = "this version can go on";
@@ -72,6 +73,14 @@ impl Left {
                     slot.service
                 ));
             }
+        }
+        let known = |client: &ClientState| {
+            client.front <= 2
+                && client.owed <= 2
+                && client.awaited.as_ref().is_none_or(|awaited| awaited.what <= 1)
+        };
+        if !state.clients.iter().all(known) {
+            return Err("a client is in a state that this version does not know".to_owned());
         }
         if let Some(worker) = state.workers.iter().find(|w| w.presence > 3) {
             return Err(format!("worker {} is in a state that this version does not know", worker.name));
@@ -266,16 +275,22 @@ impl Supervisor {
             restored.take_over(self, control)?;
             self.control = restored;
         }
-        let clients: Vec<(Client, Option<Duration>)> =
+        let clients: Vec<Client> =
             state.clients.iter().map(|client| self.client(client)).collect::<Result<_, _>>()?;
         // Nothing can fail from here on.
-        for (client, at) in clients {
-            match at {
-                Some(at) => {
+        for (mut client, left) in clients.into_iter().zip(state.clients) {
+            match (left.awaited, left.at) {
+                // Without a seat its service is gone, and so it is.
+                (Some(awaited), _) => {
+                    if let Some(seat) = client.seat.take() {
+                        self.await_on(awaited.ticket, awaited_by(&awaited, client, seat));
+                    }
+                }
+                (None, Some(at)) => {
                     self.timers.set(at, Alarm::Retry);
                     self.children.put_off.push(PutOff { client, at });
                 }
-                None => self.judge_again(client),
+                (None, None) => self.judge_again(client),
             }
         }
         self.filters_stale = true;
@@ -430,7 +445,7 @@ impl Supervisor {
         (left.ticket, session)
     }
 
-    fn client(&self, left: &ClientState) -> Result<(Client, Option<Duration>), String> {
+    fn client(&self, left: &ClientState) -> Result<Client, String> {
         // Low numbers are for clients: a program that is started copies no other.
         let fd = handover::adopt(left.fd.0, 3).map_err(|error| format!("a client is lost: {error}"))?;
         let mut client = Client::new(left.slot, fd, left.peer.0);
@@ -440,11 +455,21 @@ impl Supervisor {
         client.front = match left.front {
             0 => Front::Unread,
             1 => Front::Direct,
-            _ => Front::Proxied(None),
+            _ => Front::Proxied(left.destination),
+        };
+        client.owed = match left.owed {
+            0 => Owed::Nothing,
+            1 => Owed::Refusal,
+            _ => Owed::Both,
         };
         client.seat = self.seat(left.slot, left.seat.as_ref());
-        Ok((client, left.at))
+        Ok(client)
     }
+}
+
+fn awaited_by(left: &AwaitedState, client: Client, seat: Seat) -> Awaited {
+    let what = if left.what == 0 { Preamble::Proxy } else { Preamble::Mux };
+    Awaited { client, seat, what, since: left.since, until: left.until, tries: left.tries }
 }
 
 fn place((address, path): &(Option<SocketAddr>, String)) -> Place {
