@@ -185,7 +185,8 @@ fn unix_sockets() {
     });
 }
 
-/// A full queue of a unix socket is waited out: the kernel does not do it, as it does for TCP.
+/// A full queue of a unix socket is waited out: the kernel does not do it, as it does for TCP. A target that is not there is not
+/// tried again with it.
 #[test]
 fn a_full_unix_queue_is_waited_out() {
     ours(|world| {
@@ -197,7 +198,7 @@ fn a_full_unix_queue_is_waited_out() {
             .expect("to bind");
         rustix::net::listen(&socket, 0).expect("to listen");
         let listener = UnixListener::from(socket);
-        let _daemon = world.start(&Config::of(redirected("r", 2001, "/run/w/slow.sock")));
+        let _daemon = world.start(&Config::of(redirected("r", 2001, "/run/w/missing.sock /run/w/slow.sock")));
         let mut clients: Vec<_> = (0..5).map(|_| dial("127.0.0.1", 2001).expect("a connection")).collect();
         std::thread::sleep(Duration::from_millis(300));
         let serving = std::thread::spawn(move || {
@@ -210,7 +211,8 @@ fn a_full_unix_queue_is_waited_out() {
             assert_eq!(client.read_all(), Answer::closed("served"));
         }
         serving.join().expect("to serve");
-        assert_eq!(world.daemon_log_count("can't connect"), 0);
+        let tries = world.daemon_log_count("can't connect");
+        assert!((1..=5).contains(&tries), "{tries} lines of 5 clients");
     });
 }
 

@@ -37,6 +37,8 @@ pub struct Leg {
     pub tried: Vec<Place>,
     /// Since when the queue of a unix socket is full.
     pub busy: Option<Duration>,
+    /// The places of `tried` that were full in this round; the others are not tried again.
+    pub full: Vec<Place>,
 }
 
 /// A session in the builtin worker, or a connection in the proxy worker.

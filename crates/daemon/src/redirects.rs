@@ -100,9 +100,11 @@ impl Supervisor {
             let Some(choice) = slot.targets.choose(&leg.tried, now) else {
                 if let Some(since) = leg.busy
                     && now < since + BUSY
+                    && !leg.full.is_empty()
                 {
-                    // All queues of unix sockets were full: nobody has refused it yet.
-                    leg.tried.retain(|place| !matches!(place, Place::Path(_)));
+                    // Those with a full queue have not refused it; the others have.
+                    let full = std::mem::take(&mut leg.full);
+                    leg.tried.retain(|place| !full.contains(place));
                     self.timers.set(now + BUSY_AGAIN, Alarm::Aim(ticket));
                     return;
                 }
@@ -126,6 +128,7 @@ impl Supervisor {
                 }
                 Err(Errno::AGAIN) if matches!(choice.place, Place::Path(_)) => {
                     let since = *leg.busy.get_or_insert(now);
+                    leg.full.push(choice.place.clone());
                     if now >= since + BUSY {
                         self.unreached(id, &choice.place, Errno::AGAIN);
                     }

@@ -436,10 +436,11 @@ impl Supervisor {
             started: left.started,
             peer: left.peer,
             sealed: false,
-            way: left
-                .tried
-                .as_ref()
-                .map(|tried| Leg { tried: tried.iter().map(place).collect(), busy: left.busy }),
+            way: left.tried.as_ref().map(|tried| Leg {
+                tried: tried.iter().map(place).collect(),
+                busy: left.busy,
+                full: Vec::new(),
+            }),
             logs_exit: left.logs_exit,
         };
         (left.ticket, session)
