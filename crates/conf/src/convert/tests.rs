@@ -297,6 +297,29 @@ proptest! {
     }
 }
 
+/// Found by the fuzzer: a directory is no program, in either direction.
+#[test]
+fn a_directory_is_no_program_of_a_unit() {
+    let line = b"telnet\tstream\ttcp46\tnowait/3/0/2\troot:root\t/usr/sbin/tcpd\t/\n";
+    let (units, notes) = with_units(&from_inetd("inetd.conf", line, "/usr/sbin"));
+    assert!(notes.iter().any(|note| note.lost && note.text.contains("`/` is a directory")), "{notes:?}");
+    let back = from_systemd(&units, &["/units".into()]).unwrap();
+    assert_eq!(back.notes.iter().filter(|note| note.lost).count(), 0, "{:?}", back.notes);
+    let mut units = FakeHost::debian();
+    units.directory("/units", &[("telnet.socket", true), ("telnet@.service", true)]);
+    units.file("/units/telnet.socket", "[Socket]\nListenStream=23\nAccept=yes\n");
+    units.file(
+        "/units/telnet@.service",
+        "[Service]\nExecStart=/usr/sbin/tcpd /\nStandardInput=socket\nUser=root\n",
+    );
+    let back = from_systemd(&units, &["/units".into()]).unwrap();
+    assert!(
+        back.notes.iter().any(|note| note.lost && note.text.contains("`/` is a directory")),
+        "{:?}",
+        back.notes
+    );
+}
+
 #[test]
 fn defaults_and_operators_are_laid_out() {
     let text = "defaults\n{\n\tonly_from = 10.0.0.0/8 192.0.2.1\n\tinstances = 5\n\tlog_on_success = HOST\n\tenabled = telnet\n}\n\

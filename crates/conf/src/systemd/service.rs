@@ -85,6 +85,9 @@ pub(super) fn service(
         let last = command.path.rsplit('/').next().unwrap_or_default().to_owned();
         command.argv.splice(..1, [last]);
     }
+    if command.path.ends_with('/') {
+        return Err(format!("`ExecStart=`: `{}` is a directory", command.path.escape_debug()));
+    }
     if odd(&command.path) {
         return Err(format!("`ExecStart=`: the path `{}` holds blanks", command.path.escape_debug()));
     }

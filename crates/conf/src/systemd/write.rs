@@ -284,6 +284,9 @@ fn program(account: &mut Account<'_>, flags: &[String]) -> Result<Vec<String>, S
     if argv.is_empty() {
         return Stop::new("server_args", "it has NAMEINARGS and no `server_args`");
     }
+    if path.ends_with('/') {
+        return Stop::new("server", format!("`{path}` is a directory"));
+    }
     if argv.contains(&";") || !path.starts_with('/') {
         return Stop::new("server_args", "a unit cannot hold this command");
     }
