@@ -26,26 +26,20 @@ pub(crate) fn assign(
     let attribute = match known(assignment, in_defaults) {
         Ok(attribute) => attribute,
         Err(finding) => {
-            let finding = about(*finding);
-            lose(draft, assignment, &finding);
-            report.add(order, finding);
+            report.add(order, lose(draft, assignment, about(*finding)));
             return None;
         }
     };
     let operator = match fits(attribute, assignment, draft) {
         Ok(operator) => operator,
         Err(finding) => {
-            let finding = about(*finding);
-            lose(draft, assignment, &finding);
-            report.add(order, finding);
+            report.add(order, lose(draft, assignment, about(*finding)));
             return None;
         }
     };
     let (values, comment) = attributes::without_comment(attribute, &assignment.values);
     if let Some(finding) = wrong_count(attribute, assignment, values) {
-        let finding = about(finding);
-        lose(draft, assignment, &finding);
-        report.add(order, finding);
+        report.add(order, lose(draft, assignment, about(finding)));
         return None;
     }
     let mut line = Line { host, attribute, operator, name: &assignment.name, values, remarks: Vec::new() };
@@ -74,12 +68,14 @@ pub(crate) fn assign(
 }
 
 /// A line that is void leaves a service as it would be without it, as in xinetd. One that was to bring TLS, misspelt or not,
-/// must not: the service would go on in the clear.
-fn lose(draft: &mut Draft, assignment: &Assignment, finding: &Finding) {
+/// must not: the service would go on in the clear. That is an error, whatever it is for others.
+fn lose(draft: &mut Draft, assignment: &Assignment, finding: Finding) -> Finding {
     let name = assignment.name.text.to_ascii_lowercase();
     if name == "tls" || name.starts_with("tls_") || name.starts_with("tls-") {
         draft.break_off(finding.message());
+        return finding.of_kind(&codes::TLS_VOID);
     }
+    finding
 }
 
 fn disabling(assignment: &Assignment) -> Classic {

@@ -45,6 +45,11 @@ impl Finding {
         self
     }
 
+    /// The same, of another kind.
+    pub(crate) fn of_kind(self, code: &'static Code) -> Self {
+        Self { code, ..self }
+    }
+
     pub(crate) fn maybe_help(self, text: Option<impl Into<String>>) -> Self {
         match text {
             Some(text) => self.help(text),

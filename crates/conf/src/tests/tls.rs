@@ -50,6 +50,8 @@ fn a_mistake_never_ends_in_the_clear() {
         "\tredirect = 192.0.2.1 443\n\ttls_ca = /ca\n",
     ] {
         left_out(lines);
+        let reading = reading(stream("s1", 2000, lines));
+        assert!(reading.diagnostics.iter().any(|d| d.severity == crate::Severity::Error), "{lines}");
     }
     let defaults = format!("defaults\n{{\n\ttls_cert = /a\n}}\n{}", stream("s1", 2000, ""));
     assert_eq!(reading(defaults).services, []);
