@@ -3,7 +3,7 @@
 
 use portreeve_compliance::client::{dial, talk};
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Answer, Config, Daemon, Entry, World, ours};
+use portreeve_compliance::{Answer, Config, Connection, DEADLINE, Daemon, Entry, World, ours};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -239,5 +239,63 @@ fn names_are_followed() {
         // A name that is lost keeps its last addresses.
         world.write("etc/hosts", "127.0.0.1 localhost\n");
         assert_eq!(ask(), Answer::closed("new"));
+    });
+}
+
+/// A target that leads back to the service is one try and a line in the log, and not as many connections as there are descriptors.
+/// One service behind another is served.
+#[test]
+fn a_circle_is_cut() {
+    ours(|world| {
+        let _end = Named::new("127.0.0.1:3001", "end");
+        let config = Config::new()
+            .with(redirected("own", 2001, "127.0.0.1 2001"))
+            .with(redirected("there", 2002, "::1 2003"))
+            .with(redirected("back", 2003, "127.0.0.1 2002"))
+            .with(redirected("front", 2004, "127.0.0.1 2005"))
+            .with(redirected("behind", 2005, "127.0.0.1 3001"));
+        let daemon = world.start(&config);
+        assert_eq!(talk("127.0.0.1", 2004, b""), Answer::closed("end"));
+        for port in [2001, 2002, 2003] {
+            for _ in 0..3 {
+                assert_eq!(talk("127.0.0.1", port, b"x").text(), "");
+            }
+        }
+        let starts = |id: &str| world.service_log(id).iter().filter(|l| l.starts_with("START")).count();
+        must("every connection is let go", || {
+            ["own", "there", "back"].iter().all(|id| daemon.count(id, "/running") == 0)
+        });
+        assert_eq!(starts("own"), 3);
+        assert_eq!(starts("there") + starts("back"), 12);
+        for id in ["own", "there", "back"] {
+            let text = format!("ERROR: service {id}: its target leads back to it");
+            assert_eq!(world.daemon_log_count(&text), 1, "{id}: said once a minute");
+        }
+        assert_eq!(states(&daemon, "own"), [("127.0.0.1:2001".to_owned(), "well".to_owned())]);
+    });
+}
+
+/// What this machine lacks is not the target's fault: the client waits until there is some, and the target stays well.
+#[test]
+fn a_lack_of_ports_is_waited_out() {
+    ours(|world| {
+        let _first = Named::new("127.0.0.1:3001", "first");
+        let daemon = world.start(&Config::of(redirected("r", 2001, "127.0.0.1 3001")));
+        // One port for all connections that bind none: enough for one to each address, whoever asks.
+        let range = "/proc/sys/net/ipv4/ip_local_port_range";
+        std::fs::write(range, "40000 40000").expect("the range of this namespace");
+        let dial = |to: &str| {
+            let stream = TcpStream::connect(to).expect("a connection");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+            Connection { stream }
+        };
+        let mut holding = dial("127.0.0.2:2001");
+        assert_eq!(holding.read_count(5).text(), "first");
+        let mut waiting = dial("127.0.0.3:2001");
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(states(&daemon, "r"), [("127.0.0.1:3001".to_owned(), "well".to_owned())]);
+        drop(holding);
+        assert_eq!(waiting.read_count(5).text(), "first");
+        assert_eq!(world.daemon_log_count("can't connect"), 0);
     });
 }

@@ -5,6 +5,7 @@ use crate::ast::Operator;
 use crate::attribute::Id;
 use crate::attributes;
 use crate::build::accepts_itself;
+use crate::circle;
 use crate::codes::{self, Code};
 use crate::host::Host;
 use crate::inclusion::Found;
@@ -54,6 +55,8 @@ pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report
     }
     same_ids(served, report);
     without_tcpmux(served, report);
+    let services: Vec<&Service> = served.iter().map(|served| served.service).collect();
+    circle::lead_back(&services, report);
     reuse(served, report);
 }
 

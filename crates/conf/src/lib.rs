@@ -44,6 +44,7 @@ mod advice;
 mod assign;
 mod build;
 mod check;
+mod circle;
 mod clash;
 mod draft;
 mod dump;

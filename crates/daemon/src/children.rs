@@ -35,11 +35,20 @@ pub struct Child {
 pub struct Leg {
     /// The places, the last one last; so many as `Targets` tries one client at.
     pub tried: Vec<Place>,
-    /// Since when the queue of a unix socket is full.
+    /// When it was sent to the last of them.
+    pub began: Duration,
+    /// Since when the queue of a unix socket is full, or this machine lacks what a connection takes.
     pub busy: Option<Duration>,
-    /// The places of `tried` that were full in this round; the others are not tried again.
+    /// The places of `tried` that were so in this round; the others are not tried again.
     pub full: Vec<Place>,
+    /// The connection that the client comes by, whatever a PROXY header says.
+    pub came: Option<Ends>,
+    /// That to the last of the places.
+    pub goes: Option<Ends>,
 }
+
+/// A connection by its ends: of whoever began it, and of who accepted. Two connections may share one of them.
+pub type Ends = (SocketAddr, SocketAddr);
 
 /// A session in the builtin worker, or a connection in the proxy worker.
 #[derive(Debug)]
@@ -93,6 +102,8 @@ pub struct Children {
     pub sessions: HashMap<u64, Session>,
     /// Connections that the proxy worker carries, by ticket.
     pub carried: HashMap<u64, Session>,
+    /// Connections to targets, with the ticket: a client that comes by one comes round.
+    pub ends: HashMap<Ends, u64>,
     /// Connections that a worker of TLS has, by ticket; those of redirected services are in `carried` too.
     pub sealed: HashMap<u64, Behind>,
     /// Clients whose program could not be started, in the order of their next try.

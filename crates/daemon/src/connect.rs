@@ -35,6 +35,13 @@ pub fn begin(place: &Place, way: &Way) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Whether an error of [`begin`] is none of the target's making, or soon over: a full queue of a unix socket, and what this
+/// machine has none left of (descriptors, memory, ports).
+pub fn may_pass(errno: Errno) -> bool {
+    use Errno as E;
+    matches!(errno, E::AGAIN | E::MFILE | E::NFILE | E::NOBUFS | E::NOMEM | E::ADDRNOTAVAIL | E::ADDRINUSE)
+}
+
 fn tcp(target: SocketAddr, way: &Way) -> Result<OwnedFd, Errno> {
     let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -6,7 +6,7 @@
 
 use crate::admit::Client;
 use crate::banner::Banner;
-use crate::children::{Leg, Session};
+use crate::children::{Ends, Leg, Session};
 use crate::connect::{self, Way};
 use crate::listeners::local_address;
 use crate::machine::percent_m;
@@ -23,6 +23,7 @@ use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, ToProxy, Worker};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Seconds that a target may take to accept while there is another, and the last one.
@@ -32,8 +33,25 @@ const PATIENCE_OF_LAST: u16 = 30;
 const BUSY: Duration = Duration::from_secs(10);
 const BUSY_AGAIN: Duration = Duration::from_millis(50);
 
+/// So many of our own services may stand one behind the other.
+const MOST_HOPS: usize = 8;
+
 /// So many messages may wait for the worker before its listeners rest.
 const CROWDED: usize = 64;
+
+/// IPv4 addresses as such, however the socket writes them; "to no address" is to where it comes from.
+fn canonical(from: SocketAddr, to: SocketAddr) -> Ends {
+    let plain = |address: SocketAddr, ip: IpAddr| SocketAddr::new(ip.to_canonical(), address.port());
+    (plain(from, from.ip()), plain(to, if to.ip().is_unspecified() { from.ip() } else { to.ip() }))
+}
+
+fn came_by(client: &Client) -> Option<Ends> {
+    let from = match client.front.is_proxied() {
+        true => portreeve_sys::socket::ip(rustix::net::getpeername(&client.fd).ok()??)?,
+        false => client.peer,
+    };
+    Some(canonical(from, local_address(&client.fd).ok()?))
+}
 
 impl Supervisor {
     fn tell_proxy(&mut self, message: &ToProxy, fd: Option<OwnedFd>) -> bool {
@@ -46,6 +64,11 @@ impl Supervisor {
         let (id, peer) = (client.slot, client.peer);
         // One that has shaken hands has its mark already.
         let ticket = client.shield.as_ref().map_or_else(|| self.ticket(), |shield| shield.ticket());
+        let came = came_by(&client);
+        if self.comes_round(id, came) {
+            self.unseal(ticket);
+            return;
+        }
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let sealed = slot.service.tls.is_some();
         let idle_seconds = slot.service.idle_timeout;
@@ -60,7 +83,7 @@ impl Supervisor {
             started_wall: self.stamp.wall(),
             started: self.stamp.mono(),
             sealed,
-            way: Some(Leg::default()),
+            way: Some(Leg { came, ..Leg::default() }),
             logs_exit: true,
         };
         self.children.carried.insert(ticket, session);
@@ -113,10 +136,19 @@ impl Supervisor {
                 return;
             };
             leg.tried.push(choice.place.clone());
+            leg.began = now;
             let ids = crate::launch::ids(&slot.service).filter(|_| process::is_root());
             let way = Way { keepalive: slot.service.listen.keepalive, ids };
             match connect::begin(&choice.place, &way) {
                 Ok(begun) => {
+                    let goes = match choice.place {
+                        Place::Ip(to) => local_address(&begun).ok().map(|from| canonical(from, to)),
+                        Place::Path(_) => None,
+                    };
+                    if let Some(old) = std::mem::replace(&mut leg.goes, goes) {
+                        self.children.ends.remove(&old);
+                    }
+                    self.children.ends.extend(goes.map(|goes| (goes, ticket)));
                     let patience = if choice.last { PATIENCE_OF_LAST } else { PATIENCE };
                     let idle = u16::try_from(slot.service.idle_timeout).unwrap_or(u16::MAX);
                     let patience_seconds = patience.min(idle);
@@ -126,14 +158,18 @@ impl Supervisor {
                     }
                     return;
                 }
-                Err(Errno::AGAIN) if matches!(choice.place, Place::Path(_)) => {
+                Err(errno) if connect::may_pass(errno) => {
                     let since = *leg.busy.get_or_insert(now);
                     leg.full.push(choice.place.clone());
                     if now >= since + BUSY {
-                        self.unreached(id, &choice.place, Errno::AGAIN);
+                        // Its own full queue is its own fault; what this machine lacks is not.
+                        match (errno, &choice.place) {
+                            (Errno::AGAIN, Place::Path(_)) => self.unreached(id, &choice.place, errno, now),
+                            _ => self.say_unreached(&choice.place, errno),
+                        }
                     }
                 }
-                Err(errno) => self.unreached(id, &choice.place, errno),
+                Err(errno) => self.unreached(id, &choice.place, errno, now),
             }
         }
     }
@@ -145,12 +181,12 @@ impl Supervisor {
         self.tell_proxy(&ToProxy::Target { ticket, patience_seconds, tell: choice.doubtful }, Some(fd))
     }
 
-    /// A target of this slot was not reached.
-    fn unreached(&mut self, id: SlotId, place: &Place, errno: Errno) {
+    /// A target of this slot was not reached by a client that was sent there at `began`.
+    fn unreached(&mut self, id: SlotId, place: &Place, errno: Errno, began: Duration) {
         let now = self.stamp.mono();
         self.say_unreached(place, errno);
         if let Some(slot) = self.slots.get_mut(&id) {
-            slot.targets.failed(place, errno, now);
+            slot.targets.failed(place, errno, began, now);
         }
         self.look_up_targets(id, true);
     }
@@ -182,6 +218,9 @@ impl Supervisor {
         let was_full = self.carried_full();
         let Some(session) = self.children.carried.remove(&ticket) else { return };
         self.sealed_carried -= usize::from(session.sealed);
+        if let Some(goes) = session.way.as_ref().and_then(|leg| leg.goes) {
+            self.children.ends.remove(&goes);
+        }
         if session.logs_exit
             && let Some(slot) = self.slots.get(&session.slot)
         {
@@ -215,25 +254,51 @@ impl Supervisor {
 
     /// A target has accepted.
     pub fn target_reached(&mut self, ticket: u64) {
-        if let Some((id, place)) = self.aimed_at(ticket)
+        let now = self.stamp.mono();
+        if let Some((id, place, _)) = self.aimed_at(ticket)
             && let Some(slot) = self.slots.get_mut(&id)
         {
-            slot.targets.reached(&place);
+            slot.targets.reached(&place, now);
         }
     }
 
     /// A target has not: the next one.
     pub fn target_unreached(&mut self, ticket: u64, errno: u16) {
-        if let Some((id, place)) = self.aimed_at(ticket) {
-            self.unreached(id, &place, Errno::from_raw_os_error(i32::from(errno)));
+        if let Some((id, place, began)) = self.aimed_at(ticket) {
+            self.unreached(id, &place, Errno::from_raw_os_error(i32::from(errno)), began);
             self.aim(ticket);
         }
     }
 
-    /// Where a client was last sent.
-    pub fn aimed_at(&self, ticket: u64) -> Option<(SlotId, Place)> {
+    /// Where a client was last sent, and when.
+    pub fn aimed_at(&self, ticket: u64) -> Option<(SlotId, Place, Duration)> {
         let session = self.children.carried.get(&ticket)?;
-        Some((session.slot, session.way.as_ref()?.tried.last()?.clone()))
+        let leg = session.way.as_ref()?;
+        Some((session.slot, leg.tried.last()?.clone(), leg.began))
+    }
+
+    /// Whether who comes by this connection is ourselves, on the way from one of this service: it would come round until no
+    /// descriptor is left.
+    fn comes_round(&mut self, id: SlotId, came: Option<Ends>) -> bool {
+        let mut came = came;
+        for _ in 0..MOST_HOPS {
+            let before = came.and_then(|came| self.children.ends.get(&came));
+            let Some(session) = before.and_then(|ticket| self.children.carried.get(ticket)) else {
+                return false;
+            };
+            if session.slot == id {
+                break;
+            }
+            came = session.way.as_ref().and_then(|leg| leg.came);
+        }
+        let now = self.stamp.mono();
+        if let Some(slot) = self.slots.get_mut(&id)
+            && slot.targets.says_round(now)
+        {
+            let text = format!("service {}: its target leads back to it", slot.id());
+            self.say(Level::Error, &text);
+        }
+        true
     }
 
     /// How a carried connection ended.

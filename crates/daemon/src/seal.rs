@@ -313,7 +313,7 @@ impl Supervisor {
                 Sealed::Handshake(_) => self.end_of_carried(ticket, Status::Exited(1)),
                 Sealed::Target(why) => {
                     let target =
-                        self.aimed_at(ticket).map_or_else(String::new, |(_, place)| place.to_string());
+                        self.aimed_at(ticket).map_or_else(String::new, |(_, place, _)| place.to_string());
                     let name = crate::programs::slot_name(self, slot);
                     let text = format!("service {name}: TLS with the target {target}: {why}");
                     self.say(Level::Error, &text);

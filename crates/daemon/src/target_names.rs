@@ -45,11 +45,14 @@ impl Supervisor {
         let question = Question::Addresses(ask.host.to_string(), family);
         let mut bytes = Vec::new();
         let message = ToResolver::Lookup { ticket, question };
-        if message.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None) {
+        let asked = message.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None);
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.targets.asked(ask, ticket);
+        }
+        if asked {
             self.see_that_resolver_lives();
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.targets.asked(ask, ticket);
-            }
+        } else {
+            self.target_answer(ticket, &Answer::Unavailable);
         }
     }
 
@@ -70,6 +73,9 @@ impl Supervisor {
                     return true;
                 }
                 Answered::Moved(host) => format!("service {name}: the target {host} has other addresses"),
+                Answered::Unasked(host) => format!(
+                    "service {name}: the target {host} cannot be looked up, as the resolver does not answer; the former addresses serve on"
+                ),
                 Answered::Lost(host) => {
                     format!(
                         "service {name}: no address is found for the target {host}; the former ones serve on"

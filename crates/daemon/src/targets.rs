@@ -48,6 +48,8 @@ pub struct Candidate {
     pub failures: u32,
     /// Until when nobody is sent there while there is another.
     pub aside: Duration,
+    /// A try that began before this says nothing new: it was under way when the place last failed or accepted.
+    news: Duration,
     /// How it failed last.
     pub error: Option<Errno>,
 }
@@ -61,8 +63,18 @@ struct Named {
     /// A question under way, and whether it is the second one, for IPv6.
     asked: Option<(u64, bool)>,
     last: Duration,
-    /// The last answer was none.
-    lost: bool,
+    /// What the last answer lacked.
+    lacks: Lacks,
+}
+
+/// What there is of a name's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lacks {
+    Nothing,
+    /// It has none.
+    Address,
+    /// Nobody could be asked.
+    Answer,
 }
 
 /// What is to be asked of the resolver.
@@ -87,6 +99,8 @@ pub enum Answered {
     Moved(Rc<str>),
     /// The name has no address any more; the old ones serve on. Said once.
     Lost(Rc<str>),
+    /// Nobody could be asked about it; the old ones serve on. Said once.
+    Unasked(Rc<str>),
     /// Nothing is new.
     Same,
 }
@@ -107,12 +121,15 @@ pub struct Choice {
 pub struct Targets {
     candidates: Vec<Candidate>,
     names: Vec<Named>,
+    /// When it may be said again that a target leads back.
+    round: Duration,
 }
 
 impl Targets {
     /// As the file has them; what is known of the same places stays known.
     pub fn follow(&mut self, service: &Service, now: Duration) {
         let before = std::mem::take(self);
+        self.round = before.round;
         let Action::Redirect(targets) = &service.action else { return };
         for (at, target) in targets.iter().enumerate() {
             let places: Vec<Place> = match target {
@@ -124,7 +141,14 @@ impl Targets {
                 && target.is_named()
             {
                 let (host, port) = (host.as_str().into(), target.port().unwrap_or_default());
-                self.names.push(Named { target: at, host, port, asked: None, last: now, lost: false });
+                self.names.push(Named {
+                    target: at,
+                    host,
+                    port,
+                    asked: None,
+                    last: now,
+                    lacks: Lacks::Nothing,
+                });
             }
         }
     }
@@ -136,7 +160,8 @@ impl Targets {
 
     fn at(&self, target: usize, places: Vec<Place>) -> Vec<Candidate> {
         let known = |place: &Place| self.candidates.iter().find(|candidate| candidate.place == *place);
-        let new = |place| Candidate { target, place, failures: 0, aside: Duration::ZERO, error: None };
+        let zero = Duration::ZERO;
+        let new = |place| Candidate { target, place, failures: 0, aside: zero, news: zero, error: None };
         places
             .into_iter()
             .map(|place| {
@@ -170,20 +195,35 @@ impl Targets {
         Some(Choice { place: candidate.place.clone(), last, doubtful })
     }
 
-    /// A place did not accept: it is set aside, each time for longer.
-    pub fn failed(&mut self, place: &Place, error: Errno, now: Duration) {
+    /// A place did not accept a client that was sent there at `began`: it is set aside, each time for longer. Of many clients that
+    /// fail together one counts, or a moment's refusal would keep a busy service away for as long as an idle one's hour.
+    pub fn failed(&mut self, place: &Place, error: Errno, began: Duration, now: Duration) {
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.place == *place) {
+            if began < candidate.news {
+                continue;
+            }
             candidate.aside = now + Duration::from_secs(1 << candidate.failures.min(6)).min(LONGEST_ASIDE);
+            candidate.news = candidate.aside;
             candidate.failures = candidate.failures.saturating_add(1);
             candidate.error = Some(error);
         }
     }
 
     /// A place has accepted.
-    pub fn reached(&mut self, place: &Place) {
+    pub fn reached(&mut self, place: &Place, now: Duration) {
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.place == *place) {
             (candidate.failures, candidate.aside, candidate.error) = (0, Duration::ZERO, None);
+            candidate.news = now;
         }
+    }
+
+    /// Whether it is to be said that a target leads back to the service: once a minute.
+    pub fn says_round(&mut self, now: Duration) -> bool {
+        let says = now >= self.round;
+        if says {
+            self.round = now + REFRESH;
+        }
+        says
     }
 
     /// When names are next to be looked up; `None`: there are none.
@@ -221,10 +261,14 @@ impl Targets {
         match addresses {
             Some([]) if !v6 => return Answered::Ask(Ask { number, host, v6: true }),
             None | Some([]) => {
-                let before = std::mem::replace(&mut named.lost, true);
-                return if before { Answered::Same } else { Answered::Lost(host) };
+                let lacks = if addresses.is_none() { Lacks::Answer } else { Lacks::Address };
+                return match std::mem::replace(&mut named.lacks, lacks) {
+                    before if before == lacks => Answered::Same,
+                    _ if lacks == Lacks::Answer => Answered::Unasked(host),
+                    _ => Answered::Lost(host),
+                };
             }
-            Some(_) => named.lost = false,
+            Some(_) => named.lacks = Lacks::Nothing,
         }
         let (target, port) = (named.target, named.port);
         let addresses = addresses.unwrap_or_default().iter().take(MOST_TARGET_ADDRESSES);
@@ -266,9 +310,9 @@ mod tests {
     /// Two targets: an address, and a name with two.
     fn targets() -> Targets {
         let candidate =
-            |target, place| Candidate { target, place, failures: 0, aside: Duration::ZERO, error: None };
-        let named =
-            Named { target: 1, host: "two".into(), port: 80, asked: None, last: at(100), lost: false };
+            |target, place| Candidate { target, place, failures: 0, aside: at(0), news: at(0), error: None };
+        let lacks = Lacks::Nothing;
+        let named = Named { target: 1, host: "two".into(), port: 80, asked: None, last: at(100), lacks };
         Targets {
             candidates: vec![
                 candidate(0, ip("192.0.2.1:80")),
@@ -276,6 +320,7 @@ mod tests {
                 candidate(1, ip("192.0.2.3:80")),
             ],
             names: vec![named],
+            round: at(0),
         }
     }
 
@@ -303,15 +348,15 @@ mod tests {
         let mut targets = targets();
         let first = ip("192.0.2.1:80");
         let chosen = |targets: &mut Targets, now| targets.choose(&[], at(now)).unwrap();
-        targets.failed(&first, Errno::CONNREFUSED, at(100));
+        targets.failed(&first, Errno::CONNREFUSED, at(100), at(100));
         assert_eq!(chosen(&mut targets, 100).place, ip("192.0.2.2:80"));
         let choice = chosen(&mut targets, 101);
         assert_eq!((choice.place, choice.doubtful), (first.clone(), true));
         assert_eq!(chosen(&mut targets, 101).place, ip("192.0.2.2:80"), "one client tries it");
-        targets.failed(&first, Errno::CONNREFUSED, at(101));
+        targets.failed(&first, Errno::CONNREFUSED, at(101), at(101));
         assert_eq!(chosen(&mut targets, 102).place, ip("192.0.2.2:80"));
         assert_eq!(chosen(&mut targets, 103).place, first);
-        targets.reached(&first);
+        targets.reached(&first, at(103));
         let choice = chosen(&mut targets, 103);
         assert_eq!((choice.place, choice.doubtful), (first, false));
     }
@@ -320,12 +365,39 @@ mod tests {
     fn where_none_is_well_the_first_is_tried() {
         let mut targets = targets();
         for place in ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"] {
-            for _ in 0..99 {
-                targets.failed(&ip(place), Errno::CONNREFUSED, at(100));
+            for round in 0..99 {
+                let now = at(100 + 60 * round);
+                targets.failed(&ip(place), Errno::CONNREFUSED, now, now);
             }
         }
-        assert_eq!(targets.iter().map(|candidate| candidate.aside).max(), Some(at(160)));
-        assert_eq!(targets.choose(&[], at(100)).unwrap().place, ip("192.0.2.1:80"));
+        let last = 100 + 60 * 98;
+        assert_eq!(targets.iter().map(|candidate| candidate.aside).max(), Some(at(last + 60)));
+        assert_eq!(targets.choose(&[], at(last)).unwrap().place, ip("192.0.2.1:80"));
+    }
+
+    #[test]
+    fn clients_that_fail_together_count_as_one() {
+        let mut targets = targets();
+        let place = ip("192.0.2.1:80");
+        let aside = |targets: &Targets| targets.iter().next().map(|first| (first.failures, first.aside));
+        for _ in 0..7 {
+            targets.failed(&place, Errno::CONNREFUSED, at(100), at(100));
+        }
+        assert_eq!(aside(&targets), Some((1, at(101))));
+        // Begun while the first of them was under way, and over long after it.
+        targets.failed(&place, Errno::TIMEDOUT, at(100), at(105));
+        assert_eq!(aside(&targets), Some((1, at(101))));
+        // The next try, and somebody who was sent there meanwhile because none is well.
+        assert_eq!(targets.choose(&[], at(102)).map(|choice| choice.place), Some(place.clone()));
+        targets.failed(&place, Errno::CONNREFUSED, at(102), at(103));
+        targets.failed(&place, Errno::CONNREFUSED, at(104), at(104));
+        assert_eq!(aside(&targets), Some((2, at(105))));
+        // Who was sent there before it accepted somebody says nothing about how it is now.
+        targets.reached(&place, at(106));
+        targets.failed(&place, Errno::TIMEDOUT, at(105), at(107));
+        assert_eq!(aside(&targets), Some((0, at(0))));
+        targets.failed(&place, Errno::CONNREFUSED, at(107), at(107));
+        assert_eq!(aside(&targets), Some((1, at(108))));
     }
 
     #[test]
@@ -341,9 +413,17 @@ mod tests {
         assert!(targets.due(true, at(164)).is_empty(), "just asked");
         let ask = targets.due(true, at(165)).remove(0);
         targets.asked(&ask, 9);
-        assert_eq!(targets.answered(9, None), Answered::Lost("two".into()));
+        assert_eq!(targets.answered(9, None), Answered::Unasked("two".into()));
+        targets.asked(&ask, 9);
+        assert_eq!(targets.answered(9, None), Answered::Same, "said once");
+        let none = |targets: &mut Targets| {
+            targets.asked(&Ask { v6: true, ..ask.clone() }, 9);
+            targets.answered(9, Some(&[]))
+        };
+        assert_eq!(none(&mut targets), Answered::Lost("two".into()));
+        assert_eq!(none(&mut targets), Answered::Same);
         assert_eq!(places(&targets).len(), 3);
-        targets.failed(&ip("192.0.2.3:80"), Errno::CONNREFUSED, at(165));
+        targets.failed(&ip("192.0.2.3:80"), Errno::CONNREFUSED, at(165), at(165));
         targets.asked(&ask, 10);
         assert_eq!(targets.answered(10, Some(&[])), Answered::Ask(Ask { v6: true, ..ask.clone() }));
         targets.asked(&Ask { v6: true, ..ask }, 11);

@@ -83,3 +83,32 @@ fn control_bytes_reach_no_log() {
     assert!(reading.log[0].text.starts_with("Error parsing: \\x1b[2J [file="), "{}", reading.log[0].text);
     assert!(reading.log.iter().all(|line| !line.text.chars().any(char::is_control)));
 }
+
+#[test]
+fn targets_that_lead_back() {
+    let redirected = |name: &str, port: u16, to: &str, more: &str| {
+        format!(
+            "service {name}\n{{\n\ttype = UNLISTED\n\tport = {port}\n\tsocket_type = stream\n\tprotocol = tcp\n\twait = no\n\
+             \tuser = root\n\tredirect = {to}\n{more}}}\n"
+        )
+    };
+    let one = |to: &str, more: &str| codes(&reading(redirected("a", 80, to, more)));
+    for to in ["127.0.0.1 80", "127.0.0.2 80", "::1 80", "192.0.2.1 80 127.0.0.1 80"] {
+        assert_eq!(one(to, ""), ["leads-back"], "{to}");
+    }
+    assert_eq!(one("192.0.2.1 80", "\tbind = 192.0.2.1\n"), ["leads-back"]);
+    for (to, more) in [
+        ("127.0.0.1 81", ""),
+        ("192.0.2.1 80", ""),
+        ("127.0.0.1 80", "\tbind = 127.0.0.2\n"),
+        ("127.0.0.1 80", "\tflags = IPv6\n\tv6only = yes\n"),
+        ("/run/x", ""),
+    ] {
+        assert_eq!(one(to, more), [""; 0], "{to} {more}");
+    }
+    let there = redirected("a", 80, "127.0.0.1 81", "");
+    let on = redirected("b", 81, "192.0.2.1 80", "");
+    assert_eq!(codes(&reading(format!("{there}{on}"))), [""; 0], "one behind the other is no circle");
+    let back = redirected("b", 81, "127.0.0.1 80", "");
+    assert_eq!(codes(&reading(format!("{there}{back}"))), ["leads-back", "leads-back"]);
+}

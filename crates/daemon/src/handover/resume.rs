@@ -438,8 +438,9 @@ impl Supervisor {
             sealed: false,
             way: left.tried.as_ref().map(|tried| Leg {
                 tried: tried.iter().map(place).collect(),
+                began: self.stamp.mono(),
                 busy: left.busy,
-                full: Vec::new(),
+                ..Leg::default()
             }),
             logs_exit: left.logs_exit,
         };
