@@ -122,7 +122,7 @@ fn registered_and_called() {
         rpcbind(world);
         let config =
             Config::new().with(datagrams(&server)).with(stream(&server, "own").first("flags = IPv4"));
-        let _daemon = world.start(&config);
+        let daemon = world.start(&config);
         let udp = expect_kinds(world, 100_001, &["1 udp", "2 udp", "3 udp"]);
         let port = udp[0].rsplit(' ').next().unwrap_or_default().to_owned();
         assert!(udp.iter().all(|entry| entry.ends_with(&port)), "one socket: {udp:?}");
@@ -135,6 +135,25 @@ fn registered_and_called() {
             world.service_log("own").iter().any(|line| line.starts_with("EXIT: own status=0"))
         });
         assert!(world.service_log("own").contains(&"START: own pid=N from=127.0.0.1".to_owned()));
+        // The dump has what xinetd's has of it; ours also the port that the kernel has chosen.
+        daemon.signal(signals::USR1);
+        must("the dump is announced", || world.daemon_log_count("generated state dump in file ") >= 1);
+        let line =
+            world.daemon_log().into_iter().find(|l| l.contains(" state dump in file ")).unwrap_or_default();
+        let path = line.split_once(" in file ").map(|(_, path)| path.replace("/var/run/", "/run/"));
+        let text = std::fs::read_to_string(world.inside(&path.unwrap_or_default())).expect("a dump");
+        for data in
+            ["100001\n\t\t\trpc_version = 1-3\n".to_owned(), format!("{OWN}\n\t\t\trpc_version = 1\n")]
+        {
+            let wanted = format!("\t\tRPC data\n\t\t\tprogram number = {data}");
+            assert!(text.contains(&wanted), "no {wanted} in\n{text}");
+        }
+        assert!(!text.contains("port = 0"), "{text}");
+        if world.is_ours() {
+            assert!(text.contains(&format!("\t\tport = {port}\n")), "{text}");
+            assert!(text.contains("\tentries at rpcbind = 3 of 3\n"), "{text}");
+            assert_eq!(daemon.count("rstatd", "/rpc/port").to_string(), port);
+        }
     });
 }
 

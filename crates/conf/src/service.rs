@@ -299,6 +299,16 @@ pub struct Rpc {
     pub versions: (u32, u32),
 }
 
+impl Rpc {
+    /// The versions: `1`, or `1-3`.
+    pub fn versions_text(&self) -> String {
+        match self.versions {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        }
+    }
+}
+
 /// A service that can be served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {

@@ -90,7 +90,11 @@ impl Supervisor {
             State::Retrying(..) => "Not started",
         };
         let _ = writeln!(o, "Service = {}\n\tState = {state}\n\tService configuration: {}", s.name, s.name);
-        configuration(o, s);
+        configuration(o, s, slot.port());
+        let (registered, of, _) = self.registry.of(id);
+        if s.rpc.is_some() {
+            let _ = writeln!(o, "\tentries at rpcbind = {registered} of {of}");
+        }
         let _ = writeln!(o, "\trunning servers = {}", slot.state.running());
         let retries = self.children.put_off.iter().filter(|p| p.client.slot == id).count();
         let _ = writeln!(o, "\tretry servers = {retries}");
@@ -101,7 +105,8 @@ impl Supervisor {
     }
 }
 
-fn configuration(o: &mut String, s: &Service) {
+/// `port`: the one that the kernel has chosen, where it was left to it.
+fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(o, "\t\t{name} = {value}");
     };
@@ -114,7 +119,12 @@ fn configuration(o: &mut String, s: &Service) {
     }
     line("socket_type", &format!("{:?}", s.listen.socket).to_lowercase());
     line("Protocol (name,number)", &format!("({},{})", s.listen.protocol.0, s.listen.protocol.1));
-    line("port", &s.listen.port_text());
+    match port.filter(|_| s.listen.port == 0) {
+        Some(port) => line("port", &port),
+        // No socket of its own, or none yet.
+        None if s.mux.is_some() || s.rpc.is_some_and(|_| s.listen.port == 0) => {}
+        None => line("port", &s.listen.port_text()),
+    }
     line("wait", &if s.wait { "yes" } else { "no" });
     if let Some(user) = &s.ids.user {
         line("user", &user.uid);
@@ -162,6 +172,10 @@ fn configuration(o: &mut String, s: &Service) {
             }
         }
         Action::Internal(_) => {}
+    }
+    if let Some(rpc) = s.rpc {
+        let _ = writeln!(o, "\t\tRPC data\n\t\t\tprogram number = {}", rpc.program);
+        let _ = writeln!(o, "\t\t\trpc_version = {}", rpc.versions_text());
     }
     if let Some(times) = &s.access_times {
         let clock = |m: u16| format!("{:02}:{:02}", m / 60, m % 60);

@@ -244,6 +244,11 @@ impl Slot {
         }
     }
 
+    /// The port of its one listener.
+    pub fn port(&self) -> Option<u16> {
+        Some(self.sole()?.address.address()?.port())
+    }
+
     /// Notes which of these places are not open.
     pub fn note_missing(&mut self, places: &[Endpoint]) {
         let open = |place: &&Endpoint| self.listeners.iter().any(|listener| listener.place == **place);

@@ -155,6 +155,7 @@ impl Supervisor {
             j.map("rpc", |j| {
                 j.plain("program", rpc.program);
                 j.text("versions", format_args!("{}-{}", rpc.versions.0, rpc.versions.1));
+                j.optional("port", slot.port());
                 j.plain("registered", registered);
                 j.plain("of", of);
             });

@@ -6,7 +6,13 @@ use portreeve_conf::{Action, AddressEntry, Builtin, LogType, Service, SocketType
 /// The socket: `[::]:69/udp`, with `wait` and a family restriction where there is one.
 pub fn listens(service: &Service) -> String {
     let listen = &service.listen;
-    let mut text = format!("{}/{}", listen.summary(), listen.protocol.0);
+    if service.mux.is_some() {
+        return "behind tcpmux".to_owned();
+    }
+    let mut text = format!("{}/{}", place(service), listen.protocol.0);
+    if let Some(rpc) = &service.rpc {
+        text.push_str(&format!(" RPC program {} versions {}", rpc.program, rpc.versions_text()));
+    }
     if listen.v6only {
         text.push_str(" v6only");
     }
@@ -17,6 +23,19 @@ pub fn listens(service: &Service) -> String {
         text.push_str(" wait");
     }
     text
+}
+
+/// Where: without a port where the kernel chooses one and rpcbind tells it.
+pub fn place(service: &Service) -> String {
+    if service.mux.is_some() {
+        return "tcpmux".to_owned();
+    }
+    let all = service.listen.summary();
+    if service.rpc.is_none() || service.listen.port != 0 {
+        return all;
+    }
+    let bare = |word: &str| word.strip_suffix(":0").unwrap_or(word).to_owned();
+    all.split(' ').map(bare).collect::<Vec<_>>().join(" ")
 }
 
 /// What is done with a client: the program with its arguments, a built-in, a sensor.

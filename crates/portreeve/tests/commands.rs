@@ -82,6 +82,27 @@ fn check_of_a_good_file_is_clean() {
     assert!(!out(&shown).contains('\x1b'), "no colour into a pipe");
 }
 
+/// A service without a port of its own is not said to have one.
+#[test]
+fn check_shows_no_port_where_there_is_none() {
+    let room = Room::new("portless");
+    let entry = |name: &str, lines: &str| {
+        let common = "socket_type = stream\nprotocol = tcp\nwait = no\nuser = root\nserver = /bin/sh";
+        format!("service {name}\n{{\n{common}\n{lines}\n}}\n")
+    };
+    let muxed = entry("muxed", "type = TCPMUX UNLISTED");
+    let rpc = entry("called", "type = RPC UNLISTED\nrpc_number = 100077\nrpc_version = 1-3");
+    let file = room.file("xinetd.conf", format!("{muxed}{rpc}"));
+    let shown = out(&portreeve(&["check", "-f", text(&file)]));
+    assert!(shown.contains("behind tcpmux"), "{shown}");
+    assert!(shown.contains("[::]/tcp RPC program 100077 versions 1-3"), "{shown}");
+    assert!(!shown.contains(":0"), "{shown}");
+    let services = &json(&portreeve(&["check", "-f", text(&file), "--json"]))["services"];
+    assert_eq!(services[0]["address"], "tcpmux");
+    assert_eq!(services[1]["address"], "[::]");
+    assert_eq!(services[1]["rpc"], serde_json::json!({"program": 100077, "versions": [1, 3]}));
+}
+
 #[test]
 fn check_names_what_would_not_be_served() {
     let room = Room::new("bad");

@@ -76,6 +76,18 @@ fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
         if !note.is_empty() {
             writeln!(out, "{}: {}", escape::text(text(service, "id")), escape::text(note))?;
         }
+        if let Some(rpc) = service.get("rpc").filter(|rpc| !rpc.is_null()) {
+            writeln!(
+                out,
+                "{}: RPC program {}, versions {}, port {}; {} of {} entries at rpcbind",
+                escape::text(text(service, "id")),
+                count(rpc, "program"),
+                escape::text(text(rpc, "versions")),
+                number(rpc, "port").map_or_else(|| "-".to_owned(), |port| port.to_string()),
+                count(rpc, "registered"),
+                count(rpc, "of"),
+            )?;
+        }
         for target in items(service, "targets").iter().filter(|target| text(target, "state") == "failing") {
             writeln!(
                 out,
@@ -161,6 +173,9 @@ fn paint(state: &str) -> Paint {
 
 fn address(service: &Value) -> String {
     let wait = if service.get("wait").and_then(Value::as_bool) == Some(true) { " wait" } else { "" };
+    if text(service, "address") == "tcpmux" {
+        return "behind tcpmux".to_owned();
+    }
     format!("{}/{}{wait}", text(service, "address"), text(service, "protocol"))
 }
 
@@ -231,6 +246,20 @@ mod tests {
         let mut down = answer("active");
         down["workers"][0]["state"] = json!("down");
         assert_eq!(exit(&down), Exit::Found);
+    }
+
+    #[test]
+    fn what_has_no_port_of_its_own() {
+        let mut answer = answer("active");
+        answer["services"][0]["address"] = json!("tcpmux");
+        answer["services"][0]["rpc"] =
+            json!({"program": 100001, "versions": "1-3", "port": 799, "registered": 2, "of": 3});
+        let mut sink = Vec::new();
+        write(&mut Output::plain(&mut sink), &answer).unwrap();
+        let shown = String::from_utf8(sink).unwrap();
+        assert!(shown.contains("  behind tcpmux  "), "{shown}");
+        let rpc = "RPC program 100001, versions 1-3, port 799; 2 of 3 entries at rpcbind";
+        assert!(shown.contains(rpc), "{shown}");
     }
 
     #[test]
