@@ -113,3 +113,30 @@ fn no_protocol_database() {
         assert_eq!(talk("127.0.0.1", 2003, b""), Answer::refused());
     });
 }
+
+/// A stream of another protocol than TCP: MPTCP takes clients of TCP too, SCTP does not, whether the kernel has it or not.
+#[test]
+fn streams_of_other_protocols() {
+    both(|world| {
+        world.cover("/etc/protocols", "tcp 6 TCP\nmptcp 262 MPTCP\nsctp 132 SCTP\n");
+        let config = Config::new()
+            .with(Entry::program("many", 2001).set("protocol", "mptcp"))
+            .with(Entry::program("other", 2002).set("protocol", "sctp"));
+        let start = Start { options: vec!["-stayalive".to_owned()], ..Start::default() };
+        let daemon = world.start_with(&config, start);
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+        assert_eq!(talk("127.0.0.1", 2002, b""), Answer::refused());
+        if world.is_ours() {
+            let listeners = std::fs::read_to_string("/proc/net/protocols").expect("a list");
+            let has = listeners.lines().any(|line| line.starts_with("SCTP "));
+            let status = daemon.service_status("other");
+            assert_eq!(status["state"], if has { "active" } else { "retrying" }, "{status}");
+            if !has {
+                assert!(
+                    status["note"].as_str().expect("a note").starts_with("Protocol not supported"),
+                    "{status}"
+                );
+            }
+        }
+    });
+}

@@ -49,7 +49,8 @@ impl Spare {
         let families = !place.address().is_some_and(|address| address.is_ipv6())
             || listen.socket == SocketType::Raw
             || rustix::net::sockopt::ipv6_v6only(&fd).is_ok_and(|only| only == listen.v6only);
-        (families && adopt(&fd, listen).is_ok()).then_some(fd)
+        let same = socket::protocol(&fd).is_ok_and(|number| number == number_of(listen));
+        (families && same && adopt(&fd, listen).is_ok()).then_some(fd)
     }
 
     /// Closes what may be in the way of this place: a spare socket of the same port, as that of every address is where one
@@ -82,10 +83,21 @@ pub fn adopt(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
     set_options(fd, listen)
 }
 
+/// Numbers of protocols (/etc/protocols).
+const TCP: u32 = 6;
+const MPTCP: u32 = 262;
+
+fn number_of(listen: &Listen) -> u32 {
+    u32::try_from(listen.protocol.1).unwrap_or(0)
+}
+
 /// Sets the options that may change while a socket serves; connections accepted from now on have them.
 pub fn set_options(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
     if listen.socket == SocketType::Stream {
-        rustix::net::sockopt::set_tcp_nodelay(&fd, listen.nodelay)?;
+        // Of TCP's kin alone; another protocol that was told to have it says that it has none.
+        if listen.nodelay || matches!(number_of(listen), TCP | MPTCP) {
+            rustix::net::sockopt::set_tcp_nodelay(&fd, listen.nodelay)?;
+        }
         rustix::net::sockopt::set_socket_keepalive(&fd, listen.keepalive)?;
     }
     Ok(())
@@ -152,10 +164,10 @@ fn open_at(listen: &Listen, place: &Endpoint) -> std::io::Result<OwnedFd> {
         device: device.as_deref(),
         ..socket::ListenOptions::default()
     };
-    let protocol = u32::try_from(listen.protocol.1).unwrap_or(0);
+    let protocol = number_of(listen);
     match listen.socket {
-        SocketType::Stream => socket::listen_stream(*address, options),
-        SocketType::Dgram => socket::bind_dgram(*address, options),
+        SocketType::Stream => socket::listen_stream(*address, protocol, options),
+        SocketType::Dgram => socket::bind_dgram(*address, protocol, options),
         SocketType::Seqpacket => socket::listen_seqpacket(*address, protocol, options),
         SocketType::Raw => socket::bind_raw(*address, protocol, options),
     }

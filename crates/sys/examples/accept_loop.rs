@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut sockets: Vec<OwnedFd> = Vec::new();
     for number in 0..listeners {
         let address = SocketAddr::from(([0, 0, 0, 0], port + number));
-        let fd = highfd::park(listen_stream(address, ListenOptions::default())?, 2000)?;
+        let fd = highfd::park(listen_stream(address, 0, ListenOptions::default())?, 2000)?;
         epoll::add(&poll, &fd, EventData::new_u64(sockets.len() as u64), EventFlags::IN)?;
         sockets.push(fd);
     }

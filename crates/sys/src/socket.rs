@@ -24,13 +24,13 @@ pub struct ListenOptions<'a> {
     pub device: Option<&'a str>,
 }
 
-/// Opens a nonblocking, close-on-exec TCP listener.
+/// Opens a nonblocking, close-on-exec stream listener of an IP protocol; 0 is TCP.
 ///
 /// # Errors
-/// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`; `EAFNOSUPPORT` when the kernel has no IPv6, and then falling back is
-/// the caller's decision.
-pub fn listen_stream(address: SocketAddr, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
-    let fd = open(address, SocketType::STREAM, None, options)?;
+/// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`; `EPROTONOSUPPORT` where the kernel has no such protocol; `EAFNOSUPPORT` when it
+/// has no IPv6, and then falling back is the caller's decision.
+pub fn listen_stream(address: SocketAddr, protocol: u32, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
+    let fd = open(address, SocketType::STREAM, named(protocol), options)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     if options.nodelay {
         sockopt::set_tcp_nodelay(&fd, true)?;
@@ -45,13 +45,13 @@ pub fn listen_stream(address: SocketAddr, options: ListenOptions<'_>) -> io::Res
     Ok(fd)
 }
 
-/// Opens a nonblocking, close-on-exec UDP socket. No SO_REUSEADDR: with it a second program could bind the same
+/// Opens a nonblocking, close-on-exec datagram socket of an IP protocol; 0 is UDP. No SO_REUSEADDR: with it a second program could bind the same
 /// port and take the datagrams. A group address is joined, on the interface of `options` or the one that the routes say.
 ///
 /// # Errors
 /// As [`listen_stream`]; `ENODEV` when no interface leads to the group.
-pub fn bind_dgram(address: SocketAddr, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
-    let fd = open(address, SocketType::DGRAM, None, options)?;
+pub fn bind_dgram(address: SocketAddr, protocol: u32, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
+    let fd = open(address, SocketType::DGRAM, named(protocol), options)?;
     rustix::net::bind(&fd, &address)?;
     if address.ip().is_multicast() {
         let index = options.device.map_or(Ok(0), |name| rustix::net::netdevice::name_to_index(&fd, name))?;
@@ -121,6 +121,19 @@ pub fn bind_raw(address: SocketAddr, protocol: u32, options: ListenOptions<'_>) 
     Ok(fd)
 }
 
+/// A protocol by its number; 0 is the usual one of a type.
+fn named(protocol: u32) -> Option<Protocol> {
+    core::num::NonZeroU32::new(protocol).map(Protocol::from_raw)
+}
+
+/// The number of a socket's protocol (SO_PROTOCOL).
+///
+/// # Errors
+/// From getsockopt(2).
+pub fn protocol(fd: impl AsFd) -> io::Result<u32> {
+    Ok(sockopt::socket_protocol(fd)?.map_or(0, |protocol| protocol.as_raw().get()))
+}
+
 /// Opens a nonblocking seqpacket listener (SCTP is the one IP protocol that has it).
 ///
 /// # Errors
@@ -130,8 +143,7 @@ pub fn listen_seqpacket(
     protocol: u32,
     options: ListenOptions<'_>,
 ) -> io::Result<OwnedFd> {
-    let protocol = core::num::NonZeroU32::new(protocol).map(Protocol::from_raw);
-    let fd = open(address, SocketType::SEQPACKET, protocol, options)?;
+    let fd = open(address, SocketType::SEQPACKET, named(protocol), options)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     rustix::net::bind(&fd, &address)?;
     rustix::net::listen(&fd, i32::MAX)?;

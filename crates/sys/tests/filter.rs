@@ -46,7 +46,7 @@ fn in_namespace(test: fn()) {
 
 fn listener(address: &str, v6only: bool) -> (OwnedFd, u16) {
     let options = ListenOptions { v6only, ..ListenOptions::default() };
-    let fd = listen_stream(address.parse().unwrap(), options).unwrap();
+    let fd = listen_stream(address.parse().unwrap(), 0, options).unwrap();
     let port = SocketAddr::try_from(rustix::net::getsockname(&fd).unwrap()).unwrap().port();
     (fd, port)
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use portreeve_sys::socket::{
-    ListenOptions, address_towards, bind_dgram, bind_raw, listen_stream, peek_source, send_now,
+    ListenOptions, address_towards, bind_dgram, bind_raw, listen_stream, peek_source, protocol, send_now,
 };
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -16,13 +16,32 @@ fn local(fd: impl AsFd) -> SocketAddr {
 }
 
 fn listen(options: ListenOptions) -> (OwnedFd, SocketAddr) {
-    let fd = listen_stream("127.0.0.1:0".parse().unwrap(), options).unwrap();
+    let fd = listen_stream("127.0.0.1:0".parse().unwrap(), 0, options).unwrap();
     let address = local(&fd);
     (fd, address)
 }
 
 fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap()
+}
+
+#[test]
+fn the_protocol_is_the_one_that_is_asked_for() {
+    let any = "127.0.0.1:0".parse().unwrap();
+    for (asked, is) in [(0, 6), (6, 6)] {
+        assert_eq!(protocol(listen_stream(any, asked, ListenOptions::default()).unwrap()).unwrap(), is);
+    }
+    assert_eq!(protocol(bind_dgram(any, 0, ListenOptions::default()).unwrap()).unwrap(), 17);
+    // MPTCP and SCTP, which a kernel may lack; another in their place it never is.
+    for asked in [262, 132] {
+        match listen_stream(any, asked, ListenOptions::default()) {
+            Ok(fd) => assert_eq!(protocol(fd).unwrap(), asked),
+            Err(error) => assert!(
+                matches!(errno(error), Errno::PROTONOSUPPORT | Errno::INVAL | Errno::NOPROTOOPT),
+                "{asked}"
+            ),
+        }
+    }
 }
 
 #[test]
@@ -54,31 +73,31 @@ fn the_queue_is_as_long_as_the_kernel_allows() {
 #[test]
 fn an_address_in_use_is_an_error_and_a_restart_is_not() {
     let (fd, address) = listen(ListenOptions::default());
-    let again = listen_stream(address, ListenOptions::default());
+    let again = listen_stream(address, 0, ListenOptions::default());
     assert_eq!(errno(again.unwrap_err()), Errno::ADDRINUSE);
     let client = TcpStream::connect(address).unwrap();
     drop(rustix::net::accept(&fd).unwrap()); // leaves TIME-WAIT on our side
     drop((fd, client));
-    listen_stream(address, ListenOptions::default()).unwrap();
+    listen_stream(address, 0, ListenOptions::default()).unwrap();
     let absent = "192.0.2.1:0".parse().unwrap();
-    assert_eq!(errno(listen_stream(absent, ListenOptions::default()).unwrap_err()), Errno::ADDRNOTAVAIL);
+    assert_eq!(errno(listen_stream(absent, 0, ListenOptions::default()).unwrap_err()), Errno::ADDRNOTAVAIL);
 }
 
 #[test]
 fn v6only_means_what_it_says() {
-    let Ok(both) = listen_stream("[::]:0".parse().unwrap(), ListenOptions::default()) else {
+    let Ok(both) = listen_stream("[::]:0".parse().unwrap(), 0, ListenOptions::default()) else {
         return assert!(!std::path::Path::new("/proc/net/if_inet6").exists(), "IPv6 is there but refused");
     };
     assert!(TcpStream::connect(("127.0.0.1", local(&both).port())).is_ok());
     let options = ListenOptions { v6only: true, ..ListenOptions::default() };
-    let only = listen_stream("[::]:0".parse().unwrap(), options).unwrap();
+    let only = listen_stream("[::]:0".parse().unwrap(), 0, options).unwrap();
     assert!(TcpStream::connect(("127.0.0.1", local(&only).port())).is_err());
     assert!(TcpStream::connect(("::1", local(&only).port())).is_ok());
 }
 
 #[test]
 fn peeking_leaves_the_datagram() {
-    let fd = bind_dgram("127.0.0.1:0".parse().unwrap(), ListenOptions::default()).unwrap();
+    let fd = bind_dgram("127.0.0.1:0".parse().unwrap(), 0, ListenOptions::default()).unwrap();
     assert_eq!(peek_source(&fd).unwrap(), None);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"longer than one byte", local(&fd)).unwrap();
@@ -92,7 +111,7 @@ fn peeking_leaves_the_datagram() {
     assert_eq!(server.recv(&mut [0; 64]).unwrap(), 0);
     assert_eq!(peek_source(&server).unwrap(), None);
     assert_eq!(
-        errno(bind_dgram(server.local_addr().unwrap(), ListenOptions::default()).unwrap_err()),
+        errno(bind_dgram(server.local_addr().unwrap(), 0, ListenOptions::default()).unwrap_err()),
         Errno::ADDRINUSE
     );
 }
@@ -147,8 +166,8 @@ fn a_bound_address_is_seen_and_its_end_too() {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     for datagrams in [false, true] {
         let fd = match datagrams {
-            false => listen_stream(any, ListenOptions::default()).unwrap(),
-            true => bind_dgram(any, ListenOptions::default()).unwrap(),
+            false => listen_stream(any, 0, ListenOptions::default()).unwrap(),
+            true => bind_dgram(any, 0, ListenOptions::default()).unwrap(),
         };
         let address = SocketAddr::try_from(rustix::net::getsockname(&fd).unwrap()).unwrap();
         assert!(is_bound(address, datagrams));
