@@ -4,7 +4,7 @@
 use portreeve_compliance::client::{dial, talk};
 use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Config, Daemon, Ended, Entry, World, ours};
+use portreeve_compliance::{Config, Daemon, Ended, Entry, Side, Start, World, ours};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -454,6 +454,30 @@ fn held_until_it_can_be_served() {
         keyed(&daemon, "s2");
         assert!(curl(world, "one.example", 2002, &[]).0);
         assert!(!held.read_all().text().contains("REMOTE_HOST"), "nobody is served in the clear");
+    });
+}
+
+/// A gate without `portreeve` beside it serves the rest, and says why it does not serve TLS.
+#[test]
+fn nobody_to_serve_tls() {
+    if !has_programs(&["openssl"]) {
+        return;
+    }
+    ours(|world| {
+        certificates(world);
+        std::fs::copy(Side::Ours.executable(), world.path("gate")).expect("to copy the gate");
+        let plain = Entry::program("plain", 2002);
+        let config = Config::new().with(spawned("s1", 2001, "/run/w/tell.sh")).with(plain);
+        let through = ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec();
+        let daemon = world.start_with(&config, Start { through, ..Start::default() });
+        let why = "TLS is served by portreeve, which is not there: neither /run/w/portreeve";
+        must("the service's note says it", || {
+            daemon.service_status("s1")["note"].as_str().unwrap_or_default().contains(why)
+        });
+        let workers = daemon.status()["workers"].clone();
+        let tls = workers.as_array().expect("a list").iter().find(|worker| worker["name"] == "tls");
+        assert!(tls.expect("a worker of TLS")["why"].as_str().unwrap_or_default().contains(why), "{workers}");
+        assert_eq!(talk("127.0.0.1", 2002, b"").text(), "served\n");
     });
 }
 

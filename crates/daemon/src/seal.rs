@@ -136,6 +136,9 @@ impl Supervisor {
     /// Why a service behind TLS is held.
     pub fn tls_note(&self, slot: &Slot) -> String {
         let link = slot.tls.and_then(|index| self.staff.links.get(index as usize));
+        if let Some(link) = link.filter(|link| !link.why.is_empty()) {
+            return format!("the worker that serves its TLS does not run: {}", link.why);
+        }
         match link.map(|link| &link.keyed) {
             None => format!("more than {MOST_SETS} different sets of certificates"),
             Some(Keyed::Wrong(why)) => format!("its TLS cannot be served: {why}"),

@@ -62,6 +62,8 @@ pub struct Link {
     pub pid: i32,
     /// How often it was started again.
     pub restarts: u32,
+    /// Why it was lost, until it is ready again.
+    pub why: String,
     /// What of its confinement is missing.
     pub missing: Vec<Missing>,
     /// Messages that were given up because too many waited.
@@ -96,6 +98,7 @@ impl Link {
             presence: Presence::Off,
             pid: 0,
             restarts: 0,
+            why: String::new(),
             missing: Vec::new(),
             dropped: 0,
             set: None,
@@ -290,6 +293,7 @@ impl Supervisor {
         let Some(link) = self.staff.link_mut(index) else { return };
         link.presence = Presence::Ready;
         link.missing = missing;
+        link.why.clear();
         let worker = link.worker;
         self.push_waiting(index);
         match worker {
@@ -401,6 +405,7 @@ impl Supervisor {
         let Some(link) = self.staff.link_mut(index) else { return };
         link.channel = None;
         link.presence = Presence::Down;
+        why.clone_into(&mut link.why);
         link.wants_write = false;
         link.waiting.clear();
         // One that worked for a minute starts at once; one that dies at once waits longer each time.

@@ -285,6 +285,7 @@ fn worker(j: &mut Json, link: &crate::staff::Link) {
     );
     j.plain("pid", link.pid);
     j.plain("restarts", link.restarts);
+    j.text("why", &link.why);
     let missing: Vec<String> = link.missing.iter().map(|m| m.word().to_owned()).collect();
     let confinement =
         if missing.is_empty() { "full".to_owned() } else { format!("without {}", missing.join(", ")) };

@@ -4,7 +4,7 @@ use crate::finding::Finding;
 use portreeve_conf::{Place, Reading, Service, Set, Severity};
 use portreeve_tls::{Complaint, Weight, inspect_authorities, inspect_pair};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// All there is to say, in the order of the services.
@@ -13,6 +13,24 @@ pub fn findings(reading: &Reading) -> Vec<Finding> {
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let mut lines = Lines::default();
     let mut found = Vec::new();
+    if let Some((service, gate, places)) = unserved(reading) {
+        let shown = |path: &Path| crate::escape::os(path.as_os_str());
+        let complaint = Complaint {
+            of_key: false,
+            weight: Weight::Error,
+            text: format!(
+                "no TLS is served: `{}` would execute `portreeve`, which is neither {}",
+                shown(&gate),
+                places.iter().map(|path| shown(path)).collect::<Vec<_>>().join(" nor ")
+            ),
+            help: "install both executables in one directory",
+        };
+        found.push(Finding {
+            code: "tls-program".to_owned(),
+            message: complaint.text.clone(),
+            ..finding(service, &of(service), &complaint, &mut lines)
+        });
+    }
     for service in &reading.services {
         let Some(tls) = &service.tls else { continue };
         for (certificate, key) in &tls.pairs {
@@ -29,6 +47,19 @@ pub fn findings(reading: &Reading) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// The first service behind TLS, where the gate would find nobody to serve it; and where it would look.
+fn unserved(reading: &Reading) -> Option<(&Service, PathBuf, Vec<PathBuf>)> {
+    let service = reading.services.iter().find(|service| service.tls.is_some())?;
+    let (gate, places) = crate::gate::without_companion()?;
+    Some((service, gate, places))
+}
+
+/// Where the TLS of a service is written.
+fn of(service: &Service) -> Set<String> {
+    let pair = service.tls.as_ref().and_then(|tls| tls.pairs.first());
+    pair.map_or_else(|| Set { value: String::new(), place: None }, |(certificate, _)| certificate.clone())
 }
 
 fn finding(service: &Service, file: &Set<String>, complaint: &Complaint, lines: &mut Lines) -> Finding {

@@ -9,6 +9,8 @@ use std::process::Command;
 
 /// The name of the privileged executable.
 pub const NAME: &str = "portreeve-gate";
+/// The name under which the gate executes this executable.
+const COMPANION: &str = "portreeve";
 
 /// The gate's path: beside this executable, in `../lib/portreeve` from it, last of all on `PATH`. The order makes an
 /// installation use its own gate, whatever `PATH` the caller has.
@@ -24,6 +26,21 @@ pub fn find() -> Result<PathBuf, Failure> {
             format!("{NAME} comes with this executable; install both in one directory"),
         )
     })
+}
+
+/// Where the gate at this path looks for the executable that serves TLS, this one: beside itself, or in `bin` where it is in
+/// `lib/portreeve`. The same stands in `daemon`, which decides.
+fn companions(gate: &Path) -> Vec<PathBuf> {
+    let above = gate.ancestors().nth(3).map(|prefix| prefix.join("bin").join(COMPANION));
+    [Some(gate.with_file_name(COMPANION)), above].into_iter().flatten().collect()
+}
+
+/// The gate that would be run, where it would not find the executable that serves TLS; and where it would look.
+pub fn without_companion() -> Option<(PathBuf, Vec<PathBuf>)> {
+    // Of itself it knows the place behind all links.
+    let gate = find().ok()?.canonicalize().ok()?;
+    let places = companions(&gate);
+    (!places.iter().any(|path| path.is_file())).then_some((gate, places))
 }
 
 fn candidates(own: &Path, search: Option<&std::ffi::OsStr>) -> Vec<PathBuf> {

@@ -377,6 +377,37 @@ fn a_gate_that_is_not_there_is_named() {
     assert!(err(&output).contains(text(&room.0)), "{}", err(&output));
 }
 
+/// The gate of this installation lies where it does not find `portreeve`: no TLS would be served.
+#[test]
+fn check_says_that_nobody_serves_tls() {
+    let room = Room::new("nobody-serves-tls");
+    let tls = GOOD.replace("\tonly_from", "\ttls_cert = /absent.pem\n\ttls_key = /absent.key\n\tonly_from");
+    let config = room.file("xinetd.conf", tls);
+    for (own, finds) in [("sbin", false), ("bin", true)] {
+        let gate = room.0.join(own).join("lib/portreeve");
+        fs::create_dir_all(&gate).expect("a new directory");
+        let gate = gate.join("portreeve-gate");
+        fs::write(&gate, "").expect("writable");
+        fs::set_permissions(&gate, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("allowed");
+        let directory = room.0.join(own).join(own);
+        fs::create_dir_all(&directory).expect("a new directory");
+        fs::copy(PORTREEVE, directory.join("portreeve")).expect("to copy");
+        let output = Command::new(directory.join("portreeve"))
+            .args(["check", "-f", text(&config), "--json"])
+            .output()
+            .expect("it runs");
+        let answer = json(&output);
+        let said = answer["diagnostics"].as_array().expect("a list");
+        let of = said.iter().find(|finding| finding["code"] == "tls-program");
+        assert_eq!(of.is_none(), finds, "{answer}");
+        assert_eq!(code(&output), Some(1));
+        if let Some(of) = of {
+            assert_eq!((&of["service"], &of["line"]), (&Value::from("hello"), &Value::from(10)), "{of}");
+            assert!(of["message"].as_str().unwrap_or_default().contains("lib/portreeve/portreeve"), "{of}");
+        }
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let mut child = Command::new(PORTREEVE)

@@ -121,6 +121,10 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
         if let Some(restarts @ 1..) = number(worker, "restarts") {
             write!(out, ", restarted {restarts} times")?;
         }
+        let why = text(worker, "why");
+        if !why.is_empty() {
+            write!(out, ": {}", escape::text(why))?;
+        }
         let confinement = text(worker, "confinement");
         if text(worker, "state") == "ready" && !confinement.is_empty() {
             write!(out, ", confinement {}", escape::text(confinement))?;
@@ -245,7 +249,15 @@ mod tests {
         }
         let mut down = answer("active");
         down["workers"][0]["state"] = json!("down");
+        down["workers"][0]["why"] = json!("it could not be started: no\nsuch file");
         assert_eq!(exit(&down), Exit::Found);
+        let mut sink = Vec::new();
+        write(&mut Output::plain(&mut sink), &down).unwrap();
+        let shown = String::from_utf8(sink).unwrap();
+        assert!(
+            shown.contains("worker builtin: down, pid 9: it could not be started: no\\nsuch file"),
+            "{shown}"
+        );
     }
 
     #[test]
