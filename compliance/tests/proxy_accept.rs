@@ -92,6 +92,49 @@ fn the_named_client_is_who_counts() {
     });
 }
 
+/// The limits of a minute count the client that is named, not the proxy: of two behind one proxy each has its own starts.
+#[test]
+fn starts_a_minute_are_the_clients() {
+    ours(|world| {
+        let config = Config::new()
+            .with(accepting(Entry::program("source", 2001)).set("source_starts_per_minute", "2"))
+            .with(accepting(Entry::program("all", 2002)).set("starts_per_minute", "4"));
+        let daemon = world.start(&config);
+        let from = |port, client: &str| {
+            talk("127.0.0.1", port, format!("PROXY TCP4 {client} 198.51.100.1 4567 443\r\n").as_bytes())
+        };
+        let served = |port, client: &str| (0..6).filter(|_| from(port, client).text() == "served\n").count();
+        assert_eq!([served(2001, "192.0.2.7"), served(2001, "192.0.2.8")], [2, 2]);
+        assert_eq!(daemon.count("source", "/refused/connections per second"), 8);
+        assert_eq!(
+            [served(2002, "192.0.2.7"), served(2002, "192.0.2.8")],
+            [4, 2],
+            "all, then the share of two"
+        );
+    });
+}
+
+/// A flood of peers that are no proxies is counted by the rate as any other is: it costs a few lines, and clients of the proxy
+/// are served meanwhile.
+#[test]
+fn a_flood_of_strangers() {
+    ours(|world| {
+        let daemon = world.start(&Config::of(accepting(Entry::program("s", 2001)).set("cps", "5 60")));
+        for _ in 0..200 {
+            assert_eq!(talk("127.0.0.9", 2001, b"").text(), "");
+        }
+        must("all are counted", || {
+            daemon.count("s", "/refused/address") + daemon.count("s", "/refused/connections per second")
+                == 200
+        });
+        assert_eq!(talk("127.0.0.1", 2001, V1.as_bytes()).text(), "served\n");
+        let log = world.service_log("s");
+        let lines = |word: &str| log.iter().filter(|line| line.contains(word)).count();
+        assert_eq!(lines("FAIL: s connections per second from=127.0.0.9"), 1, "{log:?}");
+        assert!(lines("FAIL: s address") <= 10, "{log:?}");
+    });
+}
+
 /// A peer that is no proxy is refused whatever it sends; a proxy that sends no header is refused too.
 #[test]
 fn who_is_no_proxy_and_what_is_no_header() {

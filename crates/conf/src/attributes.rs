@@ -182,10 +182,10 @@ static TABLE: &[Attribute] = &[
         "What counts as one source for `per_source`: the lengths of the IPv4 and IPv6 networks.")
         .values(Values::Exactly(2)).kind(Kind::Number, "1 to 32, 1 to 128").also_in_defaults().ours(),
     row(Id::StartsPerMinute, "starts_per_minute", "NUMBER|UNLIMITED", "UNLIMITED",
-        "How often the service is started within a minute: inetd's `nowait.NUMBER`. When it is used up, sources that had more than their share are refused, and if all had theirs, the listener rests until the oldest start is a minute ago.")
+        "How often the service is started within a minute: inetd's `nowait.NUMBER`. When it is used up, sources that had more than their share are refused, and if all had theirs, the listener rests until the oldest start is a minute ago. A source that comes when others have used up the number still gets its share, so a minute can have more starts than NUMBER, while hundreds of sources share it; `instances` bounds what runs at once.")
         .kind(Kind::Limit, "1 to 32768").also_in_defaults().ours(),
     row(Id::SourceStartsPerMinute, "source_starts_per_minute", "NUMBER|UNLIMITED", "UNLIMITED",
-        "How often the service is started for one source within a minute: FreeBSD's third number behind `nowait`. A source is an IPv4 address or an IPv6 /64. Without effect where the address may be forged: on datagrams, and behind a PROXY header.")
+        "How often the service is started for one source within a minute: FreeBSD's third number behind `nowait`. A source is an IPv4 address or an IPv6 /64. Behind a PROXY header the client that it names counts. Without effect on datagrams, whose source may be forged.")
         .kind(Kind::Limit, "1 to 32768").also_in_defaults().ours(),
     row(Id::Cps, "cps", "RATE SECONDS", "50 10",
         "Connections a second, and how long the limit acts when it is exceeded (see `overload`). `0 0` switches it off.")

@@ -194,7 +194,7 @@ impl Supervisor {
             if slot.has_ended() {
                 return;
             }
-            let arrival = Arrival { peer: client.peer, proven: !client.front.is_proxied() };
+            let arrival = Arrival { peer: client.peer, proof: client.front.proof() };
             let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
             let tables = match &client.consulted {
                 _ if slot.service.nolibwrap => Tables::Off,
@@ -295,7 +295,17 @@ impl Supervisor {
         let (id, peer) = (client.slot, client.peer);
         let in_child = matches!(refusal.reason, Reason::Address | Reason::Libwrap);
         let strict = self.options.log_refused && in_child;
+        let now = self.stamp.mono();
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        // A flood must not cost a line each; where the listener closes there is none.
+        let named = refusal.reason != Reason::Rate
+            || slot.rules.rules().overload_closes
+            || slot.named.takes(peer.ip(), now);
+        if !named {
+            slot.counts.refuse(refusal.reason, 1);
+            drop(client);
+            return self.after_refusal(id, peer, refusal);
+        }
         if strict {
             self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         }
@@ -342,7 +352,8 @@ impl Supervisor {
         }
         if let Some(change) = refusal.change {
             self.rate_changed(id, change);
-        } else if refusal.reason == Reason::Rate {
+        } else {
+            // It may owe a change that no verdict has carried.
             self.watch_rate(id);
         }
     }

@@ -10,7 +10,7 @@ use crate::slot::{SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_policy::{Arrival, Cause, Refusal, Seat, Verdict, decide_front};
+use portreeve_policy::{Arrival, Cause, Proof, Refusal, Seat, Verdict, decide_front};
 use portreeve_sys::limits;
 use portreeve_workers::protocol::{Fault, Found, FromHeader, Preamble, ToHeader, Worker};
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +42,11 @@ pub enum Front {
 }
 
 impl Front {
+    /// What stands behind the client's address.
+    pub fn proof(self) -> Proof {
+        if self.is_proxied() { Proof::Proxy } else { Proof::Handshake }
+    }
+
     /// Whether the client's address is a proxy's word.
     pub fn is_proxied(self) -> bool {
         matches!(self, Self::Proxied(_))
@@ -133,7 +138,7 @@ impl Supervisor {
             return;
         };
         let trusted = slot.proxies.as_ref().is_some_and(|set| set.matches_address(client.peer.ip()));
-        let arrival = Arrival { peer: client.peer, proven: true };
+        let arrival = Arrival { peer: client.peer, proof: Proof::Handshake };
         let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
         match decide_front(&slot.rules, &slot.state, &self.host, &arrival, trusted, load, &now) {
             Verdict::Admit(seat) => self.await_header(client, seat, Preamble::Proxy),

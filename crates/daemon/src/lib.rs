@@ -30,6 +30,7 @@ mod listeners;
 mod log;
 mod machine;
 mod mux;
+mod named;
 mod names;
 mod open;
 mod options;

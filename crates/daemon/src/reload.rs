@@ -6,6 +6,7 @@ use crate::banner::Banners;
 use crate::launch;
 use crate::listeners;
 use crate::log::SinkId;
+use crate::named::Named;
 use crate::reading::Purpose;
 use crate::recorded::Answers;
 use crate::slot::{Counts, Listener, Slot, SlotId, State};
@@ -271,6 +272,7 @@ impl Supervisor {
             order: crate::duty::Order::default(),
             counts: Counts::default(),
             last_refused: None,
+            named: Named::default(),
             rate_alarm: None,
             overloaded: false,
             minute_told: None,

@@ -5,6 +5,7 @@ use crate::banner::Banners;
 use crate::duty::{Duty, Order};
 use crate::launch::LaunchPlan;
 use crate::log::SinkId;
+use crate::named::Named;
 use crate::recorded::Answers;
 use crate::targets::Targets;
 use portreeve_conf::{Action, Builtin, Endpoint, Service, SocketType};
@@ -177,6 +178,8 @@ pub struct Slot {
     pub counts: Counts,
     /// The last refused datagram source and when, so that a flood is one line (reference xinetd §3.2).
     pub last_refused: Option<(SocketAddr, Duration)>,
+    /// Sources whose refusal by the rate was logged.
+    pub named: Named,
     /// The alarm that is set for the rate.
     pub rate_alarm: Option<Duration>,
     /// The overload of its rate was said and its end was not.

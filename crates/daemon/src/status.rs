@@ -9,7 +9,7 @@ use crate::slot::{Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
-use portreeve_policy::{Arrival, Check, Facts, Outcome, TABLES, Tables, explain};
+use portreeve_policy::{Arrival, Check, Facts, Outcome, Proof, TABLES, Tables, explain};
 use portreeve_sys::limits;
 use portreeve_workers::protocol::MAX_REGISTRATIONS;
 use std::net::{IpAddr, SocketAddr};
@@ -205,7 +205,7 @@ impl Supervisor {
             IpAddr::V4(v4) if dual => IpAddr::V6(v4.to_ipv6_mapped()),
             other => other,
         };
-        let arrival = Arrival { peer: SocketAddr::new(ip, 0), proven: slot.is_stream() };
+        let arrival = Arrival { peer: SocketAddr::new(ip, 0), proof: Proof::of_handshake(slot.is_stream()) };
         let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
         let mut facts = Facts { load: limits::load_average(), tables, ..Facts::default() };
         let mut now = self.now();

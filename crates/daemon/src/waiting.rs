@@ -11,8 +11,8 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{
-    Arrival, Cause, Facts, HostState, Pattern, RateChange, Reason, Rule, Seat, Tables, Verdict, WaitVerdict,
-    decide, decide_wait,
+    Arrival, Cause, Facts, HostState, Pattern, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
+    WaitVerdict, decide, decide_wait,
 };
 use portreeve_sys::spawn::{SpawnError, Stdio};
 use portreeve_sys::{clock, filter, limits, socket};
@@ -88,7 +88,7 @@ impl Supervisor {
                     return;
                 }
             };
-            let arrival = Arrival { peer, proven: false };
+            let arrival = Arrival { peer, proof: Proof::Nothing };
             let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
             let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
             let mut facts = Facts { load, tables, ..Facts::default() };

@@ -10,14 +10,38 @@ use std::time::Duration;
 pub struct Arrival {
     /// The peer as the socket names it; an IPv4 client of a dual-stack socket is `::ffff:a.b.c.d`.
     pub peer: SocketAddr,
-    /// Whether a handshake proved the address (stream), or it may be forged (datagram).
-    pub proven: bool,
+    /// What stands behind the address.
+    pub proof: Proof,
+}
+
+/// What stands behind the address of an arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A handshake (stream).
+    Handshake,
+    /// The word of a proxy that may give it: good enough to be counted by, not to be denied by.
+    Proxy,
+    /// Nothing: it may be forged (datagram).
+    Nothing,
+}
+
+impl Proof {
+    /// A handshake, or nothing.
+    pub fn of_handshake(proven: bool) -> Self {
+        if proven { Self::Handshake } else { Self::Nothing }
+    }
 }
 
 impl Arrival {
     /// The peer's address with a mapped IPv4 address unwrapped: the key for limits and bans.
     pub fn source(&self) -> IpAddr {
         self.peer.ip().to_canonical()
+    }
+
+    /// The source, where its starts are counted. Of an address that may be forged they are not, or anybody could use up the
+    /// starts of another.
+    pub(crate) fn starter(&self) -> Option<IpAddr> {
+        (self.proof != Proof::Nothing).then(|| self.source())
     }
 }
 

@@ -3,7 +3,7 @@
 //! The order is contract: the first reason found is the one that is logged. An admission takes a seat in the same call
 //! that checked for room, so two arrivals can never share the last one.
 
-use crate::arrival::{Arrival, Facts, Names, Now, Tables};
+use crate::arrival::{Arrival, Facts, Names, Now, Proof, Tables};
 use crate::checks::{self, Access};
 use crate::denied::SensorHit;
 use crate::rate::minute::Room;
@@ -91,7 +91,7 @@ fn judge(
     if state.read(|c| checks::source_is_full(rules, &c.occupancy, source)) {
         return refuse(Cause::PerSourceLimit, "per_source");
     }
-    match state.write(|c| c.minute.room(rules.minute(), arrival.proven.then_some(source), now.mono)) {
+    match state.write(|c| c.minute.room(rules.minute(), arrival.starter(), now.mono)) {
         Room::Free => {}
         Room::SourceFull => return refuse(Cause::SourceMinute, "source_starts_per_minute"),
         Room::AboveShare => return refuse(Cause::SourceShare, "starts_per_minute"),
@@ -136,7 +136,7 @@ pub(crate) fn cause_of(excess: Excess) -> Cause {
 fn touch(host: &mut HostState, arrival: &Arrival, denial: Denial, now: &Now) -> SensorHit {
     if denial == Denial::Never {
         SensorHit::Never
-    } else if !arrival.proven {
+    } else if arrival.proof != Proof::Handshake {
         SensorHit::Forgeable
     } else if host.protect.matches_address(arrival.peer.ip()) {
         SensorHit::Protected

@@ -3,7 +3,7 @@
 //! Asks the same checks as `decide`; the rate, which counts, is asked on a copy. A property test holds the two together.
 
 use crate::address::{Match, Rule};
-use crate::arrival::{Arrival, Facts, Names, Now, Tables};
+use crate::arrival::{Arrival, Facts, Names, Now, Proof, Tables};
 use crate::checks::{self, Access, Lists};
 use crate::decide::cause_of;
 use crate::rate::Pace;
@@ -169,7 +169,7 @@ fn per_source(rules: &Rules, state: &ServiceState, arrival: &Arrival) -> Check {
 fn starts(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> Check {
     const NAME: &str = "starts_per_minute";
     let Some(limit) = rules.starts_per_minute else { return not_set(NAME) };
-    let source = arrival.proven.then(|| arrival.source());
+    let source = arrival.starter();
     let ((all, _), room) = state.write(|c| {
         let alone = Limits { source: None, ..rules.minute() };
         (c.minute.had(source, now.mono), c.minute.room(alone, source, now.mono))
@@ -184,7 +184,7 @@ fn starts(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> 
 fn source_starts(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> Check {
     const NAME: &str = "source_starts_per_minute";
     let Some(limit) = rules.source_starts_per_minute else { return not_set(NAME) };
-    let source = arrival.proven.then(|| arrival.source());
+    let source = arrival.starter();
     let (_, had) = state.write(|c| c.minute.had(source, now.mono));
     let detail = format!("{had} starts of the source within the last minute, the limit is {limit}");
     check(NAME, had >= limit, detail, rules.origin(NAME))
@@ -218,7 +218,12 @@ fn sensor(rules: &Rules, host: &HostState, arrival: &Arrival) -> Check {
     let Some(denial) = rules.sensor else { return not_set("sensor") };
     let consequence = match denial {
         Denial::Never => "the hit is logged only".to_owned(),
-        _ if !arrival.proven => "the address may be forged: the hit is logged only".to_owned(),
+        _ if arrival.proof == Proof::Nothing => {
+            "the address may be forged: the hit is logged only".to_owned()
+        }
+        _ if arrival.proof == Proof::Proxy => {
+            "the source is a proxy's word: the hit is logged only".to_owned()
+        }
         _ if host.protect.matches_address(arrival.peer.ip()) => {
             "the source is protected: the hit is logged only".to_owned()
         }

@@ -3,6 +3,8 @@
 
 use crate::arrival::{Arrival, Now};
 use crate::checks;
+use crate::decide::cause_of;
+use crate::rate::Pace;
 use crate::rules::CompiledRules;
 use crate::state::{HostState, ServiceState};
 use crate::verdict::{Cause, Refusal, Verdict};
@@ -24,6 +26,15 @@ pub fn decide_front(
     let rules = compiled.rules();
     let refuse = |cause, attribute| Verdict::Refuse(Refusal::new(cause, rules.origin(attribute)));
     if !trusted {
+        // Counted as one that a list refuses, whose turn comes after the rate: a flood of strangers shall not cost a line each. A
+        // proxy's connection is counted when its client is known.
+        let pace = state.write(|counters| {
+            counters.rate.admit(rules.cps, rules.overload_closes, Some(arrival.source()), now.mono)
+        });
+        if let Pace::Refuse(change, excess) = pace {
+            let refusal = Refusal::new(cause_of(excess), rules.origin("cps"));
+            return Verdict::Refuse(Refusal { change, ..refusal });
+        }
         return refuse(Cause::NoProxy, "proxy_from");
     }
     if host.denies(arrival.peer.ip(), now.mono) {
@@ -48,12 +59,12 @@ pub fn decide_front(
 mod tests {
     use super::*;
     use crate::address::AddressSet;
-    use crate::arrival::Facts;
+    use crate::arrival::{Facts, Proof};
     use crate::rules::Rules;
     use std::time::Duration;
 
-    fn arrival(peer: &str, proven: bool) -> Arrival {
-        Arrival { peer: peer.parse().unwrap(), proven }
+    fn arrival(peer: &str, proof: Proof) -> Arrival {
+        Arrival { peer: peer.parse().unwrap(), proof }
     }
 
     #[test]
@@ -62,7 +73,7 @@ mod tests {
         let (state, mut host) = (ServiceState::new(), HostState::new(None, AddressSet::build(Vec::new())));
         let now = Now { mono: Duration::from_secs(1), minute: 0 };
         let front = |host: &HostState, trusted| {
-            decide_front(&rules, &state, host, &arrival("192.0.2.1:1", true), trusted, None, &now)
+            decide_front(&rules, &state, host, &arrival("192.0.2.1:1", Proof::Handshake), trusted, None, &now)
         };
         match front(&host, false) {
             Verdict::Refuse(refusal) => assert_eq!(refusal.cause, Cause::NoProxy),
@@ -72,9 +83,30 @@ mod tests {
         let Verdict::Admit(_second) = front(&host, true) else { panic!("the proxy's address is no source") };
         assert!(matches!(front(&host, true), Verdict::Refuse(Refusal { cause: Cause::ServiceLimit, .. })));
         drop(first);
-        let client = arrival("198.51.100.7:5", false);
+        let client = arrival("198.51.100.7:5", Proof::Proxy);
         let verdict = crate::decide(&rules, &state, &mut host, &client, &Facts::default(), &now, false);
         assert!(matches!(verdict, Verdict::Admit(_)), "{verdict:?}");
         assert_eq!(state.running(), 2, "the second awaits, the client has a seat of its own");
+    }
+
+    #[test]
+    fn strangers_are_counted_by_the_rate_and_proxies_are_not() {
+        let rules = CompiledRules::new(Rules { cps: (2, 10), ..Rules::default() });
+        let (state, host) = (ServiceState::new(), HostState::new(None, AddressSet::build(Vec::new())));
+        let now = Now { mono: Duration::from_secs(1), minute: 0 };
+        let front = |peer: &str, trusted| {
+            decide_front(&rules, &state, &host, &arrival(peer, Proof::Handshake), trusted, None, &now)
+        };
+        for _ in 0..20 {
+            assert!(matches!(front("192.0.2.1:1", true), Verdict::Admit(_)), "of a proxy");
+        }
+        let cause = |verdict| match verdict {
+            Verdict::Refuse(refusal) => refusal.cause,
+            other => panic!("{other:?}"),
+        };
+        let causes: Vec<Cause> = (0..20).map(|_| cause(front("198.51.100.7:5", false))).collect();
+        assert_eq!(causes.iter().filter(|cause| **cause == Cause::NoProxy).count(), 2);
+        assert_eq!(causes.last(), Some(&Cause::SourceRate));
+        assert_eq!(cause(front("198.51.100.8:5", false)), Cause::NoProxy, "another is within its share");
     }
 }

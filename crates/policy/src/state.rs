@@ -97,11 +97,10 @@ impl ServiceState {
         write(&mut self.inner.borrow_mut())
     }
 
-    /// Claims an instance for the source of `arrival`, a process of the host and a start of the minute. Of an address that may
-    /// be forged the minute knows nothing, or anybody could use up the starts of another.
+    /// Claims an instance for the source of `arrival`, a process of the host and a start of the minute.
     pub(crate) fn claim(&self, host: &HostState, arrival: &Arrival, rules: &Rules, now: &Now) -> Seat {
         let source = arrival.source();
-        self.count_start(arrival.proven.then_some(source), rules, now);
+        self.count_start(arrival.starter(), rules, now);
         self.occupy(host, Some(source), rules.per_source_prefix)
     }
 

@@ -241,7 +241,7 @@ proptest! {
             ms += ask.gap;
             let (rules, state) = &services[ask.service];
             let now = Now { minute: ask.minute, ..at(ms) };
-            let arrival = Arrival { proven: ask.proven, ..stream(ask.peer) };
+            let arrival = Arrival { proof: Proof::of_handshake(ask.proven), ..stream(ask.peer) };
             let facts = Facts { names: ask.names.clone(), load: ask.load, tables: ask.tables.clone() };
             if ask.frees {
                 seats.pop();

@@ -8,8 +8,8 @@ use crate::rehearse_tables;
 use crate::rules;
 use portreeve_conf::{Fatal, Host, Reading, Service, SocketType, Sources};
 use portreeve_policy::{
-    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, ServiceState, TABLES, Tables,
-    explain as decide,
+    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, Proof, ServiceState, TABLES,
+    Tables, explain as decide,
 };
 use portreeve_sys::{clock, limits, socket};
 use serde_json::{Value, json};
@@ -60,17 +60,17 @@ fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, 
         (IpAddr::V4(v4), Some(IpAddr::V6(_))) => IpAddr::V6(v4.to_ipv6_mapped()),
         _ => address,
     };
-    let arrival =
-        Arrival { peer: SocketAddr::new(peer, 0), proven: service.listen.socket == SocketType::Stream };
+    let proof = Proof::of_handshake(service.listen.socket == SocketType::Stream);
+    let arrival = Arrival { peer: SocketAddr::new(peer, 0), proof };
     let state = ServiceState::new();
     let mut facts = facts.clone();
     facts.tables = if service.nolibwrap { Tables::Off } else { Tables::NotAsked };
     let mut checks = decide(&compiled, &state, &host, &arrival, &facts, now);
     // The tables are asked only where no other check refuses; so here too.
     if checks.last().is_some_and(|check| check.name == TABLES && check.outcome == Outcome::NeedsNames) {
-        let local = match arrival.proven {
-            true => bound.and_then(|bound| socket::address_towards(bound, arrival.peer)),
-            false => bound,
+        let local = match proof {
+            Proof::Handshake => bound.and_then(|bound| socket::address_towards(bound, arrival.peer)),
+            _ => bound,
         };
         let (tables, detail) = rehearse_tables::ask(&service.wrap_name, arrival.peer, local);
         facts.tables = tables;

@@ -3,7 +3,9 @@
 
 use portreeve::demo::services::{self, Scene};
 use portreeve_conf::{DirEntry, Family, Host, Reading, SystemError, User, read};
-use portreeve_policy::{Arrival, CompiledRules, Facts, HostState, Now, Outcome, ServiceState, explain};
+use portreeve_policy::{
+    Arrival, CompiledRules, Facts, HostState, Now, Outcome, Proof, ServiceState, explain,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -119,7 +121,7 @@ fn the_demonstration_shows_what_it_says() {
     ] {
         let service = reading.services.iter().find(|service| service.id == id).expect(id);
         let rules = CompiledRules::new(portreeve::rules::of(service));
-        let arrival = Arrival { peer: ([127, 0, 0, 1], 4711).into(), proven: true };
+        let arrival = Arrival { peer: ([127, 0, 0, 1], 4711).into(), proof: Proof::Handshake };
         let now = Now { mono: Duration::from_secs(1), minute };
         let checks =
             explain(&rules, &ServiceState::new(), &HostState::default(), &arrival, &Facts::default(), &now);

@@ -4,9 +4,10 @@
 //! service refuses first who had more than their share (N by the sources of the minute), whose surplus then takes no room
 //! from the others; and when the rest alone has had N starts, the listener rests until the oldest of them is a minute ago.
 //! Nothing lasts longer than that. Refused clients are not counted, so knocking prolongs nothing. The price: with the surplus a
-//! minute can have more than N starts, at most N and the sum of N / k over N sources (`tests/minute.rs`).
+//! minute can have more than N starts, at most N and the sum of N / k over N sources (`tests/minute.rs`). A number that nothing
+//! exceeds would be the off-switch again: whoever has had it, from one address or a few, would leave nothing to anybody.
 //!
-//! Where the address may be forged only the service's own limit holds, or anybody could use up the starts of another.
+//! Behind a PROXY header the client that it names is the source. Where the address may be forged only the service's own limit holds, or anybody could use up the starts of another.
 //! A source is an IPv4 address or an IPv6 /64, as for cps.
 
 use super::sources::Key;

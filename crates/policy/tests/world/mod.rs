@@ -54,11 +54,11 @@ pub fn at(ms: u64) -> Now {
 }
 
 pub fn stream(peer: &str) -> Arrival {
-    Arrival { peer: SocketAddr::new(ip(peer), 40_000), proven: true }
+    Arrival { peer: SocketAddr::new(ip(peer), 40_000), proof: Proof::Handshake }
 }
 
 pub fn datagram(peer: &str) -> Arrival {
-    Arrival { proven: false, ..stream(peer) }
+    Arrival { proof: Proof::Nothing, ..stream(peer) }
 }
 
 /// One service on one host.

@@ -8,8 +8,8 @@ use super::tables::Texts;
 use super::texts::{self, LINE_BYTES, PERIOD};
 use crate::protocol::{BuiltinKind, FromBuiltin, RateNote, RulesInParts};
 use portreeve_policy::{
-    Arrival, CompiledRules, Facts, HostState, Names, Now, RateChange, Reason, ServiceState, Tables, Verdict,
-    decide_datagram,
+    Arrival, CompiledRules, Facts, HostState, Names, Now, Proof, RateChange, Reason, ServiceState, Tables,
+    Verdict, decide_datagram,
 };
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -115,7 +115,7 @@ impl Service {
             return None;
         }
         let (rules, log_served) = self.rules.as_ref()?;
-        let arrival = Arrival { peer: source, proven: false };
+        let arrival = Arrival { peer: source, proof: Proof::Nothing };
         let load = rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
         let tables = if self.wrapped.is_some() { Tables::NotAsked } else { Tables::Off };
         let mut facts = Facts { names: Names::Unavailable, load, tables };
