@@ -7,6 +7,7 @@ use portreeve_compliance::wait::must;
 use portreeve_compliance::{Config, Daemon, Ended, Entry, Side, Start, World, ours};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const ENV: &[&str] = &["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/run/w", "TZ=UTC", "LC_ALL=C"];
@@ -508,7 +509,30 @@ fn rsync_behind_tls() {
     });
 }
 
-/// A session behind TLS goes on while the daemon becomes another version of itself, and the next client is served too.
+/// Passes one connection on, but holds back all but the first bytes of what the client says until it is released.
+fn hesitant(at: &str, to: &'static str, released: &std::sync::Arc<AtomicBool>) {
+    let (listener, released) = (TcpListener::bind(at).expect("the relay's socket"), released.clone());
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        let mut server = TcpStream::connect(to).expect("the daemon");
+        let mut buffer = [0; 8192];
+        let n = client.read(&mut buffer).expect("a hello");
+        server.write_all(&buffer[..40]).expect("to begin");
+        while !released.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server.write_all(&buffer[40..n]).expect("to go on");
+        let (mut back, mut from) = (client.try_clone().expect("a copy"), server.try_clone().expect("a copy"));
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut back);
+            let _ = back.shutdown(std::net::Shutdown::Write);
+        });
+        let _ = std::io::copy(&mut client, &mut server);
+    });
+}
+
+/// The daemon becomes another version of itself: sessions behind TLS go on, so does a handshake that is not done, the limits count
+/// them, their EXIT lines come, and the worker is the same process.
 #[test]
 fn an_upgrade_leaves_sessions_alone() {
     if !has_programs(&["openssl", "socat", "curl"]) {
@@ -517,12 +541,9 @@ fn an_upgrade_leaves_sessions_alone() {
     ours(|world| {
         certificates(world);
         target("127.0.0.1:3001", echo);
-        let config = Config::new().with(behind("r1", 2001).set("redirect", "127.0.0.1 3001")).with(spawned(
-            "s1",
-            2002,
-            "/run/w/tell.sh",
-        ));
-        let daemon = world.start(&config);
+        let redirected = behind("r1", 2001).set("redirect", "127.0.0.1 3001").set("instances", "1");
+        let spawned = spawned("s1", 2002, "/run/w/tell.sh").set("instances", "1");
+        let daemon = world.start(&Config::new().with(redirected).with(spawned));
         keyed(&daemon, "r1");
         let before = workers(world);
         let relay = "OPENSSL:127.0.0.1:2001,cafile=/run/w/ca.pem,commonname=one.example";
@@ -535,12 +556,42 @@ fn an_upgrade_leaves_sessions_alone() {
         let mut client = client.expect("a client");
         client.send(b"before ");
         assert_eq!(client.read_count(7).text(), "before ");
-        let said = daemon.control("upgrade");
-        assert!(said.contains("\"ok\":true"), "{said}");
+        let released = std::sync::Arc::new(AtomicBool::new(false));
+        hesitant("127.0.0.1:4002", "127.0.0.1:2002", &released);
+        let (url, there) = ("https://one.example:4002/", "one.example:4002:127.0.0.1");
+        let argv = ["/usr/bin/curl", "-sS", "--max-time", "60", "--cacert", "/run/w/ca.pem", "--resolve"];
+        let argv = [&argv[..], &[there, url]].concat();
+        std::thread::scope(|scope| {
+            let shaking = scope.spawn(|| {
+                world.enter();
+                world.run(&argv, ENV)
+            });
+            must("it shakes hands", || daemon.count("s1", "/running") == 1);
+            for _ in 0..2 {
+                let said = daemon.control("upgrade");
+                assert!(said.contains("\"ok\":true"), "{said}");
+            }
+            assert_eq!(workers(world), before, "the same worker");
+            for id in ["r1", "s1"] {
+                assert_eq!(daemon.count(id, "/running"), 1, "{id}: its place is held");
+            }
+            let refused = daemon.count("r1", "/refused/service_limit");
+            talk("127.0.0.1", 2001, b"");
+            assert_eq!(daemon.count("r1", "/refused/service_limit"), refused + 1, "and counts");
+            released.store(true, Ordering::Relaxed);
+            let (how, output) = shaking.join().expect("curl");
+            assert_eq!(how, Ended::Status(0), "{output}");
+            assert!(output.contains("TLS_SERVER_NAME=one.example"), "{output}");
+        });
         client.send(b"after");
         assert_eq!(client.read_count(5).text(), "after");
+        must("it has ended", || daemon.count("s1", "/running") == 0);
         must("the next one is served", || curl(world, "one.example", 2002, &[]).0);
         drop(client);
-        must("the old worker ends", || workers(world).iter().all(|pid| !before.contains(pid)));
+        must("the session's end is noticed", || daemon.count("r1", "/running") == 0);
+        let exits = |id: &str| {
+            world.service_log(id).iter().filter(|line| line.starts_with(&format!("EXIT: {id}"))).count()
+        };
+        must("each end has its line", || exits("r1") == 1 && exits("s1") >= 2);
     });
 }

@@ -309,3 +309,91 @@ fn who_is_read_from_is_read_from_once() {
         assert_eq!(daemon.stop(), Ended::Status(0));
     });
 }
+
+/// The same executable, but that it says of itself that its messages to the workers have another version.
+fn install_other_messages(world: &World) {
+    let mut bytes = std::fs::read(Side::Ours.executable()).expect("the gate");
+    let mark = b"portreeve messages ";
+    let at = bytes.windows(mark.len()).position(|window| window == mark).expect("the mark") + mark.len();
+    bytes[at..at + 2].copy_from_slice(b"77");
+    world.write_mode("gate.new", &bytes, 0o755);
+    std::fs::rename(world.path("gate.new"), world.path(GATE)).expect("to rename");
+}
+
+fn worker_pids(daemon: &Daemon<'_>, state: &str) -> Vec<(String, u64)> {
+    let status = daemon.status();
+    let workers = status["workers"].as_array().expect("workers").iter().filter(|w| w["state"] == state);
+    workers.map(|w| (w["name"].as_str().unwrap_or("").to_owned(), w["pid"].as_u64().unwrap_or(0))).collect()
+}
+
+/// A new version whose messages to the workers are others: they leave. What they have goes on to its end under the eyes of the new
+/// version, who comes now gets new ones, and whose header was awaited is read by the new one. Twice over, there and back.
+#[test]
+fn workers_of_another_version_leave() {
+    ours(|world| {
+        let config = Config::of(Entry::internal("tcpmux", "tcpmux", 2001, "stream"))
+            .with(Entry::probe("muxed", 0, "report").unset("port").set("type", "TCPMUXPLUS UNLISTED"))
+            .with(Entry::internal("echo", "echo", 2002, "stream").set("instances", "3"))
+            .with(redirected("way", 2003, "127.0.0.1 2002").set("instances", "2"))
+            .with(Entry::internal("echo", "uecho", 2005, "dgram"))
+            .with(Entry::program("named", 2006).set("only_from", "localhost"));
+        let daemon = start(world, &config, Start::default());
+        let echo = |connection: &mut Connection, text: &str| {
+            connection.send(text.as_bytes());
+            assert_eq!(connection.read_count(text.len()).text(), text);
+        };
+        let mut way = dial("127.0.0.1", 2003).expect("way");
+        echo(&mut way, "a");
+        let mut own = dial("127.0.0.1", 2002).expect("echo");
+        echo(&mut own, "b");
+        for (turn, install_next) in [install_other_messages, install].into_iter().enumerate() {
+            let mut mux = dial("127.0.0.1", 2001).expect("a connection");
+            mux.send(b"mux");
+            must("the line is awaited", || daemon.count("tcpmux", "/running") == 1);
+            let before = worker_pids(&daemon, "ready");
+            install_next(world);
+            upgraded(&daemon);
+            let leave = worker_pids(&daemon, "leaving");
+            for name in ["builtin", "proxy"] {
+                let old = before.iter().find(|(n, _)| n == name).expect("it was there");
+                if turn == 0 {
+                    assert!(leave.contains(old), "{name}: {leave:?} of {before:?}");
+                }
+            }
+            must("new ones are there", || {
+                let ready = worker_pids(&daemon, "ready");
+                ready.iter().any(|(name, _)| name == "builtin")
+                    && ready.iter().all(|one| !before.contains(one))
+            });
+            echo(&mut way, "going on");
+            echo(&mut own, "and on");
+            assert_eq!(daemon.count("way", "/running"), 1, "its place is held");
+            let mut new = dial("127.0.0.1", 2002).expect("echo");
+            echo(&mut new, "new");
+            assert!(talk("127.0.0.1", 2002, b"x").bytes.is_empty(), "three are in");
+            drop(new);
+            must("its end is seen", || daemon.count("echo", "/running") == 2);
+            let udp = datagram_socket("127.0.0.1", 2005);
+            must("datagrams are answered", || {
+                ask(&udp, b"x", std::time::Duration::from_millis(300)).as_deref() == Some(&b"x"[..])
+            });
+            assert_eq!(talk("127.0.0.1", 2006, b""), Answer::closed("served\n"), "names are asked for");
+            mux.send(b"ed\r\n");
+            mux.finish();
+            let said = mux.read_all().text();
+            assert!(said.starts_with("+Go\r\n") && said.contains("REMOTE_HOST="), "{said}");
+        }
+        let mut last = dial("127.0.0.1", 2003).expect("way");
+        echo(&mut last, "through the newest");
+        way.finish();
+        assert_eq!(way.read_all().bytes, b"");
+        own.finish();
+        assert_eq!(own.read_all().bytes, b"");
+        must("all have left", || worker_pids(&daemon, "leaving").is_empty());
+        must("two are in", || daemon.count("echo", "/running") == 1 && daemon.count("way", "/running") == 1);
+        let exits = |id: &str| world.service_log(id).iter().filter(|l| l.starts_with("EXIT")).count();
+        must("each end has its line", || exits("way") == 1 && exits("echo") >= 4);
+        assert_eq!(world.daemon_log_count("unknown child"), 0);
+        assert_eq!(daemon.stop(), Ended::Status(0));
+    });
+}

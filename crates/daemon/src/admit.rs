@@ -51,6 +51,8 @@ pub struct Client {
     pub acted: bool,
     /// What it has shown in its TLS handshake, once that is done.
     pub shield: Option<Box<Shield>>,
+    /// A former version of this process had accepted it.
+    pub left: bool,
     /// Its seat, while its ident server is asked.
     pub seat: Option<Seat>,
     /// What its PROXY header said.
@@ -73,6 +75,7 @@ impl Client {
             consulted: None,
             acted: false,
             shield: None,
+            left: false,
             seat: None,
             front: Front::Unread,
             owed: Owed::Nothing,
@@ -231,11 +234,15 @@ impl Supervisor {
     /// What follows for a client that is admitted; a second time when it has shaken hands.
     pub fn admit(&mut self, mut client: Client, seat: Seat) {
         self.carry_out(&mut client);
-        let Some(slot) = self.slots.get(&client.slot) else { return };
-        if is_sealed(&slot.service) && client.shield.is_none() {
+        let sealed = self.slots.get(&client.slot).is_some_and(|slot| is_sealed(&slot.service));
+        if sealed && client.shield.is_none() {
             self.seal(client, seat);
             return;
         }
+        if !self.lead_client(&mut client) {
+            return;
+        }
+        let Some(slot) = self.slots.get(&client.slot) else { return };
         // A command instead of the server answers at once, as in xinetd's child.
         if client.orders().is_some_and(|orders| orders.twist.is_some()) {
             self.start_twist(client, seat);
@@ -266,7 +273,7 @@ impl Supervisor {
         let stays = self.may_stay(&client);
         if !stays {
             if let Some(shield) = &client.shield {
-                self.unseal(shield.ticket());
+                self.unseal(shield.ticket);
             }
             drop(client);
         } else if let Manner::Builtin(kind) = manner {
@@ -314,6 +321,9 @@ impl Supervisor {
             self.announcer.exit(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, 0);
         }
         let userid = identity::asks_refused(slot, refusal.reason);
+        if let Some(shield) = &client.shield {
+            self.unseal(shield.ticket);
+        }
         if userid && client.known.ident.is_none() {
             // Its connection stays for as long: the server is asked about it.
             client = match self.park(client, Want::Culprit) {
@@ -392,15 +402,24 @@ impl Supervisor {
         }
     }
 
+    /// What has held a slot back is over: it is polled, unless a worker that it needs is not there.
+    pub fn resume_slot(&mut self, id: SlotId) {
+        let Some(state) = self.slots.get(&id).map(|slot| self.worker_state(slot)) else { return };
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.status = state;
+        }
+        let active = self.slots.get(&id).is_some_and(|slot| slot.status == State::Active);
+        self.poll_slot(id, active);
+    }
+
     /// A pause may be over.
     pub fn unpause(&mut self, id: SlotId) {
         let now = self.stamp.mono();
-        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(slot) = self.slots.get(&id) else { return };
         if let State::Paused(until, _) = slot.status
             && until <= now
         {
-            slot.status = State::Active;
-            self.poll_slot(id, true);
+            self.resume_slot(id);
         }
     }
 }

@@ -55,6 +55,7 @@ impl Supervisor {
             way: None,
             sealed: false,
             logs_exit: lasts,
+            leaving: None,
         };
         self.children.sessions.insert(ticket, session);
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
@@ -65,7 +66,8 @@ impl Supervisor {
         }
     }
 
-    fn end_session(&mut self, ticket: u64, status: Status) {
+    /// A session has ended: EXIT, and room for the next.
+    pub fn end_session(&mut self, ticket: u64, status: Status) {
         let was_full = self.sessions_full();
         let Some(session) = self.children.sessions.remove(&ticket) else { return };
         if session.logs_exit
@@ -89,6 +91,7 @@ impl Supervisor {
     pub fn heard_builtin(&mut self, message: FromBuiltin) {
         match message {
             FromBuiltin::Ready { .. } => {}
+            FromBuiltin::Done { ticket, .. } if self.session_leaves(ticket).is_some() => {}
             FromBuiltin::Done { ticket, outcome, .. } => {
                 let status = match outcome {
                     Outcome::Complete | Outcome::Idle | Outcome::Broken | Outcome::Ended => Status::Exited(0),
@@ -231,13 +234,23 @@ impl Supervisor {
         let tickets: Vec<u64> =
             self.children.sessions.iter().filter(|(_, s)| s.slot == id).map(|(&t, _)| t).collect();
         for ticket in tickets {
-            self.tell_builtin(&ToBuiltin::End { ticket }, None);
+            self.end_session_by_order(ticket);
         }
     }
 
     /// Ends one session.
     pub fn end_session_by_order(&mut self, ticket: u64) {
-        self.tell_builtin(&ToBuiltin::End { ticket }, None);
+        let message = ToBuiltin::End { ticket };
+        let mut bytes = Vec::new();
+        match self.session_leaves(ticket) {
+            Some(number) if message.encode(&mut bytes).is_ok() => self.end_with_leaving(number, bytes),
+            _ => drop(self.tell_builtin(&message, None)),
+        }
+    }
+
+    /// The number of the leaving worker that has this session, if one has.
+    fn session_leaves(&self, ticket: u64) -> Option<u32> {
+        self.children.sessions.get(&ticket)?.leaving
     }
 
     /// The list of denied sources has changed: whoever decides by a copy of it is told.
@@ -295,7 +308,8 @@ impl Supervisor {
 
     /// The worker is gone, and its sessions with it.
     pub fn builtin_lost(&mut self) {
-        let tickets: Vec<u64> = self.children.sessions.keys().copied().collect();
+        let own = self.children.sessions.iter().filter(|(_, session)| session.leaving.is_none());
+        let tickets: Vec<u64> = own.map(|(&ticket, _)| ticket).collect();
         for ticket in tickets {
             self.end_session(ticket, Status::Signaled(9));
         }

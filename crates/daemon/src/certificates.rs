@@ -4,6 +4,7 @@
 use crate::staff::Keyed;
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Level, Tls};
+use portreeve_handover::SetState;
 use portreeve_workers::protocol::{TlsFile, ToTls, WrongFile};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -37,6 +38,18 @@ impl Set {
             alpn: tls.alpn.clone(),
             connect: tls.connect.as_ref().map(|connect| connect.ca.as_ref().map(path)),
         }
+    }
+
+    /// As a record.
+    pub fn leave(&self) -> SetState {
+        let Self { pairs, client_ca, alpn, connect } = self.clone();
+        SetState { pairs, client_ca, alpn, connect }
+    }
+
+    /// What a record says.
+    pub fn left(left: &SetState) -> Self {
+        let SetState { pairs, client_ca, alpn, connect } = left.clone();
+        Self { pairs, client_ca, alpn, connect }
     }
 
     fn path(&self, kind: TlsFile, index: u8) -> &str {

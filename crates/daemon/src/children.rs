@@ -69,6 +69,8 @@ pub struct Session {
     pub way: Option<Leg>,
     /// Whether an EXIT line follows (echo, discard, chargen) or not (daytime, time), as in xinetd.
     pub logs_exit: bool,
+    /// The worker that has it is leaving: its number.
+    pub leaving: Option<u32>,
 }
 
 /// A connection in a worker that serves TLS.
@@ -82,6 +84,15 @@ pub struct Behind {
     pub client: Option<(Box<Client>, Seat)>,
     /// What each target is told first: a PROXY header, or nothing.
     pub head: Vec<u8>,
+    /// The worker is leaving: its number.
+    pub leaving: Option<u32>,
+}
+
+impl Behind {
+    /// Whether this worker has it, and not one that leaves.
+    pub fn is_with(&self, link: u32) -> bool {
+        self.link == link && self.leaving.is_none()
+    }
 }
 
 /// A client that waits for a start that the kernel refused.

@@ -76,6 +76,8 @@ pub struct Awaited {
     pub until: Duration,
     /// Workers that died over it.
     pub tries: u32,
+    /// The worker that was asked is leaving: its number.
+    pub leaving: Option<u32>,
 }
 
 /// All of them, by ticket, and so the oldest first.
@@ -104,8 +106,14 @@ impl Headers {
         self.awaited.iter().map(|(&ticket, awaited)| (ticket, awaited))
     }
 
-    fn tickets(&self, which: impl Fn(&Awaited) -> bool) -> Vec<u64> {
+    /// Tickets of some.
+    pub fn tickets(&self, which: impl Fn(&Awaited) -> bool) -> Vec<u64> {
         self.awaited.iter().filter(|(_, awaited)| which(awaited)).map(|(&ticket, _)| ticket).collect()
+    }
+
+    /// Whether this one is awaited from that worker: one that leaves, by its number, or ours.
+    pub fn is_with(&self, ticket: u64, leaving: Option<u32>) -> bool {
+        self.awaited.get(&ticket).is_some_and(|awaited| awaited.leaving == leaving)
     }
 
     fn has_room_for(&self, source: IpAddr, what: Preamble) -> bool {
@@ -165,7 +173,7 @@ impl Supervisor {
         };
         let (now, since) = (self.stamp.mono(), self.stamp.wall());
         let source = source_of(client.peer.ip());
-        let awaited = Awaited { client, seat, what, since, until: now + time, tries: 0 };
+        let awaited = Awaited { client, seat, what, since, until: now + time, tries: 0, leaving: None };
         if !self.headers.has_room_for(source, what) {
             self.headers.given_up += 1;
             self.no_header(awaited);
@@ -245,6 +253,9 @@ impl Supervisor {
     pub fn heard_header(&mut self, message: FromHeader) {
         let FromHeader::Read { ticket, found } = message else { return };
         // Unknown: it was given up while the answer was on its way.
+        if !self.headers.is_with(ticket, None) {
+            return;
+        }
         let Some(awaited) = self.headers.take(ticket) else { return };
         let id = awaited.client.slot;
         match (awaited.what, found) {
@@ -320,14 +331,29 @@ impl Supervisor {
     /// given up.
     pub fn header_lost(&mut self) {
         self.rest_headers();
-        for ticket in self.headers.tickets(|_| true) {
-            let Some(mut awaited) = self.headers.take(ticket) else { continue };
-            awaited.tries += 1;
-            if awaited.tries < TRIES && self.ask_header(ticket, &awaited) {
-                self.headers.put(ticket, awaited);
-            } else {
-                self.no_header(awaited);
+        for ticket in self.headers.tickets(|awaited| awaited.leaving.is_none()) {
+            if let Some(awaited) = self.headers.awaited.get_mut(&ticket) {
+                awaited.tries += 1;
             }
+            self.ask_header_again(ticket);
+        }
+    }
+
+    /// Whoever was asked is gone, and had taken nothing: the next one is asked.
+    pub fn ask_header_again(&mut self, ticket: u64) {
+        let Some(mut awaited) = self.headers.take(ticket) else { return };
+        awaited.leaving = None;
+        if awaited.tries < TRIES && self.ask_header(ticket, &awaited) {
+            self.headers.put(ticket, awaited);
+        } else {
+            self.no_header(awaited);
+        }
+    }
+
+    /// What has come is not understood.
+    pub fn give_up_header(&mut self, ticket: u64) {
+        if let Some(awaited) = self.headers.take(ticket) {
+            self.no_header(awaited);
         }
     }
 }

@@ -26,6 +26,7 @@ mod inetd_options;
 mod json;
 mod keepers;
 mod launch;
+mod leaving;
 mod listeners;
 mod log;
 mod machine;

@@ -50,7 +50,7 @@ impl Supervisor {
                 let name = slot_name(self, client.slot);
                 self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
                 client.attempts += 1;
-                self.put_off(client);
+                self.put_off(client, Reason::Fork);
             }
         }
     }
@@ -76,6 +76,10 @@ impl Supervisor {
             Err(SpawnError::Clone(errno)) => {
                 let name = slot_name(self, client.slot);
                 self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
+                if let Some(slot) = self.slots.get_mut(&client.slot) {
+                    slot.counts.start_failures += 1;
+                    self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Fork, Some(client.peer));
+                }
             }
         }
     }
@@ -128,17 +132,22 @@ impl Supervisor {
         self.say(Level::Error, &text);
     }
 
-    fn put_off(&mut self, client: Client) {
+    /// A client that cannot be served now waits for another try, with no seat meanwhile; `why` is what its FAIL line says when there
+    /// is none.
+    pub fn put_off(&mut self, client: Client, why: Reason) {
         let Some(slot) = self.slots.get_mut(&client.slot) else { return };
-        slot.counts.start_failures += 1;
+        slot.counts.start_failures += u64::from(why == Reason::Fork);
         let noretry = slot.service.noretry;
         if noretry || client.attempts >= TRIES || self.children.put_off.len() >= MOST_PUT_OFF {
-            if !noretry {
+            if !noretry && why == Reason::Fork {
                 let name = slot_name(self, client.slot);
                 self.say(Level::Error, &format!("service {name}: too many consecutive fork failures"));
             }
             if let Some(slot) = self.slots.get_mut(&client.slot) {
-                self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Fork, Some(client.peer));
+                self.announcer.fail(&mut self.sinks, &self.stamp, slot, why, Some(client.peer));
+            }
+            if let Some(shield) = &client.shield {
+                self.unseal(shield.ticket);
             }
             return;
         }

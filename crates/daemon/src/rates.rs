@@ -106,13 +106,9 @@ impl Supervisor {
     }
 
     fn reopen_after_rate(&mut self, id: SlotId) {
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        match slot.status {
-            State::Closed(_) => self.open_slot(id),
-            State::Paused(..) => {
-                slot.status = State::Active;
-                self.poll_slot(id, true);
-            }
+        match self.slots.get(&id).map(|slot| &slot.status) {
+            Some(State::Closed(_)) => self.open_slot(id),
+            Some(State::Paused(..)) => self.resume_slot(id),
             _ => {}
         }
     }

@@ -63,7 +63,7 @@ impl Supervisor {
     pub fn carry(&mut self, client: Client, seat: Seat) {
         let (id, peer) = (client.slot, client.peer);
         // One that has shaken hands has its mark already.
-        let ticket = client.shield.as_ref().map_or_else(|| self.ticket(), |shield| shield.ticket());
+        let ticket = client.shield.as_ref().map_or_else(|| self.ticket(), |shield| shield.ticket);
         let came = came_by(&client);
         if self.comes_round(id, came) {
             self.unseal(ticket);
@@ -85,6 +85,7 @@ impl Supervisor {
             sealed,
             way: Some(Leg { came, ..Leg::default() }),
             logs_exit: true,
+            leaving: None,
         };
         self.children.carried.insert(ticket, session);
         self.sealed_carried += usize::from(sealed);
@@ -241,7 +242,12 @@ impl Supervisor {
     /// The worker has spoken.
     pub fn heard_proxy(&mut self, message: FromProxy) {
         // What a worker of TLS carries is not this one's.
-        let own = |ticket: &u64| self.children.carried.get(ticket).is_some_and(|session| !session.sealed);
+        let own = |ticket: &u64| {
+            self.children
+                .carried
+                .get(ticket)
+                .is_some_and(|session| !session.sealed && session.leaving.is_none())
+        };
         match message {
             FromProxy::Reached { ticket } if own(&ticket) => self.target_reached(ticket),
             FromProxy::Unreached { ticket, errno } if own(&ticket) => self.target_unreached(ticket, errno),
@@ -340,10 +346,12 @@ impl Supervisor {
     }
 
     fn end_carriage(&mut self, ticket: u64) {
-        if self.children.carried.get(&ticket).is_some_and(|session| session.sealed) {
-            self.unseal(ticket);
-        } else {
-            self.tell_proxy(&ToProxy::End { ticket }, None);
+        let Some(session) = self.children.carried.get(&ticket) else { return };
+        let (message, mut bytes) = (ToProxy::End { ticket }, Vec::new());
+        match session.leaving {
+            _ if session.sealed => self.unseal(ticket),
+            Some(number) if message.encode(&mut bytes).is_ok() => self.end_with_leaving(number, bytes),
+            _ => drop(self.tell_proxy(&message, None)),
         }
     }
 
@@ -386,8 +394,9 @@ impl Supervisor {
     /// The worker is gone, and its connections with it.
     pub fn proxy_lost(&mut self) {
         self.rest_redirects();
+        let own = |session: &Session| !session.sealed && session.leaving.is_none();
         let tickets: Vec<u64> =
-            self.children.carried.iter().filter(|(_, session)| !session.sealed).map(|(&t, _)| t).collect();
+            self.children.carried.iter().filter(|(_, session)| own(session)).map(|(&t, _)| t).collect();
         for ticket in tickets {
             self.end_of_carried(ticket, Status::Signaled(9));
         }

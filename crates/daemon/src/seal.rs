@@ -20,6 +20,7 @@ use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{FromTls, Sealed, ToTls};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CString;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,9 +36,12 @@ const CONNECTED: u16 = 30;
 /// What a client has shown in its handshake, for the program that serves it.
 #[derive(Debug)]
 pub struct Shield {
-    ticket: u64,
+    /// The mark of its connection in the worker.
+    pub ticket: u64,
     /// Variables of the program's environment.
     pub variables: Vec<CString>,
+    /// The worker knows the program that serves it, or it needs none.
+    pub led: bool,
 }
 
 /// Whether clients of the service speak TLS.
@@ -173,8 +177,7 @@ impl Supervisor {
         let Some(slot) = self.slots.get(&id) else { return false };
         let (Some(index), idle_seconds) = (slot.tls, slot.service.idle_timeout) else { return false };
         // It was parked, and the worker has died in the meantime: one that has no certificates yet shall not get it.
-        let link = self.staff.links.get(index as usize);
-        if !link.is_some_and(|link| link.presence == Presence::Ready && link.keyed == Keyed::Yes) {
+        if !self.tls_is_ready(Some(index)) {
             return false;
         }
         let banner = slot.banners.clone();
@@ -182,7 +185,8 @@ impl Supervisor {
         if !self.tell_tls(index, &ToTls::Client { ticket, idle_seconds, banner }, Some(fd)) {
             return false;
         }
-        self.children.sealed.insert(ticket, Behind { link: index, slot: id, client, head: Vec::new() });
+        let (head, leaving) = (Vec::new(), None);
+        self.children.sealed.insert(ticket, Behind { link: index, slot: id, client, head, leaving });
         if let Some(link) = self.staff.links.get_mut(index as usize) {
             link.holds += 1;
         }
@@ -195,9 +199,35 @@ impl Supervisor {
     /// An admitted client is to shake hands first.
     pub fn seal(&mut self, mut client: Client, seat: Seat) {
         client.local = client.local.or_else(|| crate::listeners::local_address(&client.fd).ok());
-        let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(client.fd.as_fd(), 3) else { return };
         let (ticket, id) = (self.ticket(), client.slot);
-        self.begin_sealed(ticket, id, fd, Some((Box::new(client), seat)));
+        // Its worker is not there, or no descriptor is left: it waits, as a program's client does that cannot be started.
+        let ready = self.slots.get(&id).is_some_and(|slot| self.tls_is_ready(slot.tls));
+        let copy = if ready { rustix::io::fcntl_dupfd_cloexec(client.fd.as_fd(), 3).ok() } else { None };
+        let Some(fd) = copy else {
+            drop(seat);
+            client.attempts += 1;
+            self.put_off(client, Reason::Tls);
+            return;
+        };
+        let peer = client.peer;
+        if !self.begin_sealed(ticket, id, fd, Some((Box::new(client), seat))) {
+            self.say_not_sealed(id, peer);
+        }
+    }
+
+    fn tls_is_ready(&self, index: Option<u32>) -> bool {
+        let link = index.and_then(|index| self.staff.links.get(index as usize));
+        link.is_some_and(|link| link.presence == Presence::Ready && link.keyed == Keyed::Yes)
+    }
+
+    /// The worker takes no more messages.
+    fn say_not_sealed(&mut self, id: SlotId, peer: SocketAddr) {
+        let name = crate::programs::slot_name(self, id);
+        let text = format!("service {name}: the worker that serves its TLS cannot be told of {}", peer.ip());
+        self.say(Level::Error, &text);
+        if let Some(slot) = self.slots.get_mut(&id) {
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(peer));
+        }
     }
 
     /// The worker has spoken.
@@ -224,11 +254,11 @@ impl Supervisor {
     }
 
     fn is_of(&self, index: u32, ticket: u64) -> bool {
-        self.children.sealed.get(&ticket).is_some_and(|behind| behind.link == index)
+        self.children.sealed.get(&ticket).is_some_and(|behind| behind.is_with(index))
     }
 
     fn shaken(&mut self, index: u32, ticket: u64, variables: Vec<CString>) {
-        let behind = self.children.sealed.get_mut(&ticket).filter(|behind| behind.link == index);
+        let behind = self.children.sealed.get_mut(&ticket).filter(|behind| behind.is_with(index));
         // It was ended here in the meantime.
         let Some(behind) = behind else { return };
         let Some((mut client, seat)) = behind.client.take() else {
@@ -237,24 +267,54 @@ impl Supervisor {
             }
             return;
         };
+        client.shield = Some(Box::new(Shield { ticket, variables, led: false }));
+        if client.left {
+            // What the tables ordered of it stayed with the former version: they are asked anew.
+            drop(seat);
+            self.judge(*client);
+        } else {
+            self.admit(*client, seat);
+        }
+    }
+
+    /// A client that has shaken hands gets its way to the program that serves it. False when it has none and is let go.
+    pub fn lead_client(&mut self, client: &mut Client) -> bool {
+        let Some(ticket) = client.shield.as_ref().filter(|shield| !shield.led).map(|shield| shield.ticket)
+        else {
+            return true;
+        };
         let slot = self.slots.get(&client.slot).filter(|slot| !slot.has_ended());
         let twist = client.orders().is_some_and(|orders| orders.twist.is_some());
         let (program, nodelay) = match slot.map(|slot| (slot.manner(), slot.service.listen.nodelay)) {
             Some((Manner::Spawn, nodelay)) => (true, nodelay),
             Some((Manner::Redirect, nodelay)) => (twist, nodelay),
-            _ => return self.unseal(ticket),
+            _ => {
+                self.unseal(ticket);
+                return false;
+            }
         };
-        if program {
-            let led = pair(nodelay).is_ok_and(|(program, worker)| {
+        let led = !program
+            || pair(nodelay).is_ok_and(|(program, worker)| {
                 client.fd = program;
                 self.lead(ticket, worker)
             });
-            if !led {
-                return self.unseal(ticket);
-            }
+        if !led {
+            self.unseal(ticket);
+            self.say_not_led(client);
+        } else if let Some(shield) = &mut client.shield {
+            shield.led = true;
         }
-        client.shield = Some(Box::new(Shield { ticket, variables }));
-        self.admit(*client, seat);
+        led
+    }
+
+    /// There is no descriptor for its way to a program, or the worker takes no word.
+    fn say_not_led(&mut self, client: &Client) {
+        let name = crate::programs::slot_name(self, client.slot);
+        let text = format!("service {name}: no way from TLS to a program for {}", client.peer.ip());
+        self.say(Level::Error, &text);
+        if let Some(slot) = self.slots.get_mut(&client.slot) {
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(client.peer));
+        }
     }
 
     /// Tells the worker of the program that serves a client.
@@ -267,7 +327,8 @@ impl Supervisor {
 
     /// Tells the worker of a target of a redirected service.
     pub fn lead_to(&mut self, ticket: u64, choice: &Choice, patience_seconds: u16, fd: OwnedFd) -> bool {
-        let Some(behind) = self.children.sealed.get(&ticket) else { return false };
+        let known = self.children.sealed.get(&ticket).filter(|behind| behind.leaving.is_none());
+        let Some(behind) = known else { return false };
         let (index, head) = (behind.link, behind.head.clone());
         let name = self.slots.get(&behind.slot).map(|slot| name_to_check(slot, &choice.place));
         let Some(name) = name.flatten() else { return false };
@@ -290,8 +351,14 @@ impl Supervisor {
     /// Ends a connection of the worker.
     pub fn unseal(&mut self, ticket: u64) {
         if let Some(behind) = self.children.sealed.remove(&ticket) {
-            self.tell_tls(behind.link, &ToTls::End { ticket }, None);
-            self.let_go(behind.link);
+            let (message, mut bytes) = (ToTls::End { ticket }, Vec::new());
+            match behind.leaving {
+                Some(number) if message.encode(&mut bytes).is_ok() => self.end_with_leaving(number, bytes),
+                _ => {
+                    self.tell_tls(behind.link, &message, None);
+                    self.let_go(behind.link);
+                }
+            }
             self.forget_if_done(behind.slot);
         }
     }
@@ -362,7 +429,7 @@ impl Supervisor {
             (link.keyed, link.holds) = (Keyed::No, 0);
         }
         self.rest_sealed(index);
-        let of = |behind: &Behind| behind.link == index;
+        let of = |behind: &Behind| behind.is_with(index);
         let tickets: Vec<u64> =
             self.children.sealed.iter().filter(|(_, behind)| of(behind)).map(|(&t, _)| t).collect();
         for ticket in tickets {
@@ -376,13 +443,6 @@ impl Supervisor {
             self.end_of_carried(ticket, Status::Signaled(9));
             self.forget_if_done(slot);
         }
-    }
-}
-
-impl Shield {
-    /// The mark of its connection in the worker.
-    pub fn ticket(&self) -> u64 {
-        self.ticket
     }
 }
 

@@ -64,6 +64,7 @@ impl Supervisor {
         match Token::from_raw(event.data.u64()) {
             Some(Token::Listener(id, number)) => self.arrivals(id, number),
             Some(Token::Worker(index)) => self.worker_event(index, event.flags),
+            Some(Token::Leaving(number)) => self.leaving_event(number, event.flags),
             Some(Token::Control) => self.accept_control(),
             Some(Token::ControlClient(client)) => self.control_event(client),
             Some(Token::Tables) => self.tables_event(),
@@ -93,6 +94,8 @@ impl Supervisor {
             Alarm::Filters => self.filters_set = false,
             Alarm::Ends => self.bury(),
             Alarm::Registrations => self.registrations_alarm(),
+            // The loop looks at it in each turn.
+            Alarm::Settled => {}
             Alarm::Probe(pid) => self.probe_late(pid),
             Alarm::Keepers => self.tell_keepers(),
             Alarm::Watchdog => self.sign_of_life(),

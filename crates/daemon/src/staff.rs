@@ -2,6 +2,7 @@
 //! they die. Owns their channels and what waits to be sent. What their messages mean stands in `builtins` and `names`.
 
 use crate::certificates::Set;
+use crate::leaving::Leaving;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -125,14 +126,18 @@ impl Link {
 pub struct Staff {
     /// By index, see [`WORKERS`].
     pub links: Vec<Link>,
+    /// Those of a former version that bring what they have to its end.
+    pub leaving: Vec<Leaving>,
     retired: Vec<i32>,
-    buffer: Vec<u8>,
+    /// Where messages are heard into.
+    pub buffer: Vec<u8>,
 }
 
 impl Staff {
     /// Nobody at work yet.
     pub fn new() -> Self {
-        Self { links: WORKERS.map(Link::new).into(), retired: Vec::new(), buffer: Vec::new() }
+        let (leaving, retired, buffer) = (Vec::new(), Vec::new(), Vec::new());
+        Self { links: WORKERS.map(Link::new).into(), leaving, retired, buffer }
     }
 
     /// The index of a worker.
@@ -161,11 +166,6 @@ impl Staff {
     /// Process numbers of those that were killed and not reaped yet.
     pub fn retired(&self) -> &[i32] {
         &self.retired
-    }
-
-    /// Process numbers of the workers that serve TLS.
-    pub fn tls_pids(&self) -> impl Iterator<Item = i32> {
-        self.links.iter().skip(FIRST_TLS).map(|link| link.pid).filter(|&pid| pid != 0)
     }
 
     /// Those of a former version.

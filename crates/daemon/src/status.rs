@@ -11,7 +11,7 @@ use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
 use portreeve_policy::{Arrival, Check, Facts, Outcome, Proof, TABLES, Tables, explain};
 use portreeve_sys::limits;
-use portreeve_workers::protocol::MAX_REGISTRATIONS;
+use portreeve_workers::protocol::{MAX_REGISTRATIONS, Missing};
 use std::net::{IpAddr, SocketAddr};
 
 /// Most listeners that are not open and are shown one by one.
@@ -32,7 +32,10 @@ impl Supervisor {
                 "running",
                 self.children.programs.len() + self.children.sessions.len() + self.children.carried.len(),
             );
-            j.list("workers", |j| self.staff.links.iter().for_each(|link| j.item(|j| worker(j, link))));
+            j.list("workers", |j| {
+                self.staff.links.iter().for_each(|link| j.item(|j| worker(j, link)));
+                self.staff.leaving.iter().for_each(|one| j.item(|j| leaving(j, one)));
+            });
             j.list("bounds", |j| self.bounds(j));
             j.list("tables", |j| {
                 for table in self.hosts.views() {
@@ -87,6 +90,7 @@ impl Supervisor {
             self.most_sealed * crate::seal::MOST_SETS,
             0,
         );
+        bound("workers that leave", self.staff.leaving.len(), crate::leaving::MOST_LEAVING, 0);
         bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
@@ -286,7 +290,21 @@ fn worker(j: &mut Json, link: &crate::staff::Link) {
     j.plain("pid", link.pid);
     j.plain("restarts", link.restarts);
     j.text("why", &link.why);
-    let missing: Vec<String> = link.missing.iter().map(|m| m.word().to_owned()).collect();
+    confinement(j, &link.missing);
+}
+
+/// One that brings what it has to its end.
+fn leaving(j: &mut Json, one: &crate::leaving::Leaving) {
+    j.text("name", one.worker.name());
+    j.text("state", "leaving");
+    j.plain("pid", one.pid);
+    j.plain("restarts", 0);
+    j.text("why", "");
+    confinement(j, &one.missing);
+}
+
+fn confinement(j: &mut Json, missing: &[Missing]) {
+    let missing: Vec<String> = missing.iter().map(|m| m.word().to_owned()).collect();
     let confinement =
         if missing.is_empty() { "full".to_owned() } else { format!("without {}", missing.join(", ")) };
     j.text("confinement", confinement);

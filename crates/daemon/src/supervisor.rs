@@ -149,6 +149,8 @@ pub enum Token {
     ControlClient(u32),
     /// A worker's channel.
     Worker(u32),
+    /// The channel of a worker that is leaving.
+    Leaving(u32),
     /// A listener of a slot.
     Listener(SlotId, ListenerId),
     /// News of hosts.allow and hosts.deny.
@@ -165,6 +167,7 @@ impl Token {
             Self::Worker(n) => (4, n),
             Self::Listener(n, listener) => (5 | u64::from(listener) << 16, n),
             Self::Tables => (6, 0),
+            Self::Leaving(n) => (7, n),
         };
         (kind << 32) | u64::from(number)
     }
@@ -180,6 +183,7 @@ impl Token {
             4 => Some(Self::Worker(number)),
             5 => Some(Self::Listener(number, listener)),
             6 => Some(Self::Tables),
+            7 => Some(Self::Leaving(number)),
             _ => None,
         }
     }
@@ -208,6 +212,7 @@ impl Supervisor {
 
     /// Polls the listeners of a slot, or stops to.
     pub fn poll_slot(&mut self, id: SlotId, on: bool) {
+        let on = on && !self.is_settling(id);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let on = on && slot.order.duty == Duty::Serve;
         for listener in slot.listeners.iter_mut().filter(|listener| listener.polled != on) {

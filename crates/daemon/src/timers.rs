@@ -48,6 +48,8 @@ pub enum Alarm {
     Ends,
     /// rpcbind is to be asked again.
     Registrations,
+    /// Who had to come to an end before an upgrade has had the time for it.
+    Settled,
     /// The new executable has had its time to answer.
     Probe(i32),
     /// Whoever holds our sockets has not heard everything.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// What a state begins with.
 const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -90,6 +90,12 @@ records! {
         1 watcher: Option<Fd>,
         /// What the service manager's store has, by name.
         1 stored: Vec<String>,
+        /// The connections in workers that serve TLS.
+        3 sealed: Vec<SealedState>,
+        /// Workers that finish what they have and get nothing more.
+        3 leaving: Vec<LeavingState>,
+        /// Where the process that steps in if nobody stands listens.
+        3 guard: Option<Fd>,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {
@@ -138,6 +144,10 @@ records! {
         1 hold_logged: bool,
         /// The state of cps.
         1 rate: RateState,
+        /// Clients that had reset their connection before they were taken, in an overload.
+        3 gone: u64,
+        /// The starts of the last minute, the oldest first, for whom they were.
+        3 starts: Vec<(Duration, Option<IpAddr>)>,
     }
     /// An open socket of a service.
     ListenerState {
@@ -215,6 +225,42 @@ records! {
         1 busy: Option<Duration>,
         /// Whether an EXIT line follows.
         1 logs_exit: bool,
+        /// A worker of TLS carries it.
+        3 sealed: bool,
+        /// The worker that has it is leaving: its number.
+        3 leaving: Option<u32>,
+    }
+    /// A connection in a worker that serves TLS.
+    SealedState {
+        /// Its ticket.
+        3 ticket: u64,
+        /// The worker: its place among those that serve TLS.
+        3 worker: u32,
+        /// Of which slot.
+        3 slot: u32,
+        /// The client, while it shakes hands.
+        3 client: Option<ClientState>,
+        /// What each target is told first.
+        3 head: Bytes,
+        /// That worker is leaving: its number.
+        3 leaving: Option<u32>,
+    }
+    /// A worker that is leaving.
+    LeavingState {
+        /// Its name.
+        3 name: String,
+        /// Its number among those that leave.
+        3 number: u32,
+        /// Its process number.
+        3 pid: i32,
+        /// The version of the messages that it understands.
+        3 protocol: u32,
+        /// What its confinement lacks, as bits.
+        3 missing: u32,
+        /// The channel.
+        3 channel: Fd,
+        /// Messages for it.
+        3 waiting: Vec<MessageState>,
     }
     /// An accepted client.
     ClientState {
@@ -242,6 +288,15 @@ records! {
         2 owed: u8,
         /// What the header worker reads in front of it.
         2 awaited: Option<AwaitedState>,
+        /// What it has shown in its TLS handshake.
+        3 shield: Option<ShieldState>,
+    }
+    /// What a client has shown in its TLS handshake.
+    ShieldState {
+        /// The mark of its connection in the worker.
+        3 ticket: u64,
+        /// Variables of the program's environment.
+        3 variables: Vec<Bytes>,
     }
     /// A header or line that is awaited. The worker goes on under the same ticket.
     AwaitedState {
@@ -255,6 +310,8 @@ records! {
         2 until: Duration,
         /// Workers that died over it.
         2 tries: u32,
+        /// The worker that reads it is leaving: its number.
+        3 leaving: Option<u32>,
     }
     /// A denied source.
     DeniedState {
@@ -302,6 +359,23 @@ records! {
         1 started: Duration,
         /// How often it died soon.
         1 failures: u32,
+        /// Of TLS: the certificates that it serves.
+        3 set: Option<SetState>,
+        /// Of TLS: whether it can: 0 it has not said, 1 it can, 2 it cannot.
+        3 keyed: u8,
+        /// And why not.
+        3 wrong: String,
+    }
+    /// What one worker of TLS serves.
+    SetState {
+        /// Files of certificates and their keys.
+        3 pairs: Vec<(String, String)>,
+        /// The file of the authorities of clients.
+        3 client_ca: Option<String>,
+        /// Protocols.
+        3 alpn: Vec<String>,
+        /// Whether it speaks TLS with targets, and the file of their authorities.
+        3 connect: Option<Option<String>>,
     }
     /// A message that waits for a worker.
     MessageState {

@@ -66,9 +66,15 @@ impl ServiceState {
         self.inner.borrow().rate.save()
     }
 
-    /// Counters with this state of the rate limit and nobody inside.
-    pub fn restored(rate: &SavedRate) -> Self {
-        let counters = Counters { rate: Rate::restore(rate), ..Counters::default() };
+    /// The newest `most` starts of the last minute, the oldest of them first, and for whom they were.
+    pub fn save_starts(&self, most: usize) -> Vec<(Duration, Option<IpAddr>)> {
+        self.inner.borrow().minute.save(most)
+    }
+
+    /// Counters with this state of the rate limit, these starts of the last minute, and nobody inside.
+    pub fn restored(rate: &SavedRate, starts: &[(Duration, Option<IpAddr>)]) -> Self {
+        let (rate, minute) = (Rate::restore(rate), Minute::restore(starts));
+        let counters = Counters { rate, minute, ..Counters::default() };
         ServiceState { inner: Rc::new(RefCell::new(counters)) }
     }
 

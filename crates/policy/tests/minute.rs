@@ -157,3 +157,20 @@ fn a_moment_is_not_a_minute() {
     let refusal = refusal(world.ask(stream("192.0.2.2"), at(1)));
     assert_eq!(refusal.rest, Some(at(0).mono + Duration::from_secs(60)));
 }
+
+/// What is handed over to another version of the process counts there as it did here; of too many the newest are.
+#[test]
+fn starts_that_were_handed_over_count() {
+    let mut world = minute(Some(4), Some(2));
+    assert_eq!(admitted(&mut world, many("192.0.2.1", 5), at(0)), 2);
+    assert_eq!(admitted(&mut world, many("2001:db8::1", 1), at(30_000)), 1);
+    let saved = world.state.save_starts(10);
+    assert_eq!(saved.len(), 3);
+    world.state = ServiceState::restored(&world.state.save_rate(), &saved);
+    assert_eq!(world.state.starts_in_the_minute(&at(30_000)), 3);
+    assert_eq!(world.cause("192.0.2.1", at(31_000)), Some(Cause::SourceMinute));
+    assert_eq!(admitted(&mut world, many("2001:db8::2", 5), at(31_000)), 1, "the same /64");
+    assert_eq!(admitted(&mut world, many("192.0.2.1", 5), at(60_000)), 2, "a minute later");
+    let newest = world.state.save_starts(1);
+    assert_eq!(newest, [(at(60_000).mono, Some("192.0.2.1".parse().unwrap()))]);
+}

@@ -38,12 +38,14 @@ pub(crate) struct Sessions {
     again: VecDeque<u64>,
     desk: Desk,
     next_sweep: Option<Duration>,
+    /// Nobody names a target any more, and nobody new comes.
+    leaving: bool,
 }
 
 impl Sessions {
     pub(crate) fn new(most: usize) -> Self {
         let (places, again) = (HashMap::new(), VecDeque::new());
-        Sessions { most, places, again, desk: Desk::new(), next_sweep: None }
+        Sessions { most, places, again, desk: Desk::new(), next_sweep: None, leaving: false }
     }
 
     /// A client has come.
@@ -141,6 +143,9 @@ impl Sessions {
         match next {
             Next::Over(outcome) => self.finish(ticket, outcome, out),
             Next::Again => self.again.push_back(ticket),
+            Next::Tell(FromTls::Unreached { .. }, _) if self.leaving => {
+                self.finish(ticket, Sealed::Carried(Carried::Broken), out);
+            }
             Next::Tell(message, again) => {
                 out.put(message);
                 if again {
@@ -155,17 +160,18 @@ impl Sessions {
         }
     }
 
-    /// Ends those that nobody will give a target any more.
-    pub(crate) fn keep_carried(&mut self, out: &mut Outbox<FromTls>) {
+    /// The supervisor wants us to leave: who has a target goes on.
+    pub(crate) fn leave(&mut self, out: &mut Outbox<FromTls>) {
+        self.leaving = true;
         let lost: Vec<_> = self.places.extract_if(|_, session| !session.is_led()).collect();
         for (ticket, session) in lost {
             self.over(ticket, session, Sealed::Carried(Carried::Ended), out);
         }
     }
 
-    /// Whether nothing is carried.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
+    /// Whether we are to leave and may.
+    pub(crate) fn are_over(&self) -> bool {
+        self.leaving && self.places.is_empty()
     }
 
     /// Whether somebody is waiting for another turn.
@@ -211,6 +217,7 @@ impl Sessions {
         }
         for (&ticket, session) in &mut self.places {
             if session.deadline() <= now
+                && !self.leaving
                 && let Some(message) = session.give_up_target(ticket, &mut self.desk, now)
             {
                 out.put(message);

@@ -3,7 +3,7 @@
 use crate::material::{Files, Material};
 use crate::sessions::{Led, Sessions};
 use portreeve_sys::{clock, seqpacket};
-use portreeve_workers::protocol::{BadMessage, FromTls, MAX_MESSAGE, ToTls, Worker};
+use portreeve_workers::protocol::{BadMessage, FromTls, LEAVE, MAX_MESSAGE, ToTls, Worker};
 use portreeve_workers::{Outbox, complain, enter, most_sealed, supervisor_has_gone};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -49,8 +49,6 @@ struct Engine {
     events: Vec<epoll::Event>,
     out: Outbox<FromTls>,
     watched: EventFlags,
-    /// The supervisor has closed the channel: what is carried goes on to its end, and then this ends.
-    alone: bool,
     message: Box<[u8]>,
     files: Files,
     material: Material,
@@ -67,7 +65,6 @@ impl Engine {
             events: Vec::with_capacity(EVENTS),
             out: Outbox::new(channel),
             watched,
-            alone: false,
             message: vec![0; MAX_MESSAGE].into(),
             files: Files::default(),
             material: Material::default(),
@@ -75,8 +72,8 @@ impl Engine {
         })
     }
 
-    /// Waits and does what there is to do; false when the supervisor has closed the channel and nothing is carried any more. It
-    /// closes it when it becomes another version of itself, in the same process; when it dies the kernel ends us at once.
+    /// Waits and does what there is to do; false when the supervisor has closed the channel, or wants us to leave and nothing is
+    /// carried any more.
     ///
     /// # Errors
     /// The channel fails or brings what it may not: the supervisor's view and ours have parted, so this worker ends and a
@@ -96,18 +93,9 @@ impl Engine {
         events.clear();
         self.events = events;
         self.sessions.sweep(&mut self.out, now);
-        if !goes && !self.alone {
-            self.alone = true;
-            epoll::delete(&self.epoll, self.out.channel())?;
-            self.sessions.keep_carried(&mut self.out);
-        }
-        if self.alone {
-            self.out.forget();
-            return Ok(!self.sessions.is_empty());
-        }
         self.out.send()?;
         self.watch_channel()?;
-        Ok(true)
+        Ok(goes && !(self.sessions.are_over() && self.out.is_empty()))
     }
 
     fn wait(&mut self) -> io::Result<()> {
@@ -145,6 +133,10 @@ impl Engine {
                 return Ok(false);
             }
             let bytes = self.message.get(..received.len).unwrap_or_default();
+            if bytes == LEAVE {
+                self.sessions.leave(&mut self.out);
+                continue;
+            }
             let message = ToTls::decode(bytes).map_err(io::Error::other)?;
             self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }

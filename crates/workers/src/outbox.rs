@@ -78,11 +78,6 @@ impl<M: Word> Outbox<M> {
         self.waiting.push_back(message);
     }
 
-    /// Gives up what waits: nobody listens any more.
-    pub fn forget(&mut self) {
-        self.waiting.clear();
-    }
-
     /// Sends what the channel takes.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! One message is one packet of a `SOCK_SEQPACKET` socket pair, at most [`MAX_MESSAGE`] bytes: a tag byte, then the
 //! fields in order, little endian, lists with their length in front. A descriptor travels beside the message it belongs
-//! to (`SCM_RIGHTS`). No field is optional; [`VERSION`] stands for all of them.
+//! to (`SCM_RIGHTS`). No field is optional; [`version`] stands for all of them.
 //!
 //! A worker reads what strangers send, so the supervisor treats what a worker says as a stranger's word too: nothing here
 //! panics, every length has a bound, every string is checked, a byte too many is an error. [`Referee`] holds the table of
@@ -14,6 +14,7 @@ mod from_proxy;
 mod from_tls;
 mod identity;
 mod names;
+mod parting;
 mod referee;
 mod registrar;
 mod rules;
@@ -31,6 +32,7 @@ pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
 pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
 };
+pub use parting::{LEAVE, over, version};
 pub use referee::{Missing, Referee, Worker};
 pub use registrar::{
     Entered, FromRegistrar, MAX_OWNER, MAX_REGISTRATIONS, Registration, ToRegistrar, Trouble,
@@ -41,10 +43,6 @@ pub use to_header::{Preamble, ToHeader};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};
 pub use to_tls::{MAX_TLS_FILES, TlsFile, ToTls};
 pub use wire::BadMessage;
-
-/// The version of all these messages. Any change of one is a new version: a worker outlives an upgrade of the supervisor, and
-/// a supervisor that speaks another version refuses to go on with it.
-pub const VERSION: u32 = 1;
 
 /// The longest message in bytes. A longer packet arrives truncated and is refused as such.
 pub const MAX_MESSAGE: usize = 64 * 1024;

@@ -3,6 +3,7 @@
 
 use super::Role;
 use super::probe::Probing;
+use super::settle::Settling;
 use crate::control::failure;
 use crate::machine::percent_m;
 use crate::supervisor::Supervisor;
@@ -25,8 +26,8 @@ pub struct Upgrade {
     pub probing: Option<Probing>,
     /// Somebody wants it as soon as a reading under way is done; the control client that asked.
     pub wanted: Option<Option<u32>>,
-    /// The probe was content: go, for this control client.
-    pub agreed: Option<(OwnedFd, Option<u32>)>,
+    /// The probe was content; who needs it gets a moment first.
+    pub settling: Option<Settling>,
 }
 
 impl Upgrade {
@@ -41,7 +42,7 @@ impl Upgrade {
 
     /// Whether one is under way.
     pub fn is_under_way(&self) -> bool {
-        self.probing.is_some() || self.agreed.is_some() || self.wanted.is_some()
+        self.probing.is_some() || self.settling.is_some() || self.wanted.is_some()
     }
 }
 
@@ -80,8 +81,9 @@ impl Supervisor {
                 self.end_upgrade(client, &why);
             }
         }
-        if let Some((executable, client)) = self.upgrade.agreed.take() {
+        if let Some((executable, client)) = self.settled() {
             let why = self.become_next(&executable, client);
+            self.rest_no_more();
             self.end_upgrade(client, &why);
         }
     }

@@ -1,18 +1,17 @@
 //! The state of this supervisor as records. Changes nothing: it is made for the probe too.
 
 use crate::admit::Client;
-use crate::children::Session;
+use crate::children::{Behind, Session};
 use crate::duty::Duty;
 use crate::headers::{Awaited, Front};
 use crate::mux::Owed;
 use crate::recorded::Answers;
 use crate::slot::{Slot, State as Status};
-use crate::staff::FIRST_TLS;
 use crate::supervisor::Supervisor;
 use crate::targets::Place;
 use portreeve_handover::{
     AwaitedState, Bytes, ClientState, DeniedState, Fd, ListenerState, ProgramState, RateState, ReadingState,
-    SeatState, SessionState, SlotState, SocketAddrField, State,
+    SealedState, SeatState, SessionState, ShieldState, SlotState, SocketAddrField, State,
 };
 use portreeve_policy::Seat;
 use portreeve_sys::handover::number;
@@ -34,6 +33,9 @@ pub fn path(path: &Path) -> Bytes {
     Bytes(path.as_os_str().as_bytes().to_vec())
 }
 
+/// Most starts of the last minute that are handed over, of all services; beyond them the oldest of a service are forgotten early.
+const MOST_STARTS: usize = 262_144;
+
 fn seat(seat: Option<&Seat>) -> Option<SeatState> {
     seat.and_then(Seat::holder).map(|source| SeatState { source })
 }
@@ -50,10 +52,11 @@ impl Supervisor {
             u32::try_from(at).unwrap_or(u32::MAX)
         };
         let current = index(&self.answers);
-        let slots = self.slots.iter().map(|(&id, slot)| SlotState {
-            id,
-            reading: index(&slot.origin),
-            ..leave_slot(slot)
+        let mut room = MOST_STARTS;
+        let slots = self.slots.iter().map(|(&id, slot)| {
+            let starts = slot.state.save_starts(room);
+            room -= starts.len();
+            SlotState { id, reading: index(&slot.origin), starts, ..leave_slot(slot) }
         });
         let slots = slots.collect();
         let programs = self.children.programs.iter().map(|(&pid, child)| ProgramState {
@@ -88,13 +91,7 @@ impl Supervisor {
             slots,
             programs: programs.collect(),
             sessions: self.children.sessions.iter().map(leave_session).collect(),
-            carried: self
-                .children
-                .carried
-                .iter()
-                .filter(|(_, session)| !session.sealed)
-                .map(leave_session)
-                .collect(),
+            carried: self.children.carried.iter().map(leave_session).collect(),
             clients: decided.chain(self.headers.awaited().map(leave_awaited)).collect(),
             denied: self
                 .host
@@ -104,13 +101,15 @@ impl Supervisor {
                 .collect(),
             hooks: self.hooks.leave(),
             hook_counts: vec![self.hooks.started, self.hooks.dropped, self.hooks.killed],
-            // Workers of TLS bring what they carry to its end by themselves; new ones serve whoever comes from now on.
-            workers: self.staff.links.iter().take(FIRST_TLS).map(crate::staff::Link::leave).collect(),
-            retired: self.staff.retired().iter().copied().chain(self.staff.tls_pids()).collect(),
+            workers: self.staff.links.iter().map(crate::staff::Link::leave).collect(),
+            retired: self.staff.retired().to_vec(),
             control: self.control.leave(),
             asked_by: None,
             watcher: self.keepers.watcher.as_ref().map(fd),
             stored: self.keepers.stored.clone(),
+            sealed: self.children.sealed.iter().map(leave_sealed).collect(),
+            leaving: self.staff.leaving.iter().map(crate::leaving::Leaving::leave).collect(),
+            guard: None,
         }
     }
 }
@@ -151,6 +150,7 @@ fn leave_slot(slot: &Slot) -> SlotState {
         refused: slot.counts.refused.iter().map(|(reason, n)| (reason.word().to_owned(), *n)).collect(),
         start_failures: slot.counts.start_failures,
         lost: slot.counts.lost,
+        gone: slot.counts.gone,
         last_refused: slot.last_refused,
         overloaded: slot.overloaded,
         unfiltered: slot.unfiltered,
@@ -181,6 +181,24 @@ fn leave_session((&ticket, session): (&u64, &Session)) -> SessionState {
         tried: session.way.as_ref().map(|leg| leg.tried.iter().map(tried).collect()),
         busy: session.way.as_ref().and_then(|leg| leg.busy),
         logs_exit: session.logs_exit,
+        sealed: session.sealed,
+        leaving: session.leaving,
+    }
+}
+
+fn leave_sealed((&ticket, behind): (&u64, &Behind)) -> SealedState {
+    let client = behind
+        .client
+        .as_ref()
+        .map(|(client, place)| ClientState { seat: seat(Some(place)), ..leave_client((client, None)) });
+    let first = u32::try_from(crate::staff::FIRST_TLS).unwrap_or(0);
+    SealedState {
+        ticket,
+        worker: behind.link.saturating_sub(first),
+        slot: behind.slot,
+        client,
+        head: Bytes(behind.head.clone()),
+        leaving: behind.leaving,
     }
 }
 
@@ -213,6 +231,10 @@ fn leave_client((client, at): (&Client, Option<Duration>)) -> ClientState {
             Owed::Both => 2,
         },
         awaited: None,
+        shield: client.shield.as_ref().map(|shield| ShieldState {
+            ticket: shield.ticket,
+            variables: shield.variables.iter().map(|word| Bytes(word.to_bytes().to_vec())).collect(),
+        }),
     }
 }
 
@@ -221,10 +243,10 @@ fn leave_awaited((ticket, awaited): (u64, &Awaited)) -> ClientState {
         Preamble::Proxy => 0,
         Preamble::Mux => 1,
     };
-    let Awaited { since, until, tries, .. } = *awaited;
+    let Awaited { since, until, tries, leaving, .. } = *awaited;
     ClientState {
         seat: seat(Some(&awaited.seat)),
-        awaited: Some(AwaitedState { ticket, what, since, until, tries }),
+        awaited: Some(AwaitedState { ticket, what, since, until, tries, leaving }),
         ..leave_client((&awaited.client, None))
     }
 }

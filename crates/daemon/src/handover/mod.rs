@@ -11,11 +11,14 @@ mod going;
 mod leave;
 mod probe;
 mod resume;
+mod settle;
+mod take_over;
 mod workers;
 
 pub use going::Upgrade;
 pub use leave::{fd, path};
 pub use resume::{prober, successor};
+pub use workers::missing;
 
 use std::ffi::OsString;
 

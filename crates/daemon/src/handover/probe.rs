@@ -7,6 +7,7 @@ use crate::timers::Alarm;
 use portreeve_sys::handover;
 use portreeve_sys::reap::{Pid, Signal, Status, kill};
 use portreeve_sys::spawn::{ImageBuilder, SpawnError, Stdio};
+use portreeve_workers::protocol::Worker;
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
@@ -16,6 +17,15 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So much of what it says is listened to.
 const MOST_SAID: usize = 1024;
+
+/// What stands before the names of the workers that would leave, in what it says.
+pub const OTHERS: &str = "; workers that leave: ";
+
+/// The workers that would leave.
+fn leaving(said: &str) -> Vec<Worker> {
+    let names = said.split_once(OTHERS).map_or("", |(_, names)| names);
+    names.split_whitespace().filter_map(Worker::by_name).collect()
+}
 
 /// A probe under way.
 #[derive(Debug)]
@@ -111,7 +121,7 @@ impl Supervisor {
         let how = match status {
             _ if late => format!("did not answer within {} s", PATIENCE.as_secs()),
             Status::Exited(0) if said.starts_with(super::resume::CONTENT) => {
-                self.upgrade.agreed = Some((executable, client));
+                self.settle(executable, client, leaving(&said));
                 return true;
             }
             Status::Exited(0) => "said nothing that a supervisor would say".to_owned(),

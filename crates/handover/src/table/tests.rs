@@ -18,6 +18,8 @@ fn full() -> State {
             listeners: vec![ListenerState { fd: Fd(4097), polled: true, place: "[::]:7".into() }],
             refused: vec![("address".into(), 3)],
             last_refused: Some((peer, Duration::from_secs(1))),
+            starts: vec![(Duration::from_secs(7), Some("192.0.2.1".parse().unwrap())), (Duration::MAX, None)],
+            gone: 3,
             rate: RateState {
                 sources: vec![("192.0.2.1".parse().unwrap(), (4, true))],
                 overflow: Some((1, false)),
@@ -26,7 +28,20 @@ fn full() -> State {
             ..SlotState::default()
         }],
         programs: vec![ProgramState { pid: 12, seat: seat.clone(), peer: Some(peer), ..Default::default() }],
-        clients: vec![ClientState { fd: Fd(5), seat, ..Default::default() }],
+        clients: vec![ClientState { fd: Fd(5), seat: seat.clone(), ..Default::default() }],
+        sealed: vec![SealedState {
+            ticket: 8,
+            client: Some(ClientState {
+                fd: Fd(12),
+                seat,
+                shield: Some(ShieldState { ticket: 8, variables: vec![Bytes(b"A=b".to_vec())] }),
+                ..Default::default()
+            }),
+            leaving: Some(1),
+            ..Default::default()
+        }],
+        leaving: vec![LeavingState { name: "tls".into(), channel: Fd(13), ..Default::default() }],
+        guard: Some(Fd(14)),
         denied: vec![DeniedState {
             address: Some("192.0.2.1".parse().unwrap()),
             until: None,
@@ -34,6 +49,7 @@ fn full() -> State {
         }],
         workers: vec![WorkerState {
             channel: Some(Fd(6)),
+            set: Some(SetState { connect: Some(Some("/etc/ca.pem".into())), ..Default::default() }),
             waiting: vec![MessageState { bytes: Bytes(vec![1]), fd: Some(Fd(7)) }],
             ..Default::default()
         }],
@@ -54,7 +70,7 @@ fn full() -> State {
 fn what_is_written_is_read() {
     let (bytes, mut fds) = full().encode().unwrap();
     fds.sort_unstable();
-    assert_eq!(fds, [4, 5, 6, 7, 9, 10, 11, 4097].map(Fd)[1..].to_vec());
+    assert_eq!(fds, [5, 6, 7, 9, 10, 11, 12, 13, 14, 4097].map(Fd));
     assert_eq!(State::decode(&bytes), Ok((full(), fds)));
 }
 
@@ -115,4 +131,16 @@ fn a_length_that_lies_allocates_nothing() {
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend(u32::MAX.to_le_bytes());
     assert_eq!(State::decode(&bytes), Err(Bad::Short));
+}
+
+/// What version 2 wrote of all this: its fields are what they were, and those that it did not know are empty.
+#[test]
+fn the_former_version_is_read() {
+    let (state, _) = State::decode(include_bytes!("version-2.state")).unwrap();
+    let mut wanted = full();
+    wanted.slots[0].starts.clear();
+    wanted.slots[0].gone = 0;
+    wanted.workers[0].set = None;
+    (wanted.sealed, wanted.leaving, wanted.guard) = Default::default();
+    assert_eq!(state, wanted);
 }

@@ -107,6 +107,19 @@ impl Minute {
         (self.starts.len(), of.unwrap_or(0))
     }
 
+    /// The newest `most` starts, the oldest of them first, and for whom they were.
+    pub(crate) fn save(&self, most: usize) -> Vec<(Duration, Option<IpAddr>)> {
+        let surplus = self.starts.len().saturating_sub(most);
+        self.starts.iter().skip(surplus).map(|&(at, key)| (at, key.map(Key::address))).collect()
+    }
+
+    /// Starts that were saved, counted anew.
+    pub(crate) fn restore(starts: &[(Duration, Option<IpAddr>)]) -> Self {
+        let mut minute = Minute::default();
+        starts.iter().for_each(|&(at, source)| minute.count(source, at));
+        minute
+    }
+
     fn forget(&mut self, now: Duration) {
         while self.starts.front().is_some_and(|&(at, _)| now.saturating_sub(at) >= MINUTE) {
             self.forget_oldest();

@@ -29,7 +29,7 @@ impl Key {
 
 impl Key {
     /// An address of it.
-    fn address(self) -> IpAddr {
+    pub(crate) fn address(self) -> IpAddr {
         match self {
             Key::V4(bits) => IpAddr::V4(bits.into()),
             Key::V6(net) => IpAddr::V6((u128::from(net) << 64).into()),

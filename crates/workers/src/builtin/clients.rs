@@ -107,6 +107,11 @@ impl Clients {
         }
     }
 
+    /// Whether nobody is served.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// When [`Clients::sweep`] is next worth a call.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.next_sweep

@@ -9,7 +9,9 @@ use super::silence::Silence;
 use super::tables::Texts;
 use super::texts;
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, BuiltinKind, FromBuiltin, MAX_MESSAGE, Outcome, RulesInParts, ToBuiltin};
+use crate::protocol::{
+    BadMessage, BuiltinKind, FromBuiltin, LEAVE, MAX_MESSAGE, Outcome, RulesInParts, ToBuiltin,
+};
 use portreeve_policy::{HostState, Now};
 use portreeve_sys::{clock, filter, seqpacket};
 use rustix::event::{
@@ -62,7 +64,7 @@ impl Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
     On,
-    /// The supervisor has closed the channel.
+    /// The supervisor has closed the channel, or wants us to leave and nothing is left to do.
     Home,
 }
 
@@ -79,6 +81,8 @@ pub(super) struct Engine {
     host: HostState,
     silence: Silence,
     tables: Texts,
+    /// Nobody new comes.
+    leaving: bool,
 }
 
 impl Engine {
@@ -105,6 +109,7 @@ impl Engine {
             host: HostState::default(),
             silence: Silence::default(),
             tables: Texts::default(),
+            leaving: false,
         })
     }
 
@@ -130,6 +135,9 @@ impl Engine {
         self.tick(&now);
         self.out.send()?;
         self.watch_channel()?;
+        if self.leaving && self.clients.is_empty() && self.out.is_empty() {
+            return Ok(Goes::Home);
+        }
         Ok(goes)
     }
 
@@ -175,6 +183,14 @@ impl Engine {
                 return Ok(Goes::Home);
             }
             let bytes = self.message.get(..received.len).unwrap_or_default();
+            if bytes == LEAVE {
+                self.leaving = true;
+                // The next worker has the datagram sockets; what was counted and not told is told.
+                for slot in self.services.keys().copied().collect::<Vec<_>>() {
+                    self.forget(slot, now.mono);
+                }
+                continue;
+            }
             let message = ToBuiltin::decode(bytes).map_err(io::Error::other)?;
             self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }

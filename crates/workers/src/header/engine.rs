@@ -2,7 +2,7 @@
 
 use super::reading::{Reading, WINDOW};
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, Fault, Found, FromHeader, MAX_MESSAGE, ToHeader};
+use crate::protocol::{BadMessage, Fault, Found, FromHeader, LEAVE, MAX_MESSAGE, ToHeader};
 use portreeve_sys::seqpacket;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
@@ -21,7 +21,7 @@ const CHANNEL: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
     On,
-    /// The supervisor has closed the channel.
+    /// The supervisor has closed the channel, or wants us to leave and nothing is left to do.
     Home,
 }
 
@@ -35,6 +35,8 @@ pub(super) struct Engine {
     window: Box<[u8; WINDOW]>,
     most: usize,
     readings: HashMap<u64, Reading>,
+    /// Nothing is read any more.
+    leaving: bool,
 }
 
 impl Engine {
@@ -53,6 +55,7 @@ impl Engine {
             window: Box::new([0; WINDOW]),
             most,
             readings: HashMap::new(),
+            leaving: false,
         })
     }
 
@@ -82,6 +85,9 @@ impl Engine {
         self.events = events;
         self.out.send()?;
         self.watch_channel()?;
+        if self.leaving && self.out.is_empty() {
+            return Ok(Goes::Home);
+        }
         Ok(goes)
     }
 
@@ -103,6 +109,14 @@ impl Engine {
                 return Ok(Goes::Home);
             }
             let bytes = self.message.get(..received.len).unwrap_or_default();
+            if bytes == LEAVE {
+                self.leaving = true;
+                // Nothing was taken from these: the next worker reads them from the beginning.
+                for ticket in self.readings.keys().copied().collect::<Vec<_>>() {
+                    self.forget(ticket);
+                }
+                continue;
+            }
             let message = ToHeader::decode(bytes).map_err(io::Error::other)?;
             self.obey(message, received.fd).map_err(io::Error::other)?;
         }

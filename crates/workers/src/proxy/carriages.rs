@@ -43,12 +43,14 @@ pub(super) struct Carriages {
     again: VecDeque<u64>,
     desk: Desk,
     next_sweep: Option<Duration>,
+    /// Nobody names a target any more, and nobody new comes.
+    leaving: bool,
 }
 
 impl Carriages {
     pub(super) fn new(most: usize) -> Self {
         let (places, again) = (HashMap::new(), VecDeque::new());
-        Carriages { most, places, again, desk: Desk::new(), next_sweep: None }
+        Carriages { most, places, again, desk: Desk::new(), next_sweep: None, leaving: false }
     }
 
     /// Takes a client in; its target comes later.
@@ -121,6 +123,7 @@ impl Carriages {
         }
         let deadline = carriage.deadline();
         match next {
+            Next::Unreached(_) if self.leaving => self.finish(ticket, Carried::Broken, out),
             Next::Unreached(errno) => out.put(FromProxy::Unreached { ticket, errno }),
             Next::Over(outcome) => self.finish(ticket, outcome, out),
             Next::Again => self.again.push_back(ticket),
@@ -130,6 +133,20 @@ impl Carriages {
         if deadline < before {
             self.look_at(deadline);
         }
+    }
+
+    /// The supervisor wants us to leave: who has a target goes on.
+    pub(super) fn leave(&mut self, out: &mut Outbox<FromProxy>) {
+        self.leaving = true;
+        let lost: Vec<_> = self.places.extract_if(|_, carriage| carriage.wants_target()).collect();
+        for (ticket, carriage) in lost {
+            self.over(ticket, carriage, Carried::Ended, out);
+        }
+    }
+
+    /// Whether we are to leave and may.
+    pub(super) fn are_over(&self) -> bool {
+        self.leaving && self.places.is_empty()
     }
 
     /// Whether somebody is waiting for another turn.
@@ -179,6 +196,7 @@ impl Carriages {
             let Some(carriage) = self.places.get_mut(&ticket) else { continue };
             match carriage.expired(now) {
                 Some(outcome) => self.finish(ticket, outcome, out),
+                None if self.leaving => self.finish(ticket, Carried::Broken, out),
                 None => out.put(FromProxy::Unreached { ticket, errno: TIMED_OUT }),
             }
         }

@@ -3,7 +3,7 @@
 use super::carriage::Aim;
 use super::carriages::{Arrived, Carriages};
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, FromProxy, MAX_MESSAGE, ToProxy};
+use crate::protocol::{BadMessage, FromProxy, LEAVE, MAX_MESSAGE, ToProxy};
 use portreeve_sys::{clock, seqpacket};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -23,7 +23,7 @@ const CHANNEL: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
     On,
-    /// The supervisor has closed the channel.
+    /// The supervisor has closed the channel, or wants us to leave and nothing is left to do.
     Home,
 }
 
@@ -76,6 +76,9 @@ impl Engine {
         self.carriages.sweep(&mut self.out, now);
         self.out.send()?;
         self.watch_channel()?;
+        if self.carriages.are_over() && self.out.is_empty() {
+            return Ok(Goes::Home);
+        }
         Ok(goes)
     }
 
@@ -114,6 +117,10 @@ impl Engine {
                 return Ok(Goes::Home);
             }
             let bytes = self.message.get(..received.len).unwrap_or_default();
+            if bytes == LEAVE {
+                self.carriages.leave(&mut self.out);
+                continue;
+            }
             let message = ToProxy::decode(bytes).map_err(io::Error::other)?;
             self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }
