@@ -281,16 +281,23 @@ pub(crate) fn without_comment<'a>(attribute: &Attribute, values: &'a [Word]) -> 
 /// Whether reading a section stops at its last line so far: `disable` with anything but `no`, unless an earlier
 /// `disable` counts.
 pub(crate) fn stops_reading(assignments: &[Assignment]) -> bool {
-    let value = |assignment: &Assignment| {
-        let attribute = find(&assignment.name.text).filter(|attribute| attribute.id == Id::Disable)?;
-        let (values, _) = without_comment(attribute, &assignment.values);
-        match (assignment.operator, values) {
-            (Operator::Set, [value]) => Some(!value.text.eq_ignore_ascii_case("no")),
-            _ => None,
-        }
-    };
     let Some((last, earlier)) = assignments.split_last() else { return false };
-    value(last) == Some(true) && !earlier.iter().any(|assignment| value(assignment).is_some())
+    disable(last).is_some_and(says_off) && !earlier.iter().any(|assignment| disable(assignment).is_some())
+}
+
+/// The value of a `disable` that counts.
+pub(crate) fn disable(assignment: &Assignment) -> Option<&Word> {
+    let attribute = find(&assignment.name.text).filter(|attribute| attribute.id == Id::Disable)?;
+    let (values, _) = without_comment(attribute, &assignment.values);
+    match (assignment.operator, values) {
+        (Operator::Set, [value]) => Some(value),
+        _ => None,
+    }
+}
+
+/// Whether a value of `disable` ends the reading of its section.
+pub(crate) fn says_off(value: &Word) -> bool {
+    !value.text.eq_ignore_ascii_case("no")
 }
 
 #[cfg(test)]

@@ -90,6 +90,11 @@ impl Source {
         Some(Line { number: u32::try_from(index + 1).unwrap_or(u32::MAX), text: self.bytes.get(start..end)? })
     }
 
+    /// The first byte of a line, by its number.
+    pub(crate) fn start(&self, number: u32) -> Option<usize> {
+        self.lines.get((number as usize).checked_sub(1)?).map(|&(start, _)| start)
+    }
+
     /// The line as text, for a person to look at; at most 512 bytes of it.
     pub(crate) fn shown(&self, number: u32) -> Option<String> {
         let line = self.line((number as usize).checked_sub(1)?)?;

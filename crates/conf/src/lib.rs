@@ -30,6 +30,7 @@ mod manual;
 // The other languages, and the way between them.
 pub mod convert;
 pub mod inetd;
+pub mod switch;
 pub mod systemd;
 
 // Bytes to sections.

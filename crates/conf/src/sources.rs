@@ -49,6 +49,14 @@ impl Sources {
         }
     }
 
+    /// The inetd.conf among the files.
+    pub fn inetd(&self) -> Option<&Path> {
+        match self {
+            Self::Xinetd(_) => None,
+            Self::Both { inetd, .. } | Self::Inetd(inetd, _) => Some(inetd),
+        }
+    }
+
     /// The same files, each path changed by `change`.
     #[must_use]
     pub fn map(self, change: impl Fn(PathBuf) -> PathBuf) -> Self {

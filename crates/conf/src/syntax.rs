@@ -45,7 +45,16 @@ pub fn parse_file(name: &str, bytes: &[u8]) -> (File, Vec<Diagnostic>) {
 
 /// Reads a file. Includes nothing.
 pub(crate) fn parse(source: &Source) -> Vec<Event> {
-    let mut reader = Reader { source, next: 0, events: Vec::new(), defaults_found: false };
+    read(source, false)
+}
+
+/// The same without the stop at `disable = yes`: also what is switched off is read to its end.
+pub(crate) fn parse_whole(source: &Source) -> Vec<Event> {
+    read(source, true)
+}
+
+fn read(source: &Source, whole: bool) -> Vec<Event> {
+    let mut reader = Reader { source, next: 0, events: Vec::new(), defaults_found: false, whole };
     reader.oddities();
     while reader.section() {}
     reader.events
@@ -56,6 +65,7 @@ struct Reader<'a> {
     next: usize,
     events: Vec<Event>,
     defaults_found: bool,
+    whole: bool,
 }
 
 /// Why a line is not an assignment.
@@ -262,7 +272,7 @@ impl<'a> Reader<'a> {
                     return entry;
                 }
             }
-            if entry.name.is_some() && attributes::stops_reading(&entry.assignments) {
+            if !self.whole && entry.name.is_some() && attributes::stops_reading(&entry.assignments) {
                 entry.end = End::SwitchedOff;
                 return entry;
             }

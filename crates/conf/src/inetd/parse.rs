@@ -40,7 +40,7 @@ pub fn parse(text: &[u8]) -> Listing {
 }
 
 /// An indented line that is a service by itself is one: the original takes its words for arguments of the line above.
-fn looks_whole(line: &str) -> bool {
+pub(crate) fn looks_whole(line: &str) -> bool {
     let mut words = line.split_whitespace().skip(1);
     words.next().is_some_and(|word| fields::socket(word).is_ok()) && words.count() >= 4
 }
