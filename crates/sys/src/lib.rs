@@ -22,6 +22,7 @@
 //! | [`libc_syslog`] | the C library's syslog, for other people's processes |
 //! | [`file`] | log, dump and pid files |
 //! | [`parts`] | a file that is replaced whole and read in parts by many |
+//! | [`replace`] | a file that people edit, replaced in one step |
 //! | [`handover`] | become another version of oneself, with descriptors and a sealed state |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
@@ -52,6 +53,7 @@ pub mod names;
 pub mod parts;
 pub mod process;
 pub mod reap;
+pub mod replace;
 pub mod seqpacket;
 pub mod signals;
 pub mod socket;
