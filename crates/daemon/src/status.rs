@@ -26,6 +26,10 @@ impl Supervisor {
             j.plain("pid", std::process::id());
             j.plain("uptime_seconds", self.stamp.mono().saturating_sub(self.since).as_secs());
             j.text("config", self.options.sources.main().display());
+            match self.options.sources.inetd() {
+                Some(inetd) => j.text("inetd", inetd.display()),
+                None => j.optional("inetd", None::<u8>),
+            }
             j.plain("generation", self.generation);
             j.plain("upgrades", self.upgrade.count);
             j.plain(

@@ -12,6 +12,7 @@ pub mod commands; //  one file for each command
 pub mod control; //   the control socket's client
 pub mod demo; //      the demonstration's configuration, files and gate
 pub mod describe; //  a service in words
+pub mod difference; // two versions of a file
 pub mod escape; //    what may reach a terminal
 pub mod failure; //   exit codes and errors for people
 pub mod finding; //   a diagnostic, read here or told by the daemon
@@ -19,9 +20,11 @@ pub mod gate; //      where portreeve-gate is
 pub mod hosts_tables; // hosts.allow and hosts.deny, and what the linter says of them
 pub mod machine; //   the real machine behind `portreeve_conf::Host`
 pub mod output; //    standard output, its colour and width
+pub mod overlay; //   a machine on which one file is another
 pub mod rehearse; //  a decision from a file, without a daemon
 mod rehearse_tables; //  the same of hosts.allow and hosts.deny
 pub mod rules; //     from a service as read to the rules that decide
 pub mod settings; //  portreeve.toml
 pub mod snippet; //   diagnostics with their source line
+pub mod switching; // which entry is to be switched off or on, and may it be
 pub mod table; //     columns for people

@@ -49,7 +49,7 @@ pub struct Drain {
 /// Take no new clients, and end those that are served
 ///
 /// Programs get SIGTERM, and SIGKILL 2.5 seconds later. Until `start`, the next reload or the next start of the daemon;
-/// `disable = yes` in its entry is for good. Exit code 1 when something still runs after --timeout.
+/// `portreeve disable` is for good. Exit code 1 when something still runs after --timeout.
 #[derive(clap::Args, Debug)]
 pub struct Stop {
     #[command(flatten)]

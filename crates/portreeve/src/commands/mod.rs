@@ -17,6 +17,7 @@ pub mod reload;
 pub mod run;
 pub mod safe_finger;
 pub mod status;
+pub mod switch;
 pub mod tcpd;
 pub mod tcpdchk;
 pub mod tcpdmatch;
@@ -55,6 +56,8 @@ pub enum Command {
     Drain(duty::Drain),
     Stop(duty::Stop),
     Start(duty::Start),
+    Disable(switch::Disable),
+    Enable(switch::Enable),
     Instances(instances::Arguments),
     Kill(instances::Kill),
     Denied(denied::Arguments),
@@ -89,6 +92,8 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Drain(arguments) => duty::drain(&arguments, out),
         Command::Stop(arguments) => duty::stop(&arguments, out),
         Command::Start(arguments) => duty::start(&arguments, out),
+        Command::Disable(arguments) => switch::disable(&arguments, out),
+        Command::Enable(arguments) => switch::enable(&arguments, out),
         Command::Instances(arguments) => instances::run(&arguments, out),
         Command::Kill(arguments) => instances::kill(&arguments, out),
         Command::Denied(arguments) => denied::run(&arguments, out),

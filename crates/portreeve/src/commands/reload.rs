@@ -33,15 +33,22 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     } else {
         write(out, &answer)?;
     }
-    let error = items(&answer, "diagnostics").iter().any(|d| text(d, "severity") == "error");
-    Ok(if applied(&answer) && !error { Exit::Fine } else { Exit::Found })
+    Ok(verdict(&answer))
 }
 
-fn applied(answer: &Value) -> bool {
+/// Whether the daemon serves what its files say.
+pub fn verdict(answer: &Value) -> Exit {
+    let error = items(answer, "diagnostics").iter().any(|d| text(d, "severity") == "error");
+    if applied(answer) && !error { Exit::Fine } else { Exit::Found }
+}
+
+/// Whether the new configuration is in force.
+pub fn applied(answer: &Value) -> bool {
     answer.get("applied").and_then(Value::as_bool) == Some(true)
 }
 
-fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
+/// What changed, or why nothing did.
+pub fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
     for diagnostic in items(answer, "diagnostics") {
         snippet::write(out, &Finding::from_json(diagnostic))?;
     }
