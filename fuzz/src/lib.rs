@@ -1,7 +1,9 @@
-//! Fuzz targets for what root reads, and the machine they are read on: its files come from the input, everything else from
+//! Fuzz targets for what root and the workers read, and the machine they are read on: its files come from the input, everything else from
 //! small tables.
 #![forbid(unsafe_code)]
 
+#[path = "../../crates/tls/src/der.rs"]
+mod der; // where the certificates of the target look for it
 pub mod tables;
 pub mod targets;
 mod units;

@@ -1,5 +1,5 @@
-//! Runs every target on changed seeds for a while: `smoke [SECONDS [NUMBER]]`, where NUMBER starts the same sequence
-//! again. Blind where libFuzzer is guided, but it needs no download and ends by itself. An input that makes a target
+//! Runs every target on changed seeds for a while: `smoke [SECONDS [NUMBER [TARGET]]]`, where NUMBER starts the same sequence
+//! again and TARGET runs alone. Blind where libFuzzer is guided, but it needs no download and ends by itself. An input that makes a target
 //! panic is written to `artifacts/` and named, and the run fails.
 #![forbid(unsafe_code)]
 
@@ -30,11 +30,12 @@ fn main() -> ExitCode {
     let seconds = words.next().and_then(|w| w.parse().ok()).unwrap_or(20);
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let number = words.next().and_then(|w| w.parse().ok()).unwrap_or(clock.as_micros() as u64 | 1);
+    let only = words.next();
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "fuzz smoke: {seconds} s for each target, number {number}");
     std::panic::set_hook(Box::new(|_| {})); // told below, with the input
     let mut crashed = false;
-    for target in ALL {
+    for target in ALL.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
         let outcome = run(target, Duration::from_secs(seconds), &mut Dice(number | 1));
         crashed |= outcome.crash.is_some();
         let _ = match outcome.crash {

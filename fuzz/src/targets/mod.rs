@@ -2,11 +2,14 @@
 
 pub mod address_set;
 pub mod address_words;
+pub mod certificate_facts;
 pub mod conversions;
 pub mod handover_state;
 pub mod hosts_expand;
 pub mod hosts_image;
 pub mod hosts_tables;
+pub mod mux_line;
+pub mod proxy_header;
 pub mod read_config;
 pub mod rpcbind_answers;
 pub mod units;
@@ -24,6 +27,9 @@ pub const ALL: &[Target] = &[
     ("hosts_image", hosts_image::run),
     ("hosts_expand", hosts_expand::run),
     ("rpcbind_answers", rpcbind_answers::run),
+    ("proxy_header", proxy_header::run),
+    ("mux_line", mux_line::run),
+    ("certificate_facts", certificate_facts::run),
     ("units", units::run),
     ("conversions", conversions::run),
 ];
