@@ -31,6 +31,11 @@ pub(crate) fn build(
         id: draft.id().to_owned(),
         place: place.clone(),
         wrap_name: wrap_name(draft, &action),
+        action_place: match &action {
+            Action::External { .. } => draft.server.as_ref().and_then(|set| set.place.clone()),
+            Action::Redirect(_) => draft.redirect_place.clone(),
+            _ => None,
+        },
         action,
         types: draft.types.words(TYPES),
         flags: draft.flags.words(FLAGS),

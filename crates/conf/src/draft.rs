@@ -153,6 +153,8 @@ pub(crate) struct Draft {
     pub(crate) log_failure: LogFailure,
     /// Where to; none where it is not redirected.
     pub(crate) redirect: Vec<Target>,
+    /// Where that stands.
+    pub(crate) redirect_place: Option<Place>,
     pub(crate) proxy_protocol: Option<ProxyProtocol>,
     pub(crate) rpc_versions: Option<(u32, u32)>,
     pub(crate) rpc_number: Option<u32>,

@@ -20,6 +20,7 @@ mod reading;
 mod redirect;
 mod service;
 mod sources;
+mod steps;
 
 // The two tables.
 mod attribute;
@@ -79,4 +80,5 @@ pub use redirect::*;
 pub use resolve::{read, read_sources};
 pub use service::*;
 pub use sources::{InetdUse, Sources};
+pub use steps::Step;
 pub use syntax::parse_file;

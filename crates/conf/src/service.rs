@@ -320,6 +320,8 @@ pub struct Service {
     pub place: Place,
     /// What is done with a client.
     pub action: Action,
+    /// Where `server` or `redirect` stands.
+    pub action_place: Option<Place>,
     /// Words of `type`, upper case, for the dump.
     pub types: Vec<&'static str>,
     /// Words of `flags`, in xinetd's spelling, for the dump.

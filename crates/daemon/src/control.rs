@@ -237,11 +237,7 @@ impl Supervisor {
                 }),
                 Err(error) => failure(&error),
             },
-            ["explain", service, address] => self.explain(service, address, None),
-            ["explain", service, address, minute] => match minute.parse() {
-                Ok(minute) if minute < 1440 => self.explain(service, address, Some(minute)),
-                _ => failure("the minute of the day is a number from 0 to 1439"),
-            },
+            ["explain", rest @ ..] => self.explain(rest),
             [verb, service] if VERBS.contains(verb) => self.order(verb, service, false),
             [verb @ ("hold" | "drain" | "stop"), service, "keep"] => self.order(verb, service, true),
             ["kill", instance] => self.kill_instance(instance, false),

@@ -17,6 +17,7 @@ mod control;
 mod dump;
 mod duty;
 mod escape;
+mod explain;
 mod handover;
 mod headers;
 mod hire;

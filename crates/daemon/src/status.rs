@@ -1,6 +1,6 @@
-//! What `status` and `explain` answer: read-only views of the supervisor's state and of a decision.
+//! What `status` answers: a read-only view of the supervisor's state.
 
-use crate::control::{MOST_CLIENTS, failure};
+use crate::control::MOST_CLIENTS;
 use crate::duty::{Duty, order_note, order_word};
 use crate::hosts::MOST_HOOKS;
 use crate::json::Json;
@@ -9,10 +9,7 @@ use crate::slot::{Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
-use portreeve_policy::{Arrival, Check, Facts, Outcome, Proof, TABLES, Tables, explain};
-use portreeve_sys::limits;
 use portreeve_workers::protocol::{MAX_REGISTRATIONS, Missing};
-use std::net::{IpAddr, SocketAddr};
 
 /// Most listeners that are not open and are shown one by one.
 const MISSING_SHOWN: usize = 16;
@@ -104,12 +101,9 @@ impl Supervisor {
 
     fn service(&self, j: &mut Json, id: SlotId, slot: &Slot) {
         let service = &slot.service;
-        let view = slot.state.rate_view(&self.now());
-        let serves = slot.order.duty == Duty::Serve;
-        let throttled = serves && slot.status == State::Active && view.until.is_some();
         j.text("id", &service.id);
         j.text("name", &service.name);
-        j.text("state", if throttled { "throttled" } else { order_word(slot) });
+        j.text("state", if self.throttled(slot) { "throttled" } else { order_word(slot) });
         match service.mux {
             Some(_) => j.text("address", "tcpmux"),
             None => {
@@ -158,7 +152,7 @@ impl Supervisor {
             }
         });
         j.list("targets", |j| slot.targets.iter().for_each(|target| j.item(|j| self.target(j, target))));
-        let (registered, of, unregistered) = self.registry.of(id);
+        let (registered, of, _) = self.registry.of(id);
         if let Some(rpc) = service.rpc {
             j.map("rpc", |j| {
                 j.plain("program", rpc.program);
@@ -168,9 +162,17 @@ impl Supervisor {
                 j.plain("of", of);
             });
         }
-        let note = match &slot.status {
+        j.text("note", self.note(id, slot));
+    }
+
+    /// What keeps a service from serving as it should.
+    pub fn note(&self, id: SlotId, slot: &Slot) -> String {
+        if let Some(note) = order_note(slot) {
+            return note;
+        }
+        match &slot.status {
             State::Paused(_, why) => why.to_string(),
-            State::NoWorker if service.tls.is_some() => self.tls_note(slot),
+            State::NoWorker if slot.service.tls.is_some() => self.tls_note(slot),
             State::NoWorker => {
                 "the worker that serves it is not ready, or has all the clients it can hold".to_owned()
             }
@@ -178,11 +180,17 @@ impl Supervisor {
             State::Closed(_) => "more connections per second than cps allows".to_owned(),
             State::Suspended => "a program has the socket".to_owned(),
             State::Removed => "no longer configured; instances are ending".to_owned(),
-            State::Active if throttled => "sources above their share of cps are refused".to_owned(),
-            State::Active if slot.missing.is_empty() => unregistered.unwrap_or_default(),
+            State::Active if self.throttled(slot) => {
+                "sources above their share of cps are refused".to_owned()
+            }
+            State::Active if slot.missing.is_empty() => self.registry.of(id).2.unwrap_or_default(),
             State::Active => partly(slot),
-        };
-        j.text("note", order_note(slot).unwrap_or(note));
+        }
+    }
+
+    fn throttled(&self, slot: &Slot) -> bool {
+        let serves = slot.order.duty == Duty::Serve;
+        serves && slot.status == State::Active && slot.state.rate_view(&self.now()).until.is_some()
     }
 
     fn target(&self, j: &mut Json, target: &Candidate) {
@@ -193,74 +201,6 @@ impl Supervisor {
         j.text("error", error.unwrap_or_default());
         j.plain("aside_seconds", target.aside.saturating_sub(self.stamp.mono()).as_secs());
     }
-
-    /// The answer to `explain`: each check in order, with the file and line that decides.
-    pub fn explain(&mut self, service: &str, address: &str, minute: Option<u16>) -> String {
-        let named = |s: &&Slot| s.service.id == service || s.service.name == service;
-        let Some((id, slot)) = self.slots.iter().find(|(_, slot)| named(slot)).map(|(&id, slot)| (id, slot))
-        else {
-            let mut known: Vec<&str> = self.slots.values().map(Slot::id).take(8).collect();
-            known.sort_unstable();
-            return failure(&format!("no service {service}; there are {}", known.join(", ")));
-        };
-        let Ok(ip) = address.parse::<IpAddr>() else {
-            return failure(&format!("{address} is not an address"));
-        };
-        // An IPv4 client of a dual-stack socket arrives mapped; so it is judged mapped.
-        let mut bound = slot.listeners.iter().filter_map(|l| l.address.address());
-        let dual = bound.next().is_some_and(|a| a.is_ipv6()) && bound.all(|a| a.is_ipv6());
-        let ip = match ip {
-            IpAddr::V4(v4) if dual => IpAddr::V6(v4.to_ipv6_mapped()),
-            other => other,
-        };
-        let arrival = Arrival { peer: SocketAddr::new(ip, 0), proof: Proof::of_handshake(slot.is_stream()) };
-        let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
-        let mut facts = Facts { load: limits::load_average(), tables, ..Facts::default() };
-        let mut now = self.now();
-        if let Some(minute) = minute {
-            now.minute = minute;
-        }
-        let mut checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
-        // The tables are asked only where no other check refuses; so here too.
-        let asks = |check: &Check| check.name == TABLES && check.outcome == Outcome::NeedsNames;
-        if checks.last().is_some_and(asks) {
-            let (tables, detail) = self.explain_tables(id, arrival.peer);
-            facts.tables = tables;
-            let Some(slot) = self.slots.get(&id) else { return failure("the service is gone") };
-            checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
-            if let Some(check) = checks.last_mut() {
-                check.detail = detail;
-            }
-        }
-        let Some(slot) = self.slots.get(&id) else { return failure("the service is gone") };
-        let verdict = checks
-            .iter()
-            .find_map(|c| match c.outcome {
-                Outcome::Refuse => Some("refuse"),
-                Outcome::NeedsNames => Some("needs names"),
-                _ => None,
-            })
-            .unwrap_or("admit");
-        Json::object(|j| {
-            j.plain("ok", true);
-            j.text("service", slot.id());
-            j.text("address", ip.to_canonical());
-            j.text("verdict", verdict);
-            j.list("checks", |j| {
-                for check in &checks {
-                    j.item(|j| {
-                        j.text("name", check.name);
-                        j.text("outcome", outcome_word(check.outcome));
-                        j.text("detail", &check.detail);
-                        if let Some(origin) = &check.origin {
-                            j.text("file", &origin.file);
-                            j.plain("line", origin.line);
-                        }
-                    });
-                }
-            });
-        })
-    }
 }
 
 /// What is not open of a service that serves.
@@ -268,16 +208,6 @@ fn partly(slot: &Slot) -> String {
     let Some(first) = slot.missing.first() else { return String::new() };
     let (open, all) = (slot.listeners.len(), slot.listeners.len() + slot.missing.len());
     format!("{open} of {all} addresses are open; {}: {}, attempt {}", first.place, first.why, slot.tries)
-}
-
-fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Pass => "pass",
-        Outcome::Refuse => "refuse",
-        Outcome::NotSet => "not set",
-        Outcome::NeedsNames => "needs names",
-        Outcome::NotReached => "not reached",
-    }
 }
 
 fn worker(j: &mut Json, link: &crate::staff::Link) {

@@ -17,6 +17,8 @@ use std::time::Duration;
 /// One check of an explanation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
+    /// On which part of a way of several: a word of the caller's, empty where there is one part.
+    pub part: &'static str,
     /// What is checked; an attribute's name where there is one.
     pub name: &'static str,
     /// What it found.
@@ -58,7 +60,7 @@ pub fn explain(
     let rules = compiled.rules();
     let mut checks = vec![
         rate(rules, state, arrival, now),
-        load(rules, facts),
+        load(rules, facts.load),
         hours(rules, now),
         instances(rules, state),
         per_source(rules, state, arrival),
@@ -78,24 +80,40 @@ pub fn explain(
         &facts.tables
     }));
 
-    let refused = checks.iter().position(|check| check.outcome == Outcome::Refuse).unwrap_or(checks.len());
-    for check in checks.iter_mut().skip(refused + 1) {
-        *check =
-            Check { name: check.name, outcome: Outcome::NotReached, detail: String::new(), origin: None };
-    }
+    end_at_refusal(&mut checks);
     checks
 }
 
-fn check(name: &'static str, refuses: bool, detail: String, origin: Option<&Origin>) -> Check {
+/// After the first refusal nothing is reached.
+pub fn end_at_refusal(checks: &mut [Check]) {
+    let refused = checks.iter().position(|check| check.outcome == Outcome::Refuse).unwrap_or(checks.len());
+    for check in checks.iter_mut().skip(refused + 1) {
+        *check = Check { part: check.part, outcome: Outcome::NotReached, ..not_set(check.name) };
+    }
+}
+
+impl Check {
+    /// A step that lets the client pass.
+    pub fn pass(name: &'static str, detail: String, origin: Option<Origin>) -> Self {
+        check(name, false, detail, origin.as_ref())
+    }
+
+    /// One that refuses it.
+    pub fn refuse(name: &'static str, detail: String, origin: Option<Origin>) -> Self {
+        check(name, true, detail, origin.as_ref())
+    }
+}
+
+pub(crate) fn check(name: &'static str, refuses: bool, detail: String, origin: Option<&Origin>) -> Check {
     let outcome = if refuses { Outcome::Refuse } else { Outcome::Pass };
-    Check { name, outcome, detail, origin: origin.cloned() }
+    Check { part: "", name, outcome, detail, origin: origin.cloned() }
 }
 
 fn not_set(name: &'static str) -> Check {
-    Check { name, outcome: Outcome::NotSet, detail: String::new(), origin: None }
+    Check { part: "", name, outcome: Outcome::NotSet, detail: String::new(), origin: None }
 }
 
-fn rate(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> Check {
+pub(crate) fn rate(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> Check {
     let (limit, wait) = rules.cps;
     if limit == 0 {
         return not_set("cps");
@@ -117,16 +135,16 @@ fn rate(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &Now) -> Ch
     check("cps", pace != Pace::Pass, detail, rules.origin("cps"))
 }
 
-fn load(rules: &Rules, facts: &Facts) -> Check {
+pub(crate) fn load(rules: &Rules, load: Option<f64>) -> Check {
     let Some(limit) = rules.max_load else { return not_set("max_load") };
-    let detail = match facts.load {
+    let detail = match load {
         Some(load) => format!("the load is {load:.2}, the limit {limit}"),
         None => format!("the load is unknown, the limit {limit}"),
     };
-    check("max_load", checks::load_too_high(rules, facts.load), detail, rules.origin("max_load"))
+    check("max_load", checks::load_too_high(rules, load), detail, rules.origin("max_load"))
 }
 
-fn hours(rules: &Rules, now: &Now) -> Check {
+pub(crate) fn hours(rules: &Rules, now: &Now) -> Check {
     let Some(windows) = rules.windows.as_deref() else { return not_set("access_times") };
     let refuses = checks::out_of_hours(rules, now.minute);
     let mut detail = format!("it is {}", clock(now.minute));
@@ -143,7 +161,7 @@ fn clock(minute: u16) -> String {
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 
-fn instances(rules: &Rules, state: &ServiceState) -> Check {
+pub(crate) fn instances(rules: &Rules, state: &ServiceState) -> Check {
     let Some(limit) = rules.instances else { return not_set("instances") };
     let (refuses, running) =
         state.read(|c| (checks::instances_taken(rules, &c.occupancy), c.occupancy.running()));
@@ -190,13 +208,13 @@ fn source_starts(rules: &Rules, state: &ServiceState, arrival: &Arrival, now: &N
     check(NAME, had >= limit, detail, rules.origin(NAME))
 }
 
-fn process_limit(host: &HostState) -> Check {
+pub(crate) fn process_limit(host: &HostState) -> Check {
     let Some(limit) = host.process_limit.filter(|&limit| limit > 0) else { return not_set("process_limit") };
     let detail = format!("{} of {limit} running on this host", host.running());
     check("process_limit", checks::processes_taken(host), detail, None)
 }
 
-fn denied(host: &HostState, arrival: &Arrival, now: &Now) -> Check {
+pub(crate) fn denied(host: &HostState, arrival: &Arrival, now: &Now) -> Check {
     let peer = arrival.peer.ip();
     if host.denied.is_empty() {
         return not_set("denied");
@@ -293,5 +311,5 @@ fn list(name: &'static str, rules: Option<&[Rule]>, found: Option<Match>, names:
             (Outcome::Pass, "no address rule matches, and the names could not be asked for".to_owned(), None)
         }
     };
-    Check { name, outcome, detail, origin }
+    Check { part: "", name, outcome, detail, origin }
 }

@@ -1,9 +1,11 @@
 //! What is decided on the socket's peer alone, before the header in front of the connection is read: whether it may send one,
 //! and whether there is room to wait for it. Who the client is, and so its rate, its share and its lists, comes after.
 
-use crate::arrival::{Arrival, Now};
+use crate::address::{AddressIndex, Match, Rule};
+use crate::arrival::{Arrival, Names, Now};
 use crate::checks;
 use crate::decide::cause_of;
+use crate::explain::{self, Check};
 use crate::rate::Pace;
 use crate::rules::CompiledRules;
 use crate::state::{HostState, ServiceState};
@@ -55,12 +57,46 @@ pub fn decide_front(
     Verdict::Admit(state.occupy(host, None, rules.per_source_prefix))
 }
 
+/// Explains what [`decide_front`] would say to this peer now, check by check. `proxies`: who may send a header.
+pub fn explain_front(
+    compiled: &CompiledRules,
+    state: &ServiceState,
+    host: &HostState,
+    arrival: &Arrival,
+    proxies: &[Rule],
+    load: Option<f64>,
+    now: &Now,
+) -> Vec<Check> {
+    let rules = compiled.rules();
+    let Match::Yes(at) = AddressIndex::build(proxies).matches(arrival.peer.ip(), &Names::Unavailable) else {
+        let place = proxies.first().map(|rule| rule.origin.clone());
+        let detail = format!("none of {} rules matches: it may send no PROXY header", proxies.len());
+        let mut checks =
+            vec![explain::rate(rules, state, arrival, now), Check::refuse("proxy_from", detail, place)];
+        explain::end_at_refusal(&mut checks);
+        return checks;
+    };
+    let rule = proxies.get(at);
+    let text = rule.map_or("", |rule| rule.text.as_str());
+    let place = rule.map(|rule| rule.origin.clone());
+    let mut checks = vec![
+        Check::pass("proxy_from", format!("{text} matches: it may send a PROXY header"), place),
+        explain::denied(host, arrival, now),
+        explain::load(rules, load),
+        explain::hours(rules, now),
+        explain::instances(rules, state),
+        explain::process_limit(host),
+    ];
+    explain::end_at_refusal(&mut checks);
+    checks
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::AddressSet;
+    use crate::address::{AddressSet, Pattern};
     use crate::arrival::{Facts, Proof};
-    use crate::rules::Rules;
+    use crate::rules::{Origin, Rules};
     use std::time::Duration;
 
     fn arrival(peer: &str, proof: Proof) -> Arrival {
@@ -87,6 +123,48 @@ mod tests {
         let verdict = crate::decide(&rules, &state, &mut host, &client, &Facts::default(), &now, false);
         assert!(matches!(verdict, Verdict::Admit(_)), "{verdict:?}");
         assert_eq!(state.running(), 2, "the second awaits, the client has a seat of its own");
+    }
+
+    /// What is explained is what is decided, and by which line.
+    #[test]
+    fn the_explanation_agrees() {
+        use crate::explain::Outcome;
+        let origin = |line| Origin { file: "f".into(), line };
+        let proxies = [Rule {
+            text: "192.0.2.0/24".to_owned(),
+            origin: origin(7),
+            pattern: Pattern::V4(0xc000_0200, 24),
+        }];
+        let closed = Rules { windows: Some(vec![(1, 1)]), ..Rules::default() };
+        let full = Rules { instances: Some(1), origins: vec![("instances", origin(9))], ..Rules::default() };
+        let loaded = Rules { max_load: Some(1.0), ..Rules::default() };
+        let slow = Rules { cps: (1, 10), ..Rules::default() };
+        let now = Now { mono: Duration::from_secs(1), minute: 700 };
+        for rules in [Rules::default(), closed, full, loaded, slow] {
+            let rules = CompiledRules::new(rules);
+            let (state, host) = (ServiceState::new(), HostState::new(None, AddressSet::build(Vec::new())));
+            for peer in ["192.0.2.1:1", "192.0.2.1:1", "198.51.100.7:5", "198.51.100.7:5", "198.51.100.7:5"] {
+                let arrival = arrival(peer, Proof::Handshake);
+                let checks = explain_front(&rules, &state, &host, &arrival, &proxies, Some(2.0), &now);
+                let refused = checks.iter().find(|check| check.outcome == Outcome::Refuse);
+                let trusted = peer.starts_with("192");
+                match decide_front(&rules, &state, &host, &arrival, trusted, Some(2.0), &now) {
+                    Verdict::Admit(seat) => {
+                        assert_eq!(refused, None);
+                        assert_eq!(checks[0].origin, Some(origin(7)));
+                        std::mem::forget(seat);
+                    }
+                    Verdict::Refuse(refusal) => {
+                        let refused = refused.expect("a check refuses");
+                        match refusal.cause {
+                            Cause::NoProxy => assert_eq!(refused.name, "proxy_from"),
+                            _ => assert_eq!(refused.origin, refusal.rule, "{refused:?}"),
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,24 +6,30 @@ use crate::escape;
 use crate::failure::Failure;
 use crate::rehearse_tables;
 use crate::rules;
-use portreeve_conf::{Fatal, Host, Reading, Service, SocketType, Sources};
+use portreeve_conf::{Action, Fatal, Host, Reading, Service, SocketType, Sources, Step};
 use portreeve_policy::{
     AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, Proof, ServiceState, TABLES,
-    Tables, explain as decide,
+    Tables, end_at_refusal, explain as decide, explain_front,
 };
 use portreeve_sys::{clock, limits, socket};
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 
-/// Explains what the service `wanted` (id or name) of a configuration would say to a client from `address`, at this
-/// minute of the local day or now.
-pub fn explain(
-    host: &dyn Host,
-    sources: &Sources,
-    wanted: &str,
-    address: IpAddr,
-    at: Option<u16>,
-) -> Result<Value, Failure> {
+/// What is asked of a configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Id or name of the service.
+    pub service: &'a str,
+    /// The socket's peer.
+    pub peer: IpAddr,
+    /// The client that the peer's PROXY header names.
+    pub client: Option<IpAddr>,
+    /// A minute of the local day, instead of now.
+    pub at: Option<u16>,
+}
+
+/// Explains what a service of a configuration would say to a client.
+pub fn explain(host: &dyn Host, sources: &Sources, asked: &Asked<'_>) -> Result<Value, Failure> {
     let reading = portreeve_conf::read_sources(host, sources);
     let shown = shown(sources);
     match reading.fatal {
@@ -36,11 +42,11 @@ pub fn explain(
         }
         None => {}
     }
-    let service = find(&reading, wanted, &shown)?;
-    let facts = Facts { load: limits::load_average(), ..Facts::default() };
-    let now = Now { mono: clock::monotonic(), minute: at.unwrap_or_else(minute) };
-    let checks = checks(&reading, service, address, &facts, &now);
-    Ok(answer(service, address, &checks, &shown))
+    let service = find(&reading, asked.service, &shown)?;
+    let now = Now { mono: clock::monotonic(), minute: asked.at.unwrap_or_else(minute) };
+    let mut checks = way(&reading, service, asked, &now);
+    end_at_refusal(&mut checks);
+    Ok(answer(service, asked, &checks, &shown))
 }
 
 fn shown(sources: &Sources) -> String {
@@ -51,26 +57,98 @@ fn shown(sources: &Sources) -> String {
     }
 }
 
-fn checks(reading: &Reading, service: &Service, address: IpAddr, facts: &Facts, now: &Now) -> Vec<Check> {
-    let compiled = CompiledRules::new(rules::of(service));
-    let host = HostState::new(None, AddressSet::build(rules::list(&reading.settings.protect)));
-    // A dual-stack listener sees an IPv4 client by its mapped address, and the address rules are read accordingly.
-    let bound = at(service, address);
-    let peer = match (address, bound.map(|bound| bound.ip())) {
+/// The whole way: through tcpmux where the service is named to it, on the peer where its header is read, on the client, and
+/// then what is done with it. As `explain` in the daemon has it.
+fn way(reading: &Reading, service: &Service, asked: &Asked<'_>, now: &Now) -> Vec<Check> {
+    let steps = |service: &Service| {
+        let step = |step: Step| Check::pass(step.name, step.detail, step.place.as_ref().map(rules::origin));
+        service.steps().into_iter().map(step).collect::<Vec<_>>()
+    };
+    if service.mux.is_none() {
+        let mut checks = door(reading, service, asked, now, "client");
+        let part = checks.last().map_or("", |check| check.part);
+        checks.extend(steps(service).into_iter().map(|check| Check { part, ..check }));
+        return checks;
+    }
+    let mux = reading.services.iter().find(|service| service.action == Action::Mux);
+    let mut checks = mux.map(|mux| door(reading, mux, asked, now, "tcpmux")).unwrap_or_default();
+    let place = Some(rules::origin(&service.place));
+    let line = match mux {
+        Some(_) => Check::pass("line", format!("the client names {}", service.name), place),
+        None => Check::refuse("line", "no service tcpmux is served, so nobody can name it".to_owned(), place),
+    };
+    checks.push(Check { part: "tcpmux", ..line });
+    let client = judged(mux.unwrap_or(service), asked);
+    let own = self::checks(reading, service, client, asked.client.is_some(), now);
+    checks.extend(own.into_iter().chain(steps(service)).map(|check| Check { part: "service", ..check }));
+    checks
+}
+
+/// The checks of a service with a socket: those on the peer, where a header is read, and those on the client.
+fn door(
+    reading: &Reading,
+    service: &Service,
+    asked: &Asked<'_>,
+    now: &Now,
+    part: &'static str,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if service.proxy_protocol.is_some_and(|proxy| proxy.accept) {
+        let compiled = CompiledRules::new(rules::of(service));
+        let host = HostState::new(None, AddressSet::build(rules::list(&reading.settings.protect)));
+        let peer = SocketAddr::new(arrives(service, asked.peer), 0);
+        let arrival = Arrival { peer, proof: Proof::Handshake };
+        let (proxies, load) = (rules::list(&service.proxy_from), limits::load_average());
+        checks = explain_front(&compiled, &ServiceState::new(), &host, &arrival, &proxies, load, now);
+        let names = match asked.client {
+            Some(client) => format!("the PROXY header names {client}"),
+            None => "the peer speaks for itself (--client says whom it names)".to_owned(),
+        };
+        checks.push(Check::pass("header", names, None));
+    } else if asked.client.is_some() {
+        let why = "the service reads no PROXY header, so nobody can name a client".to_owned();
+        checks.push(Check::refuse("header", why, Some(rules::origin(&service.place))));
+    }
+    checks.iter_mut().for_each(|check| check.part = "peer");
+    let part = if checks.is_empty() && part == "client" { "" } else { part };
+    let own = self::checks(reading, service, judged(service, asked), asked.client.is_some(), now);
+    checks.extend(own.into_iter().map(|check| Check { part, ..check }));
+    checks
+}
+
+/// Whom the checks of a service with this socket are about. What a header names comes as it is written there.
+fn judged(service: &Service, asked: &Asked<'_>) -> IpAddr {
+    asked.client.map_or_else(|| arrives(service, asked.peer), |client| client.to_canonical())
+}
+
+/// A dual-stack listener sees an IPv4 client by its mapped address, and the address rules are read accordingly.
+fn arrives(service: &Service, address: IpAddr) -> IpAddr {
+    match (address, at(service, address).map(|bound| bound.ip())) {
         (IpAddr::V4(v4), Some(IpAddr::V6(_))) => IpAddr::V6(v4.to_ipv6_mapped()),
         _ => address,
+    }
+}
+
+fn checks(reading: &Reading, service: &Service, client: IpAddr, named: bool, now: &Now) -> Vec<Check> {
+    let compiled = CompiledRules::new(rules::of(service));
+    let host = HostState::new(None, AddressSet::build(rules::list(&reading.settings.protect)));
+    let bound = at(service, client);
+    let proof = match service.listen.socket == SocketType::Stream {
+        true if named => Proof::Proxy,
+        proven => Proof::of_handshake(proven),
     };
-    let proof = Proof::of_handshake(service.listen.socket == SocketType::Stream);
-    let arrival = Arrival { peer: SocketAddr::new(peer, 0), proof };
+    let arrival = Arrival { peer: SocketAddr::new(client, 0), proof };
     let state = ServiceState::new();
-    let mut facts = facts.clone();
-    facts.tables = if service.nolibwrap { Tables::Off } else { Tables::NotAsked };
+    let tables = if service.nolibwrap { Tables::Off } else { Tables::NotAsked };
+    let mut facts = Facts { load: limits::load_average(), tables, ..Facts::default() };
     let mut checks = decide(&compiled, &state, &host, &arrival, &facts, now);
     // The tables are asked only where no other check refuses; so here too.
     if checks.last().is_some_and(|check| check.name == TABLES && check.outcome == Outcome::NeedsNames) {
         let local = match proof {
-            Proof::Handshake => bound.and_then(|bound| socket::address_towards(bound, arrival.peer)),
-            _ => bound,
+            Proof::Handshake | Proof::Proxy => {
+                bound.and_then(|bound| socket::address_towards(bound, arrival.peer))
+            }
+            Proof::Nothing => bound,
         };
         let (tables, detail) = rehearse_tables::ask(&service.wrap_name, arrival.peer, local);
         facts.tables = tables;
@@ -120,7 +198,7 @@ pub fn minute() -> u16 {
     u16::from(now.hour) * 60 + u16::from(now.minute)
 }
 
-fn answer(service: &Service, address: IpAddr, checks: &[Check], source: &str) -> Value {
+fn answer(service: &Service, asked: &Asked<'_>, checks: &[Check], source: &str) -> Value {
     let has = |outcome| checks.iter().any(|check| check.outcome == outcome);
     let verdict = if has(Outcome::Refuse) {
         "refuse"
@@ -133,6 +211,7 @@ fn answer(service: &Service, address: IpAddr, checks: &[Check], source: &str) ->
         .iter()
         .map(|check| {
             json!({
+                "part": check.part,
                 "name": check.name,
                 "outcome": word(check.outcome),
                 "detail": check.detail,
@@ -141,7 +220,7 @@ fn answer(service: &Service, address: IpAddr, checks: &[Check], source: &str) ->
             })
         })
         .collect();
-    json!({ "ok": true, "service": service.id, "address": address.to_string(), "verdict": verdict, "checks": checks,
+    json!({ "ok": true, "service": service.id, "address": asked.peer.to_string(), "client": asked.client, "verdict": verdict, "checks": checks,
         "source": source })
 }
 

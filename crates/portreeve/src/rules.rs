@@ -47,7 +47,8 @@ fn rules_of(entry: &AddressEntry) -> Vec<Rule> {
     patterns.into_iter().map(rule).collect()
 }
 
-fn origin(place: &Place) -> Origin {
+/// A place as policy has it.
+pub fn origin(place: &Place) -> Origin {
     Origin { file: place.file.clone(), line: place.line }
 }
 

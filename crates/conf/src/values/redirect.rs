@@ -31,6 +31,7 @@ pub(super) fn targets(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
         }
     }
     draft.redirect = targets;
+    draft.redirect_place = Some(line.name.place.clone());
     Ok(())
 }
 

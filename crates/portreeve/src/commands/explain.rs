@@ -18,15 +18,19 @@ use std::path::PathBuf;
 
 /// Explain why a client would be admitted or refused
 ///
-/// Each check in the order in which it is made, with the file and line that decides. With --file or --inetd the answer comes from
+/// Each check in the order in which it is made, with the file and line that decides, and what is done with the client then. Where a
+/// PROXY header is read, the checks on the proxy come first (part `peer`); where the service is named to tcpmux, those of tcpmux. With --file or --inetd the answer comes from
 /// that file, as if nobody were connected; else from the running daemon, or from /etc/xinetd.conf when none runs.
 /// Exit codes: 0 admitted, 1 refused or not to be said without the client's name, 2 could not answer.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Id or name of the service
     pub service: String,
-    /// The client's address
+    /// The address that connects: the client's, or its proxy's (see --client)
     pub address: IpAddr,
+    /// The client that a PROXY header of this address names, where the service reads one
+    #[arg(long, value_name = "ADDRESS")]
+    pub client: Option<IpAddr>,
     /// At this time of day instead of now
     #[arg(long, value_name = "HH:MM", value_parser = minute_of_day)]
     pub at: Option<u16>,
@@ -62,7 +66,13 @@ fn minute_of_day(word: &str) -> Result<u16, String> {
 /// Asks and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let from_file = |files: &Sources| {
-        rehearse::explain(&Machine, files, &arguments.service, arguments.address, arguments.at)
+        let asked = rehearse::Asked {
+            service: &arguments.service,
+            peer: arguments.address,
+            client: arguments.client,
+            at: arguments.at,
+        };
+        rehearse::explain(&Machine, files, &asked)
     };
     let answer = match Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref()) {
         Some(files) => from_file(&files)?,
@@ -91,7 +101,8 @@ fn request(arguments: &Arguments) -> Result<String, Failure> {
         )));
     }
     let at = arguments.at.map_or_else(String::new, |minute| format!(" {minute}"));
-    Ok(format!("explain {} {}{at}", arguments.service, arguments.address))
+    let client = arguments.client.map_or_else(String::new, |client| format!(" for {client}"));
+    Ok(format!("explain {} {}{at}{client}", arguments.service, arguments.address))
 }
 
 fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
@@ -104,18 +115,35 @@ fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
     let shown = out.paint(paint, &escape::text(verdict));
     let source = text(answer, "source");
     let (service, address) = (escape::text(text(answer, "service")), escape::text(text(answer, "address")));
-    writeln!(out, "{service} from {address}: {shown}")?;
-    let mut table = Table::new(&["check", "outcome", "detail", "written at"]);
-    for check in items(answer, "checks") {
+    let client = match text(answer, "client") {
+        "" => String::new(),
+        client => format!(" for {}", escape::text(client)),
+    };
+    writeln!(out, "{service} from {address}{client}: {shown}")?;
+    let checks = items(answer, "checks");
+    // A way of one part needs no word for it.
+    let parts = checks.iter().any(|check| !text(check, "part").is_empty());
+    let columns = ["part", "check", "outcome", "detail", "written at"];
+    let mut table = Table::new(&columns[usize::from(!parts)..]);
+    for check in checks {
         let outcome = text(check, "outcome");
-        table.row(vec![
+        let mut row: Vec<Cell> = Vec::new();
+        if parts {
+            row.push(text(check, "part").into());
+        }
+        row.extend([
             text(check, "name").into(),
             Cell::painted(outcome, outcome_paint(outcome)),
             text(check, "detail").into(),
             place(check).into(),
         ]);
+        table.row(row);
     }
     table.write(out, 2)?;
+    let note = text(answer, "note");
+    if !note.is_empty() {
+        writeln!(out, "{service} now: {}", escape::text(note))?;
+    }
     if !source.is_empty() {
         writeln!(out, "from {}, as if nobody were connected", escape::text(source))?;
     }
