@@ -84,4 +84,5 @@ def main():
         json.dump(rows, file, indent=0)
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -1,7 +1,7 @@
 //! hosts.allow and hosts.deny in front of the services: verdicts, names of daemons, tables that are broken or change
 //! (reference tcp-wrappers A1-A6, xinetd §14).
 
-use portreeve_compliance::client::{ask, datagram_socket, talk};
+use portreeve_compliance::client::{ask, datagram_socket, talk, talk_to};
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Ended, Entry, World, both, ours};
 use serde_json::Value;
@@ -231,6 +231,65 @@ fn long_tables() {
         long.truncate(long.len() - "ALL: 127.0.0.2\n".len());
         tables(world, "", &long);
         decides(true);
+    });
+}
+
+/// Of long tables the texts are let go. What the compiled form cannot answer (an address in an unusual spelling) is read again,
+/// as it is by then.
+#[test]
+fn the_text_of_a_long_table_is_read_again() {
+    both(|world| {
+        let (how, said) = world.run(
+            &["/bin/sh", "-c", "ip addr add ::10.9.0.1/128 dev lo"],
+            &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+        );
+        assert_eq!(how, Ended::Status(0), "{said}");
+        let long: String =
+            (0..20_000).map(|n| format!("ALL: 10.{}.{}.0/24\n", n / 250 % 250, n % 250)).collect();
+        let table = |last: &str| tables(world, "", &format!("{long}ALL: {last}\n"));
+        table("[::10.9.0.1]");
+        let service = Entry::program("s1", 2001).first("flags = IPv6");
+        let daemon = world.start(&Config::of(service.set("cps", "0 0")));
+        let decides = |usual: bool, unusual: bool, what: &str| {
+            for (address, served) in [("::1", usual), ("::10.9.0.1", unusual)] {
+                let expected = Answer::closed(if served { SERVED } else { "" });
+                assert_eq!(talk_to(address, address, 2001), expected, "{what}: {address}");
+            }
+        };
+        let only_compiled = |usual: bool, unusual: bool, what: &str| {
+            decides(usual, unusual, what);
+            if world.is_ours() {
+                must("the texts are let go, without a client", || {
+                    let status = daemon.status();
+                    let held = status.pointer("/tables/1/text_bytes").and_then(Value::as_u64);
+                    let lines = status.pointer("/tables/1/lines").and_then(Value::as_u64);
+                    assert_eq!(lines, Some(20_001), "{status}");
+                    held == Some(0) && status.get("compiled_tables_bytes").is_some()
+                });
+            }
+            decides(usual, unusual, what);
+        };
+        only_compiled(true, false, "refused by the text");
+        // The same size and time of modification.
+        let path = world.inside("/etc/hosts.deny");
+        let modified = std::fs::metadata(&path).and_then(|table| table.modified()).expect("its time");
+        table("[::10.9.0.2]");
+        let file = std::fs::OpenOptions::new().write(true).open(&path).expect("the table");
+        file.set_modified(modified).expect("to set its time");
+        drop(file);
+        only_compiled(true, true, "edited");
+        table("[::1]");
+        only_compiled(false, true, "edited once more");
+        if world.is_ours() {
+            let answer: Value = serde_json::from_str(&daemon.control("explain s1 ::1")).expect("JSON");
+            let checks = answer["checks"].as_array().cloned().unwrap_or_default();
+            let check = checks.iter().find(|check| check["name"] == "hosts_access");
+            let check = check.cloned().unwrap_or_default();
+            assert_eq!(check["line"].as_u64(), Some(20_001), "{answer}");
+            assert!(check["detail"].as_str().is_some_and(|why| why.contains("`ALL: [::1]")), "{answer}");
+            let status = daemon.status();
+            assert_eq!(status.pointer("/tables/1/text_bytes").and_then(Value::as_u64), Some(0), "{status}");
+        }
     });
 }
 

@@ -99,6 +99,7 @@ pub fn build(
     ];
     let signals = signals::take_over(&wanted).map_err(|e| format!("signalfd: {e}"))?;
     stdio::seal_inherited().map_err(|e| format!("cannot seal inherited descriptors: {e}"))?;
+    limits::return_large_memory();
     let soft = limits::raise_nofile(DESCRIPTORS).unwrap_or(before.soft);
     let base = i32::try_from(soft / 2).unwrap_or(HIGH).min(HIGH);
     clock::load_zone();

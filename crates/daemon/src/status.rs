@@ -44,6 +44,7 @@ impl Supervisor {
                         j.text("path", table.path);
                         j.text("state", table.state);
                         j.plain("lines", table.lines);
+                        j.plain("text_bytes", table.text_bytes);
                         j.plain("read_at", table.read_at);
                         j.plain("watched", self.watch_over.is_on());
                     });

@@ -36,6 +36,16 @@ pub fn raise_nofile(cap: u64) -> io::Result<u64> {
     Ok(wanted)
 }
 
+/// Memory of this many bytes or more is the system's again as soon as it is freed.
+const LARGE: i32 = 128 << 10;
+
+/// From here on large memory is mapped by itself, however much was freed before: glibc would learn from what is freed and
+/// keep up to 64 MiB of it for the next time, which for a daemon that reads something long once is never.
+pub fn return_large_memory() {
+    // SAFETY: mallopt(3) has no precondition; it takes the arena's lock by itself, and an option that it refuses changes nothing.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+}
+
 /// The load average over the last minute, from sysinfo(2): one system call and no file, so it may be asked for
 /// each connection.
 #[must_use]

@@ -1,9 +1,9 @@
 //! Asks the tables about one client: one evaluation with what is known so far. Either something is missing, and the client
 //! waits for it, or policy is told the verdict and the orders of the rule are kept for when it takes effect.
 
-use super::files::SETTLED;
 use super::known::{Known, Want};
 use super::surroundings::Surroundings;
+use super::table_file::SETTLED;
 use crate::admit::Client;
 use crate::hosts::Orders;
 use crate::slot::SlotId;
@@ -82,11 +82,12 @@ impl Supervisor {
         let (tables, lists) = self.hosts.tables();
         let mut world = Surroundings::new(lists, known, alone || known.exhausted, ids);
         let decision = evaluate(&tables, &mut request, &mut world, &SETTINGS);
+        let Surroundings { acts, become_ids, banners, said, lacking, want, .. } = world;
+        self.hosts.finish();
         if decision.verdict == Verdict::Pending {
             // An evaluation that waits for nothing would wait for ever.
-            return Err(world.want.unwrap_or(Want::Nothing));
+            return Err(want.unwrap_or(Want::Nothing));
         }
-        let Surroundings { acts, become_ids, banners, said, lacking, .. } = world;
         let orders = Orders::new(acts, become_ids, banners, shown(&request));
         let rule =
             decision.by.map(|place| Origin { file: self.hosts.path(place.which).into(), line: place.line });

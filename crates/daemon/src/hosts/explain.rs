@@ -39,6 +39,7 @@ impl Supervisor {
         let want = world.want.take();
         let lacking = world.lacking;
         let listed = world.listed;
+        self.hosts.finish();
         let decision = found.decision;
         let rule =
             decision.by.map(|place| Origin { file: self.hosts.path(place.which).into(), line: place.line });

@@ -2,7 +2,7 @@
 //! parts of it instead of reading 100,000 lines. Written only where its directory is, which `portreeve compile-hosts` or a package makes;
 //! never believed by the supervisor itself, which has its own in memory.
 
-use hosts_access::image::{Image, MAP, Original, Source, State};
+use hosts_access::image::{Image, MAP, Source, State};
 use portreeve_sys::{parts, source};
 use std::ffi::OsStr;
 use std::io;
@@ -18,12 +18,11 @@ pub fn is_wanted() -> bool {
 ///
 /// # Errors
 /// It could not be written; what was there stands, and is seen to be stale by whoever opens it.
-pub fn leave(image: &[u8], allow: &Original<'_>, deny: &Original<'_>) -> io::Result<()> {
-    let ours = allow.path == b"/etc/hosts.allow" && deny.path == b"/etc/hosts.deny";
+pub fn leave(image: &[u8]) -> io::Result<()> {
     let map = Path::new(MAP);
     // A table that was edited a moment ago is not settled: nobody would believe the file.
     let settled = Image::open(image).is_some_and(|image| image.is_settled());
-    if !ours || !settled || !is_wanted() {
+    if !settled || !is_wanted() {
         return Ok(());
     }
     parts::replace(map, image, if public(image) { 0o644 } else { 0o600 })

@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! compiled      the tables in the form in which a long one costs no more than a short one
-//! files         the tables and /file lists as they stand on the disk
+//! files         both tables and the /file lists as they stand on the disk: their texts, or what is compiled of them
+//! table_file    one table: what is known of it, and its text as long as somebody needs it
+//! lists         the /file lists
 //! map           the same as a file, for processes that start for each client
 //! known         what was found out about one client
 //! surroundings  what an evaluation sees and orders: answers from `known`, or a question
@@ -22,8 +24,10 @@ mod explain;
 mod files;
 mod hooks;
 mod known;
+mod lists;
 mod map;
 mod surroundings;
+mod table_file;
 mod watch;
 
 pub use carry_out::Orders;

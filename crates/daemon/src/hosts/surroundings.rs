@@ -1,8 +1,8 @@
 //! What one evaluation sees and orders: it answers from what is known of the client, notes the first thing that is not
 //! known yet, and gathers what a matched rule orders. Asks nobody and does nothing.
 
-use super::files::Lists;
 use super::known::{Known, Want};
+use super::lists::Lists;
 use hosts_access::{
     Act, Answer, Done, End, ExpandError, Field, ListFile, Message, Place, Request, World, banner, expand,
 };

@@ -113,7 +113,10 @@ impl Supervisor {
     pub fn look_at_tables(&mut self) {
         self.watch_over.alarm_set = false;
         self.refresh_tables();
-        self.hosts.prepare();
+        if self.hosts.prepare() {
+            // Their texts are let go once that is done, without a client too.
+            self.timers.set(self.stamp.mono() + LOOK, Alarm::Tables);
+        }
         self.watch_tables();
     }
 }
