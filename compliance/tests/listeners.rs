@@ -180,6 +180,19 @@ fn an_interface() {
             assert_eq!(at("127.0.0.1", "127.0.0.1", 2002), served(), "{round}");
         }
         assert_eq!(at("127.0.0.1", "127.0.0.1", 2004), served());
+        // A client on this machine counts as coming in by the interface that has the address it connects to.
+        ip(world, "link add late0 type veth peer name late1");
+        ip(world, "addr add 192.0.2.77/24 dev late0");
+        ip(world, "link set late0 up");
+        let alone = Entry::program("alone", 2005).set("bind", "%late0");
+        daemon
+            .reload(&Config::new().with(alone).with(Entry::program("both", 2002).set("bind", "%late0 %lo")));
+        must("both listen", || daemon.count("both", "/listeners/open") == 2);
+        for (to, alone) in [("192.0.2.77", served()), ("127.0.0.1", Answer::refused())] {
+            assert_eq!(at(to, to, 2002), served(), "{to}");
+            assert_eq!(at(to, to, 2005), alone, "{to}");
+        }
+        ip(world, "link delete late0");
     });
 }
 

@@ -428,6 +428,56 @@ fn the_worker_dies() {
     });
 }
 
+/// What is left of the file of a key, in the memory of whoever read it: nothing.
+#[test]
+fn no_file_of_a_key_stays_in_memory() {
+    if !has_programs(&["openssl"]) {
+        return;
+    }
+    ours(|world| {
+        certificates(world);
+        let rsa = "cd /run/w && openssl req -x509 -newkey rsa:2048 -nodes -keyout rsa.key -out rsa.pem -subj /CN=rsa -days 30";
+        assert_eq!(world.run(&["/bin/sh", "-c", rsa], ENV).0, Ended::Status(0));
+        let second = "/run/w/one.pem /run/w/rsa.pem";
+        let config = Config::of(
+            spawned("s1", 2001, "/run/w/tell.sh")
+                .set("tls_cert", second)
+                .set("tls_key", "/run/w/one.key /run/w/rsa.key"),
+        );
+        let daemon = world.start(&config);
+        keyed(&daemon, "s1");
+        daemon.reload(&config);
+        keyed(&daemon, "s1");
+        let pid = workers(world)[0];
+        let found = |text: &str| memory(world, pid).windows(text.len()).any(|bytes| bytes == text.as_bytes());
+        assert!(found("no TLS without an application protocol") || found("portreeve"), "its memory is read");
+        for file in ["one.key", "rsa.key"] {
+            let key = world.read(file);
+            for line in key.lines().skip(2).filter(|line| line.len() >= 32 && !line.starts_with('-')) {
+                assert!(!found(&line[..32]), "a line of {file} is there");
+            }
+        }
+    });
+}
+
+/// All memory of a process that can be read.
+fn memory(world: &World, pid: u32) -> Vec<u8> {
+    use std::io::{Seek, SeekFrom};
+    let file = |name: &str| world.inside(&format!("/proc/{pid}/{name}"));
+    let maps = std::fs::read_to_string(file("maps")).expect("its map");
+    let mut memory = std::fs::File::open(file("mem")).expect("its memory");
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (from, to) = line.split_once(' ').and_then(|(range, _)| range.split_once('-')).expect("a range");
+        let number = |text: &str| u64::from_str_radix(text, 16).expect("a number");
+        let mut part = vec![0; usize::try_from(number(to) - number(from)).expect("small")];
+        if memory.seek(SeekFrom::Start(number(from))).is_ok() && memory.read_exact(&mut part).is_ok() {
+            all.extend(part);
+        }
+    }
+    all
+}
+
 /// Without a certificate that can be used the clients wait in the queue, other services serve, and a reload mends it.
 #[test]
 fn held_until_it_can_be_served() {

@@ -101,7 +101,7 @@ static TABLE: &[Attribute] = &[
         "The port to listen on, or the first and last of a range. A service that is not UNLISTED must have the port that /etc/services gives it. 0, and an RPC service without `port`: a port of the kernel's choice.")
         .kind(Kind::Number, "0 to 65535; at most 1024 sockets in all"),
     row(Id::Bind, "bind", "ADDRESS …", "all addresses",
-        "Where to listen: local addresses or host names; a name is resolved when the file is read. `%eth0` is an interface: only what comes in by it is served, whatever its addresses are or will be; `192.0.2.1%eth0` is an address on it. A datagram service joins a group address that stands here. What is not there yet is served as soon as it comes.")
+        "Where to listen: local addresses or host names; a name is resolved when the file is read. `%eth0` is an interface: only what comes in by it is served, whatever its addresses are or will be. A client on this machine counts as coming in by the interface that has the address it connects to, so `%eth0` serves those who connect to an address of eth0 and not those of 127.0.0.1; `192.0.2.1%eth0` is an address on it. A datagram service joins a group address that stands here. What is not there yet is served as soon as it comes.")
         .values(Values::AtLeast(1)).kind(Kind::Text, "at most 64").also_in_defaults(),
     row(Id::Bind, "interface", "ADDRESS …", "all addresses",
         "Another name of `bind`.").values(Values::AtLeast(1)).kind(Kind::Text, "at most 64").also_in_defaults(),

@@ -1,8 +1,8 @@
 //! From the bytes of files to certificates with their keys, and to authorities. Says what is wrong; opens nothing.
 
+use crate::pem::{Broken, Section, sections};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
@@ -39,7 +39,9 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 
 /// The certificates in a file, the end entity's first.
 pub(crate) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let taken =
+        |section: Result<Section<'_>, Broken>| section.map(|(_, mut der)| std::mem::take(&mut *der).into());
+    let chain: Result<Vec<_>, _> = sections(pem, &[b"CERTIFICATE"]).map(taken).collect();
     match chain {
         Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate),
         Ok(chain) => Ok(chain),
@@ -50,7 +52,7 @@ pub(crate) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
 /// A certificate with its key, which must belong together.
 pub(crate) fn pair(chain_pem: &[u8], key_pem: &[u8]) -> Result<CertifiedKey, Fault> {
     let chain = chain(chain_pem)?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| {
+    let key = private_key(key_pem).ok_or_else(|| {
         let encrypted = key_pem.windows(9).any(|word| word == b"ENCRYPTED");
         if encrypted { Fault::EncryptedKey } else { Fault::NoKey }
     })?;
@@ -62,6 +64,21 @@ pub(crate) fn pair(chain_pem: &[u8], key_pem: &[u8]) -> Result<CertifiedKey, Fau
         Err(_) => Err(Fault::BadCertificate),
     }
 }
+
+/// The first private key in a file. It is not overwritten when it is dropped: rustls, which it goes to, does that.
+fn private_key(pem: &[u8]) -> Option<PrivateKeyDer<'static>> {
+    let (label, mut der) = sections(pem, &[PKCS8, PKCS1, SEC1]).next()?.ok()?;
+    let der = std::mem::take(&mut *der);
+    Some(match label {
+        PKCS1 => PrivateKeyDer::Pkcs1(der.into()),
+        SEC1 => PrivateKeyDer::Sec1(der.into()),
+        _ => PrivateKeyDer::Pkcs8(der.into()),
+    })
+}
+
+const PKCS8: &[u8] = b"PRIVATE KEY";
+const PKCS1: &[u8] = b"RSA PRIVATE KEY";
+const SEC1: &[u8] = b"EC PRIVATE KEY";
 
 /// The authorities in a file. Of the system's own bundle what cannot be used is passed over; a file that was named must hold
 /// nothing else.

@@ -12,6 +12,7 @@ mod flow; //        one direction of a connection
 mod inspect; //     what `check` says
 mod keys; //        certificates, keys and authorities from the bytes of files
 mod material; //    the settings in use, from the files that were handed over
+mod pem; //         sections of PEM
 mod session; //     one connection
 mod sessions; //    all of them
 mod worker; //      the worker's loop

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Sessions that may be resumed; the oldest is forgotten.
 const RESUMABLE: usize = 1024;
@@ -23,11 +24,12 @@ pub(crate) struct Material {
     pub(crate) client: Option<Arc<ClientConfig>>,
 }
 
-/// Files that have come and are not in use yet, with their bytes or why they could not be read.
+/// Files that have come and are not in use yet, with their bytes or why they could not be read. A key leaves nothing behind: what
+/// held it is overwritten when it is given back.
 #[derive(Debug, Default)]
 pub(crate) struct Files(BTreeMap<(u8, u8), Content>);
 
-type Content = (TlsFile, Result<Vec<u8>, String>);
+type Content = (TlsFile, Result<Zeroizing<Vec<u8>>, String>);
 
 fn order(kind: TlsFile) -> u8 {
     match kind {
@@ -46,7 +48,7 @@ impl Files {
 
     fn get(&self, kind: TlsFile, index: u8) -> Result<&[u8], WrongFile> {
         match self.0.get(&(order(kind), index)) {
-            Some((_, Ok(bytes))) => Ok(bytes),
+            Some((_, Ok(bytes))) => Ok(bytes.as_slice()),
             Some((kind, Err(why))) => Err(wrong(*kind, index, why)),
             None => Err(wrong(kind, index, "it did not come")),
         }
@@ -135,14 +137,18 @@ pub(crate) fn reason(text: &str) -> String {
     out
 }
 
-fn read(fd: &OwnedFd) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; 16 * 1024];
+/// Into memory that does not grow by being copied by others: each piece of it is overwritten in the end.
+fn read(fd: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     loop {
-        match rustix::io::read(fd, &mut chunk[..]) {
+        if bytes.len() == bytes.capacity() {
+            let mut wider = Zeroizing::new(Vec::with_capacity(bytes.capacity() * 2));
+            wider.extend_from_slice(&bytes);
+            bytes = wider;
+        }
+        match rustix::io::read(fd, rustix::buffer::spare_capacity(&mut *bytes)) {
             Ok(0) => return Ok(bytes),
-            Ok(n) => bytes.extend(chunk.get(..n).unwrap_or_default()),
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(format!("it cannot be read: {}", std::io::Error::from(error))),
         }
         if bytes.len() > LONGEST_FILE {

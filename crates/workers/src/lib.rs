@@ -11,21 +11,22 @@
 //! | `proxy` | carries bytes between the clients of `redirect` and their targets | [`proxy`](run_proxy) |
 //! | `registrar` | tells rpcbind where the RPC services are | [`registrar`](run_registrar) |
 //! | `header` | reads what stands in front of a connection: PROXY headers, lines of tcpmux | [`header`](run_header) |
+//! | `tls` | speaks TLS with clients and targets; one for each set of certificates | the crate `portreeve-tls` |
 //!
 //! # What a worker may do
 //!
-//! | | resolver | builtin | proxy | registrar | header |
-//! |---|---|---|---|---|---|
-//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 | `portreeve-header`, else number 61105 |
-//! | groups, capabilities | none | none | none | none | none |
-//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none | none |
-//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one |
-//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
-//! | signals | to itself | to itself | to itself | to itself | to itself |
-//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections | 32 | 1088: 1024 connections |
-//! | core file, tracing | no | no | no | no | no |
-//! | after the supervisor's death | killed | killed | killed | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` | `Ready`, `Read` |
+//! | | resolver | builtin | proxy | registrar | header | tls |
+//! |---|---|---|---|---|---|---|
+//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 | `portreeve-header`, else number 61105 | `portreeve-tls`, else number 61106 |
+//! | groups, capabilities | none | none | none | none | none | none |
+//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none | none | reads those it is handed (certificates, keys, authorities) |
+//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one | the sockets it is handed, no new one: the supervisor connects |
+//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
+//! | signals | to itself | to itself | to itself | to itself | to itself | to itself |
+//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections | 32 | 1088: 1024 connections | 8256: 4096 connections, two each |
+//! | core file, tracing | no | no | no | no | no | no |
+//! | after the supervisor's death | killed | killed | killed | killed | killed | killed |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` |
 //!
 //! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
 //! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's
