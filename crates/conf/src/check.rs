@@ -182,7 +182,6 @@ fn labeled(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     } else if draft.is_redirected() {
         "Redirected services"
     } else {
-        // A restriction that is not carried out: `refuse.rs`.
         return Ok(());
     };
     let message = format!("LABELED does not fit service `{}`: {}", draft.id(), what.to_ascii_lowercase());

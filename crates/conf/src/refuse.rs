@@ -29,7 +29,6 @@ pub(crate) fn refuse(
     no_wait(draft, bench)?;
     socket_mismatch(draft, bench)?;
     rpc_protocol(draft, bench)?;
-    labeled(draft, bench)?;
     bind_family(draft, implied, bench)?;
     group(draft, implied, bench)?;
     several(draft, implied, bench)?;
@@ -38,20 +37,6 @@ pub(crate) fn refuse(
     wait_list(draft, bench)?;
     hosts_rules(draft, bench)?;
     crate::tls::refuse(draft, bench)
-}
-
-/// LABELED runs the program in the security context of the client (SELinux). Without that it would run with more rights than the
-/// entry gives it, so it is not started at all; xinetd ends each process where the context cannot be set.
-fn labeled(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    if !draft.flag(Flag::Labeled) {
-        return Ok(());
-    }
-    let message = format!(
-        "service `{}` is LABELED, and the security context of a client cannot be set yet",
-        draft.id()
-    );
-    let help = "remove LABELED from `flags` if the service may run in its own context; systemd's sockets have SELinuxContextFromNet=";
-    bench.refuse_ourselves(&codes::LATER_RELEASE, draft, message, Some(help))
 }
 
 /// rpcbind has names for these two alone.

@@ -65,6 +65,9 @@ fn conflict(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         ("only stream with `wait = no` can stand behind TLS", "write `socket_type = stream` and `wait = no`")
     } else if draft.is_mux() {
         ("a service of tcpmux cannot stand behind TLS", "remove the lines of TLS")
+    } else if draft.flag(Flag::Labeled) {
+        // The program's client is the worker of TLS, whose context is another one.
+        ("behind TLS the security context of a client is not known", "remove LABELED, or the lines of TLS")
     } else if tcpd && !draft.is_redirected() {
         let why = "behind TLS tcpd sees 127.0.0.1 instead of the client";
         (why, "name the program itself: hosts.allow and hosts.deny are asked by portreeve anyway")

@@ -12,9 +12,10 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{Reason, Seat};
-use portreeve_sys::spawn::{SpawnError, Stage, Stdio};
+use portreeve_sys::label::Selinux;
+use portreeve_sys::spawn::{Image, SpawnError, Stage, Stdio};
 use rustix::fd::AsFd;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -35,8 +36,9 @@ impl Supervisor {
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
-        let outcome = self.spawner.spawn(image, &variables, Stdio::Client(client.fd.as_fd()));
-        match outcome {
+        let Some(label) = self.label(&client, image) else { return };
+        let stdio = Stdio::Client(client.fd.as_fd());
+        match self.spawner.spawn_labeled(image, &variables, stdio, label.as_deref()) {
             Ok(pid) => {
                 self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
             }
@@ -64,7 +66,9 @@ impl Supervisor {
         let mut variables = client.shield.as_ref().map_or_else(Vec::new, |shield| shield.variables.clone());
         variables.extend(client_variables(Some(client.peer), client.local, true));
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
-        match self.spawner.spawn(&image, &variables, Stdio::Client(client.fd.as_fd())) {
+        let Some(label) = self.label(&client, &image) else { return };
+        let stdio = Stdio::Client(client.fd.as_fd());
+        match self.spawner.spawn_labeled(&image, &variables, stdio, label.as_deref()) {
             Ok(pid) => {
                 self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
             }
@@ -80,6 +84,25 @@ impl Supervisor {
                     slot.counts.start_failures += 1;
                     self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Fork, Some(client.peer));
                 }
+            }
+        }
+    }
+
+    /// The security context that the program of a LABELED service gets for this client, and for no other service; `None` where it cannot be
+    /// had: that is logged, and nothing may be started.
+    fn label(&mut self, client: &Client, image: &Image) -> Option<Option<CString>> {
+        let slot = self.slots.get_mut(&client.slot)?;
+        if !slot.service.flags.contains(&"LABELED") {
+            return Some(None);
+        }
+        match Selinux::default().for_client(&client.fd, image.path()) {
+            Ok(label) => Some(Some(label)),
+            Err(error) => {
+                slot.counts.start_failures += 1;
+                self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Fork, Some(client.peer));
+                let name = slot_name(self, client.slot);
+                self.say(Level::Error, &format!("Changing process context failed for {name}: {error}"));
+                None
             }
         }
     }
@@ -120,6 +143,10 @@ impl Supervisor {
     pub fn say_not_executed(&mut self, id: SlotId, server: &str, stage: Stage, errno: rustix::io::Errno) {
         let error = percent_m(&errno.into());
         let text = match stage {
+            Stage::Label => {
+                let name = slot_name(self, id);
+                format!("Changing process context failed for {name}: {error}")
+            }
             Stage::Exec => format!("execv( {server} ) failed: {error}"),
             Stage::Setgid => format!("setgid failed: {error}"),
             Stage::Setgroups => format!("setgroups( 0, NULL ) failed: {error}"),

@@ -6,7 +6,7 @@
 
 use crate::image::Image;
 use crate::signals;
-use std::ffi::{c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// The step at which a child failed before execve.
@@ -17,6 +17,8 @@ pub enum Stage {
     Cgroup = 1,
     /// Getting a descriptor table of its own.
     CloseRange,
+    /// Setting the security context of the program.
+    Label,
     /// Taking the group id.
     Setgid,
     /// Taking the supplementary groups.
@@ -40,9 +42,10 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Cgroup,
         Self::CloseRange,
+        Self::Label,
         Self::Setgid,
         Self::Setgroups,
         Self::Setuid,
@@ -61,6 +64,7 @@ impl Stage {
         match self {
             Self::Cgroup => "cgroup",
             Self::CloseRange => "close_range",
+            Self::Label => "attr/exec",
             Self::Setgid => "setgid",
             Self::Setgroups => "setgroups",
             Self::Setuid => "setuid",
@@ -112,6 +116,8 @@ pub(crate) struct Plan<'a> {
     /// With a shared table: the first descriptor that the child does not need. Everything from here on is never
     /// copied, however many listeners the parent holds.
     pub(crate) unshare_from: Option<u32>,
+    /// The security context of the program, and the file that takes it; none leaves it to the policy.
+    pub(crate) label: Option<(&'a CStr, &'a CStr)>,
     /// Whether the parent may change groups.
     pub(crate) root: bool,
     /// Signals (bit n-1) that the parent ignores and that the program must find at their default.
@@ -157,11 +163,12 @@ fn check(stage: Stage, result: c_long) -> Result<c_long, (Stage, c_int)> {
 }
 
 impl Plan<'_> {
-    /// xinetd's order (xinetd.md §7): gid, groups, uid, umask, nice, descriptors, limits, session, exec. Limits
+    /// xinetd's order (xinetd.md §7), after the security context: gid, groups, uid, umask, nice, descriptors, limits, session, exec. Limits
     /// come after the uid on purpose: raising one above the hard limit must fail where it fails under xinetd.
     fn carry_out(&self) -> Step {
         self.join_cgroup()?;
         self.take_own_table()?;
+        self.take_label()?;
         self.take_ids()?;
         self.take_surroundings()?;
         self.place_descriptors()?;
@@ -194,6 +201,26 @@ impl Plan<'_> {
         let result =
             unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
         check(Stage::CloseRange, result)?;
+        Ok(())
+    }
+
+    /// While it is root's still, and in a table of its own. The descriptor is close-on-exec; the context counts from execve on.
+    fn take_label(&self) -> Step {
+        let Some((label, file)) = self.label else { return Ok(()) };
+        let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+        // SAFETY: `file` is NUL-terminated and lives as long as the parent waits.
+        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, file.as_ptr(), flags) };
+        let fd = check(Stage::Label, fd)?;
+        let length = label.to_bytes().len();
+        // SAFETY: `label` has `length` bytes and lives as long as the parent waits.
+        let written = unsafe { libc::syscall(libc::SYS_write, fd, label.as_ptr(), length) };
+        let written = check(Stage::Label, written)?;
+        // A part of it would be another context.
+        if usize::try_from(written) != Ok(length) {
+            return Err((Stage::Label, libc::EIO));
+        }
+        // SAFETY: a descriptor of this child's own table.
+        unsafe { libc::syscall(libc::SYS_close, fd) };
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 //! | [`reap`] | collect ended children, send signals |
 //! | [`highfd`] | park long-lived descriptors at high numbers |
 //! | [`stdio`] | descriptors 0-2 and what was inherited |
+//! | [`label`] | the SELinux context in which a program runs for a client |
 //! | [`limits`] | RLIMIT_NOFILE, load average, own size |
 //! | [`clock`] | monotonic and wall clock, civil time of this host |
 //! | [`names`] | users, groups, services, protocols, networks, addresses |
@@ -47,6 +48,7 @@ pub mod highfd;
 pub mod identity;
 mod image;
 pub mod ip_options;
+pub mod label;
 pub mod libc_syslog;
 pub mod limits;
 pub mod names;

@@ -78,6 +78,8 @@ pub struct Spawner {
     root: bool,
     mask_is_full: bool,
     ignored: u64,
+    /// What takes the security context of the next program: of the child that writes there.
+    exec_context: &'static CStr,
 }
 
 impl Spawner {
@@ -95,6 +97,7 @@ impl Spawner {
             root: rustix::process::geteuid().is_root(),
             mask_is_full: signals::mask_is_full(),
             ignored: signals::ignored(),
+            exec_context: c"/proc/thread-self/attr/exec",
         })
     }
 
@@ -104,16 +107,36 @@ impl Spawner {
     /// # Errors
     /// [`SpawnError`]; after `Child` the process exists and must be reaped like one that ran.
     pub fn spawn(&mut self, image: &Image, extra_env: &[&CStr], stdio: Stdio<'_>) -> Result<Pid, SpawnError> {
-        let outcome = self.clone_into(image, extra_env, stdio);
+        self.spawn_labeled(image, extra_env, stdio, None)
+    }
+
+    /// The same in a security context of its own ([`crate::label`]). Where it cannot be set the program is not executed.
+    ///
+    /// # Errors
+    /// As [`Spawner::spawn`]; the stage is `Label`.
+    pub fn spawn_labeled(
+        &mut self,
+        image: &Image,
+        extra_env: &[&CStr],
+        stdio: Stdio<'_>,
+        label: Option<&CStr>,
+    ) -> Result<Pid, SpawnError> {
+        let outcome = self.clone_into(image, extra_env, stdio, label);
         let Err(SpawnError::Child { pid, stage: Stage::CloseRange, .. }) = outcome else { return outcome };
         // close_range is there, but not with UNSHARE (a sandboxed kernel, a system call filter). Do without it
         // from now on. The failed child has not done anything; nobody else must hear of it.
         self.share_table = false;
         while matches!(rustix::process::waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
-        self.clone_into(image, extra_env, stdio)
+        self.clone_into(image, extra_env, stdio, label)
     }
 
-    fn clone_into(&mut self, image: &Image, extra: &[&CStr], stdio: Stdio<'_>) -> Result<Pid, SpawnError> {
+    fn clone_into(
+        &mut self,
+        image: &Image,
+        extra: &[&CStr],
+        stdio: Stdio<'_>,
+        label: Option<&CStr>,
+    ) -> Result<Pid, SpawnError> {
         self.pointers.clear();
         self.pointers.extend(image.argv.pointers());
         self.pointers.push(ptr::null());
@@ -131,6 +154,7 @@ impl Spawner {
             envp: self.pointers.as_ptr().wrapping_add(environment),
             sources,
             unshare_from: self.share_table.then_some(highest.unsigned_abs().saturating_add(1)),
+            label: label.map(|label| (label, self.exec_context)),
             root: self.root,
             ignored: self.ignored,
             report: Report::default(),
@@ -282,8 +306,53 @@ mod tests {
     }
 
     #[test]
+    fn a_program_has_the_context_or_is_not_executed() {
+        let here = std::env::temp_dir().join(format!("portreeve-spawn-label-{}", std::process::id()));
+        std::fs::write(&here, "").unwrap();
+        let path: &'static CStr =
+            Box::leak(std::ffi::CString::new(here.to_str().unwrap()).unwrap().into_boxed_c_str());
+        let mut spawner = Spawner::new().unwrap();
+        spawner.exec_context = path;
+        let image = ImageBuilder {
+            path: c"/bin/sh".into(),
+            argv: vec![c"sh".into(), c"-c".into(), c"ls /proc/$$/fd".into()],
+            ..ImageBuilder::default()
+        }
+        .build();
+        let start = |spawner: &mut Spawner| {
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+            let label = Some(c"system_u:system_r:inetd_child_t:s2:c5");
+            let started = spawner.spawn_labeled(&image, &[], Stdio::Client(write.as_fd()), label);
+            drop(write);
+            let mut text = String::new();
+            std::fs::File::from(read).read_to_string(&mut text).unwrap();
+            let (Ok(pid) | Err(SpawnError::Child { pid, .. })) = started else { panic!("{started:?}") };
+            rustix::process::waitpid(Some(pid), WaitOptions::empty()).unwrap();
+            (started.map(|_| text.clone()), text)
+        };
+        assert_eq!(start(&mut spawner).0.unwrap(), "0\n1\n2\n");
+        assert_eq!(std::fs::read(&here).unwrap(), b"system_u:system_r:inetd_child_t:s2:c5");
+        std::fs::remove_file(&here).unwrap();
+        // Gone; takes nothing (no room on the device); takes no such context, as the kernel without SELinux does.
+        for (file, wanted) in [(path, Errno::NOENT), (c"/dev/full", Errno::NOSPC)] {
+            spawner.exec_context = file;
+            let (started, text) = start(&mut spawner);
+            let Err(SpawnError::Child { stage, errno, .. }) = started else { panic!("{started:?}") };
+            assert_eq!((stage, errno, text.as_str()), (Stage::Label, wanted, ""), "nothing was executed");
+        }
+        if !std::path::Path::new(crate::label::SELINUX).join("enforce").exists() {
+            spawner.exec_context = c"/proc/thread-self/attr/exec";
+            let (started, text) = start(&mut spawner);
+            let Err(SpawnError::Child { stage, .. }) = started else { panic!("{started:?}") };
+            assert_eq!((stage, text.as_str()), (Stage::Label, ""));
+        }
+    }
+
+    #[test]
     fn every_stage_comes_back_from_its_number() {
-        for stage in [Stage::Cgroup, Stage::CloseRange, Stage::Setuid, Stage::Setsid, Stage::Exec] {
+        for stage in
+            [Stage::Cgroup, Stage::CloseRange, Stage::Label, Stage::Setuid, Stage::Setsid, Stage::Exec]
+        {
             let report = Report::default();
             assert_eq!(report.get(), None);
             report.set(stage, libc::EAGAIN);

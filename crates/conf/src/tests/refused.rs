@@ -263,11 +263,9 @@ fn numbers_that_do_not_fit_are_not_wrapped() {
 }
 
 #[test]
-fn intercept_is_ignored_and_labeled_is_not_served() {
+fn intercept_is_ignored() {
     let intercept = reading(waiting("\tflags = INTERCEPT\n"));
     assert_eq!((names(&intercept), codes(&intercept)), (vec!["s1"], vec!["flag-ignored"]));
     let cleared = reading(stream("s1", 2000, "\tflags = INTERCEPT\n"));
     assert_eq!(log(&cleared), ["Error: Multi-threaded services cannot be intercepted: s1"]);
-    let labeled = reading(stream("s1", 2000, "\tflags = LABELED\n"));
-    assert_eq!((names(&labeled).len(), codes(&labeled)), (0, vec!["later-release"]));
 }

@@ -7,11 +7,13 @@ use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::finding::Finding;
 use crate::hosts_tables::HostsTables;
+use crate::labels;
 use crate::machine::Machine;
 use crate::output::{Output, Paint};
 use crate::snippet;
 use crate::table::{Cell, Table};
 use portreeve_conf::{Fatal, Host, LeftOut, Reading, Service, Severity, Sources};
+use portreeve_sys::label::SELINUX;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -69,12 +71,13 @@ fn check(
     let subject = reading.iter().flat_map(|reading| &reading.services).any(is_subject);
     let tables = (asked || subject).then_some(tables);
     let findings = tables.map(HostsTables::findings).unwrap_or_default();
-    let certificates = reading.as_ref().map(certificates::findings).unwrap_or_default();
+    let mut of_machine = reading.as_ref().map(certificates::findings).unwrap_or_default();
+    of_machine.extend(reading.iter().flat_map(|reading| labels::findings(reading, Path::new(SELINUX))));
     if as_json {
-        out.json(&to_json(reading.as_ref(), tables, &[&certificates[..], &findings].concat()))?;
+        out.json(&to_json(reading.as_ref(), tables, &[&of_machine[..], &findings].concat()))?;
     } else {
         if let Some(reading) = &reading {
-            write(out, reading, &certificates)?;
+            write(out, reading, &of_machine)?;
         }
         if let Some(tables) = tables {
             write_tables(out, tables, &findings)?;
@@ -85,7 +88,7 @@ fn check(
         return Err(Failure::new(unreadable(reading)));
     }
     let fine = reading.as_ref().is_none_or(as_written)
-        && findings.iter().chain(&certificates).all(|finding| finding.severity < Severity::Error);
+        && findings.iter().chain(&of_machine).all(|finding| finding.severity < Severity::Error);
     Ok(if fine { Exit::Fine } else { Exit::Found })
 }
 
@@ -171,11 +174,11 @@ fn left_out_json(entry: &LeftOut) -> Value {
     })
 }
 
-fn write(out: &mut Output<'_>, reading: &Reading, certificates: &[Finding]) -> io::Result<()> {
+fn write(out: &mut Output<'_>, reading: &Reading, of_machine: &[Finding]) -> io::Result<()> {
     for diagnostic in &reading.diagnostics {
         snippet::write(out, &Finding::from(diagnostic))?;
     }
-    for finding in certificates {
+    for finding in of_machine {
         snippet::write(out, finding)?;
     }
     match reading.fatal {
