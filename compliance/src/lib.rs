@@ -20,6 +20,7 @@
 //! manager   a service manager with a store for descriptors (runs in the probe executable)
 //! predictors  tcpdmatch and tcpdchk against the originals, over drawn cases
 //! probe     the program that services start: reports how it was started
+//! tls       services behind TLS, certificates, curl
 //! tcpd      tcpd and the programs beside it, called as inetd calls them
 //! ```
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ pub mod probe;
 pub mod side;
 pub mod skip;
 pub mod tcpd;
+pub mod tls;
 pub mod wait;
 pub mod world;
 
