@@ -29,6 +29,7 @@ pub mod client;
 pub mod daemon;
 pub mod entry;
 pub mod flood;
+pub mod impostor;
 pub mod inetd;
 pub mod init;
 pub mod libwrap;

@@ -17,6 +17,9 @@ pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let word = |at: usize| arguments.get(at).map(String::as_str).unwrap_or("");
     let number = |at: usize, default: u64| word(at).parse().unwrap_or(default);
+    if let Some(code) = crate::impostor::run(&arguments) {
+        return code;
+    }
     match word(0) {
         "init" => crate::init::run(word(1)),
         "hold" => hold(number(1, 0)),

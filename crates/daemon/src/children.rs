@@ -117,6 +117,8 @@ pub struct Children {
     pub ends: HashMap<Ends, u64>,
     /// Connections that a worker of TLS has, by ticket; those of redirected services are in `carried` too.
     pub sealed: HashMap<u64, Behind>,
+    /// Those of the programs that are not our children.
+    pub orphans: crate::orphans::Orphans,
     /// Clients whose program could not be started, in the order of their next try.
     pub put_off: Vec<PutOff>,
 }

@@ -5,7 +5,7 @@
 use crate::slot::{SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use crate::watcher::{FREE, KEEP, MOST, NOTICE};
+use crate::watcher::{FREE, KEEP, MOST, NOTICE, UPGRADE};
 use portreeve_conf::Level;
 use portreeve_sys::{seqpacket, systemd};
 use rustix::fd::{AsFd, OwnedFd};
@@ -49,6 +49,13 @@ impl Supervisor {
             systemd::notify_through(other, NOTICE);
         }
         self.keepers.watcher = Some(channel);
+    }
+
+    /// Tells the watcher that we become another version, with this one to start if that dies, or that we stand.
+    pub fn tell_watcher(&self, what: u8) {
+        let Some(watcher) = &self.keepers.watcher else { return };
+        let held = self.upgrade.back.as_ref().filter(|_| what == UPGRADE);
+        let _ = seqpacket::send(watcher, &[what], held.map(AsFd::as_fd));
     }
 
     /// Shuts the sockets of a slot at once, whoever else holds it: its address is wanted elsewhere, or nobody is to be in its queue. One

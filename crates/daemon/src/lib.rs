@@ -36,6 +36,7 @@ mod named;
 mod names;
 mod open;
 mod options;
+mod orphans;
 mod pair;
 mod programs;
 mod proxy_header;
@@ -63,7 +64,7 @@ mod watcher;
 
 pub use options::{OPTIONS, Program, usage};
 
-use handover::Role;
+use handover::{Role, Way};
 use options::Call;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -119,8 +120,9 @@ fn run(program: Program, args: &[OsString], role: Role, own: (Vec<OsString>, Opt
                     options.make_absolute();
                     handover::prober(&options, state)
                 }
-                Role::Successor(state) => handover::successor(&options, state, false),
-                Role::Returned(state) => handover::successor(&options, state, true),
+                Role::Successor(state) => handover::go_on(&options, state, Way::Forward),
+                Role::Returned(state) => handover::go_on(&options, state, Way::Back),
+                Role::Guard(input) => handover::guard(&options, input),
             }
         }
         Ok(Call::Version) => {

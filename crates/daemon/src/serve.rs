@@ -65,6 +65,7 @@ impl Supervisor {
             Some(Token::Listener(id, number)) => self.arrivals(id, number),
             Some(Token::Worker(index)) => self.worker_event(index, event.flags),
             Some(Token::Leaving(number)) => self.leaving_event(number, event.flags),
+            Some(Token::Orphan(number)) => self.orphan_ended(number),
             Some(Token::Control) => self.accept_control(),
             Some(Token::ControlClient(client)) => self.control_event(client),
             Some(Token::Tables) => self.tables_event(),

@@ -151,6 +151,8 @@ pub enum Token {
     Worker(u32),
     /// The channel of a worker that is leaving.
     Leaving(u32),
+    /// A program that is not our child, by its process number.
+    Orphan(u32),
     /// A listener of a slot.
     Listener(SlotId, ListenerId),
     /// News of hosts.allow and hosts.deny.
@@ -168,6 +170,7 @@ impl Token {
             Self::Listener(n, listener) => (5 | u64::from(listener) << 16, n),
             Self::Tables => (6, 0),
             Self::Leaving(n) => (7, n),
+            Self::Orphan(n) => (8, n),
         };
         (kind << 32) | u64::from(number)
     }
@@ -184,6 +187,7 @@ impl Token {
             5 => Some(Self::Listener(number, listener)),
             6 => Some(Self::Tables),
             7 => Some(Self::Leaving(number)),
+            8 => Some(Self::Orphan(number)),
             _ => None,
         }
     }

@@ -20,6 +20,10 @@ pub const KEEP: u8 = b'+';
 pub const FREE: u8 = b'=';
 /// Message: what follows is for the service manager.
 pub const NOTICE: u8 = b'N';
+/// Message: the supervisor becomes another version; what comes with it is the one to start if that ends.
+pub const UPGRADE: u8 = b'U';
+/// Message: it stands.
+pub const STANDS: u8 = b'S';
 /// The longest message.
 const LONGEST: usize = 4096;
 /// Own descriptors lie above all that a child gets.
@@ -42,6 +46,10 @@ struct Watcher {
     argv: Vec<OsString>,
     executable: PathBuf,
     own: Option<OwnedFd>,
+    /// The version that was before an upgrade under way.
+    former: Option<OwnedFd>,
+    /// What lies at the executable's place has died in an upgrade.
+    distrusts: bool,
     held: Vec<Option<OwnedFd>>,
     child: Option<i32>,
     channel: Option<OwnedFd>,
@@ -85,6 +93,8 @@ fn prepare(options: &Options) -> Result<(Watcher, signals::SignalFd), String> {
         argv: options.argv.clone(),
         executable: std::fs::read_link("/proc/self/exe").unwrap_or_default(),
         own: handover::own_executable().ok().and_then(|fd| highfd::park(fd, HIGH).ok()),
+        former: None,
+        distrusts: false,
         held,
         child: None,
         channel: None,
@@ -117,7 +127,12 @@ impl Watcher {
                 // What it had still said counts: its last sockets among it.
                 self.hear(&mut buffer);
                 (self.child, self.channel) = (None, None);
+                let upgrading = self.former.is_some();
                 match ended.status {
+                    // It has not stood yet, so it has not ended of itself whatever it says.
+                    Status::Exited(_) if upgrading && !self.stopping => {
+                        start_at = Some(Instant::now() + self.crashed(0))
+                    }
                     Status::Exited(code) => return ExitCode::from(u8::try_from(code).unwrap_or(1)),
                     Status::Signaled(_) if self.stopping => return ExitCode::SUCCESS,
                     Status::Signaled(signal) => start_at = Some(Instant::now() + self.crashed(signal)),
@@ -134,9 +149,12 @@ impl Watcher {
         let (Ok(ours), Ok(theirs)) = (highfd::park(ours, HIGH), highfd::park(theirs, HIGH)) else {
             return false;
         };
+        if let Some(former) = self.former.take() {
+            (self.own, self.distrusts) = (Some(former), true);
+        }
         // What lies there now may be a newer version than this one.
-        let newest =
-            handover::trusted_executable(&self.executable).ok().and_then(|fd| highfd::park(fd, HIGH).ok());
+        let newest = handover::trusted_executable(&self.executable).ok().filter(|_| !self.distrusts);
+        let newest = newest.and_then(|fd| highfd::park(fd, HIGH).ok());
         let Some(executable) = newest.as_ref().or(self.own.as_ref()) else { return false };
         let sockets: Vec<BorrowedFd<'_>> = self.held.iter().flatten().map(AsFd::as_fd).collect();
         let argv = |channel: i32| {
@@ -182,6 +200,12 @@ impl Watcher {
                     let from = usize::from(u16::from_le_bytes([*low, *high]));
                     self.held.iter_mut().skip(from).for_each(|place| *place = None);
                 }
+                ([UPGRADE], Some(fd)) => self.former = highfd::park(fd, HIGH).ok(),
+                ([STANDS], None) => {
+                    // One that went back to the former version stands too; what lies there has not died then.
+                    self.former = None;
+                    self.distrusts = false;
+                }
                 ([NOTICE, text @ ..], None) => {
                     let _ = systemd::notify(&String::from_utf8_lossy(text));
                 }
@@ -207,10 +231,11 @@ impl Watcher {
             0 | 1 => Duration::ZERO,
             n => Duration::from_millis(100 << n.min(8)).min(LONGEST_WAIT),
         };
-        let text = format!(
-            "portreeve: the supervisor was ended by signal {signal}; it starts again in {} ms\n",
-            wait.as_millis()
-        );
+        let how = match signal {
+            0 => "ended in an upgrade".to_owned(),
+            signal => format!("was ended by signal {signal}"),
+        };
+        let text = format!("portreeve: the supervisor {how}; it starts again in {} ms\n", wait.as_millis());
         let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
         wait
     }

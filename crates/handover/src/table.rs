@@ -204,6 +204,8 @@ records! {
         1 kill_at: Option<Duration>,
         /// No EXIT line follows.
         1 forgotten: bool,
+        /// It is no child of this process.
+        3 orphan: bool,
     }
     /// A session in a worker.
     SessionState {

@@ -6,8 +6,7 @@ use rustix::io::{Errno, FdFlags};
 use std::ffi::{CString, OsString, c_char};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 /// What nobody can do to a sealed file any more.
@@ -42,8 +41,46 @@ pub fn read_sealed(fd: impl AsFd, most: usize) -> io::Result<Vec<u8>> {
         return Err(Errno::FBIG.into());
     }
     let mut bytes = vec![0; size];
-    File::from(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?).read_exact_at(&mut bytes, 0)?;
+    let mut had = 0;
+    while let Some(room) = bytes.get_mut(had..).filter(|room| !room.is_empty()) {
+        match rustix::io::pread(&fd, room, u64::try_from(had).unwrap_or(u64::MAX)) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => had += n,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
     Ok(bytes)
+}
+
+/// The bytes of a sealed file that a former version of this process left open as `raw`. Takes no descriptor: there may be none.
+///
+/// # Errors
+/// `EBADF` it is not open; those of [`read_sealed`].
+pub fn read_left(raw: RawFd, most: usize) -> io::Result<Vec<u8>> {
+    if raw < 0 {
+        return Err(Errno::BADF.into());
+    }
+    // SAFETY: borrowed for calls that fail with EBADF and nothing else if the number is not open.
+    read_sealed(unsafe { BorrowedFd::borrow_raw(raw) }, most)
+}
+
+/// What a former version of this process left open as `raw`, itself and not another descriptor for it: for the last that can go
+/// on from here, which may have none to spare.
+///
+/// # Safety contract, checked by the caller
+/// No [`OwnedFd`] of this process has this number, and none is made of it a second time: a state names each once.
+///
+/// # Errors
+/// `EBADF` it is not open.
+pub fn take(raw: RawFd) -> io::Result<OwnedFd> {
+    if raw < 3 {
+        return Err(Errno::BADF.into());
+    }
+    // SAFETY: borrowed for one call that changes a flag; a number that is not open gives EBADF.
+    rustix::io::fcntl_setfd(unsafe { BorrowedFd::borrow_raw(raw) }, FdFlags::CLOEXEC)?;
+    // SAFETY: it is open, as the call has shown, and by the contract above nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 /// Another descriptor, at `least` or above, for what a former version of this process left open as `raw`. That one stays
@@ -119,21 +156,71 @@ pub fn trusted_executable(path: &std::path::Path) -> io::Result<OwnedFd> {
 
 /// Executes an open file in place of this process, with this environment. Comes back only with the reason why not.
 pub fn exec(executable: impl AsFd, argv: &[OsString]) -> io::Error {
-    use std::os::unix::ffi::OsStringExt;
-    let words: Vec<CString> =
-        argv.iter().map(|word| CString::new(word.clone().into_vec()).unwrap_or_default()).collect();
-    let mut pointers: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
-    pointers.push(ptr::null());
-    let fd = executable.as_fd().as_raw_fd();
+    exec_raw(executable.as_fd().as_raw_fd(), &Words::new(argv))
+}
+
+/// The same with a file that a former version of this process left open under this number.
+pub fn exec_left(executable: RawFd, argv: &[OsString]) -> io::Error {
+    exec_raw(executable, &Words::new(argv))
+}
+
+/// A command line as the kernel wants it.
+struct Words {
+    _words: Vec<CString>,
+    pointers: Vec<*const c_char>,
+}
+
+impl Words {
+    fn new(argv: &[OsString]) -> Self {
+        use std::os::unix::ffi::OsStringExt;
+        let words: Vec<CString> =
+            argv.iter().map(|word| CString::new(word.clone().into_vec()).unwrap_or_default()).collect();
+        let mut pointers: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
+        pointers.push(ptr::null());
+        Words { _words: words, pointers }
+    }
+}
+
+fn exec_raw(executable: RawFd, words: &Words) -> io::Error {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
     // SAFETY: `pointers` ends with a null and points at strings that live until the call is over; `environ` is libc's own,
-    // and no other thread of ours changes it.
+    // and no other thread of ours changes it. A number that is not open gives EBADF.
     unsafe {
-        libc::execveat(fd, c"".as_ptr(), pointers.as_ptr().cast(), environ.cast(), libc::AT_EMPTY_PATH)
+        libc::execveat(
+            executable,
+            c"".as_ptr(),
+            words.pointers.as_ptr().cast(),
+            environ.cast(),
+            libc::AT_EMPTY_PATH,
+        )
     };
     io::Error::last_os_error()
+}
+
+/// Executes an open file in a child that has all descriptors of this process that stay open over an exec, and `input` as its standard
+/// input.
+///
+/// # Errors
+/// `EAGAIN`, `ENOMEM`: there is no process. A child that cannot execute ends with status 127.
+pub fn start_beside(executable: impl AsFd, argv: &[OsString], input: impl AsFd) -> io::Result<i32> {
+    // Made before: behind a fork of a process with threads nothing may be allocated.
+    let words = Words::new(argv);
+    let (executable, input) = (executable.as_fd().as_raw_fd(), input.as_fd().as_raw_fd());
+    // SAFETY: the child makes system calls alone, with what stands here already, and never returns.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: both numbers are open in this process, and so in its child.
+            if unsafe { libc::dup2(input, 0) } == 0 {
+                let _ = exec_raw(executable, &words);
+            }
+            // SAFETY: ends this process without running anything of its parent's.
+            unsafe { libc::_exit(127) }
+        }
+        pid => Ok(pid),
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +243,37 @@ mod tests {
         assert_eq!(read_sealed(&fd, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
         let null = File::open("/dev/null").unwrap();
         assert_eq!(read_sealed(&null, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
+    }
+
+    #[test]
+    fn what_was_left_is_read_and_taken_as_it_is() {
+        let left = std::os::fd::IntoRawFd::into_raw_fd(seal(b"state").unwrap());
+        assert_eq!(read_left(left, 5).unwrap(), b"state");
+        let taken = take(left).unwrap();
+        assert_eq!(taken.as_raw_fd(), left);
+        assert_eq!(rustix::io::fcntl_getfd(&taken).unwrap(), FdFlags::CLOEXEC);
+        for nothing in [-1, 0, 1_000_000] {
+            assert_eq!(take(nothing).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        }
+        assert_eq!(read_left(1_000_000, 5).unwrap_err().raw_os_error(), Some(libc::EPERM));
+    }
+
+    #[test]
+    fn a_child_beside_has_what_stays_open_and_its_own_input() {
+        let (input, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let (answer, says) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        keep_over_exec(&[number(&says)], true);
+        let shell = File::open("/bin/sh").unwrap();
+        let script = format!("cat >&{}", number(&says));
+        let argv = ["sh", "-c", &script].map(OsString::from);
+        let pid = start_beside(&shell, &argv, &input).unwrap();
+        keep_over_exec(&[number(&says)], false);
+        rustix::io::write(&told, b"x").unwrap();
+        let mut byte = [0; 1];
+        assert_eq!(rustix::io::read(&answer, &mut byte), Ok(1));
+        drop((told, input));
+        let child = rustix::process::Pid::from_raw(pid);
+        rustix::process::waitpid(child, rustix::process::WaitOptions::empty()).unwrap();
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The upgrade as the version that goes sees it: finds the new executable, has it probed while it serves on, and executes it.
 //! A failure at any step leaves everything as it is, and is said.
 
-use super::Role;
+use super::leave::fd;
 use super::probe::Probing;
 use super::settle::Settling;
+use super::{Role, guard};
 use crate::control::failure;
 use crate::machine::percent_m;
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
-use portreeve_sys::handover;
+use portreeve_handover::State;
+use portreeve_sys::{handover, seqpacket};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +22,8 @@ pub struct Upgrade {
     pub executable: PathBuf,
     /// The one that runs, to go back to.
     pub back: Option<OwnedFd>,
+    /// What was left is taken as it is: nobody can go on from it after us.
+    pub takes: bool,
     /// How often it was replaced.
     pub count: u64,
     /// The new one is being asked.
@@ -47,14 +51,11 @@ impl Upgrade {
 }
 
 /// Executes the running version again from the descriptor that is held of it: `state` and everything it names are still open.
-/// Comes back only with the reason why not.
-pub fn back(held: OwnedFd, argv: &[OsString], state: i32, named: &[i32]) -> std::io::Error {
-    let number = handover::number(&held);
+/// Comes back only with the reason why not. Takes no descriptor: it may be that there is none.
+pub fn back(held: i32, argv: &[OsString], state: i32, named: &[i32]) -> std::io::Error {
     let open: Vec<i32> = named.iter().copied().chain([state]).collect();
     handover::keep_over_exec(&open, true);
-    // It is named in the state too; what is executed need not stay open over it.
-    handover::keep_over_exec(&[number], false);
-    handover::exec(&held, &Role::Returned(state).arguments(argv))
+    handover::exec_left(held, &Role::Returned(state).arguments(argv))
 }
 
 impl Supervisor {
@@ -102,22 +103,55 @@ impl Supervisor {
         self.write_logs();
         let mut state = self.leave();
         state.asked_by = client;
-        let (bytes, fds) = match state.encode() {
-            Ok(encoded) => encoded,
+        let named: Vec<i32> = match state.encode() {
+            Ok((_, fds)) => fds.into_iter().map(|fd| fd.0).collect(),
             Err(error) => return format!("the state cannot be handed over: {error}"),
         };
-        let sealed = match handover::seal(&bytes) {
-            Ok(sealed) => sealed,
-            Err(error) => return format!("the state cannot be handed over: {}", percent_m(&error)),
+        let why = self.become_guarded(executable, state, &named);
+        handover::keep_over_exec(&named, false);
+        why
+    }
+
+    fn become_guarded(&mut self, executable: &OwnedFd, mut state: State, named: &[i32]) -> String {
+        let lost = |error: std::io::Error| format!("the state cannot be handed over: {}", percent_m(&error));
+        let pair = match seqpacket::pair() {
+            Ok(pair) => pair,
+            Err(error) => return lost(error),
         };
-        drop(bytes);
-        let number = handover::number(&sealed);
-        let argv = Role::Successor(number).arguments(&self.options.argv);
-        // From here to the exec nothing may be started: it would inherit every client.
-        let kept: Vec<i32> = fds.iter().map(|fd| fd.0).chain([number]).collect();
-        handover::keep_over_exec(&kept, true);
-        let error = handover::exec(executable.as_fd(), &argv);
-        handover::keep_over_exec(&kept, false);
-        format!("the new executable cannot be executed: {}", percent_m(&error))
+        state.guard = Some(fd(&pair.0));
+        // From here to the exec nothing else may be started: it would inherit every client. Where somebody else starts us again,
+        // the process beside has nothing either: it would be in the way.
+        handover::keep_over_exec(named, !guard::is_needless(state.watcher.is_some()));
+        let guard = match self.upgrade.back.as_ref().map(|held| guard::start(held, &self.options.argv, pair))
+        {
+            Some(Ok(guard)) => guard,
+            Some(Err(error)) => {
+                return format!("no process can stand by meanwhile: {}", percent_m(&error));
+            }
+            None => return "there is no way back to this version".to_owned(),
+        };
+        // Its end is nobody's news, neither there nor, if it comes to nothing, here.
+        self.staff.retire(guard.pid);
+        state.retired.push(guard.pid);
+        let sealed = state.encode().map_err(std::io::Error::other);
+        let sealed = sealed.and_then(|(bytes, _)| handover::seal(&bytes));
+        let sealed = sealed.and_then(|sealed| guard.stand_by(&sealed).map(|()| sealed));
+        let why = match sealed {
+            Ok(sealed) => {
+                let number = handover::number(&sealed);
+                let kept = [number, handover::number(&guard.channel)];
+                let argv = Role::Successor(number).arguments(&self.options.argv);
+                self.tell_watcher(crate::watcher::UPGRADE);
+                handover::keep_over_exec(named, true);
+                handover::keep_over_exec(&kept, true);
+                let error = handover::exec(executable.as_fd(), &argv);
+                handover::keep_over_exec(&kept, false);
+                self.tell_watcher(crate::watcher::STANDS);
+                format!("the new executable cannot be executed: {}", percent_m(&error))
+            }
+            Err(error) => lost(error),
+        };
+        guard::dismiss(&guard.channel);
+        why
     }
 }

@@ -69,6 +69,7 @@ impl Supervisor {
             holds_socket: child.holds_socket,
             kill_at: child.kill_at,
             forgotten: child.forgotten,
+            orphan: self.children.orphans.contains_key(&pid),
         });
         let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
         // Who is refused already waits for nothing but a line in the log.

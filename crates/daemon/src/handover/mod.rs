@@ -4,10 +4,12 @@
 //! upgrade → probe: the new executable, as a child, reads the state and says whether it could go on from it
 //!         → leave: the state as it is now, in a sealed file; descriptors stay open; exec
 //!         → resume: the new executable takes over what it finds, or executes the old one again
+//! guard beside: the old executable, in case that the new one dies or stands still there
 //! ```
 //! Nobody is refused in between: the kernel's queues take the clients, and what runs is our child before and after.
 
 mod going;
+mod guard;
 mod leave;
 mod probe;
 mod resume;
@@ -16,8 +18,9 @@ mod take_over;
 mod workers;
 
 pub use going::Upgrade;
+pub use guard::guard;
 pub use leave::{fd, path};
-pub use resume::{prober, successor};
+pub use resume::{Way, go_on, prober};
 pub use workers::missing;
 
 use std::ffi::OsString;
@@ -33,23 +36,26 @@ pub enum Role {
     Successor(i32),
     /// In the place of a newer version that could not go on.
     Returned(i32),
+    /// Beside a newer version, until that stands.
+    Guard(i32),
 }
 
 const PROBE: &str = "--probe-handover=";
 const SUCCEED: &str = "--handover=";
 const RETURN: &str = "--handover-back=";
+const GUARD: &str = "--handover-guard=";
 
 impl Role {
     /// The role, taken off the end of the arguments.
     pub fn take(args: &mut Vec<OsString>) -> Self {
         let last = args.last().and_then(|word| word.to_str()).unwrap_or_default();
         let number = |prefix: &str| last.strip_prefix(prefix).and_then(|n| n.parse().ok());
-        let role = match (number(PROBE), number(SUCCEED), number(RETURN)) {
-            (Some(fd), ..) => Self::Probe(fd),
-            (_, Some(fd), _) => Self::Successor(fd),
-            (.., Some(fd)) => Self::Returned(fd),
-            (None, None, None) => return Self::First,
-        };
+        let role = None
+            .or(number(PROBE).map(Self::Probe))
+            .or(number(SUCCEED).map(Self::Successor))
+            .or(number(RETURN).map(Self::Returned))
+            .or(number(GUARD).map(Self::Guard));
+        let Some(role) = role else { return Self::First };
         args.pop();
         role
     }
@@ -60,6 +66,7 @@ impl Role {
             Self::Probe(fd) => (PROBE, fd),
             Self::Successor(fd) => (SUCCEED, fd),
             Self::Returned(fd) => (RETURN, fd),
+            Self::Guard(fd) => (GUARD, fd),
         };
         Some(format!("{prefix}{fd}").into())
     }
@@ -81,6 +88,7 @@ mod tests {
             ("gate run -f x --probe-handover=0", Role::Probe(0)),
             ("gate run --handover=4100", Role::Successor(4100)),
             ("gate run --handover-back=7", Role::Returned(7)),
+            ("gate run --handover-guard=0", Role::Guard(0)),
         ] {
             let mut args = words(text);
             assert_eq!(Role::take(&mut args), role);

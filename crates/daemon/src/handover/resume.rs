@@ -2,6 +2,7 @@
 //! that the former version left stay as they are, so that it can be executed again and find them.
 
 use super::going::back;
+use super::guard::dismiss;
 use super::probe::OTHERS;
 use super::workers::must_leave;
 use crate::boot;
@@ -103,47 +104,48 @@ pub fn prober(options: &Options, state: i32) -> ExitCode {
     code
 }
 
-/// Goes on where the former version left, or executes it again. `returned` is that version itself, back again: it has nobody
-/// to go back to.
-pub fn successor(options: &Options, state: i32, returned: bool) -> ExitCode {
-    let bytes = handover::adopt(state, 3).and_then(|fd| handover::read_sealed(fd, MOST));
-    let bytes = match bytes {
+/// How this process has come to go on from a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A newer version, in the place of the former one.
+    Forward,
+    /// That former one, back again: it has nobody to go back to.
+    Back,
+    /// That former one in another process, and what became of the newer one.
+    Beside(&'static str),
+}
+
+/// Goes on where the former version left, or executes it again.
+pub fn go_on(options: &Options, number: i32, way: Way) -> ExitCode {
+    let bytes = match handover::read_left(number, MOST) {
         Ok(bytes) => bytes,
         Err(error) => return boot::complain(options, &format!("no state to go on from: {error}")),
     };
     let way_back = State::decode(&bytes).ok().and_then(|(left, fds)| {
-        let held = handover::adopt(left.back?.0, 3).ok().filter(|_| !returned)?;
-        Some((held, fds.into_iter().map(|fd| fd.0).collect::<Vec<i32>>()))
+        let held = left.back.filter(|_| way == Way::Forward)?;
+        Some((held.0, fds.into_iter().map(|fd| fd.0).collect::<Vec<i32>>()))
     });
     // A version that panics here has been probed in vain; the former one goes on all the same.
-    if let Some((held, named)) = &way_back
-        && let Ok(held) = held.try_clone()
-    {
-        let (argv, named) = (options.argv.clone(), named.clone());
-        let held = std::sync::Mutex::new(Some(held));
+    if let Some((held, named)) = way_back.clone() {
+        let argv = options.argv.clone();
         std::panic::set_hook(Box::new(move |panic| {
             say_failed(&panic.to_string());
-            if let Some(held) = held.lock().ok().and_then(|mut held| held.take()) {
-                let _ = back(held, &argv, state, &named);
-            }
+            let _ = back(held, &argv, number, &named);
         }));
     }
-    match resume(options, &bytes, state, returned) {
+    match resume(options, &bytes, number, way) {
         Ok(supervisor) => {
             let _ = std::panic::take_hook();
-            drop(way_back);
             supervisor.serve()
         }
-        Err(why) => {
-            say_failed(&why);
-            match way_back {
-                Some((held, named)) => {
-                    let error = back(held, &options.argv, state, &named);
-                    boot::complain(options, &format!("the former version cannot be executed: {error}"))
-                }
-                None => boot::complain(options, &why),
+        Err(why) => match way_back {
+            Some((held, named)) => {
+                say_failed(&why);
+                let error = back(held, &options.argv, number, &named);
+                boot::complain(options, &format!("the former version cannot be executed: {error}"))
             }
-        }
+            None => boot::complain(options, &why),
+        },
     }
 }
 
@@ -153,38 +155,82 @@ fn say_failed(why: &str) {
     let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
 }
 
-fn resume(options: &Options, bytes: &[u8], number: i32, returned: bool) -> Result<Supervisor, String> {
+fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supervisor, String> {
     let mut options = options.clone();
     options.make_absolute();
-    let left = Left::read(bytes, &options)?;
+    let mut left = Left::read(bytes, &options)?;
     let mut supervisor = boot::build(&options, portreeve_sys::limits::nofile(), None)?;
     let from = left.state.version.clone();
-    let named = left.named.clone();
+    let mut named = std::mem::take(&mut left.named);
     let client = left.state.asked_by;
-    supervisor.take_over(left)?;
-    if !returned {
-        supervisor.upgrade.count += 1;
+    if let Way::Beside(_) = way {
+        left.bereave();
     }
-    // It stands: what was left open for a way back goes.
-    handover::close_left(&named);
+    let guard = left.state.guard;
+    supervisor.upgrade.takes = way != Way::Forward;
+    supervisor.take_over(left)?;
+    // It stands: what was left open for a way back goes, and whoever stands by.
+    match way {
+        Way::Forward => {
+            supervisor.upgrade.count += 1;
+            named.retain(|&number| guard.is_none_or(|guard| guard.0 != number));
+            handover::close_left(&named);
+        }
+        Way::Back => {}
+        Way::Beside(_) => supervisor.has_another_number(),
+    }
+    if let Some(guard) = guard.and_then(|guard| handover::take(guard.0).ok()) {
+        dismiss(&guard);
+    }
     handover::close_left(&[number]);
+    supervisor.upgrade.takes = false;
+    supervisor.tell_watcher(crate::watcher::STANDS);
     let own = env!("CARGO_PKG_VERSION");
-    if returned {
-        supervisor.end_upgrade(client, "the new executable could not go on");
-    } else {
-        let text = format!("Upgrade: {own} goes on where {from} left");
-        supervisor.say(Level::Notice, &text);
-        if let Some(client) = client {
-            let answer = Json::object(|j| {
-                j.plain("ok", true);
-                j.text("from", &from);
-                j.text("to", own);
-                j.plain("pid", std::process::id());
-                j.plain("services", supervisor.slots.len());
-            });
-            supervisor.answer(client, answer);
+    match way {
+        Way::Back => supervisor.end_upgrade(client, "the new executable could not go on"),
+        Way::Beside(how) => {
+            let pid = std::process::id();
+            let why = format!("the new executable {how}; process {pid} steps in, what workers had is lost");
+            supervisor.end_upgrade(client, &why);
+        }
+        Way::Forward => {
+            let text = format!("Upgrade: {own} goes on where {from} left");
+            supervisor.say(Level::Notice, &text);
+            if let Some(client) = client {
+                let answer = Json::object(|j| {
+                    j.plain("ok", true);
+                    j.text("from", &from);
+                    j.text("to", own);
+                    j.plain("pid", std::process::id());
+                    j.plain("services", supervisor.slots.len());
+                });
+                supervisor.answer(client, answer);
+            }
         }
     }
     supervisor.sign_of_life();
     Ok(supervisor)
+}
+
+impl Left {
+    /// The process that left this is dead: its workers died with it, and whatever else it had started is nobody's child.
+    fn bereave(&mut self) {
+        self.state.workers.iter_mut().for_each(|worker| worker.pid = 0);
+        self.state.leaving.iter_mut().for_each(|worker| worker.pid = 0);
+        self.state.programs.iter_mut().for_each(|program| program.orphan = true);
+        self.state.retired.clear();
+        self.state.hooks.clear();
+        // That end of the channel was never ours: its number may be another's here.
+        self.state.guard = None;
+    }
+}
+
+impl Supervisor {
+    /// Another process than before: the file that names it is written anew.
+    fn has_another_number(&mut self) {
+        let written = self.options.pidfile.as_deref().map(portreeve_sys::file::write_pidfile);
+        if let Some(Err(error)) = written {
+            self.say(Level::Warning, &format!("cannot write the file with our process number: {error}"));
+        }
+    }
 }

@@ -35,7 +35,12 @@ use std::rc::Rc;
 impl Supervisor {
     /// A descriptor of ours for one that was left.
     pub fn adopt(&self, fd: Fd) -> Result<OwnedFd, String> {
-        handover::adopt(fd.0, self.base).map_err(|error| format!("descriptor {} is lost: {error}", fd.0))
+        self.adopt_at(fd, self.base)
+    }
+
+    fn adopt_at(&self, fd: Fd, least: i32) -> Result<OwnedFd, String> {
+        let adopted = if self.upgrade.takes { handover::take(fd.0) } else { handover::adopt(fd.0, least) };
+        adopted.map_err(|error| format!("descriptor {} is lost: {error}", fd.0))
     }
 
     /// All of it.
@@ -52,6 +57,7 @@ impl Supervisor {
             executable: PathBuf::from(OsString::from_vec(state.executable.0)),
             back: handover::own_executable().ok(),
             count: state.upgrades,
+            takes: self.upgrade.takes,
             ..Upgrade::default()
         };
         if let Some((answers, read)) = state.current.and_then(|at| readings.get(at as usize)) {
@@ -272,6 +278,9 @@ impl Supervisor {
             self.timers.set(at, Alarm::Kill);
         }
         self.children.programs.insert(left.pid, child);
+        if left.orphan {
+            self.watch_orphan(left.pid);
+        }
     }
 
     fn session(&self, left: &SessionState) -> (u64, Session) {
@@ -296,7 +305,7 @@ impl Supervisor {
 
     fn client(&self, left: &ClientState) -> Result<Client, String> {
         // Low numbers are for clients: a program that is started copies no other.
-        let fd = handover::adopt(left.fd.0, 3).map_err(|error| format!("a client is lost: {error}"))?;
+        let fd = self.adopt_at(left.fd, 3)?;
         let mut client = Client::new(left.slot, fd, left.peer.0);
         client.attempts = left.attempts;
         client.counted = left.counted;

@@ -1,0 +1,162 @@
+//! A new version that passes the probe and then dies, or stands still, in the supervisor's place: the former one steps in, and
+//! nobody who is in a queue, accepted, or with a program is lost. xinetd has nothing like it.
+
+use portreeve_compliance::client::{ask, datagram_socket, dial, talk};
+use portreeve_compliance::impostor::{HOW, REAL};
+use portreeve_compliance::init::PROBE;
+use portreeve_compliance::wait::must;
+use portreeve_compliance::{
+    Answer, Config, Connection, DEADLINE, Ended, Entry, Side, Start, World, ours, signals,
+};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+
+const SERVED: &str = "served\n";
+
+/// Puts an executable where the daemon's is, aside and then renamed.
+fn install(world: &World, from: &std::path::Path, name: &str) {
+    let (aside, place) = (world.path("gate.new"), world.path(name));
+    std::fs::copy(from, &aside).expect("to copy");
+    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).expect("to set the mode");
+    std::fs::rename(aside, place).expect("to rename");
+}
+
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// A daemon whose executable becomes an impostor that does this.
+fn start(world: &World, config: &Config, options: &[&str], how: &str) -> u32 {
+    install(world, &Side::Ours.executable(), "gate");
+    let start = Start {
+        through: ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec(),
+        options: options.iter().map(|&word| word.to_owned()).collect(),
+        ..Start::default()
+    };
+    let pid = world.launch(config, &start);
+    must("it serves", || status(world).is_some_and(|status| status["generation"] == 1));
+    install(world, &Side::Ours.executable(), name(REAL));
+    install(world, &world.inside(PROBE), "gate");
+    world.write(name(HOW), how);
+    pid
+}
+
+fn control(world: &World, request: &str) -> Option<Value> {
+    let (how, answer) = world.run(&[PROBE, "control", "/run/w/control", request], &[]);
+    (how == Ended::Status(0)).then(|| serde_json::from_str(&answer).ok()).flatten()
+}
+
+fn status(world: &World) -> Option<Value> {
+    control(world, "status").filter(|status| status["ok"] == true)
+}
+
+fn service(world: &World, id: &str) -> Value {
+    let status = status(world).expect("a status");
+    let services = status["services"].as_array().expect("services");
+    services.iter().find(|service| service["id"] == id).cloned().unwrap_or_default()
+}
+
+fn held(port: u16) -> Connection {
+    let mut connection = dial("127.0.0.1", port).expect("a connection");
+    assert_eq!(connection.read_until(b"\n").text(), "held\n");
+    connection
+}
+
+fn config() -> Config {
+    Config::of(Entry::probe("s1", 2001, "hold").set("instances", "2"))
+        .with(Entry::program("queue", 2002))
+        .with(Entry::internal("echo", "echo", 2003, "stream"))
+        .with(Entry::datagram("dg", 2004, "datagrams 2"))
+        .with(Entry::program("s2", 2005))
+}
+
+/// Somebody with a program, somebody in the queue, a datagram server that has the socket; the upgrade; all are served on.
+fn is_survived(world: &World, how: &str, said: &str) {
+    let before = start(world, &config(), &[], how);
+    let mut one = held(2001);
+    let datagrams = datagram_socket("127.0.0.1", 2004);
+    assert!(ask(&datagrams, b"one", DEADLINE).is_some());
+    control(world, "hold queue");
+    let mut waiting: Vec<Connection> = (0..5).map(|_| dial("127.0.0.1", 2002).expect("the queue")).collect();
+    let answer = control(world, "upgrade").expect("an answer");
+    assert_eq!(answer["ok"], false, "{answer}");
+    let error = answer["error"].as_str().unwrap_or_default();
+    assert!(error.contains(said), "{error}");
+    let after = status(world).expect("a status");
+    let steps_in = said.contains("the new executable");
+    assert_eq!(after["pid"] != before, steps_in, "{after}");
+    assert_eq!(after["upgrades"], 0);
+    assert_eq!(service(world, "s1")["running"], 1, "who was there counts");
+    let mut two = held(2001);
+    assert!(talk("127.0.0.1", 2001, b"").bytes.is_empty(), "two are in");
+    assert_eq!(service(world, "queue")["state"], "held");
+    control(world, "release queue");
+    for client in &mut waiting {
+        assert_eq!(client.read_all(), Answer::closed(SERVED));
+    }
+    assert!(ask(&datagrams, b"two", DEADLINE).is_some(), "its server still has the socket");
+    must("and gives it back", || service(world, "dg")["running"] == 0);
+    let datagrams = datagram_socket("127.0.0.1", 2004);
+    assert!(ask(&datagrams, b"three", DEADLINE).is_some(), "the next one is started");
+    must("the built-in answers", || {
+        let mut echo = dial("127.0.0.1", 2003).expect("echo");
+        echo.send(b"x");
+        echo.read_count(1).bytes == b"x"
+    });
+    for connection in [&mut one, &mut two] {
+        connection.finish();
+        assert_eq!(connection.read_all(), Answer::closed(""));
+    }
+    must("their ends are noticed", || service(world, "s1")["running"] == 0);
+    // A good one is taken as ever, also by who stepped in.
+    install(world, &Side::Ours.executable(), "gate");
+    if how != "starve" {
+        let answer = control(world, "upgrade").expect("an answer");
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+    assert_eq!(talk("127.0.0.1", 2005, b""), Answer::closed(SERVED));
+    let pid = status(world).expect("a status")["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    assert!(world.signal(pid.expect("its number"), signals::TERM));
+    must("it ends", || talk("127.0.0.1", 2005, b"") == Answer::refused());
+    must("nobody is left", || world.processes("gate").is_empty());
+}
+
+#[test]
+fn it_exits() {
+    ours(|world| is_survived(world, "exit", "the new executable ended before it stood"));
+}
+
+#[test]
+fn it_aborts() {
+    ours(|world| is_survived(world, "abort", "the new executable ended before it stood"));
+}
+
+#[test]
+fn it_stands_still() {
+    ours(|world| is_survived(world, "hang", "the new executable did not stand in time"));
+}
+
+/// It has no descriptors to take over what was left: the former version is executed again in the same process.
+#[test]
+fn it_has_no_descriptors() {
+    ours(|world| is_survived(world, "starve", "could not go on"));
+}
+
+/// With the watcher it is the watcher that starts the former version again, though the new one has ended as if of itself.
+#[test]
+fn the_watcher_starts_the_former_version() {
+    ours(|world| {
+        for how in ["exit", "hang"] {
+            let watcher = start(world, &config(), &["-watch"], how);
+            let before = status(world).expect("a status")["pid"].clone();
+            control(world, "hold queue");
+            let mut waiting = dial("127.0.0.1", 2002).expect("the queue");
+            let _ = control(world, "upgrade");
+            must("another one serves", || status(world).is_some_and(|status| status["pid"] != before));
+            assert_eq!(waiting.read_all(), Answer::closed(SERVED), "{how}");
+            assert!(world.alive(watcher));
+            assert!(world.signal(watcher, signals::TERM));
+            must("it ends", || !world.alive(watcher));
+        }
+    });
+}

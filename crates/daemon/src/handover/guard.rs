@@ -1,0 +1,138 @@
+//! Who steps in when the new version dies, or stands still, between the exec and the moment in which it stands: the version that
+//! goes, as a process beside with copies of all descriptors. It waits for one word and does nothing else.
+//!
+//! It cannot give back what a death takes: our children are nobody's any more, and the workers end with whoever has started
+//! them. Where somebody else starts us again (a watcher, a service manager), that one has the listeners, and this one only sees to it that
+//! a process that stands still ends. Of process 1 nobody can take the place.
+
+use super::Role;
+use super::resume::{Way, go_on};
+use crate::options::Options;
+use portreeve_handover::{MOST, State};
+use portreeve_sys::handover;
+use portreeve_sys::reap::{Pid, Signal, kill};
+use portreeve_sys::seqpacket;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long the new version may take until it stands.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process that is killed may take to end.
+const END: Duration = Duration::from_secs(2);
+/// Message: here is the state; from now on you stand by.
+const STATE: &[u8] = b"s";
+/// Message: it stands, or it was not executed.
+const DONE: &[u8] = b"d";
+
+/// The process beside, as who is to be executed holds it.
+#[derive(Debug)]
+pub struct Guard {
+    /// The way to it.
+    pub channel: OwnedFd,
+    /// Its process number.
+    pub pid: i32,
+}
+
+/// Starts it, with every descriptor that stays open over an exec.
+pub fn start(
+    back: &OwnedFd,
+    argv: &[OsString],
+    (ours, theirs): (OwnedFd, OwnedFd),
+) -> std::io::Result<Guard> {
+    let pid = handover::start_beside(back, &Role::Guard(0).arguments(argv), &theirs)?;
+    Ok(Guard { channel: ours, pid })
+}
+
+impl Guard {
+    /// Gives it the state.
+    pub fn stand_by(&self, state: &OwnedFd) -> std::io::Result<()> {
+        seqpacket::send(&self.channel, STATE, Some(state.as_fd()))
+    }
+}
+
+/// Tells it that it is not needed.
+pub fn dismiss(channel: &OwnedFd) {
+    let _ = seqpacket::send(channel, DONE, None);
+}
+
+/// Whether somebody else starts us again, with the listeners.
+pub fn is_needless(watched: bool) -> bool {
+    watched || std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// What a guard hears.
+enum Heard {
+    State(OwnedFd),
+    Done,
+    /// The other end is closed: whoever had it is dead.
+    End,
+    Nothing,
+}
+
+fn hear(channel: &OwnedFd, until: Instant) -> Heard {
+    let mut buffer = [0; 8];
+    loop {
+        match seqpacket::recv(channel, &mut buffer) {
+            Ok(received) if received.len == 0 => return Heard::End,
+            Ok(received) => match (buffer.get(..received.len), received.fd) {
+                (Some(STATE), Some(state)) => return Heard::State(state),
+                (Some(DONE), None) => return Heard::Done,
+                _ => {}
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Heard::Nothing;
+                }
+                let wait = Timespec {
+                    tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
+                    tv_nsec: i64::from(left.subsec_nanos()),
+                };
+                let _ = poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&wait));
+            }
+            Err(_) => return Heard::End,
+        }
+    }
+}
+
+/// The process beside: ends when it is told to; goes on from the state when nobody can tell it any more.
+pub fn guard(options: &Options, input: i32) -> ExitCode {
+    let guarded = rustix::process::getppid();
+    let Ok(channel) = handover::adopt(input, 3) else { return ExitCode::FAILURE };
+    let until = Instant::now() + PATIENCE;
+    // Ended before there was a state: it was never executed, and nothing has been given up.
+    let Heard::State(state) = hear(&channel, until) else { return ExitCode::SUCCESS };
+    let Some(left) = handover::read_sealed(&state, MOST).ok().and_then(|bytes| State::decode(&bytes).ok())
+    else {
+        return ExitCode::FAILURE;
+    };
+    let how = match hear(&channel, until) {
+        Heard::Done => return ExitCode::SUCCESS,
+        Heard::End => "ended before it stood",
+        Heard::State(_) | Heard::Nothing => {
+            if guarded != rustix::process::getppid() || guarded.is_none_or(Pid::is_init) {
+                return ExitCode::FAILURE;
+            }
+            let _ = guarded.map(|pid| kill(pid, Signal::KILL));
+            let ended = hear(&channel, Instant::now() + END);
+            if !matches!(ended, Heard::End) {
+                return ExitCode::FAILURE;
+            }
+            "did not stand in time and was killed"
+        }
+    };
+    // Whoever starts us again has heard of the end too.
+    if is_needless(left.0.watcher.is_some()) {
+        return ExitCode::SUCCESS;
+    }
+    drop(channel);
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
+    if let Ok(null) = null {
+        let _ = rustix::stdio::dup2_stdin(&null);
+    }
+    let _ = rustix::process::setsid();
+    go_on(options, state.into_raw_fd(), Way::Beside(how))
+}
