@@ -6,6 +6,7 @@
 //! draw     deterministic choices
 //! words    patterns, near the client that asks
 //! tables   lists, rules, options, files, and the ways in which files are broken
+//! odd      the same, odder than people write them
 //! corpus   real tables with the original's answers
 //! recorded the recorded answers
 //! room     private namespaces, and both programs in them
@@ -14,6 +15,7 @@
 pub mod command;
 pub mod corpus;
 pub mod draw;
+pub mod odd;
 pub mod recorded;
 pub mod room;
 pub mod tables;
@@ -48,6 +50,9 @@ pub struct Account {
     pub different: u64,
 }
 
+/// Which cases are drawn.
+pub type Grammar = fn(u64) -> Case;
+
 /// Runs `cases` cases from `seed` on and calls `show` for each that differs. `shim` makes the original print its
 /// diagnostics; without it they are taken out of ours.
 ///
@@ -57,13 +62,14 @@ pub fn compare(
     room: &Room,
     ours: &Path,
     shim: Option<&Path>,
+    grammar: Grammar,
     seed: u64,
     cases: u64,
     show: &mut dyn FnMut(u64, &Case, &Ended, &Ended),
 ) -> std::io::Result<Account> {
     let mut account = Account::default();
     for number in seed..seed.saturating_add(cases) {
-        let case = tables::case(number);
+        let case = grammar(number);
         room.prepare(&case)?;
         let theirs = room.run(Path::new("/usr/sbin"), &case, shim)?;
         let mut mine = room.run(ours, &case, None)?;

@@ -1,10 +1,10 @@
 //! The command line of the comparison. `portreeve-differential-predictors --ours DIR` and one of
-//! `[--shim FILE] [--seed N] [--cases N]` (drawn cases against the original), `--corpus DIR` (real tables),
+//! `[--shim FILE] [--seed N] [--cases N] [--grammar plain|odd]` (drawn cases against the original), `--corpus DIR` (real tables),
 //! `--recorded DIR` (recorded answers). DIR of `--ours` holds tcpdmatch and tcpdchk. Ends with 0 when nothing differs,
 //! 1 when something does, 2 when it could not run.
 
 use super::room::{Names, Room, enter};
-use super::{Account, compare, corpus, recorded};
+use super::{Account, compare, corpus, odd, recorded, tables};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +20,7 @@ struct Call {
     recorded: Option<PathBuf>,
     seed: u64,
     cases: u64,
+    odd: bool,
 }
 
 fn read() -> Result<Call, String> {
@@ -35,6 +36,11 @@ fn read() -> Result<Call, String> {
             Some("--recorded") => call.recorded = Some(PathBuf::from(value)),
             Some("--seed") => call.seed = number()?,
             Some("--cases") => call.cases = number()?,
+            Some("--grammar") => match value.to_str() {
+                Some("plain") => call.odd = false,
+                Some("odd") => call.odd = true,
+                _ => return Err("--grammar is plain or odd".to_owned()),
+            },
             _ => return Err(format!("unknown: {}", word.display())),
         }
     }
@@ -71,7 +77,8 @@ fn run(out: &mut dyn Write) -> Result<bool, String> {
         // A closed output is nothing to report to.
         let _ = writeln!(out, "--- case {number}: {tool} {words}\n{files}theirs: {theirs:?}\nours: {ours:?}");
     };
-    let account = compare(&room, &call.ours, call.shim.as_deref(), call.seed, call.cases, &mut show);
+    let grammar = if call.odd { odd::case } else { tables::case };
+    let account = compare(&room, &call.ours, call.shim.as_deref(), grammar, call.seed, call.cases, &mut show);
     let account: Account = account.map_err(said)?;
     let [granted, denied, delegated, none] = account.verdicts;
     writeln!(
