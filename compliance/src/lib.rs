@@ -17,6 +17,7 @@
 //! inetd     one client, and the program that inetd would start for it (runs in the probe executable)
 //! libwrap   libwrap.so.0 under programs of others
 //! lines     log lines: stamps checked and removed, process numbers replaced
+//! listen    a program that gets its sockets as systemd hands them over (runs in the probe executable)
 //! manager   a service manager with a store for descriptors (runs in the probe executable)
 //! predictors  tcpdmatch and tcpdchk against the originals, over drawn cases
 //! probe     the program that services start: reports how it was started
@@ -34,6 +35,7 @@ pub mod inetd;
 pub mod init;
 pub mod libwrap;
 pub mod lines;
+pub mod listen;
 pub mod manager;
 pub mod neighbour;
 pub mod predictors;

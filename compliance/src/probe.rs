@@ -30,6 +30,7 @@ pub fn main() -> ExitCode {
         "inetd" => crate::inetd::run(arguments.get(1..).unwrap_or_default()),
         "manager" => crate::manager::run(word(1), arguments.get(2..).unwrap_or_default()),
         "managed" => crate::manager::become_managed(word(1), arguments.get(2..).unwrap_or_default()),
+        "listen-fds" => crate::listen::run(number(1, 1), describe),
         "listen-and-run" => listen_and_run(word(1), arguments.get(2..).unwrap_or_default()),
         // Also without arguments, and with any words that a test wants to see again.
         _ => report(),

@@ -65,6 +65,7 @@ pub(crate) enum Id {
     TlsAlpn,
     Tls,
     TlsCa,
+    ListenFds,
 }
 
 /// How many values an attribute takes.

@@ -129,6 +129,8 @@ static TABLE: &[Attribute] = &[
     row(Id::ServerArgs, "server_args", "WORD …", "none",
         "Arguments of the program, without its name; with NAMEINARGS, the name first. Words are separated by white space, there is no quoting, and `#` is an ordinary character.")
         .values(Values::Some),
+    row(Id::ListenFds, "listen_fds", "NAME", "none: the client on descriptors 0, 1 and 2",
+        "The program gets its sockets as systemd hands them over: sd_listen_fds(3) finds them from descriptor 3 on, under this name. With `wait = yes` they are what the service listens on, up to 16; with `wait = no` the client's connection. Descriptors 0, 1 and 2 are /dev/null.").ours(),
     row(Id::User, "user", "NAME|UID", "none, must be given",
         "The user the program runs as. A number is taken without looking it up, its group is the same number. Not needed for INTERNAL.")
         .kind(Kind::Text, "a user of the user database, or 0 to 4294967294"),

@@ -79,6 +79,7 @@ pub(crate) fn build(
             true => REDIRECT_IDLE,
             false => IDLE_TIMEOUT,
         }),
+        listen_fds: draft.listen_fds.clone(),
         tls: crate::tls::build(draft),
     })
 }

@@ -75,6 +75,17 @@ codes! {
         "How a line of inetd.conf was understood, where it could surprise."
         "Nothing needs to be done."
 
+    // Units of systemd.
+    UNIT_LOST Error "unit-lost"
+        "A socket that cannot be served as its units say is left out; or a setting that keeps clients out, or the program within bounds, has no counterpart, so that more is allowed than under systemd."
+        "Do what the message says, or remove the setting if nobody needs it."
+    UNIT_DROPPED Warning "unit-dropped"
+        "A setting of a unit has no counterpart here and is dropped."
+        "Do without it, or write the service in xinetd's language."
+    UNIT_READ Note "unit-read"
+        "How a setting of a unit was understood, or why nothing is lost with it."
+        "Nothing needs to be done."
+
     // Sections.
     UNKNOWN_SECTION Error "unknown-section"
         "A line at the top level is neither `service NAME`, `defaults`, `include PATH` nor `includedir PATH`. As in xinetd, everything up to the next `}` is skipped."

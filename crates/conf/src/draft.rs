@@ -166,6 +166,7 @@ pub(crate) struct Draft {
     pub(crate) protect: Option<AddressSet>,
     pub(crate) proxy_from: Option<AddressSet>,
     pub(crate) tls: TlsDraft,
+    pub(crate) listen_fds: Option<String>,
 }
 
 impl Draft {
@@ -243,7 +244,7 @@ mod tests {
         assert_eq!(TYPES[Type::Unlisted as usize], "UNLISTED");
         assert_eq!(FLAGS[Flag::Labeled as usize], "LABELED");
         assert_eq!(FLAGS[Flag::Sensor as usize], "SENSOR");
-        assert!((Id::TlsCa as usize) < 128);
+        assert!((Id::ListenFds as usize) < 128);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Most sockets of one service.
 pub const MOST_LISTENERS: usize = 1024;
 
+/// Sockets that a program is given at once (`listen_fds`).
+pub const MOST_PASSED: usize = 16;
+
 /// What one socket is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {

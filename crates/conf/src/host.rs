@@ -1,7 +1,7 @@
 //! What the language asks of the machine it is read on. Every answer is injected, so reading stays pure.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An entry of an included directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub trait Host {
     /// Whether the path is a directory; links are followed. Asked once or twice for each service, so a real machine does not list it.
     fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
         self.directory(path).map(|_| true)
+    }
+    /// Where a symbolic link leads, as written in it; `None` for what is none. systemd's aliases are links.
+    fn link(&self, _path: &Path) -> Option<PathBuf> {
+        None
     }
     /// access(2) with X_OK by the real uid.
     fn executable(&self, path: &Path) -> Result<(), SystemError>;

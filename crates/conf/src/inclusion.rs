@@ -10,6 +10,7 @@ use crate::lex::Source;
 use crate::report::{Finding, Order, Report};
 use crate::sources::InetdUse;
 use crate::syntax::{self, Event};
+use crate::systemd;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -46,6 +47,8 @@ impl Found {
 pub(crate) struct Lost {
     pub(crate) name: Word,
     pub(crate) reason: String,
+    /// Somebody wants it so.
+    pub(crate) intended: bool,
     pub(crate) order: Order,
 }
 
@@ -78,10 +81,32 @@ pub(crate) fn gather_inetd(
     gathered.files.push(path.to_owned());
     let source = Rc::new(Source::new(&path.to_string_lossy(), bytes.clone()));
     report.source(&source);
-    let base = gathered.found.iter().map(|found| found.start() + 1).max().unwrap_or(0) + (Order::MAX >> 2);
+    let base = gathered.behind();
     let entries = inetd::gather(&path.to_string_lossy(), &bytes, usage, base, report);
     gathered.found.extend(entries.into_iter().map(|entry| Found { entry, base }));
     Ok(())
+}
+
+/// Adds what units of systemd say, after all that was gathered; the path that cannot be read, and why.
+pub(crate) fn gather_units(
+    host: &dyn Host,
+    paths: &[PathBuf],
+    gathered: &mut Gathered,
+    report: &mut Report,
+) -> Result<(), (PathBuf, SystemError)> {
+    let units = systemd::gather(host, paths, gathered.behind(), report)?;
+    gathered.files.extend(units.files);
+    gathered.lost.extend(units.lost);
+    let found = |(base, entry)| Found { entry, base };
+    gathered.found.extend(units.entries.into_iter().map(found));
+    Ok(())
+}
+
+impl Gathered {
+    /// The order of what is read next from elsewhere.
+    fn behind(&self) -> Order {
+        self.found.iter().map(|found| found.start() + 1).max().unwrap_or(0) + (Order::MAX >> 3)
+    }
 }
 
 struct Gatherer<'a> {
@@ -113,7 +138,7 @@ impl Gatherer<'_> {
                 Event::Finding(_, finding) => self.report.add(base + line, finding),
                 Event::Log(_, classic) => self.report.log(base + line, classic),
                 Event::Lost { name, reason } => {
-                    self.gathered.lost.push(Lost { name, reason, order: base + line })
+                    self.gathered.lost.push(Lost { name, reason, intended: false, order: base + line })
                 }
                 Event::Item(Item::Inclusion(inclusion)) => {
                     self.next = base + line + 1;

@@ -7,7 +7,7 @@ use crate::check::BuiltinName;
 use crate::codes;
 use crate::diagnostic::{Classic, Level};
 use crate::draft::{AddressSet, Draft, Flag, Type};
-use crate::endpoint::MOST_LISTENERS;
+use crate::endpoint::{MOST_LISTENERS, MOST_PASSED};
 use crate::fill::{Implied, address};
 use crate::report::AFTER;
 use crate::service::{FamilyFlag, SocketType};
@@ -32,6 +32,7 @@ pub(crate) fn refuse(
     bind_family(draft, implied, bench)?;
     group(draft, implied, bench)?;
     several(draft, implied, bench)?;
+    listen_fds(draft, bench)?;
     groups(draft, bench)?;
     log_directory(draft, bench)?;
     wait_list(draft, bench)?;
@@ -178,6 +179,19 @@ fn group(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), 
     bench.refuse_ourselves(&codes::BAD_ADDRESS, draft, message, help)
 }
 
+fn is_program(draft: &Draft) -> bool {
+    !draft.is(Type::Internal) && !draft.flag(Flag::Sensor) && draft.redirect.is_empty()
+}
+
+/// Descriptors are for a program.
+fn listen_fds(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if draft.listen_fds.is_none() || is_program(draft) {
+        return Ok(());
+    }
+    let message = format!("service `{}` has `listen_fds` and starts no program", draft.id());
+    bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `listen_fds`"))
+}
+
 /// The kernel has a bound for descriptors, and a program that waits is given one socket, as its descriptor 0.
 fn several(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
     let (first, last) = draft.port.unwrap_or_default();
@@ -190,7 +204,7 @@ fn several(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<()
         let help = Some("make the range smaller, or write several services");
         return bench.refuse_ourselves(&codes::TOO_MANY_LISTENERS, draft, message, help);
     }
-    let program = !draft.is(Type::Internal) && draft.redirect.is_empty();
+    let program = is_program(draft);
     if sockets > 1 && draft.is(Type::Rpc) {
         let message = format!(
             "service `{}` is an RPC service with {sockets} sockets; rpcbind has one entry for it",
@@ -199,12 +213,17 @@ fn several(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<()
         let help = Some("write one address, or none");
         return bench.refuse_ourselves(&codes::SEVERAL_SOCKETS, draft, message, help);
     }
-    if sockets < 2 || draft.wait != Some(true) || !program {
+    let given = if draft.listen_fds.is_some() { MOST_PASSED } else { 1 };
+    if sockets <= given || draft.wait != Some(true) || !program {
         return Ok(());
     }
-    let message =
-        format!("service `{}` has `wait = yes` and {sockets} sockets; its program is given one", draft.id());
-    let help = Some("write a service for each address or port, with an `id` of its own");
+    let message = format!(
+        "service `{}` has `wait = yes` and {sockets} sockets; its program is given {given}",
+        draft.id()
+    );
+    let help = Some(
+        "write a service for each address or port, with an `id` of its own, or `listen_fds` if the program takes several",
+    );
     bench.refuse_ourselves(&codes::SEVERAL_SOCKETS, draft, message, help)
 }
 

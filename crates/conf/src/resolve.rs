@@ -18,7 +18,7 @@ use crate::reading::{Fatal, LeftOut, Reading, Settings};
 use crate::refuse::refuse;
 use crate::report::{AFTER, Finding, Order, Report};
 use crate::service::Service;
-use crate::sources::{InetdUse, Sources};
+use crate::sources::{Inetd, Sources};
 use crate::verdict::{Bench, Refused};
 use std::path::Path;
 
@@ -35,26 +35,32 @@ pub fn read(host: &dyn Host, main: &Path) -> Reading {
     }
 }
 
-/// Reads what `sources` names: the services of an inetd.conf are resolved, checked and limited by `defaults` as all others.
-/// Never fails, as [`read`].
+/// Reads what `sources` names: the services of an inetd.conf and of units are resolved, checked and limited by `defaults` as all
+/// others. Never fails, as [`read`].
 pub fn read_sources(host: &dyn Host, sources: &Sources) -> Reading {
     let mut report = Report::default();
-    let (mut gathered, inetd, optional, usage) = match sources {
-        Sources::Xinetd(main) => return read(host, main),
-        Sources::Both { main, inetd, optional } => match inclusion::gather(host, main, &mut report) {
-            Ok(gathered) => (gathered, inetd, *optional, InetdUse::default()),
+    let mut gathered = Gathered::default();
+    if let Some(main) = &sources.main {
+        match inclusion::gather(host, main, &mut report) {
+            Ok(found) => gathered = found,
             Err(error) => return unreadable(main, &error, report),
-        },
-        Sources::Inetd(inetd, usage) => (Gathered::default(), inetd, false, *usage),
-    };
-    match inclusion::gather_inetd(host, inetd, usage, &mut gathered, &mut report) {
-        Err(error) if !(optional && error.number == ENOENT) => return unreadable(inetd, &error, report),
-        Err(_) => {
-            let message =
-                format!("there is no `{}`; what xinetd's configuration says is served", inetd.display());
-            report.add(AFTER, Finding::new(&codes::INETD_MISSING, None, message));
         }
-        Ok(()) => {}
+    }
+    if let Some(Inetd { path, usage, optional }) = &sources.inetd {
+        match inclusion::gather_inetd(host, path, *usage, &mut gathered, &mut report) {
+            Err(error) if !(*optional && error.number == ENOENT) => return unreadable(path, &error, report),
+            Err(_) => {
+                let message =
+                    format!("there is no `{}`; what xinetd's configuration says is served", path.display());
+                report.add(AFTER, Finding::new(&codes::INETD_MISSING, None, message));
+            }
+            Ok(()) => {}
+        }
+    }
+    if !sources.units.is_empty()
+        && let Err((path, error)) = inclusion::gather_units(host, &sources.units, &mut gathered, &mut report)
+    {
+        return unreadable(&path, &error, report);
     }
     resolve(host, gathered, report)
 }
@@ -82,8 +88,13 @@ fn resolve(host: &dyn Host, gathered: Gathered, mut report: Report) -> Reading {
     let mut left_out: Vec<(Order, LeftOut)> = Vec::new();
     for lost in lost {
         let name = lost.name.text;
-        let entry =
-            LeftOut { id: name.clone(), name, place: lost.name.place, reason: lost.reason, intended: false };
+        let entry = LeftOut {
+            id: name.clone(),
+            name,
+            place: lost.name.place,
+            reason: lost.reason,
+            intended: lost.intended,
+        };
         left_out.push((lost.order, entry));
     }
     let Defaults { draft: defaults, lines, fatal } = read_defaults(host, &found, &mut report);

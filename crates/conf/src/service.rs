@@ -403,6 +403,8 @@ pub struct Service {
     pub stop: Option<Stop>,
     /// idle_timeout of a built-in stream service, in seconds.
     pub idle_timeout: u32,
+    /// listen_fds: the name under which the program gets its sockets as sd_listen_fds(3) has them.
+    pub listen_fds: Option<String>,
     /// TLS, towards the clients or the target.
     pub tls: Option<Tls>,
 }

@@ -2,22 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
-/// The files of a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sources {
+/// The files of a configuration, in the order in which they are read. What `defaults` in the first says holds for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
     /// A file of xinetd's language and all that it includes.
-    Xinetd(PathBuf),
-    /// The same, and after it an inetd.conf (`-inetd_compat`, reference xinetd §12.1).
-    Both {
-        /// The file of xinetd's language.
-        main: PathBuf,
-        /// inetd.conf.
-        inetd: PathBuf,
-        /// Whether it may be missing: xinetd then serves without a word.
-        optional: bool,
-    },
-    /// An inetd.conf alone.
-    Inetd(PathBuf, InetdUse),
+    pub main: Option<PathBuf>,
+    /// An inetd.conf.
+    pub inetd: Option<Inetd>,
+    /// Directories of systemd's units, and `.socket` files; earlier ones win.
+    pub units: Vec<PathBuf>,
+}
+
+/// An inetd.conf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inetd {
+    /// Where.
+    pub path: PathBuf,
+    /// What the command line says of it.
+    pub usage: InetdUse,
+    /// Whether it may be missing: xinetd with `-inetd_compat` then serves without a word (reference xinetd §12.1).
+    pub optional: bool,
 }
 
 /// What an inetd's command line says of all services of its file.
@@ -32,40 +36,47 @@ pub struct InetdUse {
 }
 
 impl Sources {
-    /// What two options say: a file of xinetd's language, an inetd.conf, or both. `None` where neither is named.
-    pub fn named(main: Option<&Path>, inetd: Option<&Path>) -> Option<Self> {
-        Some(match (main.map(Path::to_owned), inetd.map(Path::to_owned)) {
-            (Some(main), Some(inetd)) => Self::Both { main, inetd, optional: false },
-            (Some(main), None) => Self::Xinetd(main),
-            (None, Some(inetd)) => Self::Inetd(inetd, InetdUse::default()),
-            (None, None) => return None,
-        })
+    /// A file of xinetd's language.
+    pub fn xinetd(main: impl Into<PathBuf>) -> Self {
+        Self { main: Some(main.into()), ..Self::default() }
+    }
+
+    /// An inetd.conf alone.
+    pub fn of_inetd(path: impl Into<PathBuf>, usage: InetdUse) -> Self {
+        let inetd = Inetd { path: path.into(), usage, optional: false };
+        Self { inetd: Some(inetd), ..Self::default() }
+    }
+
+    /// What options say: a file of xinetd's language, an inetd.conf, units. `None` where none is named.
+    pub fn named(main: Option<&Path>, inetd: Option<&Path>, units: &[PathBuf]) -> Option<Self> {
+        let inetd = inetd.and_then(|path| Self::of_inetd(path, InetdUse::default()).inetd);
+        let named = Self { main: main.map(Path::to_owned), inetd, units: units.to_vec() };
+        (named != Self::default()).then_some(named)
+    }
+
+    /// All that is named, in the order of reading.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let inetd = self.inetd.iter().map(|inetd| inetd.path.as_path());
+        self.main.iter().map(PathBuf::as_path).chain(inetd).chain(self.units.iter().map(PathBuf::as_path))
     }
 
     /// The file that stands for the configuration where one is named.
     pub fn main(&self) -> &Path {
-        match self {
-            Self::Xinetd(main) | Self::Both { main, .. } | Self::Inetd(main, _) => main,
-        }
+        self.paths().next().unwrap_or(Path::new(""))
     }
 
     /// The inetd.conf among the files.
     pub fn inetd(&self) -> Option<&Path> {
-        match self {
-            Self::Xinetd(_) => None,
-            Self::Both { inetd, .. } | Self::Inetd(inetd, _) => Some(inetd),
-        }
+        self.inetd.as_ref().map(|inetd| inetd.path.as_path())
     }
 
     /// The same files, each path changed by `change`.
     #[must_use]
     pub fn map(self, change: impl Fn(PathBuf) -> PathBuf) -> Self {
-        match self {
-            Self::Xinetd(main) => Self::Xinetd(change(main)),
-            Self::Both { main, inetd, optional } => {
-                Self::Both { main: change(main), inetd: change(inetd), optional }
-            }
-            Self::Inetd(inetd, usage) => Self::Inetd(change(inetd), usage),
+        Self {
+            main: self.main.map(&change),
+            inetd: self.inetd.map(|inetd| Inetd { path: change(inetd.path), ..inetd }),
+            units: self.units.into_iter().map(&change).collect(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct FakeHost {
     pub(crate) files: HashMap<PathBuf, Vec<u8>>,
     pub(crate) directories: HashMap<PathBuf, Vec<DirEntry>>,
+    pub(crate) links: HashMap<PathBuf, PathBuf>,
     pub(crate) programs: HashSet<PathBuf>,
     pub(crate) users: Vec<User>,
     pub(crate) group_numbers: HashMap<String, u32>,
@@ -69,6 +70,9 @@ impl Host for FakeHost {
     }
     fn directory(&self, path: &Path) -> Result<Vec<DirEntry>, SystemError> {
         self.directories.get(path).cloned().ok_or_else(missing)
+    }
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        self.links.get(path).cloned()
     }
     fn executable(&self, path: &Path) -> Result<(), SystemError> {
         if self.programs.contains(path) { Ok(()) } else { Err(missing()) }

@@ -72,7 +72,7 @@ pub fn parse(args: &[OsString]) -> Result<Call, UsageError> {
             }
         }
     }
-    options.sources = Sources::Inetd(file.unwrap_or_else(|| INETD_CONF.into()), usage);
+    options.sources = Sources::of_inetd(file.unwrap_or_else(|| INETD_CONF.into()), usage);
     if !options.foreground && portreeve_sys::process::is_root() {
         options.pidfile = Some(PID_FILE.into());
     }
@@ -95,11 +95,11 @@ mod tests {
         let plain = call(&[]).unwrap();
         assert!(!plain.foreground && plain.stayalive && plain.program == Program::Inetd);
         let usage = InetdUse { few_variables: true, ..InetdUse::default() };
-        assert_eq!(plain.sources, Sources::Inetd(INETD_CONF.into(), usage));
+        assert_eq!(plain.sources, Sources::of_inetd(INETD_CONF, usage));
         let all = call(&["-diEl", "-q64", "-R", "40", "/x"]).unwrap();
         assert!(all.foreground && all.log_to_stderr && all.pidfile.is_none());
         let usage = InetdUse { tables: true, starts_per_minute: Some(40), ..InetdUse::default() };
-        assert_eq!(all.sources, Sources::Inetd("/x".into(), usage));
+        assert_eq!(all.sources, Sources::of_inetd("/x", usage));
         assert_eq!(call(&["--", "-x"]).unwrap().sources.main(), std::path::Path::new("-x"));
     }
 

@@ -15,6 +15,8 @@ pub struct LaunchPlan {
     pub image: Image,
     /// Path, for messages.
     pub server: String,
+    /// The name of its descriptors, where it gets its sockets as systemd hands them over.
+    pub listen_fds: Option<CString>,
 }
 
 /// What the supervisor found about itself at the start, for its children.
@@ -56,7 +58,8 @@ const OUR_VARIABLES: &[&str] = &[
 pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, .. } = &service.action else { return None };
     let image = altered(service, inherited, &Orders::default())?;
-    Some(LaunchPlan { image, server: server.clone() })
+    let listen_fds = service.listen_fds.as_ref().map(|name| c_string(name.as_bytes()));
+    Some(LaunchPlan { image, server: server.clone(), listen_fds })
 }
 
 /// The program of a service, with the changes that hosts.allow or hosts.deny order; `None` when it starts none.
@@ -145,6 +148,10 @@ fn environment(service: &Service, ordered: &[(Vec<u8>, Vec<u8>)]) -> Vec<CString
     for (key, value) in ordered {
         variables.retain(|(k, _)| k != key);
         variables.push((key.clone(), value.clone()));
+    }
+    if service.listen_fds.is_some() {
+        // Its own, whatever else the configuration says.
+        variables.retain(|(k, _)| !k.starts_with(b"LISTEN_"));
     }
     variables
         .retain(|(k, _)| !CLIENT_VARIABLES.iter().any(|name| OsStr::new(name).as_bytes() == k.as_slice()));

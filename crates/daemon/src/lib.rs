@@ -38,6 +38,7 @@ mod open;
 mod options;
 mod orphans;
 mod pair;
+mod passing;
 mod programs;
 mod proxy_header;
 mod rates;

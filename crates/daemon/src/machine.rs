@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Most bytes of one configuration file.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -78,6 +78,10 @@ impl Host for Machine {
 
     fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
         std::fs::metadata(path).map(|m| m.is_dir()).map_err(system_error)
+    }
+
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        std::fs::read_link(path).ok()
     }
 
     fn executable(&self, path: &Path) -> Result<(), SystemError> {

@@ -4,7 +4,7 @@
 
 use portreeve_conf::Sources;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where xinetd's configuration is.
 const XINETD_CONF: &str = "/etc/xinetd.conf";
@@ -38,7 +38,7 @@ impl Program {
 pub struct Options {
     /// Under which name.
     pub program: Program,
-    /// `-f FILE`, `-inetd FILE`, `-inetd_compat`.
+    /// `-f FILE`, `-inetd FILE`, `-inetd_compat`, `-systemd PATH`.
     pub sources: Sources,
     /// `-filelog FILE`.
     pub filelog: Option<PathBuf>,
@@ -73,7 +73,7 @@ impl Options {
         let file = if program == Program::Inetd { INETD_CONF } else { XINETD_CONF };
         Self {
             program,
-            sources: Sources::Xinetd(Path::new(file).to_owned()),
+            sources: Sources::xinetd(file),
             filelog: None,
             syslog: None,
             pidfile: None,
@@ -139,6 +139,11 @@ pub enum UsageError {
 pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("f", "FILE", "configuration file (default /etc/xinetd.conf)"),
     ("inetd", "FILE", "serve this inetd.conf; after the configuration file where -f names one"),
+    (
+        "systemd",
+        "PATH",
+        "serve the sockets of this directory of units, or of this .socket; may be repeated, earlier ones win",
+    ),
     ("inetd_compat", "", "serve /etc/inetd.conf too, after the configuration file"),
     ("filelog", "FILE", "write the daemon's log to FILE"),
     ("syslog", "FACILITY", "send the daemon's log to syslog under FACILITY"),
@@ -175,7 +180,7 @@ pub fn usage(program: Program) -> String {
 /// Reads the command line. Options take one or two dashes.
 pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
     let mut options = Options::of(program);
-    let (mut main, mut inetd, mut compat) = (None, None, false);
+    let (mut main, mut inetd, mut compat, mut units) = (None, None, false, Vec::new());
     let mut rest = args.iter();
     while let Some(word) = rest.next() {
         let text = word.to_string_lossy();
@@ -192,6 +197,7 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
         match option {
             "f" => main = Some(PathBuf::from(value)),
             "inetd" => inetd = Some(PathBuf::from(value)),
+            "systemd" => units.push(PathBuf::from(value)),
             "inetd_compat" => compat = true,
             "filelog" => options.filelog = Some(value.into()),
             "syslog" => options.syslog = Some(facility(&value)?),
@@ -223,10 +229,14 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
         if inetd.is_some() {
             return Err(UsageError::TwoInetds);
         }
-        let main = main.unwrap_or_else(|| XINETD_CONF.into());
-        options.sources = Sources::Both { main, inetd: INETD_CONF.into(), optional: true };
-    } else if let Some(sources) = Sources::named(main.as_deref(), inetd.as_deref()) {
+        main.get_or_insert_with(|| XINETD_CONF.into());
+        inetd = Some(INETD_CONF.into());
+    }
+    if let Some(sources) = Sources::named(main.as_deref(), inetd.as_deref(), &units) {
         options.sources = sources;
+    }
+    if let Some(inetd) = options.sources.inetd.as_mut() {
+        inetd.optional = compat;
     }
     Ok(Call::Serve(Box::new(options)))
 }
@@ -286,6 +296,7 @@ fn facility(value: &OsString) -> Result<u16, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portreeve_conf::{Inetd, InetdUse};
 
     fn call(program: Program, words: &[&str]) -> Result<Call, UsageError> {
         parse(program, &words.iter().map(OsString::from).collect::<Vec<_>>())
@@ -308,7 +319,7 @@ mod tests {
             "-reuse",
         ];
         let Ok(Call::Serve(o)) = call(Program::Xinetd, &words) else { panic!() };
-        assert_eq!(o.sources, Sources::Xinetd("/c".into()));
+        assert_eq!(o.sources, Sources::xinetd("/c"));
         assert_eq!(o.limit, Some(7));
         assert!(o.foreground && o.stayalive && !o.log_to_stderr);
         let Ok(Call::Serve(o)) = call(Program::Xinetd, &["-d"]) else { panic!() };
@@ -326,21 +337,24 @@ mod tests {
     }
 
     #[test]
-    fn an_inetd_conf_is_served_alone_or_after_the_other() {
+    fn what_is_served_alone_or_after_the_file() {
         let sources = |words: &[&str]| match call(Program::Xinetd, words) {
             Ok(Call::Serve(options)) => options.sources,
             other => panic!("{other:?}"),
         };
-        let both = |main: &str, inetd: &str, optional| Sources::Both {
-            main: main.into(),
-            inetd: inetd.into(),
-            optional,
+        let both = |main: &str, inetd: &str, optional| {
+            let inetd = Inetd { path: inetd.into(), usage: InetdUse::default(), optional };
+            Sources { inetd: Some(inetd), ..Sources::xinetd(main) }
         };
-        assert_eq!(sources(&[]), Sources::Xinetd(XINETD_CONF.into()));
+        assert_eq!(sources(&[]), Sources::xinetd(XINETD_CONF));
         assert_eq!(sources(&["-inetd_compat"]), both(XINETD_CONF, INETD_CONF, true));
         assert_eq!(sources(&["-inetd_compat", "-f", "/c"]), both("/c", INETD_CONF, true));
         assert_eq!(sources(&["-f", "/c", "--inetd", "/i"]), both("/c", "/i", false));
-        assert_eq!(sources(&["-inetd", "/i"]), Sources::Inetd("/i".into(), Default::default()));
+        assert_eq!(sources(&["-inetd", "/i"]), Sources::of_inetd("/i", InetdUse::default()));
+        let units = sources(&["-systemd", "/a", "--systemd", "/b"]);
+        assert_eq!((units.main, units.inetd), (None, None));
+        assert_eq!(units.units, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(sources(&["-f", "/c", "-systemd", "/a"]).paths().count(), 2);
         assert!(call(Program::Xinetd, &["-inetd", "/i", "-inetd_compat"]).is_err());
     }
 

@@ -7,6 +7,7 @@ use crate::hosts::Orders;
 use crate::launch::client_variables;
 use crate::listeners::local_address;
 use crate::machine::percent_m;
+use crate::passing::{self, How};
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -33,12 +34,11 @@ impl Supervisor {
         let local = bound.or(client.local).or_else(|| local_address(&client.fd).ok());
         let mut variables = client.shield.as_mut().map_or_else(Vec::new, |shield| shield.variables.clone());
         variables.extend(client_variables(Some(client.peer), local, true));
-        let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
         let Some(label) = self.label(&client, image) else { return };
-        let stdio = Stdio::Client(client.fd.as_fd());
-        match self.spawner.spawn_labeled(image, &variables, stdio, label.as_deref()) {
+        let how = How { listen_fds: plan.listen_fds.as_deref(), label: label.as_deref() };
+        match passing::start(&mut self.spawner, image, &variables, how, &[client.fd.as_fd()]) {
             Ok(pid) => {
                 self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
             }

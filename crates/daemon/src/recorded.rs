@@ -7,9 +7,10 @@ use portreeve_conf::{DirEntry, Family, Host, SystemError, User};
 use portreeve_handover::{Bytes, Field, from_bytes, to_bytes};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 /// Questions and answers, sorted by question.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,7 @@ mod kind {
     pub(super) const NETWORK: u8 = 13;
     pub(super) const VARIABLE: u8 = 14;
     pub(super) const TABLES: u8 = 15;
+    pub(super) const LINK: u8 = 16;
 }
 
 /// A machine whose answers are written down.
@@ -146,6 +148,12 @@ macro_rules! host {
             fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
                 let ask = |m: &Machine| fallible(m.is_directory(path), |is| is);
                 result(self.answer(of_path(kind::IS_DIRECTORY, path), ask), |is| is)
+            }
+
+            fn link(&self, path: &Path) -> Option<PathBuf> {
+                let write = |path: PathBuf| Bytes(path.into_os_string().into_vec());
+                let answer = self.answer(of_path(kind::LINK, path), |m| m.link(path).map(write));
+                answer.map(|bytes| OsString::from_vec(bytes.0).into())
             }
 
             fn executable(&self, path: &Path) -> Result<(), SystemError> {

@@ -27,6 +27,9 @@ impl Supervisor {
                 Some(inetd) => j.text("inetd", inetd.display()),
                 None => j.optional("inetd", None::<u8>),
             }
+            j.list("units", |j| {
+                self.options.sources.units.iter().for_each(|path| j.word(&path.display().to_string()));
+            });
             j.plain("generation", self.generation);
             j.plain("upgrades", self.upgrade.count);
             j.plain(

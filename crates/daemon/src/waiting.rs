@@ -5,8 +5,9 @@
 use crate::hosts::{Known, Orders};
 use crate::launch::client_variables;
 use crate::machine::percent_m;
+use crate::passing::{self, How};
 use crate::programs::slot_name;
-use crate::slot::{ListenerId, Manner, SlotId, State};
+use crate::slot::{Listener, ListenerId, Manner, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -14,11 +15,10 @@ use portreeve_policy::{
     Arrival, Cause, Facts, HostState, Pattern, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
     WaitVerdict, decide, decide_wait,
 };
-use portreeve_sys::spawn::{SpawnError, Stdio};
+use portreeve_sys::spawn::SpawnError;
 use portreeve_sys::{clock, filter, limits, socket};
 use rustix::fd::AsFd;
 use rustix::net::RecvFlags;
-use std::ffi::CStr;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -171,20 +171,26 @@ impl Supervisor {
         slot.hold_logged = false;
         let stream = slot.is_stream();
         let Some(slot) = self.slots.get(&id) else { return };
-        let (Some(plan), Some(listener)) = (slot.plan.clone(), slot.sole()) else { return };
-        let local = listener.address.address().filter(|_| !stream);
+        let (Some(plan), [first, ..]) = (slot.plan.clone(), slot.listeners.as_slice()) else { return };
+        let local = first.address.address().filter(|_| !stream && slot.listeners.len() == 1);
         let variables = client_variables(peer, local, false);
-        let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let changed = orders.and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
-        // The program expects a socket that blocks; while it runs nobody here touches it.
-        let _ = rustix::io::ioctl_fionbio(&listener.fd, false);
-        let low = rustix::io::fcntl_dupfd_cloexec(&listener.fd, 3);
-        let outcome = match &low {
-            Ok(fd) => self.spawner.spawn(image, &variables, Stdio::Client(fd.as_fd())),
-            Err(errno) => Err(SpawnError::Clone(*errno)),
-        };
-        drop(low);
+        // The program expects sockets that block; while it runs nobody here touches them. In the order of the configuration.
+        let places = slot.service.listen.endpoints();
+        let mut listeners: Vec<&Listener> = slot.listeners.iter().collect();
+        listeners.sort_by_key(|listener| places.iter().position(|place| *place == listener.place));
+        let low = listeners.iter().map(|listener| {
+            let _ = rustix::io::ioctl_fionbio(&listener.fd, false);
+            rustix::io::fcntl_dupfd_cloexec(&listener.fd, 3)
+        });
+        // What a rule has answer instead of the program has its client where a shell expects it.
+        let twisted = orders.is_some_and(|orders| orders.twist.is_some());
+        let how = How { listen_fds: plan.listen_fds.as_deref().filter(|_| !twisted), label: None };
+        let outcome = low.collect::<Result<Vec<_>, _>>().map_err(SpawnError::Clone).and_then(|low| {
+            let sockets: Vec<_> = low.iter().map(AsFd::as_fd).collect();
+            passing::start(&mut self.spawner, image, &variables, how, &sockets)
+        });
         let pid = match outcome {
             Ok(pid) => pid.as_raw_nonzero().get(),
             Err(SpawnError::Child { pid, stage, errno }) => {
@@ -255,18 +261,21 @@ impl Supervisor {
         if slot.manner() != Manner::Wait || !slot.is_stream() {
             return;
         }
-        let Some(listener) = slot.sole() else { return };
-        let Some(address) = listener.address.address() else { return };
-        let dual = address.is_ipv6() && !slot.service.listen.v6only;
-        let put_on = |bits| match program(slot.rules.rules(), &self.host, now, dual, bits) {
-            Ok(None) => {
-                let _ = filter::detach(&listener.fd);
-                Ok(())
+        let put_on = |listener: &Listener, address: SocketAddr, bits| {
+            let dual = address.is_ipv6() && !slot.service.listen.v6only;
+            match program(slot.rules.rules(), &self.host, now, dual, bits) {
+                Ok(None) => {
+                    let _ = filter::detach(&listener.fd);
+                    Ok(())
+                }
+                Ok(Some(program)) => filter::attach(&listener.fd, &program).map_err(|e| e.to_string()),
+                Err(too_long) => Err(too_long.to_string()),
             }
-            Ok(Some(program)) => filter::attach(&listener.fd, &program).map_err(|e| e.to_string()),
-            Err(too_long) => Err(too_long.to_string()),
         };
-        let outcome = put_on(128).or_else(|_| put_on(ONE_HOST));
+        let outcome = slot.listeners.iter().try_for_each(|listener| {
+            let Some(address) = listener.address.address() else { return Ok(()) };
+            put_on(listener, address, 128).or_else(|_| put_on(listener, address, ONE_HOST))
+        });
         match outcome {
             Ok(()) => self.filter_fits(id),
             Err(error) => self.filter_does_not_fit(id, error),

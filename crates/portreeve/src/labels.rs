@@ -53,7 +53,7 @@ mod tests {
         };
         let file = here.join("conf");
         std::fs::write(&file, entry("a", 20601, "LABELED") + &entry("b", 20602, "IPv4")).unwrap();
-        let reading = portreeve_conf::read_sources(&Machine, &Sources::Xinetd(file));
+        let reading = portreeve_conf::read_sources(&Machine, &Sources::xinetd(file));
         let found = findings(&reading, &here);
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].service.as_deref(), found[0].line), (Some("a"), 1));

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A configuration file that is larger is refused.
 const FILE_LIMIT: u64 = 4 << 20;
@@ -59,6 +59,10 @@ impl Host for Machine {
 
     fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
         fs::metadata(path).map(|meta| meta.is_dir()).map_err(|error| failed(&error))
+    }
+
+    fn link(&self, path: &Path) -> Option<PathBuf> {
+        fs::read_link(path).ok()
     }
 
     fn executable(&self, path: &Path) -> Result<(), SystemError> {

@@ -50,11 +50,7 @@ pub fn explain(host: &dyn Host, sources: &Sources, asked: &Asked<'_>) -> Result<
 }
 
 fn shown(sources: &Sources) -> String {
-    let main = escape::os(sources.main().as_os_str());
-    match sources {
-        Sources::Both { inetd, .. } => format!("{main} and {}", escape::os(inetd.as_os_str())),
-        Sources::Xinetd(_) | Sources::Inetd(..) => main,
-    }
+    sources.paths().map(|path| escape::os(path.as_os_str())).collect::<Vec<_>>().join(" and ")
 }
 
 /// The whole way: through tcpmux where the service is named to it, on the peer where its header is read, on the client, and

@@ -5,6 +5,7 @@
 //! writes `errno`, which belongs to the waiting thread of the parent and is dead there until the wait is over.
 
 use crate::image::Image;
+use crate::listen_pid::ListenPid;
 use crate::signals;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -106,6 +107,9 @@ impl Report {
     }
 }
 
+/// The most descriptors that are put in place.
+pub(crate) const SOURCES: usize = 19;
+
 /// Everything the child reads. All of it stays in place while the parent waits for the child to exec or exit.
 pub(crate) struct Plan<'a> {
     pub(crate) image: &'a Image,
@@ -122,6 +126,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) root: bool,
     /// Signals (bit n-1) that the parent ignores and that the program must find at their default.
     pub(crate) ignored: u64,
+    /// The variable, among those of `envp`, that is to hold the child's pid.
+    pub(crate) listen_pid: Option<&'a ListenPid>,
     pub(crate) report: Report,
 }
 
@@ -178,6 +184,10 @@ impl Plan<'_> {
             check(Stage::Setsid, unsafe { libc::syscall(libc::SYS_setsid) })?;
         }
         self.reset_signals();
+        if let Some(variable) = self.listen_pid {
+            // SAFETY: getpid takes no argument and cannot fail.
+            variable.set(unsafe { libc::syscall(libc::SYS_getpid) } as u32);
+        }
         // SAFETY: path is NUL-terminated; argv and envp are NULL-terminated arrays of NUL-terminated strings.
         // All of it is the parent's memory, which lives until execve has copied it.
         let result =
@@ -262,7 +272,7 @@ impl Plan<'_> {
     fn place_descriptors(&self) -> Step {
         let above = self.sources.len();
         let mut target: c_int = 0;
-        let mut moved = [0; 4];
+        let mut moved = [0; SOURCES];
         for (slot, &source) in moved.iter_mut().zip(self.sources) {
             let in_the_way = source != target && usize::try_from(source).is_ok_and(|s| s < above);
             *slot = if in_the_way {

@@ -51,6 +51,7 @@ pub mod ip_options;
 pub mod label;
 pub mod libc_syslog;
 pub mod limits;
+mod listen_pid;
 pub mod names;
 pub mod parts;
 pub mod process;

@@ -5,8 +5,9 @@
 //! and the cost does not grow with the supervisor's memory or its number of listeners (design §5).
 
 pub use crate::child::Stage;
-use crate::child::{Plan, Report, enter};
+use crate::child::{Plan, Report, SOURCES, enter};
 pub use crate::image::{Ids, Image, ImageBuilder, RlimitKind};
+use crate::listen_pid::ListenPid;
 use crate::signals;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
@@ -52,18 +53,38 @@ pub enum Stdio<'a> {
         /// Becomes 3.
         extra: Option<BorrowedFd<'a>>,
     },
+    /// As systemd hands sockets over (sd_listen_fds(3)); LISTEN_PID is added to the environment, LISTEN_FDS is the caller's.
+    Listen {
+        /// Becomes 0, 1 and 2.
+        null: BorrowedFd<'a>,
+        /// Become 3 and what follows, at most [`MOST_SOCKETS`]; more are left out.
+        sockets: &'a [BorrowedFd<'a>],
+    },
 }
 
+/// The most sockets of [`Stdio::Listen`].
+pub const MOST_SOCKETS: usize = SOURCES - 3;
+
 impl Stdio<'_> {
-    fn sources(&self) -> ([c_int; 4], usize) {
+    fn sources(&self) -> ([c_int; SOURCES], usize) {
+        let mut all = [-1; SOURCES];
+        let mut count = 0;
+        let mut add = |fd: BorrowedFd<'_>| {
+            if let Some(place) = all.get_mut(count) {
+                *place = fd.as_raw_fd();
+                count += 1;
+            }
+        };
         match self {
-            Self::Client(fd) => ([fd.as_raw_fd(); 4], 3),
+            Self::Client(fd) => [fd; 3].into_iter().for_each(|fd| add(*fd)),
             Self::Separate { stdin, stdout, stderr, extra } => {
-                let raw = [stdin, stdout, stderr].map(AsRawFd::as_raw_fd);
-                let last = extra.as_ref().map(AsRawFd::as_raw_fd);
-                ([raw[0], raw[1], raw[2], last.unwrap_or(-1)], if last.is_some() { 4 } else { 3 })
+                [stdin, stdout, stderr].into_iter().chain(extra).for_each(|fd| add(*fd));
+            }
+            Self::Listen { null, sockets } => {
+                [null; 3].into_iter().chain(*sockets).for_each(|fd| add(*fd));
             }
         }
+        (all, count)
     }
 }
 
@@ -143,6 +164,8 @@ impl Spawner {
         let environment = self.pointers.len();
         self.pointers.extend(image.env.pointers());
         self.pointers.extend(extra.iter().map(|s| s.as_ptr()));
+        let listen_pid = matches!(stdio, Stdio::Listen { .. }).then(ListenPid::new);
+        self.pointers.extend(listen_pid.as_ref().map(ListenPid::pointer));
         self.pointers.push(ptr::null());
 
         let (sources, count) = stdio.sources();
@@ -157,6 +180,7 @@ impl Spawner {
             label: label.map(|label| (label, self.exec_context)),
             root: self.root,
             ignored: self.ignored,
+            listen_pid: listen_pid.as_ref(),
             report: Report::default(),
         };
 

@@ -314,3 +314,46 @@ fn a_control_group_is_joined_before_privileges_go() {
     assert!(text.lines().any(|l| l.ends_with(&format!("/{name}"))), "{text}");
     assert!(text.ends_with("65533\n"), "{text}");
 }
+
+/// What a process that sleeps has on its descriptors, and its environment; then it is ended.
+fn seen(extra: &[&CStr], stdio: Stdio<'_>) -> (Vec<String>, String) {
+    let image = ImageBuilder {
+        path: c"/bin/sleep".into(),
+        argv: vec![c"sleep".into(), c"60".into()],
+        ..ImageBuilder::default()
+    };
+    let pid = Spawner::new().unwrap().spawn(&image.build(), extra, stdio).unwrap();
+    let number = pid.as_raw_nonzero();
+    let link = |fd: usize| std::fs::read_link(format!("/proc/{number}/fd/{fd}"));
+    // The loader of the program may have opened more.
+    let links = (0..).map_while(|fd| link(fd).ok()).map(|path| path.display().to_string()).collect();
+    let environment = std::fs::read_to_string(format!("/proc/{number}/environ")).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    wait(pid);
+    let environment = environment.replace(&number.to_string(), "PID");
+    (links, environment)
+}
+
+#[test]
+fn sockets_are_handed_over_as_systemd_does() {
+    let (one, two) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let null = null();
+    let sockets = [one.as_fd(), two.as_fd(), null.as_fd()];
+    let (links, environment) =
+        seen(&[c"LISTEN_FDS=3"], Stdio::Listen { null: null.as_fd(), sockets: &sockets });
+    let of = |fd: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+    let pipe = of(&one).display().to_string();
+    assert_eq!(links.get(..6).unwrap(), ["/dev/null", "/dev/null", "/dev/null", &pipe, &pipe, "/dev/null"]);
+    assert_eq!(environment, "LISTEN_FDS=3\0LISTEN_PID=PID\0");
+    let (_, environment) = seen(&[], Stdio::Client(null.as_fd()));
+    assert_eq!(environment, "");
+}
+
+#[test]
+fn no_more_sockets_than_there_is_room_for() {
+    let open: Vec<OwnedFd> = (0..40).map(|_| null()).collect();
+    let sockets: Vec<BorrowedFd<'_>> = open.iter().map(AsFd::as_fd).collect();
+    let (links, _) = seen(&[], Stdio::Listen { null: sockets[0], sockets: &sockets });
+    let nulls = links.iter().take_while(|link| *link == "/dev/null").count();
+    assert_eq!(nulls, 3 + portreeve_sys::spawn::MOST_SOCKETS);
+}

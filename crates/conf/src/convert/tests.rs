@@ -52,7 +52,10 @@ fn parts(service: &Service) -> BTreeMap<&'static str, String> {
         ("server", format!("{:?}", service.action)),
         ("socket_type", format!("{:?}", service.listen.socket)),
         ("protocol", format!("{:?}", service.listen.protocol)),
-        ("port", service.listen.port.to_string()),
+        ("port", format!("{}-{}", service.listen.port, service.listen.last_port)),
+        ("listen_fds", format!("{:?}", service.listen_fds)),
+        ("starts_per_minute", format!("{:?}", service.starts_per_minute.value)),
+        ("source_starts_per_minute", format!("{:?}", service.source_starts_per_minute.value)),
         ("bind", format!("{:?}", service.listen.bind)),
         ("v6only", format!("{:?}", service.listen.v6only)),
         ("wait", service.wait.to_string()),
@@ -194,7 +197,17 @@ fn attribute() -> impl Strategy<Value = Vec<String>> {
                 "SENSOR",
             ],
         ),
-        pick("bind", &["127.0.0.1", "::1"]),
+        pick(
+            "bind",
+            &[
+                "127.0.0.1",
+                "::1",
+                "127.0.0.1 127.0.0.2",
+                "%eth0",
+                "192.0.2.1%eth0 2001:db8::1%eth0",
+                "%eth0 127.0.0.1",
+            ],
+        ),
         pick("v6only", &["yes", "no"]),
         pick("group", &["nobody", "1000"]),
     );
@@ -219,11 +232,13 @@ fn attribute() -> impl Strategy<Value = Vec<String>> {
         pick("disable", &["yes", "no"]),
         pick("deny_time", &["10"]),
         pick("rlimit_files", &["100"]),
+        pick("starts_per_minute", &["30", "UNLIMITED"]),
+        pick("source_starts_per_minute", &["7"]),
     );
     (first, second, third).prop_map(|(a, b, c)| {
         let a = [a.0, a.1, a.2, a.3, a.4, a.5, a.6, a.7, a.8, a.9];
         let b = [b.0, b.1, b.2, b.3, b.4, b.5, b.6, b.7, b.8, b.9];
-        let c = [c.0, c.1, c.2, c.3, c.4, c.5, c.6, c.7];
+        let c = [c.0, c.1, c.2, c.3, c.4, c.5, c.6, c.7, c.8, c.9];
         a.into_iter().chain(b).chain(c).flatten().collect()
     })
 }
@@ -237,6 +252,8 @@ fn service() -> impl Strategy<Value = String> {
             "service tftp\n{\n\twait = yes\n\tsocket_type = dgram\n\tuser = root\n\tserver = /usr/sbin/in.tftpd\n\tserver_args = -s /srv\n",
             "service named\n{\n\ttype = UNLISTED\n\tport = 7000\n\twait = no\n\tsocket_type = stream\n\tuser = 1000\n\tserver = /usr/bin/b-1\n\tflags = NAMEINARGS\n\tserver_args = -zero one\\ two\n",
             "service echo\n{\n\ttype = INTERNAL\n\twait = no\n\tsocket_type = stream\n",
+            "service range\n{\n\ttype = UNLISTED\n\tport = 7100-7102\n\twait = no\n\tsocket_type = stream\n\tuser = root\n\tserver = /usr/bin/a\n\tlisten_fds = connection\n",
+            "service passed\n{\n\ttype = UNLISTED\n\tport = 7200-7201\n\twait = yes\n\tsocket_type = stream\n\tuser = root\n\tserver = /usr/bin/a\n\tlisten_fds = web\n\tflags = NOLIBWRAP\n",
             "service acceptor\n{\n\ttype = UNLISTED\n\tport = 7001\n\twait = yes\n\tsocket_type = stream\n\tuser = root\n\tflags = NOLIBWRAP\n\tserver = /usr/bin/a\n",
         ][..],
     );

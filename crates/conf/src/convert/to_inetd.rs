@@ -116,12 +116,18 @@ fn line(stanza: &Stanza, account: &mut Account<'_>, tables: bool) -> Result<Stri
     if account.take("redirect").is_some() {
         return Stop::new("redirect", "redirect has no counterpart in inetd.conf");
     }
+    if account.take("listen_fds").is_some() {
+        return Stop::new("listen_fds", "an inetd gives a program its socket as descriptor 0 alone");
+    }
     let internal = is("INTERNAL");
     account.take("id");
     let name = name(stanza, account, internal, &is)?;
     let (socket, protocol) = protocol(account, &has, is("RPC"))?;
     let address = match account.value("bind") {
         None => String::new(),
+        Some(bind) if bind.contains('%') => {
+            return Stop::new("bind", format!("`{bind}` names an interface, which no line can"));
+        }
         Some(bind)
             if bind.split_whitespace().count() != 1 || bind.contains(['/', '[', ',', '"', '\'', '@']) =>
         {
@@ -145,7 +151,7 @@ fn line(stanza: &Stanza, account: &mut Account<'_>, tables: bool) -> Result<Stri
             other => account.lost("flags", format!("`{other}` has no counterpart in inetd.conf")),
         }
     }
-    let wait = if wait { "wait".to_owned() } else { format!("nowait{limits}") };
+    let wait = format!("{}{limits}", if wait { "wait" } else { "nowait" });
     Ok(format!("{address}{name}\t{socket}\t{protocol}\t{wait}\t{user}\t{server}"))
 }
 
@@ -228,7 +234,7 @@ fn protocol(
     Ok((socket, format!("{}{protocol}{family}", if rpc { "rpc/" } else { "" })))
 }
 
-/// `/N/0/N` behind `nowait`.
+/// `/N/N/N` behind `nowait`, or `.N` behind either.
 fn limits(account: &mut Account<'_>, wait: bool) -> String {
     let mut read = |name| {
         let value = account.value(name)?;
@@ -243,19 +249,29 @@ fn limits(account: &mut Account<'_>, wait: bool) -> String {
         }
     };
     let (instances, per_source) = (read("instances"), read("per_source"));
+    let (minute, from_one) = (read("starts_per_minute"), read("source_starts_per_minute"));
+    let minute = minute.map(|number| format!(".{number}"));
     if wait {
-        for (name, limit) in [("instances", instances), ("per_source", per_source)] {
+        let alone = "with `wait` one program runs at a time";
+        for (name, limit) in
+            [("instances", instances), ("per_source", per_source), ("source_starts_per_minute", from_one)]
+        {
             if limit.is_some() {
-                account.lost(name, format!("`{name}`: with `wait` one program runs at a time"));
+                account.lost(name, format!("`{name}`: {alone}"));
             }
         }
-        return String::new();
+        return minute.unwrap_or_default();
     }
-    match (instances, per_source) {
-        (None, None) => String::new(),
-        (Some(all), None) => format!("/{all}"),
-        (all, Some(source)) => format!("/{}/0/{source}", all.unwrap_or(0)),
+    let limits = match (instances, from_one, per_source) {
+        (None, None, None) => return minute.unwrap_or_default(),
+        (Some(all), None, None) => format!("/{all}"),
+        (all, Some(rate), None) => format!("/{}/{rate}", all.unwrap_or(0)),
+        (all, rate, Some(source)) => format!("/{}/{}/{source}", all.unwrap_or(0), rate.unwrap_or(0)),
+    };
+    if minute.is_some() {
+        account.lost("starts_per_minute", "`nowait.N` cannot stand beside the other limits");
     }
+    limits
 }
 
 fn user(account: &mut Account<'_>, internal: bool) -> Result<String, Stop> {

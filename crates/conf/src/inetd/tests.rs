@@ -209,7 +209,7 @@ proptest::proptest! {
 }
 
 fn read(host: &crate::testing::FakeHost, main: Option<&Path>, inetd: &str) -> crate::Reading {
-    crate::read_sources(host, &Sources::named(main, Some(Path::new(inetd))).unwrap())
+    crate::read_sources(host, &Sources::named(main, Some(Path::new(inetd)), &[]).unwrap())
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn what_the_command_line_says_holds_for_all_programs() {
         (InetdUse::default(), false, false),
         (InetdUse { tables: true, few_variables: true, ..InetdUse::default() }, true, true),
     ] {
-        let reading = crate::read_sources(&host, &Sources::Inetd("/etc/inetd.conf".into(), usage));
+        let reading = crate::read_sources(&host, &Sources::of_inetd("/etc/inetd.conf", usage));
         assert_eq!(reading.services.len(), 2, "{:#?}", reading.diagnostics);
         assert_eq!(reading.services[0].nolibwrap, !tables);
         assert!(reading.services[1].nolibwrap);
@@ -335,8 +335,9 @@ fn behind_the_main_file_its_defaults_hold() {
     assert!(reading.services[0].only_from.is_some());
     let reading = read(&host, Some(main), "/etc/missing");
     assert!(reading.fatal.is_some());
-    let (main, inetd) = (main.to_owned(), "/etc/missing".into());
-    let reading = crate::read_sources(&host, &Sources::Both { main, inetd, optional: true });
+    let mut sources = Sources::named(Some(main), Some(Path::new("/etc/missing")), &[]).unwrap();
+    sources.inetd.as_mut().unwrap().optional = true;
+    let reading = crate::read_sources(&host, &sources);
     assert!(reading.fatal.is_none());
     assert_eq!(reading.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), ["inetd-missing"]);
 }

@@ -29,11 +29,17 @@ pub(crate) fn read(value: &str, six_only: bool) -> Result<Where, String> {
     let six = |bind, family| Where { port: 0, bind, family, v6only: six_only };
     if let Some(rest) = value.strip_prefix('[') {
         let (address, rest) = rest.split_once(']').ok_or_else(bad)?;
-        if rest.contains('%') || address.contains('%') {
-            return Err(format!("`{value}` names an interface"));
-        }
+        // `[fe80::1]:80%eth0` says the interface that a link-local address is on.
+        let (rest, device) = rest.split_once('%').map_or((rest, None), |(rest, name)| (rest, Some(name)));
         let address: Ipv6Addr = address.parse().map_err(|_| bad())?;
         let port = port(rest.strip_prefix(':').ok_or_else(bad)?)?;
+        if let Some(device) = device {
+            if device.is_empty() || device.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/')
+            {
+                return Err(bad());
+            }
+            return Ok(Where { port, ..six(Some(format!("{address}%{device}")), None) });
+        }
         let bind = (!address.is_unspecified()).then(|| address.to_string());
         return Ok(Where { port, ..six(bind.clone(), bind.is_none().then_some("IPv6")) });
     }
@@ -84,6 +90,7 @@ mod tests {
             ("127.0.0.1:80", false, of(80, Some("127.0.0.1"), None, false)),
             ("[::]:80", false, of(80, None, Some("IPv6"), false)),
             ("[::1]:80", true, of(80, Some("::1"), None, true)),
+            ("[fe80::1]:80%eth0", false, of(80, Some("fe80::1%eth0"), None, false)),
         ] {
             assert_eq!(read(value, six_only), Ok(wanted), "{value}");
         }

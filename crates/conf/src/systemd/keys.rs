@@ -1,7 +1,7 @@
 //! The settings that systemd knows in the sections of sockets and services (systemd.directives(7), version 257), so that a slip
 //! of the pen is told from what has no counterpart.
 
-use super::unit::Setting;
+use super::unit::{Setting, boolean};
 use crate::nearest::nearest;
 
 const UNIT: &str = "Description Documentation Wants Requires Requisite BindsTo PartOf Upholds Conflicts Before After OnFailure \
@@ -77,23 +77,106 @@ fn of(section: &str) -> Vec<&'static str> {
     tables.iter().flat_map(|table| table.split_ascii_whitespace()).collect()
 }
 
-/// What is said of a setting that nobody asked for; `None` for what concerns nobody.
-pub(crate) fn left(setting: &Setting) -> Option<String> {
-    let Setting { section, key, .. } = setting;
-    if section.starts_with("X-")
+/// Settings that keep somebody out or the program within bounds: without them it may do more than under systemd.
+const KEEPS: &str = "NoNewPrivileges CapabilityBoundingSet SecureBits SELinuxContext SELinuxContextFromNet AppArmorProfile \
+    SmackProcessLabel SmackLabel SmackLabelIPIn SmackLabelIPOut ProtectProc ProcSubset ProtectSystem ProtectHome ReadOnlyPaths \
+    InaccessiblePaths ExecPaths NoExecPaths TemporaryFileSystem PrivateTmp PrivateDevices PrivateNetwork NetworkNamespacePath \
+    PrivateIPC IPCNamespacePath PrivatePIDs PrivateUsers PrivateMounts ProtectHostname ProtectClock ProtectKernelTunables \
+    ProtectKernelModules ProtectKernelLogs ProtectControlGroups RestrictAddressFamilies RestrictFileSystems RestrictNamespaces \
+    LockPersonality MemoryDenyWriteExecute RestrictRealtime RestrictSUIDSGID SystemCallFilter SystemCallArchitectures \
+    KeyringMode UnsetEnvironment DeviceAllow DevicePolicy IPAddressAllow IPAddressDeny SocketBindAllow SocketBindDeny \
+    RestrictNetworkInterfaces IPIngressFilterPath IPEgressFilterPath BPFProgram LimitFSIZE LimitCORE LimitNPROC LimitMEMLOCK \
+    LimitSIGPENDING LimitMSGQUEUE LimitNICE LimitRTPRIO LimitRTTIME LimitLOCKS CPUQuota AllowedCPUs MemoryHigh MemoryMax \
+    MemorySwapMax MemoryZSwapMax TasksMax RuntimeMaxSec SocketUser SocketGroup SocketMode DirectoryMode ExecCondition Requisite \
+    RootImage RootDirectory LimitAS LimitCPU LimitDATA LimitRSS LimitSTACK LimitNOFILE StandardOutput StandardError DynamicUser";
+
+/// Settings about systemd itself, and why nothing is lost with them.
+const OURS: &[(&str, &str)] = &[
+    (
+        "After Before Wants DefaultDependencies CollectMode SourcePath IgnoreOnIsolate StopWhenUnneeded RefuseManualStart \
+        RefuseManualStop AllowIsolate SurviveFinalKillSignal JobTimeoutSec JobRunningTimeoutSec JobTimeoutAction \
+        JobTimeoutRebootArgument",
+        "says when and how systemd starts the unit",
+    ),
+    ("Alias Also DefaultInstance", "says how systemd switches the unit on"),
+    (
+        "ExitType GuessMainPID PIDFile BusName NotifyAccess RemainAfterExit SuccessExitStatus Restart RestartSec RestartSteps \
+        RestartMaxDelaySec RestartMode RestartPreventExitStatus RestartForceExitStatus TimeoutStartSec TimeoutStopSec \
+        TimeoutAbortSec TimeoutSec TimeoutStartFailureMode TimeoutStopFailureMode WatchdogSec WatchdogSignal KillMode KillSignal \
+        RestartKillSignal FinalKillSignal SendSIGHUP SendSIGKILL ReloadSignal StartLimitIntervalSec StartLimitInterval \
+        StartLimitBurst OOMPolicy",
+        "says how systemd watches over the program",
+    ),
+    (
+        "SyslogIdentifier SyslogFacility SyslogLevel SyslogLevelPrefix LogLevelMax LogExtraFields LogRateLimitIntervalSec \
+        LogRateLimitBurst LogFilterPatterns LogNamespace",
+        "is about the journal",
+    ),
+    (
+        "CPUAccounting MemoryAccounting TasksAccounting IOAccounting IPAccounting Slice",
+        "says how systemd accounts for the program",
+    ),
+];
+
+/// Whether the loss of a setting lets somebody or something do more than under systemd.
+pub(crate) fn keeps(key: &str) -> bool {
+    KEEPS.split_ascii_whitespace().any(|known| known == key)
+        || key.starts_with("Condition")
+        || key.starts_with("Assert")
+}
+
+/// What is said of a setting that nobody asked for, and whether something is lost with it; `None` for what was carried over,
+/// takes something back, or is nobody's.
+pub(crate) fn left(setting: &Setting) -> Option<(bool, String)> {
+    let Setting { section, key, value, .. } = setting;
+    let nobodys = section.starts_with("X-")
         || key.starts_with("X-")
-        || !["Unit", "Install", "Socket", "Service"].contains(&section.as_str())
-    {
         // A wrong section was told of at its head.
+        || !["Unit", "Install", "Socket", "Service"].contains(&section.as_str());
+    // The text of the one is in the comments, and the other has been looked at.
+    let carried = matches!(
+        (section.as_str(), key.as_str()),
+        ("Unit", "Description" | "Documentation") | ("Install", "WantedBy" | "RequiredBy" | "UpheldBy")
+    );
+    if nobodys || carried || value.is_empty() {
         return None;
     }
     let known = of(section);
-    if known.contains(&key.as_str()) {
-        return Some(format!("`{key}=` has no counterpart in portreeve"));
+    if !known.contains(&key.as_str()) {
+        let help = match nearest(key, known.iter().copied()) {
+            Some(near) => format!("; did you mean `{near}=`?"),
+            None => String::new(),
+        };
+        return Some((true, format!("there is no setting `{key}=` in `[{section}]`{help}")));
     }
-    let help = match nearest(key, known.iter().copied()) {
-        Some(near) => format!("; did you mean `{near}=`?"),
-        None => String::new(),
-    };
-    Some(format!("there is no setting `{key}=` in `[{section}]`{help}"))
+    let ours = OURS.iter().find(|(keys, _)| keys.split_ascii_whitespace().any(|known| known == key));
+    if let Some((_, why)) = ours {
+        return Some((false, format!("`{key}=` {why}: nothing is lost with it")));
+    }
+    let unlimited = value == "infinity" || boolean(value) == Some(false);
+    Some(match keeps(key) {
+        true if unlimited => (false, format!("`{key}={value}` asks for nothing")),
+        true => (
+            true,
+            format!(
+                "`{key}=` has no counterpart in portreeve: without it more is allowed than under systemd"
+            ),
+        ),
+        false => (true, format!("`{key}=` has no counterpart in portreeve")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A word of the other tables that is in no section's would never be found.
+    #[test]
+    fn what_is_judged_is_known() {
+        let known = ["Unit", "Install", "Socket", "Service"].map(of).concat();
+        let judged = OURS.iter().flat_map(|(keys, _)| keys.split_ascii_whitespace());
+        for key in judged.chain(KEEPS.split_ascii_whitespace()) {
+            assert!(known.contains(&key), "{key}");
+        }
+    }
 }

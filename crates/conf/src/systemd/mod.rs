@@ -3,21 +3,28 @@
 
 mod addresses;
 mod command;
+mod find;
 mod keys;
 mod limits;
+mod listen;
 mod networks;
 mod pair;
 mod read;
+mod serve;
 mod service;
 mod specifier;
 mod unit;
 mod words;
 mod write;
 mod write_clients;
+mod write_listen;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_serving;
 
 pub use read::from_systemd;
+pub(crate) use serve::gather;
 pub use unit::{Fault, Unit, parse};
 pub use write::{File, to_systemd};

@@ -1,28 +1,34 @@
-//! A socket with its service as stanzas: one for each address it listens on. What has no counterpart is named, setting by
+//! A socket with its service as stanzas: who may come, how many, how fast. What has no counterpart is named, setting by
 //! setting; what would serve somebody whom systemd refuses, or as somebody else, is not carried over at all.
 
-use super::addresses;
+use super::find::Loaded;
 use super::keys;
 use super::limits::{self, Rate};
+use super::listen::stanzas;
 use super::networks::{Network, without};
-use super::read::Loaded;
-use super::service::{of_no_concern, service};
+use super::service::{Passing, service};
 use super::specifier::expand;
-use super::unit::{Setting, Unit, boolean};
+use super::unit::{Setting, Unit, boolean, span};
 use super::words::name_of_unit;
-use crate::convert::{Note, Said, Stanza};
+use crate::convert::{Note, Stanza};
 use crate::host::Host;
 use crate::place::Place;
+use crate::values::limits::MOST_STARTS;
 
-const SECTION: &str = "Socket";
+pub(super) const SECTION: &str = "Socket";
 
 /// The greatest number that systemd reads: no limit.
 pub(super) const UNLIMITED: u32 = u32::MAX;
+
+/// In microseconds.
+const MINUTE: u64 = 60_000_000;
 
 /// The notes about one socket.
 pub(super) struct Out<'a> {
     service: String,
     notes: &'a mut Vec<Note>,
+    /// The settings that attributes come from.
+    places: Vec<(&'static str, Place)>,
 }
 
 impl Out<'_> {
@@ -36,6 +42,17 @@ impl Out<'_> {
         });
     }
 
+    /// What an attribute comes from.
+    pub(super) fn at(&mut self, attribute: &'static str, setting: &Setting) {
+        self.places.push((attribute, setting.place.clone()));
+    }
+
+    /// Where an attribute comes from; of one that follows from what is not written, `otherwise`.
+    pub(super) fn place(&self, attribute: &str, otherwise: &Place) -> Place {
+        let found = self.places.iter().rev().find(|(name, _)| *name == attribute);
+        found.map_or(otherwise, |(_, place)| place).clone()
+    }
+
     /// A setting that could not be carried over.
     pub(super) fn lost(&mut self, setting: &Setting, why: &str) {
         self.note(&setting.place, &setting.key, true, format!("`{}=`: {why}", setting.key));
@@ -47,10 +64,11 @@ impl Out<'_> {
     }
 }
 
-/// The stanzas of a socket; `find` loads the unit of a name.
+/// The stanzas of a socket, which is switched `off`; `find` loads the unit of a name.
 pub(super) fn pair(
     host: &dyn Host,
     socket: &Loaded,
+    off: bool,
     find: &mut dyn FnMut(&str, &mut Vec<Note>) -> Option<Loaded>,
     comments: &mut Vec<String>,
     notes: &mut Vec<Note>,
@@ -61,9 +79,6 @@ pub(super) fn pair(
     if name.is_empty() || !name.chars().all(fits) {
         return Err("its name has characters that no service of portreeve has".to_owned());
     }
-    if stem.ends_with('@') {
-        return Err("it is a template: its instances have other addresses".to_owned());
-    }
     let unit = &socket.unit;
     let accept = match unit.last(SECTION, "Accept") {
         None => false,
@@ -71,14 +86,22 @@ pub(super) fn pair(
     };
     let target = match unit.last(SECTION, "Service") {
         Some(setting) => expand(&setting.value, &socket.name)?,
-        None if accept => format!("{stem}@.service"),
+        None if accept => format!("{}@.service", stem.split('@').next().unwrap_or(stem)),
         None => format!("{stem}.service"),
     };
     let program = find(&target, notes).ok_or_else(|| format!("there is no `{target}` beside it"))?;
     comments.extend(descriptions(&program));
-    let mut out = Out { service: name.clone(), notes };
-    let mut said = service(&program.unit, &target, &mut out)?;
+    let mut out = Out { service: name.clone(), notes, places: Vec::new() };
+    let descriptors = match unit.last(SECTION, "FileDescriptorName") {
+        Some(setting) => expand(&setting.value, &socket.name)?,
+        None if accept => "connection".to_owned(),
+        None => socket.name.clone(),
+    };
+    let mut said = service(&program.unit, &target, &Passing { accept, descriptors }, &mut out)?;
     said.push(("wait", if accept { "no" } else { "yes" }.to_owned()));
+    if let Some(setting) = unit.last(SECTION, "Accept") {
+        out.at("wait", setting);
+    }
     connections(unit, accept, &mut said, &mut out)?;
     clients(unit, &mut said, &mut out)?;
     for (key, flag) in [("NoDelay", "NODELAY"), ("KeepAlive", "KEEPALIVE")] {
@@ -88,11 +111,11 @@ pub(super) fn pair(
             *flags = format!("{flags} {flag}").trim_start().to_owned();
         }
     }
-    let stanzas = stanzas(host, socket, &name, accept, said, &mut out)?;
+    let stanzas = stanzas(host, socket, (&name, off), accept, said, &mut out)?;
     for unit in [unit, &program.unit] {
-        for setting in unit.unasked().filter(|setting| !of_no_concern(setting)) {
-            if let Some(text) = keys::left(setting) {
-                out.note(&setting.place, &setting.key, true, text);
+        for setting in unit.unasked() {
+            if let Some((lost, text)) = keys::left(setting) {
+                out.note(&setting.place, &setting.key, lost, text);
             }
         }
     }
@@ -124,7 +147,10 @@ fn connections(
         match setting {
             Some(setting) if !accept => out.told(setting, "it has no effect with Accept=no"),
             _ if number == UNLIMITED || !accept || (name == "per_source" && number == 0) => {}
-            _ => said.push((name, number.to_string())),
+            _ => {
+                said.push((name, number.to_string()));
+                setting.into_iter().for_each(|setting| out.at(name, setting));
+            }
         }
     }
     let poll = [unit.last(SECTION, "PollLimitIntervalSec"), unit.last(SECTION, "PollLimitBurst")];
@@ -136,13 +162,28 @@ fn connections(
         limits::rate(&value(interval, "2s"), &value(burst, default))
     };
     let set = |pair: &[Option<&Setting>; 2]| pair.iter().any(Option::is_some);
-    let (rate, which) = match (set(&poll), set(&trigger)) {
+    let read_minute = |[interval, burst]: &[Option<&Setting>; 2], default: &'static str| {
+        let burst = value(burst, default).parse::<u32>().ok()?;
+        (span(&value(interval, "2s")) == Some(MINUTE))
+            .then_some(burst)
+            .filter(|n| (1..=MOST_STARTS).contains(n))
+    };
+    let (rate, minute, which) = match (set(&poll), set(&trigger)) {
         (false, false) => return Ok(()),
-        (true, _) => (read(&poll, if accept { "150" } else { "15" }), &poll),
-        (false, true) => (read(&trigger, if accept { "200" } else { "20" }), &trigger),
+        (true, _) => {
+            let default = if accept { "150" } else { "15" };
+            (read(&poll, default), read_minute(&poll, default), &poll)
+        }
+        (false, true) => {
+            let default = if accept { "200" } else { "20" };
+            (read(&trigger, default), read_minute(&trigger, default), &trigger)
+        }
     };
     let first = which.iter().flatten().next();
+    let name = if minute.is_some() { "starts_per_minute" } else { "cps" };
+    first.into_iter().for_each(|setting| out.at(name, setting));
     match (rate, first) {
+        _ if minute.is_some() => said.extend(minute.map(|number| (name, number.to_string()))),
         (Some(Rate::Off), Some(_))
             if set(&poll) && set(&trigger) && read(&trigger, "200") != Some(Rate::Off) =>
         {
@@ -163,7 +204,7 @@ fn connections(
     if !set(&poll)
         && let Some(setting) = first
     {
-        out.told(setting, "systemd stops the socket for good at that rate; `cps` pauses for a second");
+        out.told(setting, "systemd stops the socket for good at that rate; portreeve lets clients wait");
     }
     Ok(())
 }
@@ -182,6 +223,11 @@ fn clients(unit: &Unit, said: &mut Vec<(&'static str, String)>, out: &mut Out<'_
     };
     let (allow, deny) = (networks("IPAddressAllow")?, networks("IPAddressDeny")?);
     let text = |networks: &[Network]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    for (name, key) in
+        [("only_from", "IPAddressAllow"), ("only_from", "IPAddressDeny"), ("no_access", "IPAddressDeny")]
+    {
+        unit.list(SECTION, key).last().into_iter().for_each(|setting| out.at(name, setting));
+    }
     let all = Network::ALL.iter().all(|all| deny.contains(all));
     match (deny.is_empty(), all) {
         (true, _) => {
@@ -203,100 +249,4 @@ fn clients(unit: &Unit, said: &mut Vec<(&'static str, String)>, out: &mut Out<'_
         }
     }
     Ok(())
-}
-
-const LISTEN: &[&str] = &[
-    "ListenStream",
-    "ListenDatagram",
-    "ListenSequentialPacket",
-    "ListenFIFO",
-    "ListenSpecial",
-    "ListenNetlink",
-    "ListenMessageQueue",
-    "ListenUSBFunction",
-];
-
-/// One for each socket.
-fn stanzas(
-    host: &dyn Host,
-    socket: &Loaded,
-    name: &str,
-    accept: bool,
-    said: Vec<(&'static str, String)>,
-    out: &mut Out<'_>,
-) -> Result<Vec<Stanza>, String> {
-    let unit = &socket.unit;
-    let six_only = match unit.last(SECTION, "BindIPv6Only").map(|setting| setting.value.as_str()) {
-        None | Some("default" | "both") => false,
-        Some("ipv6-only") => true,
-        Some(_) => return Err("`BindIPv6Only=` is none of default, both, ipv6-only".to_owned()),
-    };
-    // An empty one of them forgets all of them.
-    let mut listen: Vec<&Setting> = Vec::new();
-    for setting in unit.settings.iter().filter(|s| s.section == SECTION && LISTEN.contains(&s.key.as_str())) {
-        setting.asked.set(true);
-        if setting.value.is_empty() { listen.clear() } else { listen.push(setting) }
-    }
-    if !accept && listen.len() > 1 {
-        return Err("one program gets several sockets at once".to_owned());
-    }
-    let off = !unit.settings.iter().any(|setting| setting.section == "Install" && !setting.value.is_empty());
-    let mut stanzas: Vec<Stanza> = Vec::new();
-    for setting in &listen {
-        let (kind, protocol) = match setting.key.as_str() {
-            "ListenStream" => ("stream", "tcp"),
-            "ListenDatagram" if accept => {
-                return Err("`ListenDatagram=` and Accept=yes exclude each other".to_owned());
-            }
-            "ListenDatagram" => ("dgram", "udp"),
-            _ => {
-                out.lost(setting, "portreeve does not listen there");
-                continue;
-            }
-        };
-        let place =
-            match expand(&setting.value, &socket.name).and_then(|value| addresses::read(&value, six_only)) {
-                Ok(place) => place,
-                Err(why) => {
-                    out.lost(setting, &why);
-                    continue;
-                }
-            };
-        let mut all: Vec<(&'static str, String)> = Vec::new();
-        if !stanzas.is_empty() {
-            all.push(("id", format!("{name}-{}", stanzas.len() + 1)));
-        }
-        if host.service_port(name, protocol) != Some(place.port) {
-            all.push(("type", "UNLISTED".to_owned()));
-            all.push(("port", place.port.to_string()));
-        }
-        all.push(("socket_type", kind.to_owned()));
-        all.push(("protocol", protocol.to_owned()));
-        all.extend(place.bind.map(|bind| ("bind", bind)));
-        if place.v6only {
-            all.push(("v6only", "yes".to_owned()));
-        }
-        all.extend(said.iter().cloned());
-        if let (Some(family), Some((_, flags))) =
-            (place.family, all.iter_mut().find(|(name, _)| *name == "flags"))
-        {
-            *flags = format!("{flags} {family}").trim_start().to_owned();
-        }
-        all.retain(|(name, value)| !value.is_empty() || *name == "only_from");
-        let place = setting.place.clone();
-        let said = all.into_iter().map(|(name, value)| Said { name, value, place: place.clone() }).collect();
-        stanzas.push(Stanza { place, name: name.to_owned(), off, said });
-    }
-    if off && let Some(first) = listen.first() {
-        out.told(first, "the socket has no `[Install]` section: the service is switched off");
-    }
-    if stanzas.len() > 1
-        && let Some(setting) = unit.last(SECTION, "MaxConnections").or(listen.first().copied())
-    {
-        out.told(
-            setting,
-            "limits hold for each address by itself, where systemd counts all addresses of a socket together",
-        );
-    }
-    if stanzas.is_empty() { Err("it listens nowhere that portreeve does".to_owned()) } else { Ok(stanzas) }
 }

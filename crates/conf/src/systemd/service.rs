@@ -39,10 +39,19 @@ fn odd(text: &str) -> bool {
     text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
+/// How the socket is handed over, as the socket unit says.
+pub(super) struct Passing {
+    /// A connection, not the socket that listens.
+    pub(super) accept: bool,
+    /// The name of the descriptors.
+    pub(super) descriptors: String,
+}
+
 /// The program with its ids, environment and limits: `attribute = value`. An error is why the pair is no service here.
 pub(super) fn service(
     unit: &Unit,
     name: &str,
+    passing: &Passing,
     out: &mut Out<'_>,
 ) -> Result<Vec<(&'static str, String)>, String> {
     if let Some(setting) = unit.last(SECTION, "DynamicUser").filter(|s| boolean(&s.value) == Some(true)) {
@@ -61,17 +70,9 @@ pub(super) fn service(
     };
     let mut command = command::read(&start.value, name, &variables)
         .map_err(|why| format!("{}: `ExecStart=`: {why}", start.place))?;
-    let input = unit.last(SECTION, "StandardInput");
-    if input.is_none_or(|input| input.value != "socket") {
-        return Err("it takes its socket by sd_listen_fds(3): `StandardInput=` is not `socket`".to_owned());
-    }
-    for key in ["StandardOutput", "StandardError"] {
-        if let Some(setting) = unit.last(SECTION, key).filter(|s| s.value != "socket" && s.value != "inherit")
-        {
-            out.lost(setting, "the program's output and errors go to the client");
-        }
-    }
     let mut said = Vec::new();
+    input_and_output(unit, start, passing, &mut said, out)?;
+    life(unit, passing, out)?;
     ids(unit, name, command.privileged, &mut said, out)?;
     let mut flags = vec!["NOLIBWRAP"];
     if command.path.rsplit('/').next() == Some("tcpd") && command.argv.len() > 1 {
@@ -104,6 +105,7 @@ pub(super) fn service(
         flags.push("NAMEINARGS");
     }
     said.push(("server", command.path));
+    ["server", "server_args"].into_iter().for_each(|name| out.at(name, start));
     if !command.argv.is_empty() {
         said.push(("server_args", command.argv.join(" ")));
     }
@@ -111,6 +113,62 @@ pub(super) fn service(
     limits_said(unit, &mut said, out);
     said.push(("flags", flags.join(" ")));
     Ok(said)
+}
+
+/// What the program finds on its descriptors.
+fn input_and_output(
+    unit: &Unit,
+    start: &Setting,
+    passing: &Passing,
+    said: &mut Vec<(&'static str, String)>,
+    out: &mut Out<'_>,
+) -> Result<(), String> {
+    let input = unit.last(SECTION, "StandardInput");
+    let by_socket = match input.map_or("null", |input| input.value.as_str()) {
+        "socket" => true,
+        "null" => false,
+        other => {
+            return Err(format!("`StandardInput={other}`: portreeve gives a program its socket or nothing"));
+        }
+    };
+    if !by_socket {
+        let name = &passing.descriptors;
+        if odd(name) || name.contains(':') {
+            return Err("`FileDescriptorName=` is no name".to_owned());
+        }
+        said.push(("listen_fds", name.clone()));
+        out.at("listen_fds", input.unwrap_or(start));
+    }
+    let mut quiet = false;
+    for key in ["StandardOutput", "StandardError"] {
+        let Some(setting) = unit.last(SECTION, key) else { continue };
+        match setting.value.as_str() {
+            "socket" | "inherit" if by_socket => {}
+            "null" if !by_socket => quiet = true,
+            "inherit" if !by_socket => {}
+            "socket" => return Err(format!("`{key}=socket` with another standard input has no counterpart")),
+            _ if by_socket => out.lost(setting, "the program's output and errors go to the client"),
+            _ => {
+                out.lost(setting, "the program's output and errors go to /dev/null");
+                quiet = true;
+            }
+        }
+    }
+    if !by_socket && !quiet {
+        out.told(start, "the program's output and errors go to /dev/null, not into a journal");
+    }
+    Ok(())
+}
+
+/// How systemd tells that the program lives. One that has its socket from the start needs none of it, unless it hands the
+/// socket on and ends.
+fn life(unit: &Unit, passing: &Passing, out: &mut Out<'_>) -> Result<(), String> {
+    let Some(setting) = unit.last(SECTION, "Type") else { return Ok(()) };
+    if setting.value == "forking" && !passing.accept {
+        return Err("`Type=forking`: the program goes to the background, and portreeve would listen beside it; have it stay in the foreground".to_owned());
+    }
+    out.told(setting, "a program that has its socket is not waited for, whatever the type");
+    Ok(())
 }
 
 fn ids(
@@ -126,6 +184,9 @@ fn ids(
         if odd(&value) { Err(format!("`{key}=` is no name")) } else { Ok(Some((setting, value))) }
     };
     let (user, group) = (read("User")?, read("Group")?);
+    for (name, found) in [("user", &user), ("groups", &user), ("group", &group)] {
+        found.iter().for_each(|(setting, _)| out.at(name, setting));
+    }
     match (&user, privileged) {
         (Some((setting, _)), true) => {
             out.told(setting, "the command has `+` or `!`: it runs as root whatever `User=` says");
@@ -165,30 +226,44 @@ fn variables_said(
     let fit: Vec<String> = fit.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     if !fit.is_empty() {
         said.push(("env", fit.join(" ")));
+        last.into_iter().for_each(|setting| out.at("env", setting));
     }
     for setting in unit.list(SECTION, "EnvironmentFile") {
         out.lost(setting, "a file of variables is not read: write them into `env`");
     }
     let passed = unit.list(SECTION, "PassEnvironment");
-    let names: Vec<&str> = passed.iter().flat_map(|setting| setting.value.split_ascii_whitespace()).collect();
+    // Of systemd's own variables a program gets none but what it is given; PATH is always there.
+    let mut names: Vec<&str> = Vec::new();
+    for name in passed.iter().flat_map(|setting| setting.value.split_ascii_whitespace()).chain(["PATH"]) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     if names.iter().any(|name| odd(name)) {
         passed.iter().for_each(|setting| out.lost(setting, "it holds control bytes"));
-    } else if !names.is_empty() {
-        said.push(("passenv", names.join(" ")));
+        names = vec!["PATH"];
     }
+    said.push(("passenv", names.join(" ")));
+    passed.iter().for_each(|setting| out.at("passenv", setting));
 }
 
 fn limits_said(unit: &Unit, said: &mut Vec<(&'static str, String)>, out: &mut Out<'_>) {
     if let Some(setting) = unit.last(SECTION, "Nice") {
         match setting.value.parse::<i8>() {
-            Ok(nice) => said.push(("nice", nice.to_string())),
+            Ok(nice) => {
+                said.push(("nice", nice.to_string()));
+                out.at("nice", setting);
+            }
             Err(_) => out.lost(setting, "it is no number"),
         }
     }
     if let Some(setting) = unit.last(SECTION, "UMask") {
         let mask = u32::from_str_radix(&setting.value, 8).ok().filter(|mask| *mask <= 0o777);
         match mask {
-            Some(mask) => said.push(("umask", format!("{mask:03o}"))),
+            Some(mask) => {
+                said.push(("umask", format!("{mask:03o}")));
+                out.at("umask", setting);
+            }
             None => out.lost(setting, "it is no mode in octal"),
         }
     }
@@ -200,6 +275,7 @@ fn limits_said(unit: &Unit, said: &mut Vec<(&'static str, String)>, out: &mut Ou
                     out.lost(setting, "soft and hard limit are one in portreeve: the soft one is taken");
                 }
                 said.push((name, value));
+                out.at(name, setting);
             }
             None => out.lost(setting, "it is no limit that can be carried over"),
         }
@@ -215,17 +291,3 @@ pub(super) const RESOURCES: &[(&str, &str)] = &[
     ("LimitSTACK", "rlimit_stack"),
     ("LimitNOFILE", "rlimit_files"),
 ];
-
-/// What concerns systemd alone: nothing is lost with it.
-pub(super) fn of_no_concern(setting: &Setting) -> bool {
-    let ours = match setting.section.as_str() {
-        "Unit" => {
-            ["Description", "Documentation", "DefaultDependencies", "CollectMode", "SourcePath"].as_slice()
-        }
-        "Install" => &["WantedBy", "RequiredBy", "Also"],
-        // How systemd tells that a program has started or ended, which does not matter to one that has a socket already.
-        "Service" => &["Type", "SyslogIdentifier", "SuccessExitStatus", "StandardInput"],
-        _ => &["FileDescriptorName"],
-    };
-    ours.contains(&setting.key.as_str())
-}

@@ -15,8 +15,9 @@ pub(crate) fn expand(value: &str, unit: &str) -> Result<String, String> {
         return Ok(value.to_owned());
     }
     let full = unit.rsplit_once('.').map_or(unit, |(name, _)| name);
-    let template = full.strip_suffix('@');
-    let prefix = template.unwrap_or(full);
+    let (prefix, instance) = full.split_once('@').map_or((full, None), |(prefix, rest)| (prefix, Some(rest)));
+    // Of a template the instance is another for each connection.
+    let template = instance == Some("");
     let mut text = String::with_capacity(value.len());
     let mut rest = value.chars();
     while let Some(c) = rest.next() {
@@ -27,11 +28,13 @@ pub(crate) fn expand(value: &str, unit: &str) -> Result<String, String> {
         let specifier = rest.next().ok_or("a `%` ends the value")?;
         match specifier {
             '%' => text.push('%'),
-            'n' | 'N' if template.is_some() => return Err(unknown(specifier)),
+            'n' | 'N' if template => return Err(unknown(specifier)),
             'n' => text.push_str(unit),
             'N' => text.push_str(full),
             'p' => text.push_str(prefix),
             'P' => text.push_str(&name_of_unit(prefix)),
+            'i' if !template => text.push_str(instance.unwrap_or_default()),
+            'I' if !template => text.push_str(&name_of_unit(instance.unwrap_or_default())),
             'j' => text.push_str(prefix.rsplit('-').next().unwrap_or(prefix)),
             't' => text.push_str("/run"),
             'S' => text.push_str("/var/lib"),
@@ -75,6 +78,8 @@ mod tests {
             ("%n %N %p", "a-b.socket", "a-b.socket a-b a-b"),
             ("%p %P %j", r"x\x20y-z@.service", r"x\x20y-z x y-z z"),
             ("%t/%p", "a@.service", "/run/a"),
+            (r"%p %i %I %n", r"a@b\x2dc.socket", r"a b\x2dc b-c a@b\x2dc.socket"),
+            ("<%i>", "a.socket", "<>"),
         ] {
             assert_eq!(expand(value, unit).unwrap(), wanted);
         }

@@ -6,8 +6,8 @@ use crate::convert::{Sheet, Stanza, to_xinetd};
 use crate::testing::FakeHost;
 use std::path::PathBuf;
 
-const SERVICE: &str = "[Service]\nExecStart=-/bin/sh -c x\nStandardInput=socket\nUser=nobody\n";
-const SOCKET: &str = "[Socket]\nListenStream=70\nAccept=yes\n[Install]\nWantedBy=sockets.target\n";
+pub(super) const SERVICE: &str = "[Service]\nExecStart=-/bin/sh -c x\nStandardInput=socket\nUser=nobody\n";
+pub(super) const SOCKET: &str = "[Socket]\nListenStream=70\nAccept=yes\n[Install]\nWantedBy=sockets.target\n";
 
 fn sheet(files: &[(&str, &str)]) -> Sheet {
     let mut host = FakeHost::debian();
@@ -212,8 +212,8 @@ fn what_cannot_be_carried_over_is_named_at_its_place() {
         ),
         (
             SOCKET.into(),
-            format!("{SERVICE}[Unit]\nAfter=network.target\n"),
-            "/u/a@.service:6:1: `After=` has no counterpart",
+            format!("{SERVICE}[Unit]\nRequires=x.service\n"),
+            "/u/a@.service:6:1: `Requires=` has no counterpart",
         ),
         (
             SOCKET.into(),
@@ -227,8 +227,13 @@ fn what_cannot_be_carried_over_is_named_at_its_place() {
         ),
         (
             SOCKET.into(),
-            SERVICE.replace("socket", "null"),
-            "/u/a.socket:1: `a.socket` is not carried over: it takes its socket by sd_listen_fds(3)",
+            SERVICE.replace("socket", "tty"),
+            "/u/a.socket:1: `a.socket` is not carried over: `StandardInput=tty`: portreeve gives",
+        ),
+        (
+            SOCKET.replace("=yes", "=no"),
+            format!("{SERVICE}Type=forking\n"),
+            "/u/a.socket:1: `a.socket` is not carried over: `Type=forking`: the program goes to the background",
         ),
         (
             SOCKET.into(),

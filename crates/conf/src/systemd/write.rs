@@ -1,12 +1,12 @@
 //! A sheet as units of systemd: for each service a socket, and a service that it starts. What keeps clients out and has no place
 //! there leaves the socket without an `[Install]` section, so that `systemctl enable` does not open it.
 
-use super::{addresses, command, limits, service, words, write_clients};
+use super::write_listen::listen;
+use super::{command, limits, service, words, write_clients};
 use crate::convert::{Account, Lenient, Note, Piece, Sheet, Stanza, Stop};
 use crate::host::Host;
 use std::collections::HashSet;
 use std::fmt::Write;
-use std::net::IpAddr;
 
 /// The longest name of a unit that systemd takes, in bytes, without `@.service`.
 const LONGEST_NAME: usize = 255 - 9;
@@ -149,6 +149,9 @@ fn units(stanza: &Stanza, account: &mut Account<'_>, host: &Lenient<'_>) -> Resu
     };
     let mut socket = listen(stanza, account, &has, accept, host)?;
     socket.push(format!("Accept={}", if accept { "yes" } else { "no" }));
+    if let Some(name) = account.value("listen_fds") {
+        socket.push(format!("FileDescriptorName={}", words::text(name)));
+    }
     connections(account, accept, &mut socket);
     for (flag, key) in [("NODELAY", "NoDelay"), ("KEEPALIVE", "KeepAlive")] {
         if has(flag) {
@@ -181,57 +184,6 @@ fn tables(account: &mut Account<'_>, active: bool) {
     }
 }
 
-fn listen(
-    stanza: &Stanza,
-    account: &mut Account<'_>,
-    has: &dyn Fn(&str) -> bool,
-    accept: bool,
-    host: &Lenient<'_>,
-) -> Result<Vec<String>, Stop> {
-    let socket = account.value("socket_type").map(str::to_ascii_lowercase);
-    let protocol = account.value("protocol").map(str::to_ascii_lowercase);
-    let (key, protocol) = match (socket.as_deref(), protocol.as_deref()) {
-        (Some("stream") | None, Some("tcp")) | (Some("stream"), None) => ("ListenStream", "tcp"),
-        (Some("dgram") | None, Some("udp")) | (Some("dgram"), None) => ("ListenDatagram", "udp"),
-        _ => return Stop::new("socket_type", "a unit listens for stream with tcp and dgram with udp only"),
-    };
-    if key == "ListenDatagram" && accept {
-        return Stop::new("wait", "datagrams need `wait = yes`");
-    }
-    let port = match account.value("port") {
-        Some(port) => crate::number::within(port, 1, 65535).and_then(|port| u16::try_from(port).ok()),
-        None => host.service_port(&stanza.name, protocol),
-    };
-    let Some(port) = port else {
-        return Stop::new(
-            "port",
-            format!("a unit needs a port, and /etc/services has no `{}/{protocol}`", stanza.name),
-        );
-    };
-    let bind = match account.value("bind").map(|bind| (bind, bind.parse::<IpAddr>())) {
-        None => None,
-        Some((_, Ok(address))) => Some(address),
-        Some((bind, Err(_))) => {
-            return Stop::new("bind", format!("a unit needs an address, and `{bind}` is none"));
-        }
-    };
-    let v6only = account.value("v6only").is_some_and(|word| word.eq_ignore_ascii_case("yes"));
-    let (four, six) = (has("IPV4"), has("IPV6"));
-    if bind.is_some_and(|bind| four && !six && bind.is_ipv6() || six && !four && bind.is_ipv4()) {
-        return Stop::new("flags", "`flags` and `bind` are of different address families");
-    }
-    if bind.is_some() && (four || six) {
-        account.told("flags", "the address says the family");
-    }
-    if v6only && (four && !six || bind.is_some_and(|bind| bind.is_ipv4())) {
-        account.told("v6only", "`v6only` has no effect on IPv4");
-    }
-    let (value, only) = addresses::write(port, bind, four && !six, six, v6only && (six || !four));
-    let mut lines = vec![format!("{key}={value}")];
-    lines.extend(only.map(|only| format!("BindIPv6Only={only}")));
-    Ok(lines)
-}
-
 fn connections(account: &mut Account<'_>, accept: bool, lines: &mut Vec<String>) {
     let mut number = |name| account.value(name).and_then(|value| value.parse::<u32>().ok());
     let (instances, per_source) = (number("instances"), number("per_source"));
@@ -252,7 +204,17 @@ fn connections(account: &mut Account<'_>, accept: bool, lines: &mut Vec<String>)
             }
         }
     }
-    let Some(cps) = account.value("cps") else { return };
+    let minute = account.value("starts_per_minute").and_then(|value| value.parse::<u32>().ok());
+    let Some(cps) = account.value("cps") else {
+        if let Some(number) = minute {
+            lines.push(format!("PollLimitIntervalSec=1min\nPollLimitBurst={number}"));
+            account.told("starts_per_minute", "`PollLimit…=` needs systemd 255");
+        }
+        return;
+    };
+    if minute.is_some() {
+        account.lost("starts_per_minute", "a unit has one rate, and `cps` is another");
+    }
     let mut words = cps.split_whitespace().map(|word| crate::number::unsigned(word).unwrap_or(0));
     let (rate, pause) = (words.next().unwrap_or(0), words.next().unwrap_or(0));
     if rate == 0 {
@@ -291,8 +253,12 @@ fn program(account: &mut Account<'_>, flags: &[String]) -> Result<Vec<String>, S
         return Stop::new("server_args", "a unit cannot hold this command");
     }
     let mut lines = vec![format!("ExecStart={}", command::write(path, &argv))];
-    lines
-        .extend(["StandardInput=socket", "StandardOutput=socket", "StandardError=socket"].map(str::to_owned));
+    match account.take("listen_fds") {
+        None => lines.extend(
+            ["StandardInput=socket", "StandardOutput=socket", "StandardError=socket"].map(str::to_owned),
+        ),
+        Some(_) => lines.extend(["StandardOutput=null", "StandardError=null"].map(str::to_owned)),
+    }
     let Some(user) = account.value("user") else { return Stop::new("user", "it has no `user`") };
     lines.push(format!("User={}", words::text(user)));
     lines.extend(account.value("group").map(|group| format!("Group={}", words::text(group))));
@@ -303,9 +269,18 @@ fn program(account: &mut Account<'_>, flags: &[String]) -> Result<Vec<String>, S
         lines.extend(env.split_whitespace().map(|word| format!("Environment={}", words::quoted(word))));
     }
     match account.value("passenv") {
-        None => {}
-        Some("") => account.told("passenv", "a unit gets nothing of systemd's environment anyway"),
-        Some(names) => lines.push(format!("PassEnvironment={}", words::text(names))),
+        None => account.told(
+            "passenv",
+            "a program gets PATH and a few of systemd's own variables, not what portreeve runs with",
+        ),
+        Some(names) => {
+            if !names.split_whitespace().any(|name| name == "PATH") {
+                account.told("passenv", "a program gets PATH and a few of systemd's own variables too");
+            }
+            if !names.is_empty() {
+                lines.push(format!("PassEnvironment={}", words::text(names)));
+            }
+        }
     }
     if let Some(nice) = account.value("nice") {
         match crate::number::within(nice, -20, 19) {

@@ -216,6 +216,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::TlsAlpn => tls::alpn(draft, line)?,
         Id::Tls => tls::connect(draft, line)?,
         Id::TlsCa => draft.tls.target_ca = Some(tls::file(line, 0)?),
+        Id::ListenFds => process::listen_fds(draft, line)?,
         Id::Enabled => names(&mut draft.enabled, line),
         Id::Disabled => names(&mut draft.disabled, line),
     }

@@ -81,6 +81,18 @@ pub(super) fn group(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     Ok(())
 }
 
+/// The name of descriptors as systemd allows it (systemd.socket(5), FileDescriptorName=).
+pub(super) fn listen_fds(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
+    const LONGEST: usize = 255;
+    let text = line.text(0);
+    if text.is_empty() || text.len() > LONGEST || text.chars().any(|c| c.is_control() || c == ':') {
+        let bad = Bad::ours(format!("`{text}` is no name of descriptors"));
+        return Err(bad.help("one word without `:`, of at most 255 bytes"));
+    }
+    draft.listen_fds = Some(text.to_owned());
+    Ok(())
+}
+
 pub(super) fn umask(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     let text = line.text(0);
     let umask = number::octal(text).filter(|&umask| umask <= 0o777);

@@ -27,12 +27,15 @@ pub const DEFAULT_FILE: &str = "/etc/xinetd.conf";
 /// written, 1 something would not be or a rule does not do what it says, 2 a file cannot be read.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
-    /// Configuration file [default: /etc/xinetd.conf, unless only tables or an inetd.conf are named]
+    /// Configuration file [default: /etc/xinetd.conf, unless only tables, an inetd.conf or units are named]
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Read this inetd.conf; after the configuration file where --file names one
     #[arg(long, value_name = "FILE")]
     pub inetd: Option<PathBuf>,
+    /// Read the sockets of this directory of systemd's units, or of this .socket; may be repeated, earlier ones win
+    #[arg(long, value_name = "PATH")]
+    pub systemd: Vec<PathBuf>,
     /// Look at this hosts.allow; one that is not named then counts as empty
     #[arg(long, value_name = "FILE")]
     pub allow: Option<PathBuf>,
@@ -50,11 +53,11 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     let named = allow.is_some() || deny.is_some();
     let tables = HostsTables::named(allow, deny)?;
     // Without a configuration of xinetd's the tables may be there for programs that ask them by themselves.
-    let chosen = Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref());
+    let chosen = Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref(), &arguments.systemd);
     let alone = chosen.is_none() && (named || (!Path::new(DEFAULT_FILE).exists() && tables.any()));
     let sources = match chosen {
         Some(sources) => Some(sources),
-        None => (!alone).then(|| Sources::Xinetd(DEFAULT_FILE.into())),
+        None => (!alone).then(|| Sources::xinetd(DEFAULT_FILE)),
     };
     check(&Machine, sources.as_ref(), &tables, named || alone, arguments.json, out)
 }

@@ -19,8 +19,8 @@ use std::path::PathBuf;
 /// Explain why a client would be admitted or refused
 ///
 /// Each check in the order in which it is made, with the file and line that decides, and what is done with the client then. Where a
-/// PROXY header is read, the checks on the proxy come first (part `peer`); where the service is named to tcpmux, those of tcpmux. With --file or --inetd the answer comes from
-/// that file, as if nobody were connected; else from the running daemon, or from /etc/xinetd.conf when none runs.
+/// PROXY header is read, the checks on the proxy come first (part `peer`); where the service is named to tcpmux, those of tcpmux. With --file, --inetd or --systemd the answer comes from
+/// those files, as if nobody were connected; else from the running daemon, or from /etc/xinetd.conf when none runs.
 /// Exit codes: 0 admitted, 1 refused or not to be said without the client's name, 2 could not answer.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Answer from this inetd.conf; after the configuration file where --file names one
     #[arg(long, value_name = "FILE")]
     pub inetd: Option<PathBuf>,
+    /// Answer from the sockets of this directory of systemd's units, or of this .socket; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub systemd: Vec<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub socket: Socket,
@@ -74,17 +77,18 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         };
         rehearse::explain(&Machine, files, &asked)
     };
-    let answer = match Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref()) {
-        Some(files) => from_file(&files)?,
-        None => match arguments.socket.ask(&request(arguments)?) {
-            Ok(answer) => answer,
-            // Who named a socket wants that daemon's answer and no other.
-            Err(Unanswered::NoDaemon(_)) if arguments.socket.control.is_none() => {
-                from_file(&Sources::Xinetd(DEFAULT_FILE.into()))?
-            }
-            Err(unanswered) => return Err(unanswered.into()),
-        },
-    };
+    let answer =
+        match Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref(), &arguments.systemd) {
+            Some(files) => from_file(&files)?,
+            None => match arguments.socket.ask(&request(arguments)?) {
+                Ok(answer) => answer,
+                // Who named a socket wants that daemon's answer and no other.
+                Err(Unanswered::NoDaemon(_)) if arguments.socket.control.is_none() => {
+                    from_file(&Sources::xinetd(DEFAULT_FILE))?
+                }
+                Err(unanswered) => return Err(unanswered.into()),
+            },
+        };
     if arguments.json {
         out.json(&answer)?;
     } else {

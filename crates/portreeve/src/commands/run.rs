@@ -13,6 +13,8 @@ else. The options are xinetd's, with one dash or two; + marks those that xinetd 
 
   -f FILE           configuration file (default /etc/xinetd.conf)
   -inetd FILE     + serve this inetd.conf; after the configuration file where -f names one
+  -systemd PATH   + serve the sockets of this directory of systemd's units, or of this .socket; may be repeated, earlier ones
+                    win; after the other files
   -inetd_compat     serve /etc/inetd.conf too, after the configuration file
   -filelog FILE     write the daemon's log to FILE
   -syslog FACILITY  send the daemon's log to syslog under FACILITY
@@ -55,6 +57,7 @@ mod tests {
             &["--control", "/x", "-limit", "3", "-version"],
             &["-inetd", "/etc/inetd.conf"],
             &["-inetd_compat"],
+            &["-systemd", "/etc/portreeve/units", "-systemd", "x.socket"],
             &["-stayalive", "-reuse", "-cc", "5", "--", "-x"],
             &[],
         ] {

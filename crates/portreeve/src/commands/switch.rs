@@ -15,7 +15,7 @@ use crate::overlay::Overlay;
 use crate::snippet;
 use crate::switching::{Candidate, Meant, State, Survey, name, new_errors, state};
 use portreeve_conf::switch::{NameList, Switch, of_inetd, of_xinetd};
-use portreeve_conf::{Host, InetdUse, Reading, Sources, read_sources};
+use portreeve_conf::{Host, Inetd, InetdUse, Place, Reading, Sources, read_sources};
 use portreeve_sys::replace::Original;
 use serde_json::{Value, json};
 use std::fs::canonicalize;
@@ -90,6 +90,7 @@ pub fn enable(arguments: &Enable, out: &mut Output<'_>) -> Result<Exit, Failure>
 fn switch(what: &What, on: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let (sources, daemon) = choose(what)?;
     let before = read_sources(&Machine, &sources);
+    unit(what, on, &before)?;
     let survey = survey(&before, &sources);
     match survey.find(&what.service, on, &before)? {
         Meant::Already(entries) => already(what, on, &entries, &before, &daemon, out),
@@ -101,6 +102,24 @@ fn switch(what: &What, on: bool, out: &mut Output<'_>) -> Result<Exit, Failure> 
             finish(what, candidate, on, edit, &daemon, out)
         }
     }
+}
+
+/// A unit of systemd is not switched by an edit of its file: links say whether it is on.
+fn unit(what: &What, on: bool, reading: &Reading) -> Result<(), Failure> {
+    let served = reading.services.iter().map(|service| (&service.id, &service.name, &service.place));
+    let left_out = reading.left_out.iter().map(|left| (&left.id, &left.name, &left.place));
+    let is_it = |(id, name, place): &(&String, &String, &Place)| {
+        (**id == what.service || **name == what.service) && place.file.ends_with(".socket")
+    };
+    let Some((_, _, place)) = served.chain(left_out).find(is_it) else { return Ok(()) };
+    let unit = Path::new(&*place.file).file_name().unwrap_or_default();
+    let verb = if on { "enable" } else { "disable" };
+    let message = format!("{} is a unit of systemd; nothing was changed", escape::text(&place.file));
+    let help = format!(
+        "`systemctl {verb} {}`, or the link that it would make or remove by hand; then `portreeve reload`",
+        escape::os(unit)
+    );
+    Err(Failure::with_help(message, help))
 }
 
 /// What is known of the daemon.
@@ -115,7 +134,7 @@ enum Daemon {
 
 /// The files that are meant: those that are named, else those of the running daemon, else the usual ones.
 fn choose(what: &What) -> Result<(Sources, Daemon), Failure> {
-    let named = Sources::named(what.file.as_deref(), what.inetd.as_deref());
+    let named = Sources::named(what.file.as_deref(), what.inetd.as_deref(), &[]);
     let status = match what.socket.ask("status") {
         Ok(status) => status,
         // Who named a socket wants the files of that daemon.
@@ -127,9 +146,9 @@ fn choose(what: &What) -> Result<(Sources, Daemon), Failure> {
                 let there = |file: &&str| Path::new(file).exists();
                 match [DEFAULT_FILE, inetd::DEFAULT_FILE].iter().find(|file| there(file)) {
                     Some(&inetd::DEFAULT_FILE) => {
-                        Ok(Sources::Inetd(inetd::DEFAULT_FILE.into(), InetdUse::default()))
+                        Ok(Sources::of_inetd(inetd::DEFAULT_FILE, InetdUse::default()))
                     }
-                    Some(file) => Ok(Sources::Xinetd(file.into())),
+                    Some(file) => Ok(Sources::xinetd(*file)),
                     None => Err(Failure::with_help(
                         "no daemon runs, and there is no /etc/xinetd.conf",
                         "name the file with --file or --inetd",
@@ -150,17 +169,22 @@ fn choose(what: &What) -> Result<(Sources, Daemon), Failure> {
 
 fn sources_of(status: &Value) -> Sources {
     let (main, inetd) = (PathBuf::from(text(status, "config")), PathBuf::from(text(status, "inetd")));
-    match inetd.as_os_str().is_empty() {
-        true => Sources::Xinetd(main),
-        false if inetd == main => Sources::Inetd(inetd, InetdUse::default()),
-        false => Sources::Both { main, inetd, optional: true },
-    }
+    let units: Vec<PathBuf> =
+        items(status, "units").iter().filter_map(Value::as_str).map(PathBuf::from).collect();
+    let inetd = Some(inetd).filter(|inetd| !inetd.as_os_str().is_empty());
+    // Where there is no file of xinetd's, the first of the others stands for all of them.
+    let main = Some(main).filter(|main| Some(main) != inetd.as_ref() && Some(main) != units.first());
+    let mut sources = Sources { main, units, ..Sources::default() };
+    let optional = sources.main.is_some();
+    sources.inetd = inetd.map(|path| Inetd { path, usage: InetdUse::default(), optional });
+    sources
 }
 
-/// Whether two configurations have the same main file and the same inetd.conf, by whatever name.
+/// Whether two configurations have the same files, by whatever name.
 fn same_files(one: &Sources, other: &Sources) -> bool {
     let real = |path: &Path| canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    real(one.main()) == real(other.main()) && one.inetd().map(real) == other.inetd().map(real)
+    let all = |sources: &Sources| sources.paths().map(real).collect::<Vec<_>>();
+    all(one) == all(other)
 }
 
 /// Every entry of every file that was read.

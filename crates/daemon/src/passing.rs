@@ -1,0 +1,56 @@
+//! How a program gets its sockets: the client on 0, 1 and 2 as inetd has it, or from 3 on as systemd has it (`listen_fds`).
+
+use portreeve_sys::spawn::{Image, SpawnError, Spawner, Stdio};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use std::ffi::{CStr, CString};
+
+/// What differs between services.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How<'a> {
+    /// The name of the descriptors.
+    pub listen_fds: Option<&'a CStr>,
+    /// The security context.
+    pub label: Option<&'a CStr>,
+}
+
+/// Starts a program with these sockets: without `listen_fds` it gets the first alone. The sockets stay as they are.
+pub fn start(
+    spawner: &mut Spawner,
+    image: &Image,
+    variables: &[CString],
+    how: How<'_>,
+    sockets: &[BorrowedFd<'_>],
+) -> Result<Pid, SpawnError> {
+    let mut variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
+    let Some(names) = how.listen_fds else {
+        let first = sockets.first().ok_or(SpawnError::Clone(rustix::io::Errno::BADF))?;
+        return spawner.spawn_labeled(image, &variables, Stdio::Client(*first), how.label);
+    };
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(SpawnError::Clone)?;
+    let [count, names] = describe(names, sockets.len());
+    variables.extend([count.as_c_str(), names.as_c_str()]);
+    let null = rustix::fd::AsFd::as_fd(&null);
+    spawner.spawn_labeled(image, &variables, Stdio::Listen { null, sockets }, how.label)
+}
+
+/// LISTEN_FDS and LISTEN_FDNAMES, where all have the one name.
+fn describe(name: &CStr, count: usize) -> [CString; 2] {
+    let names = vec![name.to_bytes(); count].join(&b':');
+    let variable =
+        |key: &str, value: &[u8]| CString::new([key.as_bytes(), value].concat()).unwrap_or_default();
+    [variable("LISTEN_FDS=", count.to_string().as_bytes()), variable("LISTEN_FDNAMES=", &names)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe;
+
+    #[test]
+    fn each_socket_has_a_name() {
+        assert_eq!(describe(c"x", 1), [c"LISTEN_FDS=1".to_owned(), c"LISTEN_FDNAMES=x".to_owned()]);
+        assert_eq!(describe(c"x", 3), [c"LISTEN_FDS=3".to_owned(), c"LISTEN_FDNAMES=x:x:x".to_owned()]);
+    }
+}
