@@ -24,7 +24,7 @@ const CHANNEL: u64 = u64::MAX;
 /// `portreeve worker tls`: runs until the supervisor closes the channel, which is descriptor 3. `arguments` are the words after
 /// `worker`.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> ExitCode {
-    if let Err(code) = enter(arguments, &channel, &[Worker::Tls]) {
+    if let Err(code) = enter(arguments, &channel, &[Worker::Tls], None) {
         return code;
     }
     let descriptors = usize::try_from(portreeve_sys::limits::nofile().soft).unwrap_or(usize::MAX);

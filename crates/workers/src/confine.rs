@@ -10,12 +10,13 @@ mod calls;
 mod identity;
 mod reach;
 
-pub use identity::{Ids, builtin_ids};
+pub use identity::{Ids, builtin_ids, worker_ids};
 
 use crate::protocol::{Missing, Worker};
 use portreeve_sys::process::is_root;
 use rustix::process::{Resource, Rlimit};
 use std::io;
+use std::path::Path;
 
 /// What confinement is made of for one worker.
 struct Walls {
@@ -36,16 +37,19 @@ fn walls(worker: Worker) -> Walls {
         Worker::Header => Walls { descriptors: crate::header::DESCRIPTORS as u64, processes: Some(0) },
         // The same, and its files while they are read.
         Worker::Tls => Walls { descriptors: crate::tls::DESCRIPTORS as u64, processes: Some(0) },
+        // A database, its log and its index, and the channel.
+        Worker::Ledger => Walls { descriptors: 64, processes: Some(0) },
         // A look-up holds a handful of sockets and files for each thread, and each ident server that is asked one.
         Worker::Resolver => Walls { descriptors: 1024, processes: None },
     }
 }
 
-/// Confines this process for good. Returns what could not be put on.
+/// Confines this process for good. Returns what could not be put on. `keeps` is the one directory in which it may do with files
+/// what it likes; only the ledger has one.
 ///
 /// # Errors
 /// Root could not be given up, and the other walls do not stand either.
-pub fn confine(worker: Worker, ids: Option<Ids>) -> io::Result<Vec<Missing>> {
+pub fn confine(worker: Worker, ids: Option<Ids>, keeps: Option<&Path>) -> io::Result<Vec<Missing>> {
     let mut missing = Vec::new();
     let was_root = is_root();
     let walls = walls(worker);
@@ -62,7 +66,7 @@ pub fn confine(worker: Worker, ids: Option<Ids>) -> io::Result<Vec<Missing>> {
     let death = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     note(&mut missing, Missing::ParentDeath, death.map_err(io::Error::from));
     note(&mut missing, Missing::Dumpable, portreeve_sys::process::set_dumpable(false));
-    if let Some(part) = reach::restrict(worker) {
+    if let Some(part) = reach::restrict(worker, keeps) {
         missing.push(part);
     }
     note(&mut missing, Missing::Seccomp, calls::restrict(worker));

@@ -2,11 +2,12 @@
 
 use crate::confine::{Ids, confine};
 use crate::protocol::{
-    FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE, Worker,
+    FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE, Worker,
 };
 use std::ffi::{CString, OsString};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs a worker until the supervisor closes the channel. `arguments` are the words after `worker`.
@@ -14,19 +15,19 @@ use std::process::ExitCode;
 /// The caller takes the descriptor, because only it knows that number 3 is the channel and nobody else's.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> ExitCode {
     let here = [Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header, Worker::Resolver];
-    match enter(arguments, &channel, &here) {
+    match enter(arguments, &channel, &here, None) {
         Ok(Worker::Builtin) => crate::run_builtin(channel),
         Ok(Worker::Proxy) => crate::run_proxy(channel),
         Ok(Worker::Header) => crate::run_header(channel),
         Ok(Worker::Registrar) => crate::run_registrar(channel),
         Ok(Worker::Resolver) => crate::run_resolver(channel),
-        Ok(Worker::Tls) => ExitCode::FAILURE,
+        Ok(Worker::Tls | Worker::Ledger) => ExitCode::FAILURE,
         Err(code) => code,
     }
 }
 
 /// Reads the command line, confines this process as the worker that it names and says `Ready`. `here` are the workers that this
-/// executable has.
+/// executable has, `keeps` the one directory that it may use.
 ///
 /// # Errors
 /// The exit status, when the reason has been said.
@@ -34,6 +35,7 @@ pub fn enter(
     arguments: impl IntoIterator<Item = OsString>,
     channel: &OwnedFd,
     here: &[Worker],
+    keeps: Option<&Path>,
 ) -> Result<Worker, ExitCode> {
     let (worker, ids) = match parse(arguments) {
         Ok((worker, _)) if !here.contains(&worker) => {
@@ -51,7 +53,7 @@ pub fn enter(
     // Before the walls: afterwards the zone's file cannot be read, nor where the kernel has mapped its clock.
     portreeve_sys::clock::load_zone();
     let _ = portreeve_sys::clock::monotonic();
-    let missing = match confine(worker, ids) {
+    let missing = match confine(worker, ids, keeps) {
         Ok(missing) => missing,
         Err(error) => {
             complain(&format!("worker {}: cannot give up root: {error}", worker.name()));
@@ -66,6 +68,7 @@ pub fn enter(
         Worker::Header => FromHeader::Ready { missing }.encode(&mut ready),
         Worker::Resolver => FromResolver::Ready { missing }.encode(&mut ready),
         Worker::Tls => FromTls::Ready { missing }.encode(&mut ready),
+        Worker::Ledger => FromLedger::Ready { missing }.encode(&mut ready),
     };
     if encoded.is_err() || portreeve_sys::seqpacket::send(channel.as_fd(), &ready, None).is_err() {
         return Err(ExitCode::FAILURE);

@@ -63,7 +63,7 @@ mod resolver;
 mod tls;
 
 pub use builtin::{most_clients, run_builtin};
-pub use confine::{Ids, builtin_ids, confine};
+pub use confine::{Ids, builtin_ids, confine, worker_ids};
 pub use entry::{complain, enter, main, supervisor_has_gone};
 pub use header::{
     Endpoints, MAX_MUX_LINE, MAX_MUX_NAME, MAX_PROXY_HEADER, MuxLine, ProxyHeader, Unreadable, most_read,

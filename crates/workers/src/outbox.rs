@@ -1,6 +1,6 @@
 //! Messages on their way to the supervisor. Never blocks, never reorders, never drops; whoever fills it must stop.
 
-use crate::protocol::{BadMessage, FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromTls};
+use crate::protocol::{BadMessage, FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromTls};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,6 +33,12 @@ impl Word for FromRegistrar {
 }
 
 impl Word for FromHeader {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        self.encode(out)
+    }
+}
+
+impl Word for FromLedger {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         self.encode(out)
     }

@@ -10,6 +10,7 @@
 
 mod from_builtin;
 mod from_header;
+mod from_ledger;
 mod from_proxy;
 mod from_tls;
 mod identity;
@@ -20,12 +21,14 @@ mod registrar;
 mod rules;
 mod to_builtin;
 mod to_header;
+mod to_ledger;
 mod to_proxy;
 mod to_tls;
 mod wire;
 
 pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
 pub use from_header::{Fault, Found, FromHeader};
+pub use from_ledger::{FromLedger, sentence};
 pub use from_proxy::{Carried, FromProxy};
 pub use from_tls::{FromTls, MAX_SUBJECT, MAX_WHY, Sealed, WrongFile};
 pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
@@ -40,6 +43,7 @@ pub use registrar::{
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
 pub use to_header::{Preamble, ToHeader};
+pub use to_ledger::{Ended, Ending, Event, EventBatch, EventKind, Events, MAX_BATCH, Usage};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};
 pub use to_tls::{MAX_TLS_FILES, TlsFile, ToTls};
 pub use wire::BadMessage;

@@ -113,6 +113,53 @@ const HEADER: &[c_long] = &[
 /// The worker of TLS is that of the proxy, and reads the files of certificates and keys. It opens none.
 const FILES_IT_IS_HANDED: &[c_long] = &[libc::SYS_read];
 
+/// What SQLite does in its directory, which Landlock keeps it to. No socket(2): the channel is the only one.
+const LEDGER: &[c_long] = &[
+    // The supervisor's channel.
+    libc::SYS_ppoll,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    // The database, its log and its index: opened, looked at, locked (fcntl), read, written, cut, put on the disk.
+    libc::SYS_openat,
+    libc::SYS_read,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlinkat,
+    libc::SYS_getcwd,
+    libc::SYS_ftruncate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_fchmod,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    // Who am I: SQLite gives its files to their owner where it is root.
+    libc::SYS_geteuid,
+    // Waiting for another process that writes.
+    libc::SYS_nanosleep,
+    libc::SYS_clock_nanosleep,
+];
+
+/// Older forms of the above that only x86-64 has.
+#[cfg(target_arch = "x86_64")]
+const LEDGER_X86: &[c_long] = &[
+    libc::SYS_poll,
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_unlink,
+    libc::SYS_rename,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const LEDGER_X86: &[c_long] = &[];
+
 /// What the name service's plug-ins are known to do: DNS over UDP and TCP, local daemons over Unix sockets (nscd, sssd,
 /// systemd-resolved, nslcd), netlink (which address families this host has), tables in files, plug-ins by dlopen.
 const RESOLVER: &[c_long] = &[
@@ -314,6 +361,15 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             let level = (1, Dword, Eq, number(libc::SOL_SOCKET));
             let option = (2, Dword, Eq, number(libc::SO_RCVLOWAT));
             rules.insert(libc::SYS_setsockopt, vec![when(&[level, option])?]);
+            rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
+        }
+        Worker::Ledger => {
+            rules.extend(plain(LEDGER));
+            rules.extend(plain(LEDGER_X86));
+            let exec = number(libc::PROT_EXEC);
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
+            }
             rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
         }
         Worker::Resolver => {

@@ -31,6 +31,7 @@ impl Ids {
             Worker::Registrar => 61_104,
             Worker::Header => 61_105,
             Worker::Tls => 61_106,
+            Worker::Ledger => 61_107,
         };
         Ids { uid: number, gid: number }
     }
@@ -42,7 +43,7 @@ pub(super) fn leave_root(worker: Worker, ids: Option<Ids>) -> io::Result<()> {
     if let Some(ids) = ids {
         return portreeve_sys::process::become_user(ids.uid, ids.gid);
     }
-    let ids = local_user(&format!("portreeve-{}", worker.name())).unwrap_or_else(|| Ids::fixed(worker));
+    let ids = worker_ids(worker);
     match portreeve_sys::process::become_user(ids.uid, ids.gid) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             portreeve_sys::process::become_user(65_534, 65_534)
@@ -54,7 +55,11 @@ pub(super) fn leave_root(worker: Worker, ids: Option<Ids>) -> io::Result<()> {
 /// The user that the builtin worker becomes: commands that hosts.allow and hosts.deny order for a built-in service run as
 /// that one, as they do in the process that serves it. Reads /etc/passwd.
 pub fn builtin_ids() -> Ids {
-    let worker = Worker::Builtin;
+    worker_ids(Worker::Builtin)
+}
+
+/// The user that a worker becomes. Reads /etc/passwd.
+pub fn worker_ids(worker: Worker) -> Ids {
     local_user(&format!("portreeve-{}", worker.name())).unwrap_or_else(|| Ids::fixed(worker))
 }
 

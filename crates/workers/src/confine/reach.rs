@@ -5,6 +5,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
+use std::path::Path;
 
 /// The rights that are asked for. Older kernels give what they have (and we say so); newer ones add nothing behind our
 /// back.
@@ -16,9 +17,10 @@ const NAME_SERVICE: [&str; 9] =
     ["/etc", "/usr", "/lib", "/lib32", "/lib64", "/run", "/var/lib", "/var/db", "/dev/urandom"];
 
 /// Restricts this thread and all that come from it. Returns what is missing.
-pub(super) fn restrict(worker: Worker) -> Option<Missing> {
+pub(super) fn restrict(worker: Worker, keeps: Option<&Path>) -> Option<Missing> {
     let status = match worker {
         Worker::Builtin | Worker::Proxy | Worker::Registrar | Worker::Header | Worker::Tls => nothing(),
+        Worker::Ledger => keeps.map_or_else(nothing, only),
         Worker::Resolver => name_service(),
     };
     match status {
@@ -36,6 +38,26 @@ fn nothing() -> Result<RulesetStatus, RulesetError> {
         .handle_access(AccessNet::from_all(KNOWN))?
         .scope(Scope::from_all(KNOWN))?
         .create()?
+        .restrict_self()?;
+    Ok(status.ruleset)
+}
+
+/// Regular files of one directory: read, written, made, renamed and removed. No directory in it, no link, no socket, and
+/// nothing is executed.
+fn only(directory: &Path) -> Result<RulesetStatus, RulesetError> {
+    let files = AccessFs::ReadFile
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::ReadDir
+        | AccessFs::MakeReg
+        | AccessFs::RemoveFile;
+    let status = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(KNOWN))?
+        .handle_access(AccessNet::from_all(KNOWN))?
+        .scope(Scope::from_all(KNOWN))?
+        .create()?
+        .add_rules(path_beneath_rules([directory], files))?
         .restrict_self()?;
     Ok(status.ruleset)
 }

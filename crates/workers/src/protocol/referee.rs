@@ -1,7 +1,7 @@
 //! Who may say what, and when: the table that the supervisor holds a worker to.
 
 use super::wire::{BadMessage, Reader, Writer};
-use super::{FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, FromTls};
+use super::{FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls};
 
 /// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
 /// that comes back from a confused worker is not understood as another.
@@ -24,6 +24,9 @@ pub(super) mod tag {
     pub(in super::super) const KEYED: u8 = 40;
     pub(in super::super) const SHAKEN: u8 = 41;
     pub(in super::super) const SEALED: u8 = 42;
+    pub(in super::super) const OPENED: u8 = 50;
+    pub(in super::super) const CLOSED: u8 = 51;
+    pub(in super::super) const WRITTEN: u8 = 52;
 }
 
 /// A worker by its job.
@@ -41,12 +44,21 @@ pub enum Worker {
     Header,
     /// Speaks TLS with clients or targets. Part of the executable `portreeve`; one process for each set of certificates.
     Tls,
+    /// Writes the journal of events. Part of the executable `portreeve`.
+    Ledger,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Worker; 6] =
-        [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header, Worker::Tls];
+    pub const ALL: [Worker; 7] = [
+        Worker::Resolver,
+        Worker::Builtin,
+        Worker::Proxy,
+        Worker::Registrar,
+        Worker::Header,
+        Worker::Tls,
+        Worker::Ledger,
+    ];
 
     /// The word that stands on the worker's command line and in messages to people.
     pub fn name(self) -> &'static str {
@@ -57,6 +69,7 @@ impl Worker {
             Worker::Registrar => "registrar",
             Worker::Header => "header",
             Worker::Tls => "tls",
+            Worker::Ledger => "ledger",
         }
     }
 
@@ -92,6 +105,9 @@ const TABLE: &[Row] = &[
     Row { tag: tag::PONG, name: "Pong", senders: &[Worker::Resolver] },
     Row { tag: tag::USER, name: "User", senders: &[Worker::Resolver] },
     Row { tag: tag::HEADER, name: "Read", senders: &[Worker::Header] },
+    Row { tag: tag::OPENED, name: "Opened", senders: &[Worker::Ledger] },
+    Row { tag: tag::CLOSED, name: "Closed", senders: &[Worker::Ledger] },
+    Row { tag: tag::WRITTEN, name: "Written", senders: &[Worker::Ledger] },
 ];
 
 /// The supervisor's judge of one worker process. An error means: kill it and log why.
@@ -170,6 +186,17 @@ impl Referee {
     pub fn from_tls(&mut self, bytes: &[u8]) -> Result<FromTls, BadMessage> {
         self.admit(bytes)?;
         let message = FromTls::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of the ledger.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_ledger(&mut self, bytes: &[u8]) -> Result<FromLedger, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromLedger::decode(bytes)?;
         self.ready = true;
         Ok(message)
     }

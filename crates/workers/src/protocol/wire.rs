@@ -42,6 +42,11 @@ impl<'a> Writer<'a> {
         Self { out }
     }
 
+    /// Goes on in a buffer, behind what it holds.
+    pub(super) fn after(out: &'a mut Vec<u8>) -> Self {
+        Self { out }
+    }
+
     /// Ends the message; too long a one is an error of the sender.
     pub(super) fn finish(self) -> Result<(), BadMessage> {
         if self.out.len() > MAX_MESSAGE { Err(BadMessage::TooLong("message")) } else { Ok(()) }
@@ -109,6 +114,17 @@ impl<'a> Writer<'a> {
         self.count(what, value.len(), most)?;
         self.out.extend_from_slice(value);
         Ok(())
+    }
+
+    /// A text of at most 255 bytes, with its length in one; a longer one is cut at the end of a character.
+    pub(super) fn short(&mut self, value: &str) {
+        let mut end = value.len().min(MAX_NAME);
+        while !value.is_char_boundary(end) {
+            end -= 1;
+        }
+        let cut = &value[..end];
+        self.out.push(u8::try_from(cut.len()).unwrap_or(0));
+        self.out.extend_from_slice(cut.as_bytes());
     }
 
     fn text(&mut self, what: &'static str, value: &str, most: usize) -> Result<(), BadMessage> {
@@ -233,6 +249,13 @@ impl<'a> Reader<'a> {
 
     pub(super) fn blob(&mut self, what: &'static str, most: usize) -> Result<Vec<u8>, BadMessage> {
         self.bytes(what, most).map(<[u8]>::to_vec)
+    }
+
+    pub(super) fn short(&mut self, what: &'static str) -> Result<&'a str, BadMessage> {
+        let length = usize::from(self.u8()?);
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(BadMessage::Truncated)?;
+        self.rest = rest;
+        std::str::from_utf8(head).map_err(|_| BadMessage::BadValue(what))
     }
 
     fn text(&mut self, what: &'static str, most: usize) -> Result<&'a str, BadMessage> {

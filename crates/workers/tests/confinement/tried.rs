@@ -27,7 +27,7 @@ pub(crate) fn report(words: &[String]) {
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
     let parent = rustix::process::getppid().unwrap();
-    let missing = confine(worker, None).unwrap();
+    let missing = confine(worker, None, None).unwrap();
     let mut out = std::io::stdout();
     for part in &missing {
         writeln!(out, "missing: {}", part.word()).unwrap();

@@ -1,0 +1,240 @@
+//! The way in, and the loop: waits for batches, writes what has come as one, tells what became of it, and deletes what is too old
+//! while nothing comes.
+
+use crate::directory::{Place, prepare};
+use crate::fault::Fault;
+use crate::settings::{Keep, Settings};
+use crate::store::{Batch, Store};
+use portreeve_sys::seqpacket;
+use portreeve_workers::protocol::{Event, Events, FromLedger, MAX_MESSAGE, Worker, sentence};
+use portreeve_workers::{complain, enter, supervisor_has_gone};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Messages before the next look at what is to be deleted.
+const MESSAGES: usize = 64;
+/// How long it is quiet before old events are looked for.
+const QUIET: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+
+/// `portreeve worker ledger [--directory DIR]`: runs until the supervisor closes the channel, which is descriptor 3.
+/// `arguments` are the words after `worker`; `settings` are those of portreeve.toml, or what is wrong with it.
+pub fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    channel: OwnedFd,
+    settings: Result<Settings, String>,
+) -> ExitCode {
+    let mut words: Vec<OsString> = arguments.into_iter().collect();
+    let ordered = ordered_directory(&mut words);
+    // Its files are the group's to read, and nobody else's.
+    rustix::process::umask(Mode::from_raw_mode(0o027));
+    let settings = settings.map(|settings| match ordered {
+        Some(directory) => Settings { keep: Keep::In(directory), ..settings },
+        None => settings,
+    });
+    let place = match &settings {
+        Ok(settings) => prepare(settings),
+        Err(why) => Place::None(false, why.clone()),
+    };
+    let keeps = match &place {
+        Place::Here(directory) => Some(directory.as_path()),
+        Place::None(..) => None,
+    };
+    if let Err(code) = enter(words, &channel, &[Worker::Ledger], keeps) {
+        return code;
+    }
+    let ended = match (place, settings) {
+        (Place::Here(directory), Ok(settings)) => match Store::open(&directory, &settings) {
+            Ok((store, note)) => Clerk { channel, store: Some(store), settings, trouble: String::new() }
+                .begin(note.unwrap_or_default())
+                .and_then(Clerk::serve),
+            Err(fault) => {
+                closed(&channel, false, &format!("{}: {fault}", directory.join(crate::FILE).display()))
+            }
+        },
+        (Place::None(wanted, why), _) => closed(&channel, wanted, &why),
+        (Place::Here(_), Err(why)) => closed(&channel, false, &why),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if supervisor_has_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("worker ledger: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--directory DIR` of the command line, taken out of it.
+fn ordered_directory(words: &mut Vec<OsString>) -> Option<PathBuf> {
+    let at = words.iter().position(|word| word == "--directory")?;
+    let directory = words.get(at + 1).cloned()?;
+    words.drain(at..=at + 1);
+    Some(directory.into())
+}
+
+/// There is no ledger: says so and waits to be dismissed, so that the supervisor need not tell this end from another.
+fn closed(channel: &OwnedFd, wanted: bool, why: &str) -> io::Result<()> {
+    tell(channel, &FromLedger::Closed { wanted, why: sentence(why) })?;
+    let mut bytes = vec![0; MAX_MESSAGE];
+    while wait(channel, None)? {
+        if seqpacket::recv(channel.as_fd(), &mut bytes)?.len == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn tell(channel: &OwnedFd, message: &FromLedger) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes).map_err(io::Error::other)?;
+    loop {
+        match seqpacket::send(channel.as_fd(), &bytes, None) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll(&mut [PollFd::new(channel, PollFlags::OUT)], None)?;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether there is something to read before the time is over.
+fn wait(channel: &OwnedFd, limit: Option<&Timespec>) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(channel, PollFlags::IN)], limit) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes.
+struct Clerk {
+    channel: OwnedFd,
+    /// None once it was damaged and no new one could be begun: then this worker ends, and the next one tries.
+    store: Option<Store>,
+    settings: Settings,
+    /// What was said last to be wrong.
+    trouble: String,
+}
+
+impl Clerk {
+    fn begin(self, note: String) -> io::Result<Self> {
+        let Some(store) = &self.store else { return Ok(self) };
+        let opened = FromLedger::Opened {
+            path: sentence(&store.path().display().to_string()),
+            most_bytes: self.settings.most_bytes,
+            keep_seconds: self.settings.keep_for.as_secs(),
+            bytes: store.bytes().unwrap_or(0),
+            last_id: store.last_id().unwrap_or(0),
+            note: sentence(&note),
+        };
+        tell(&self.channel, &opened)?;
+        Ok(self)
+    }
+
+    fn serve(mut self) -> io::Result<()> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut busy = true;
+        loop {
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if wait(&self.channel, Some(if busy { &now } else { &QUIET }))? && !self.take_messages(&mut bytes)? {
+                if let Some(store) = &self.store {
+                    store.settle();
+                }
+                return Ok(());
+            }
+            busy = self.retain();
+            if self.store.is_none() {
+                return Err(io::Error::other("the damaged database cannot be replaced"));
+            }
+        }
+    }
+
+    /// One step of deleting; true when there is more. What cannot be deleted now is tried again after the next batch.
+    fn retain(&mut self) -> bool {
+        match self.store.as_mut().map(Store::retain) {
+            Some(Ok(more)) => more,
+            Some(Err(Fault::Damaged(_))) => {
+                let _ = self.renew();
+                false
+            }
+            Some(Err(_)) | None => false,
+        }
+    }
+
+    /// A damaged database goes aside, and a new one is begun.
+    fn renew(&mut self) -> Result<String, Fault> {
+        let Some(damaged) = self.store.take() else {
+            return Err(Fault::Passing("there is no database".to_owned()));
+        };
+        let (store, note) = damaged.begin_anew(&self.settings)?;
+        self.store = Some(store);
+        Ok(note)
+    }
+
+    /// Deals with what has come; false when the supervisor has closed the channel.
+    fn take_messages(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
+        for _ in 0..MESSAGES {
+            let received = match seqpacket::recv(self.channel.as_fd(), bytes) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if supervisor_has_gone(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            if received.len == 0 {
+                return Ok(false);
+            }
+            let message = bytes.get(..received.len).unwrap_or_default();
+            let events = Events::decode(message).map_err(io::Error::other)?;
+            let (wall_at_zero, dropped) = (events.wall_at_zero, events.dropped);
+            let events = events.collect::<Result<Vec<Event<'_>>, _>>().map_err(io::Error::other)?;
+            let batch = Batch { wall_at_zero, dropped, events: &events };
+            let said = self.write(&batch);
+            tell_unless_gone(&self.channel, &said)?;
+        }
+        Ok(true)
+    }
+
+    fn write(&mut self, batch: &Batch<'_>) -> FromLedger {
+        let count = u32::try_from(batch.events.len()).unwrap_or(u32::MAX);
+        let (written, trouble) = match self.try_to_write(batch) {
+            Ok(note) => (count, note.unwrap_or_default()),
+            Err(fault) => (0, fault.to_string()),
+        };
+        let changed = std::mem::replace(&mut self.trouble, trouble.clone()) != trouble;
+        FromLedger::Written {
+            written,
+            lost: count - written,
+            bytes: self.store.as_ref().and_then(|store| store.bytes().ok()).unwrap_or(0),
+            trouble: changed.then(|| sentence(&trouble)),
+        }
+    }
+
+    /// A damaged database is replaced at once, and the batch written into the new one.
+    fn try_to_write(&mut self, batch: &Batch<'_>) -> Result<Option<String>, Fault> {
+        let Some(store) = &mut self.store else {
+            return Err(Fault::Passing("there is no database".to_owned()));
+        };
+        match store.write(batch) {
+            Err(Fault::Damaged(_)) => {}
+            other => return other.map(|()| None),
+        }
+        let note = self.renew()?;
+        match &mut self.store {
+            Some(store) => store.write(batch).map(|()| Some(note)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// An answer that nobody hears is no reason not to write what is still in the channel.
+fn tell_unless_gone(channel: &OwnedFd, message: &FromLedger) -> io::Result<()> {
+    match tell(channel, message) {
+        Err(error) if supervisor_has_gone(&error) => Ok(()),
+        other => other,
+    }
+}

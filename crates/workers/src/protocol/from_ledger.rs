@@ -1,0 +1,140 @@
+//! What the ledger tells the supervisor: whether there is a database, and what became of each batch.
+
+use super::referee::{Missing, put_ready, tag, take_ready};
+use super::wire::{BadMessage, Reader, Writer};
+
+/// The longest sentence, in bytes.
+const MAX_WHY: usize = 1024;
+/// The longest path that is passed on.
+const MAX_PATH: usize = 4096;
+
+/// What the ledger tells the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromLedger {
+    /// First message: it is confined.
+    Ready {
+        /// What of the confinement is missing.
+        missing: Vec<Missing>,
+    },
+    /// The database is open; events are written from now on.
+    Opened {
+        /// Where it is.
+        path: String,
+        /// The most bytes that it may have.
+        most_bytes: u64,
+        /// Seconds after which an event is deleted.
+        keep_seconds: u64,
+        /// Bytes that it has.
+        bytes: u64,
+        /// The largest number of an event in it: new ones are above it.
+        last_id: u64,
+        /// What happened on the way, for the log; empty when nothing did.
+        note: String,
+    },
+    /// There is none: nothing is sent, and the ledger is not started again before a reload.
+    Closed {
+        /// Whether that is as the settings want it.
+        wanted: bool,
+        /// Why.
+        why: String,
+    },
+    /// A batch has been dealt with.
+    Written {
+        /// Events that are in the database now.
+        written: u32,
+        /// Events that could not be written.
+        lost: u32,
+        /// Bytes that the database has.
+        bytes: u64,
+        /// What is wrong, each time that this changes; empty when nothing is.
+        trouble: Option<String>,
+    },
+}
+
+impl FromLedger {
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// A text that is too long or holds control characters.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            FromLedger::Ready { missing } => {
+                writer = Writer::new(out, tag::READY);
+                put_ready(&mut writer, missing);
+            }
+            FromLedger::Opened { path, most_bytes, keep_seconds, bytes, last_id, note } => {
+                writer = Writer::new(out, tag::OPENED);
+                writer.printable("path", path.as_bytes(), MAX_PATH)?;
+                for number in [most_bytes, keep_seconds, bytes, last_id] {
+                    writer.u64(*number);
+                }
+                writer.printable("note", note.as_bytes(), MAX_WHY)?;
+            }
+            FromLedger::Closed { wanted, why } => {
+                writer = Writer::new(out, tag::CLOSED);
+                writer.flag(*wanted);
+                writer.printable("reason", why.as_bytes(), MAX_WHY)?;
+            }
+            FromLedger::Written { written, lost, bytes, trouble } => {
+                writer = Writer::new(out, tag::WRITTEN);
+                writer.u32(*written);
+                writer.u32(*lost);
+                writer.u64(*bytes);
+                writer.flag(trouble.is_some());
+                if let Some(trouble) = trouble {
+                    writer.printable("trouble", trouble.as_bytes(), MAX_WHY)?;
+                }
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            tag::READY => FromLedger::Ready { missing: take_ready(&mut input)? },
+            tag::OPENED => FromLedger::Opened {
+                path: text(&mut input, "path", MAX_PATH)?,
+                most_bytes: input.u64()?,
+                keep_seconds: input.u64()?,
+                bytes: input.u64()?,
+                last_id: input.u64()?,
+                note: text(&mut input, "note", MAX_WHY)?,
+            },
+            tag::CLOSED => FromLedger::Closed {
+                wanted: input.flag("wanted")?,
+                why: text(&mut input, "reason", MAX_WHY)?,
+            },
+            tag::WRITTEN => FromLedger::Written {
+                written: input.u32()?,
+                lost: input.u32()?,
+                bytes: input.u64()?,
+                trouble: input.option("trouble", |input| text(input, "trouble", MAX_WHY))?,
+            },
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+}
+
+/// A sentence as a message takes it: no control character, not too long.
+pub fn sentence(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut left = MAX_WHY;
+    plain
+        .take_while(|c| {
+            left = left.saturating_sub(c.len_utf8());
+            left > 0
+        })
+        .collect()
+}
+
+fn text(input: &mut Reader<'_>, what: &'static str, most: usize) -> Result<String, BadMessage> {
+    String::from_utf8(input.printable(what, most)?).map_err(|_| BadMessage::BadValue(what))
+}
