@@ -59,6 +59,8 @@ pub struct Client {
     pub front: Front,
     /// What tcpmux owes it.
     pub owed: Owed,
+    /// The number in the ledger of what tcpmux began for it.
+    pub event: u64,
 }
 
 impl Client {
@@ -79,6 +81,7 @@ impl Client {
             seat: None,
             front: Front::Unread,
             owed: Owed::Nothing,
+            event: 0,
         }
     }
 
@@ -316,9 +319,13 @@ impl Supervisor {
         if strict {
             self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         }
-        self.announcer.fail(&mut self.sinks, &self.stamp, slot, refusal.reason, Some(peer));
+        let why = (refusal.reason, refusal.rule.as_ref());
+        let event = self.announcer.fail(&mut self.sinks, &self.stamp, slot, why, Some(peer));
+        if matches!(refusal.sensor, Some(SensorHit::Denied { .. } | SensorHit::Extended { .. })) {
+            self.announcer.denied(&self.stamp, slot, event, peer);
+        }
         if strict {
-            self.announcer.exit(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, 0);
+            self.announcer.exit_line(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, 0);
         }
         let userid = identity::asks_refused(slot, refusal.reason);
         if let Some(shield) = &client.shield {

@@ -1,21 +1,54 @@
-//! Says what happened to a client: the service's log line (xinetd's format, reference xinetd §10.3) and the counters.
-//! The one place where START, EXIT and FAIL are written.
+//! Says what happened to a client: the service's log line (xinetd's format, reference xinetd §10.3), the counters and the
+//! ledger's event. The one place where START, EXIT and FAIL are written.
 
+use crate::ledger::Ledger;
 use crate::log::{Sinks, Stamp};
 use crate::slot::Slot;
-use portreeve_policy::Reason;
+use portreeve_policy::{Origin, Reason};
 use portreeve_sys::reap::Status;
+use portreeve_workers::protocol::{Ended, Ending, Event, EventKind, Usage};
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Writes records without allocating for each.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Announcer {
+    /// The journal of events.
+    pub ledger: Ledger,
     line: String,
 }
 
+/// The end of an instance.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// The number that its start has in the ledger.
+    pub event: u64,
+    /// The client.
+    pub peer: Option<SocketAddr>,
+    /// How it ended.
+    pub status: Status,
+    /// Its process; 0 where it had none of its own.
+    pub pid: i32,
+    /// How long it lasted by the clock on the wall, which is what xinetd logs.
+    pub seconds: i64,
+    /// How long it lasted.
+    pub lasted: Duration,
+    /// What its process used.
+    pub usage: Option<Usage>,
+    /// Bytes from the client and to it, where they went through us.
+    pub bytes: Option<(u64, u64)>,
+    /// Whether an EXIT line follows.
+    pub logged: bool,
+}
+
 impl Announcer {
-    /// A client is served. `pid` is 0 for built-ins that need no process, as in xinetd.
+    /// Nothing was said yet.
+    pub fn new() -> Self {
+        Self { ledger: Ledger::new(), line: String::new() }
+    }
+
+    /// A client is served. `pid` is 0 for built-ins that need no process, as in xinetd. Returns its number in the ledger.
     pub fn start(
         &mut self,
         sinks: &mut Sinks,
@@ -23,9 +56,24 @@ impl Announcer {
         slot: &mut Slot,
         pid: i32,
         peer: Option<SocketAddr>,
-    ) {
+    ) -> u64 {
         slot.counts.accepted += 1;
+        self.served(sinks, stamp, slot, pid, peer)
+    }
+
+    /// The same for one that is counted elsewhere.
+    pub fn served(
+        &mut self,
+        sinks: &mut Sinks,
+        stamp: &Stamp,
+        slot: &Slot,
+        pid: i32,
+        peer: Option<SocketAddr>,
+    ) -> u64 {
+        let id = self.ledger.id();
+        self.ledger.note(&Event { pid, ..event(EventKind::Start, id, stamp, slot, peer) });
         self.start_line(sinks, stamp, slot, pid, peer);
+        id
     }
 
     /// The START line alone.
@@ -53,8 +101,23 @@ impl Announcer {
         sinks.write(slot.sink, stamp, self.line.as_bytes());
     }
 
-    /// A client's program or session has ended. `seconds` since it started.
-    pub fn exit(
+    /// A client's program or session has ended.
+    pub fn exit(&mut self, sinks: &mut Sinks, stamp: &Stamp, slot: &Slot, end: &End) {
+        let how = match end.status {
+            Status::Exited(status) => Ending::Exited(status),
+            Status::Signaled(signal) => Ending::Signaled(signal),
+        };
+        let duration_us = u64::try_from(end.lasted.as_micros()).unwrap_or(u64::MAX);
+        let ended = Some(Ended { how, duration_us, usage: end.usage, bytes: end.bytes });
+        let exit = event(EventKind::Exit, end.event, stamp, slot, end.peer);
+        self.ledger.note(&Event { pid: end.pid, ended, ..exit });
+        if end.logged {
+            self.exit_line(sinks, stamp, slot, end.status, end.pid, end.seconds);
+        }
+    }
+
+    /// The EXIT line alone. `seconds` since it started.
+    pub fn exit_line(
         &mut self,
         sinks: &mut Sinks,
         stamp: &Stamp,
@@ -97,21 +160,43 @@ impl Announcer {
         sinks.write(slot.sink, stamp, self.line.as_bytes());
     }
 
-    /// A client is refused.
+    /// A client is refused, by this line of a file where one decides. Returns its number in the ledger.
     pub fn fail(
         &mut self,
         sinks: &mut Sinks,
         stamp: &Stamp,
         slot: &mut Slot,
-        reason: Reason,
+        (reason, rule): (Reason, Option<&Origin>),
         peer: Option<SocketAddr>,
-    ) {
+    ) -> u64 {
         slot.counts.refuse(reason, 1);
-        self.fail_line(sinks, stamp, slot, reason, peer);
+        self.refused(sinks, stamp, slot, (reason, rule), peer)
     }
 
-    /// The FAIL line alone.
-    pub fn fail_line(
+    /// The same for one that is counted elsewhere.
+    pub fn refused(
+        &mut self,
+        sinks: &mut Sinks,
+        stamp: &Stamp,
+        slot: &Slot,
+        (reason, rule): (Reason, Option<&Origin>),
+        peer: Option<SocketAddr>,
+    ) -> u64 {
+        let id = self.ledger.id();
+        let rule = rule.map(|origin| (&*origin.file, origin.line));
+        let refuse = event(EventKind::Refuse, id, stamp, slot, peer);
+        self.ledger.note(&Event { reason: reason.word(), rule, ..refuse });
+        self.fail_line(sinks, stamp, slot, reason, peer);
+        id
+    }
+
+    /// A refused client is denied for a time because it has tripped a sensor.
+    pub fn denied(&mut self, stamp: &Stamp, slot: &Slot, id: u64, peer: SocketAddr) {
+        let deny = event(EventKind::Deny, id, stamp, slot, Some(peer));
+        self.ledger.note(&Event { reason: "sensor", ..deny });
+    }
+
+    fn fail_line(
         &mut self,
         sinks: &mut Sinks,
         stamp: &Stamp,
@@ -139,5 +224,20 @@ impl Announcer {
             Some(peer) => write!(self.line, " from={}", peer.ip()),
             None => write!(self.line, " from=<no address>"),
         };
+    }
+}
+
+fn event<'a>(kind: EventKind, id: u64, stamp: &Stamp, slot: &'a Slot, peer: Option<SocketAddr>) -> Event<'a> {
+    Event {
+        kind,
+        id,
+        at: stamp.mono(),
+        service: slot.id(),
+        peer,
+        reason: "",
+        rule: None,
+        pid: 0,
+        count: 1,
+        ended: None,
     }
 }

@@ -119,7 +119,7 @@ pub fn build(
         signals,
         stamp,
         log: daemon_log,
-        announcer: Announcer::default(),
+        announcer: Announcer::new(),
         slots: BTreeMap::new(),
         next_slot: 1,
         host: HostState::new(options.limit, AddressSet::build(Vec::new())),
@@ -202,6 +202,7 @@ fn prepare(
         &format!("{} started as {}", env!("CARGO_PKG_VERSION"), supervisor.options.program.word()),
     );
     open_control(&mut supervisor);
+    supervisor.want_ledger();
     supervisor.begin_to_watch_tables();
     Ok(supervisor)
 }

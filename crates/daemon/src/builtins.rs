@@ -45,7 +45,7 @@ impl Supervisor {
         // process of its own here, so all are pid 0.
         let lasts = !matches!(kind, Builtin::Daytime | Builtin::Time);
         let idle_seconds = slot.service.idle_timeout;
-        self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
+        let event = self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         let session = Session {
             slot: id,
             seat: lasts.then_some(seat),
@@ -56,6 +56,8 @@ impl Supervisor {
             sealed: false,
             logs_exit: lasts,
             leaving: None,
+            event,
+            bytes: None,
         };
         self.children.sessions.insert(ticket, session);
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
@@ -70,11 +72,9 @@ impl Supervisor {
     pub fn end_session(&mut self, ticket: u64, status: Status) {
         let was_full = self.sessions_full();
         let Some(session) = self.children.sessions.remove(&ticket) else { return };
-        if session.logs_exit
-            && let Some(slot) = self.slots.get(&session.slot)
-        {
-            let seconds = self.stamp.wall() - session.started_wall;
-            self.announcer.exit(&mut self.sinks, &self.stamp, slot, status, 0, seconds);
+        if let Some(slot) = self.slots.get(&session.slot) {
+            let end = session.end(&self.stamp, status);
+            self.announcer.exit(&mut self.sinks, &self.stamp, slot, &end);
         }
         self.forget_if_done(session.slot);
         if was_full {
@@ -92,7 +92,10 @@ impl Supervisor {
         match message {
             FromBuiltin::Ready { .. } => {}
             FromBuiltin::Done { ticket, .. } if self.session_leaves(ticket).is_some() => {}
-            FromBuiltin::Done { ticket, outcome, .. } => {
+            FromBuiltin::Done { ticket, bytes_in, bytes_out, outcome } => {
+                if let Some(session) = self.children.sessions.get_mut(&ticket) {
+                    session.bytes = Some((bytes_in, bytes_out));
+                }
                 let status = match outcome {
                     Outcome::Complete | Outcome::Idle | Outcome::Broken | Outcome::Ended => Status::Exited(0),
                     Outcome::Full => Status::Exited(1),
@@ -102,7 +105,7 @@ impl Supervisor {
             FromBuiltin::Datagrams { slot, served, served_count, refused, refused_by, lost, .. } => {
                 let Some(slot) = self.slots.get_mut(&slot) else { return };
                 for peer in &served {
-                    self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(*peer));
+                    self.announcer.served(&mut self.sinks, &self.stamp, slot, 0, Some(*peer));
                 }
                 slot.counts.accepted += served_count;
                 slot.counts.lost += lost;
@@ -110,8 +113,8 @@ impl Supervisor {
                     slot.counts.refuse(reason, count);
                 }
                 for refusal in &refused {
-                    let (reason, source) = (refusal.reason, Some(refusal.source));
-                    self.announcer.fail_line(&mut self.sinks, &self.stamp, slot, reason, source);
+                    let (why, source) = ((refusal.reason, None), Some(refusal.source));
+                    self.announcer.refused(&mut self.sinks, &self.stamp, slot, why, source);
                 }
             }
             FromBuiltin::Rate { slot, note } => {

@@ -2,9 +2,12 @@
 //! dropping an entry frees its seat.
 
 use crate::admit::Client;
+use crate::announce::End;
+use crate::log::Stamp;
 use crate::slot::SlotId;
 use crate::targets::Place;
 use portreeve_policy::Seat;
+use portreeve_sys::reap::Status;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,6 +31,8 @@ pub struct Child {
     pub kill_at: Option<Duration>,
     /// Its slot was removed with `on_remove = kill`, so no EXIT line follows (reference xinetd §11.3).
     pub forgotten: bool,
+    /// The number of its start in the ledger.
+    pub event: u64,
 }
 
 /// Where a client was sent so far.
@@ -71,6 +76,27 @@ pub struct Session {
     pub logs_exit: bool,
     /// The worker that has it is leaving: its number.
     pub leaving: Option<u32>,
+    /// The number of its start in the ledger.
+    pub event: u64,
+    /// Bytes from the client and to it, once they are known.
+    pub bytes: Option<(u64, u64)>,
+}
+
+impl Session {
+    /// Its end, to be announced. Nobody has a process of its own here, so the pid is 0.
+    pub fn end(&self, stamp: &Stamp, status: Status) -> End {
+        End {
+            event: self.event,
+            peer: self.peer,
+            status,
+            pid: 0,
+            seconds: stamp.wall() - self.started_wall,
+            lasted: stamp.mono().saturating_sub(self.started),
+            usage: None,
+            bytes: self.bytes,
+            logged: self.logs_exit,
+        }
+    }
 }
 
 /// A connection in a worker that serves TLS.

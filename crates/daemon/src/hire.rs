@@ -8,7 +8,7 @@ use portreeve_sys::{highfd, process, seqpacket};
 use portreeve_workers::protocol::{Referee, Worker};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 impl Supervisor {
     /// Starts a worker.
@@ -59,16 +59,19 @@ impl Supervisor {
         let word = |text: &str| CString::new(text).unwrap_or_default();
         let env =
             std::env::var_os("TZ").and_then(|tz| CString::new(format!("TZ={}", tz.to_string_lossy())).ok());
+        let called =
+            if matches!(worker, Worker::Tls | Worker::Ledger) { COMPANION } else { "portreeve-gate" };
+        let mut argv = vec![word(called), word("worker"), word(worker.name())];
+        if worker == Worker::Ledger {
+            let words = self.ledger_words();
+            argv.extend(words.into_iter().filter_map(|word| CString::new(word.into_vec()).ok()));
+        }
         let image = ImageBuilder {
             path: match worker {
-                Worker::Tls => companion()?,
+                Worker::Tls | Worker::Ledger => companion()?,
                 _ => process::executable().map_err(|e| e.to_string())?,
             },
-            argv: vec![
-                word(if worker == Worker::Tls { COMPANION } else { "portreeve-gate" }),
-                word("worker"),
-                word(worker.name()),
-            ],
+            argv,
             env: env.into_iter().collect(),
             dir: c"/".to_owned(),
             new_session: true,
@@ -87,11 +90,11 @@ impl Supervisor {
     }
 }
 
-/// The executable that serves TLS.
+/// The executable that serves TLS and writes the ledger.
 const COMPANION: &str = "portreeve";
 
 /// Where it is: beside this one, or in `bin` where this one is in `lib/portreeve`.
-fn companion() -> Result<CString, String> {
+pub fn companion() -> Result<CString, String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let beside = own.with_file_name(COMPANION);
     let above = own.ancestors().nth(3).map(|prefix| prefix.join("bin").join(COMPANION));
@@ -100,7 +103,7 @@ fn companion() -> Result<CString, String> {
         Some(path) => CString::new(path.as_os_str().as_bytes()).map_err(|e| e.to_string()),
         None => {
             let shown: Vec<_> = places.iter().map(|path| path.display().to_string()).collect();
-            Err(format!("TLS is served by {COMPANION}, which is not there: neither {}", shown.join(" nor ")))
+            Err(format!("the executable {COMPANION} is not there: neither {}", shown.join(" nor ")))
         }
     }
 }

@@ -58,9 +58,13 @@ impl Supervisor {
         let text =
             format!("worker {} speaks version {} of the messages and leaves", worker.name(), left.protocol);
         self.say(Level::Notice, &text);
-        // The resolver's questions are asked anew, and rpcbind is: the end of the channel is the order to leave.
-        let Some(channel) = left.channel.filter(|_| !matches!(worker, Worker::Resolver | Worker::Registrar))
-        else {
+        if worker == Worker::Ledger {
+            self.announcer.ledger.left_by(left.waiting.len());
+        }
+        // The resolver's questions are asked anew, and rpcbind is; the ledger writes what is in the channel: its end is the order to
+        // leave.
+        let alone = matches!(worker, Worker::Resolver | Worker::Registrar | Worker::Ledger);
+        let Some(channel) = left.channel.filter(|_| !alone) else {
             return Ok(None);
         };
         let mut waiting = self.adopt_messages(&left.waiting)?;
@@ -173,7 +177,7 @@ impl Supervisor {
                     self.give_up_header(ticket);
                 }
             }
-            Worker::Resolver | Worker::Registrar => {}
+            Worker::Resolver | Worker::Registrar | Worker::Ledger => {}
         }
     }
 
@@ -238,7 +242,13 @@ impl Supervisor {
         if let Some((client, seat)) = behind.client {
             drop(seat);
             if let Some(slot) = self.slots.get_mut(&behind.slot) {
-                self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(client.peer));
+                self.announcer.fail(
+                    &mut self.sinks,
+                    &self.stamp,
+                    slot,
+                    (Reason::Tls, None),
+                    Some(client.peer),
+                );
             }
         }
         self.end_of_carried(ticket, status);

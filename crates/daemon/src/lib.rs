@@ -28,6 +28,7 @@ mod json;
 mod keepers;
 mod launch;
 mod leaving;
+mod ledger;
 mod listeners;
 mod log;
 mod machine;

@@ -2,6 +2,7 @@
 //! service's own limits, lists, tables, log and set-up. Only services of type TCPMUX and TCPMUXPLUS can be named.
 
 use crate::admit::Client;
+use crate::announce::End;
 use crate::duty::Duty;
 use crate::headers::Awaited;
 use crate::slot::{Slot, SlotId, State};
@@ -11,6 +12,7 @@ use portreeve_policy::Seat;
 use portreeve_sys::reap::Status;
 use portreeve_sys::socket;
 use portreeve_workers::protocol::Preamble;
+use std::time::Duration;
 
 /// What a client that came through tcpmux must still be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,10 +32,10 @@ const NOT_AVAILABLE: &[u8] = b"-Service not available\r\n";
 
 impl Supervisor {
     /// An admitted client of tcpmux: its line is awaited.
-    pub fn serve_mux(&mut self, client: Client, seat: Seat) {
+    pub fn serve_mux(&mut self, mut client: Client, seat: Seat) {
         let Some(slot) = self.slots.get_mut(&client.slot) else { return };
         // Nobody has a process of its own here, so the pid is 0.
-        self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(client.peer));
+        client.event = self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(client.peer));
         self.await_header(client, seat, Preamble::Mux);
     }
 
@@ -47,10 +49,10 @@ impl Supervisor {
             // By order: held, drained or stopped. There is no queue to hold it in.
             if self.slots.get(&id).is_some_and(|slot| slot.order.duty != Duty::Serve) {
                 tell(&client, NOT_AVAILABLE);
-                self.end_of_mux(client.slot, since);
+                self.end_of_mux(&client, since);
                 return;
             }
-            self.end_of_mux(client.slot, since);
+            self.end_of_mux(&client, since);
             drop(seat);
             let owed = match kind {
                 Mux::Plain => Owed::Refusal,
@@ -61,18 +63,29 @@ impl Supervisor {
         } else {
             tell(&client, NOT_FOUND);
         }
-        self.end_of_mux(client.slot, since);
+        self.end_of_mux(&client, since);
     }
 
     /// No line has come, or none that could be one.
     pub fn nothing_chosen(&mut self, awaited: Awaited) {
-        self.end_of_mux(awaited.client.slot, awaited.since);
+        self.end_of_mux(&awaited.client, awaited.since);
     }
 
-    fn end_of_mux(&mut self, id: SlotId, since: i64) {
-        if let Some(slot) = self.slots.get(&id) {
+    fn end_of_mux(&mut self, client: &Client, since: i64) {
+        if let Some(slot) = self.slots.get(&client.slot) {
             let seconds = self.stamp.wall() - since;
-            self.announcer.exit(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, seconds);
+            let end = End {
+                event: client.event,
+                peer: Some(client.peer),
+                status: Status::Exited(0),
+                pid: 0,
+                seconds,
+                lasted: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
+                usage: None,
+                bytes: None,
+                logged: true,
+            };
+            self.announcer.exit(&mut self.sinks, &self.stamp, slot, &end);
         }
     }
 

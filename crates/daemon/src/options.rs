@@ -58,6 +58,8 @@ pub struct Options {
     pub control: Option<PathBuf>,
     /// `--log-refused`: START and EXIT lines around the FAIL line of a client that xinetd refuses in its child.
     pub log_refused: bool,
+    /// `--ledger DIR`, or `off`.
+    pub ledger: Option<OsString>,
     /// `--watch`: a process of its own holds the sockets and starts the supervisor again.
     pub watch: bool,
     /// The channel to that process.
@@ -83,6 +85,7 @@ impl Options {
             limit: None,
             control: None,
             log_refused: false,
+            ledger: None,
             watch: false,
             watched: None,
             argv: Vec::new(),
@@ -93,6 +96,8 @@ impl Options {
     pub fn make_absolute(&mut self) {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         self.sources = self.sources.clone().map(whole);
+        let directory = self.ledger.take_if(|word| word != "off");
+        self.ledger = directory.map(|path| whole(path.into()).into_os_string()).or(self.ledger.take());
     }
 }
 
@@ -154,6 +159,7 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("limit", "N", "start at most N programs at once, over all services"),
     ("control", "PATH", "control socket (default /run/portreeve/control)"),
     ("log-refused", "", "log START and EXIT also for clients that are refused by address"),
+    ("ledger", "DIR", "keep the journal of events in DIR, or `off` (default: what portreeve.toml says)"),
     ("watch", "", "stay in the foreground, hold the sockets, start the daemon again if it crashes"),
     ("logprocs", "N", "accepted for xinetd's sake, without effect"),
     ("cc", "SECONDS", "accepted for xinetd's sake, without effect"),
@@ -211,6 +217,7 @@ pub fn parse(program: Program, args: &[OsString]) -> Result<Call, UsageError> {
             "limit" => options.limit = Some(number("limit", &value)?),
             "control" => options.control = Some(value.into()),
             "log-refused" => options.log_refused = true,
+            "ledger" => options.ledger = Some(value),
             "watch" => {
                 options.watch = true;
                 options.foreground = true;

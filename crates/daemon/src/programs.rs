@@ -82,7 +82,13 @@ impl Supervisor {
                 self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
                 if let Some(slot) = self.slots.get_mut(&client.slot) {
                     slot.counts.start_failures += 1;
-                    self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Fork, Some(client.peer));
+                    self.announcer.fail(
+                        &mut self.sinks,
+                        &self.stamp,
+                        slot,
+                        (Reason::Fork, None),
+                        Some(client.peer),
+                    );
                 }
             }
         }
@@ -125,7 +131,7 @@ impl Supervisor {
         holds_socket: bool,
     ) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        self.announcer.start(&mut self.sinks, &self.stamp, slot, pid, peer);
+        let event = self.announcer.start(&mut self.sinks, &self.stamp, slot, pid, peer);
         let child = Child {
             slot: id,
             seat,
@@ -135,6 +141,7 @@ impl Supervisor {
             holds_socket,
             kill_at: None,
             forgotten: false,
+            event,
         };
         self.children.programs.insert(pid, child);
     }
@@ -171,7 +178,7 @@ impl Supervisor {
                 self.say(Level::Error, &format!("service {name}: too many consecutive fork failures"));
             }
             if let Some(slot) = self.slots.get_mut(&client.slot) {
-                self.announcer.fail(&mut self.sinks, &self.stamp, slot, why, Some(client.peer));
+                self.announcer.fail(&mut self.sinks, &self.stamp, slot, (why, None), Some(client.peer));
             }
             if let Some(shield) = &client.shield {
                 self.unseal(shield.ticket);

@@ -1,6 +1,7 @@
 //! Takes signals and the ends of processes. An end frees its seat, announces EXIT, and gives a wait=yes service its
 //! socket back. As process 1 of a container this also buries strangers.
 
+use crate::announce::End;
 use crate::options::Program;
 use crate::slot::{SlotId, State};
 use crate::stop::Stopping;
@@ -9,6 +10,7 @@ use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_sys::process;
 use portreeve_sys::reap::{Reaped, Signal, Status, reap_next};
+use portreeve_workers::protocol::Usage;
 use std::time::Duration;
 
 /// Most ends handled at once; the rest come with the next alarm, because the signal that told of them has been read.
@@ -51,12 +53,25 @@ impl Supervisor {
         let pid = ended.pid.as_raw_nonzero().get();
         if let Some(child) = self.children.programs.remove(&pid) {
             let id = child.slot;
-            if !child.forgotten
-                && let Some(slot) = self.slots.get(&id)
-            {
-                let seconds = self.stamp.wall() - child.started_wall;
-                self.announcer.exit(&mut self.sinks, &self.stamp, slot, ended.status, pid, seconds);
-            } else if child.forgotten {
+            if let Some(slot) = self.slots.get(&id) {
+                let end = End {
+                    event: child.event,
+                    peer: child.peer,
+                    status: ended.status,
+                    pid,
+                    seconds: self.stamp.wall() - child.started_wall,
+                    lasted: self.stamp.mono().saturating_sub(child.started),
+                    usage: Some(Usage {
+                        user_us: ended.user_us,
+                        system_us: ended.system_us,
+                        max_rss_kib: ended.max_rss_kib,
+                    }),
+                    bytes: None,
+                    logged: !child.forgotten,
+                };
+                self.announcer.exit(&mut self.sinks, &self.stamp, slot, &end);
+            }
+            if child.forgotten {
                 self.stranger(pid, ended.status);
             }
             let held = child.holds_socket;

@@ -75,7 +75,7 @@ impl Supervisor {
         let version = slot.service.proxy_protocol.and_then(|proxy| proxy.send);
         let banners = slot.banners.clone();
         // Nobody has a process of its own here, so all are pid 0.
-        self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
+        let event = self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         let session = Session {
             slot: id,
             peer: Some(peer),
@@ -86,6 +86,8 @@ impl Supervisor {
             way: Some(Leg { came, ..Leg::default() }),
             logs_exit: true,
             leaving: None,
+            event,
+            bytes: None,
         };
         self.children.carried.insert(ticket, session);
         self.sealed_carried += usize::from(sealed);
@@ -222,11 +224,9 @@ impl Supervisor {
         if let Some(goes) = session.way.as_ref().and_then(|leg| leg.goes) {
             self.children.ends.remove(&goes);
         }
-        if session.logs_exit
-            && let Some(slot) = self.slots.get(&session.slot)
-        {
-            let seconds = self.stamp.wall() - session.started_wall;
-            self.announcer.exit(&mut self.sinks, &self.stamp, slot, status, 0, seconds);
+        if let Some(slot) = self.slots.get(&session.slot) {
+            let end = session.end(&self.stamp, status);
+            self.announcer.exit(&mut self.sinks, &self.stamp, slot, &end);
         }
         self.forget_if_done(session.slot);
         if was_full {
@@ -309,7 +309,8 @@ impl Supervisor {
 
     /// How a carried connection ended.
     pub fn carried(&mut self, ticket: u64, (bytes_in, bytes_out): (u64, u64), outcome: Carried) {
-        let Some(session) = self.children.carried.get(&ticket) else { return };
+        let Some(session) = self.children.carried.get_mut(&ticket) else { return };
+        session.bytes = Some((bytes_in, bytes_out));
         let status = match outcome {
             Carried::Full => Status::Exited(1),
             Carried::Complete | Carried::Idle | Carried::Broken | Carried::Ended => {

@@ -167,6 +167,7 @@ impl Supervisor {
             self.add(service, nth);
         }
         self.tls_reloaded();
+        self.ledger_reloaded();
         self.spare = listeners::Spare::default();
         self.generation += 1;
         if !start {

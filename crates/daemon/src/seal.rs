@@ -226,7 +226,7 @@ impl Supervisor {
         let text = format!("service {name}: the worker that serves its TLS cannot be told of {}", peer.ip());
         self.say(Level::Error, &text);
         if let Some(slot) = self.slots.get_mut(&id) {
-            self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(peer));
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, (Reason::Tls, None), Some(peer));
         }
     }
 
@@ -313,7 +313,7 @@ impl Supervisor {
         let text = format!("service {name}: no way from TLS to a program for {}", client.peer.ip());
         self.say(Level::Error, &text);
         if let Some(slot) = self.slots.get_mut(&client.slot) {
-            self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(client.peer));
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, (Reason::Tls, None), Some(client.peer));
         }
     }
 
@@ -410,7 +410,7 @@ impl Supervisor {
             self.say(Level::Info, &text);
         }
         if let Some(slot) = self.slots.get_mut(&client.slot) {
-            self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(client.peer));
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, (Reason::Tls, None), Some(client.peer));
         }
     }
 
@@ -437,7 +437,13 @@ impl Supervisor {
             if let Some((client, seat)) = client {
                 drop(seat);
                 if let Some(slot) = self.slots.get_mut(&slot) {
-                    self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Tls, Some(client.peer));
+                    self.announcer.fail(
+                        &mut self.sinks,
+                        &self.stamp,
+                        slot,
+                        (Reason::Tls, None),
+                        Some(client.peer),
+                    );
                 }
             }
             self.end_of_carried(ticket, Status::Signaled(9));

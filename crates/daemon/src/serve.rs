@@ -22,9 +22,11 @@ impl Supervisor {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             self.go_on_with_upgrade();
+            self.pass_on_events();
             self.write_logs();
             if let Some(code) = self.exit
                 && !self.is_withdrawing()
+                && !self.is_parting_from_ledger()
             {
                 return code;
             }
@@ -101,6 +103,9 @@ impl Supervisor {
             Alarm::Keepers => self.tell_keepers(),
             Alarm::Watchdog => self.sign_of_life(),
             Alarm::Devices => self.look_at_devices(),
+            // The turn itself sends them.
+            Alarm::Events => {}
+            Alarm::Ledger => self.ledger_again(),
             Alarm::Flush => self.flush_set = false,
         }
     }

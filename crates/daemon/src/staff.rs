@@ -9,8 +9,8 @@ use portreeve_conf::Level;
 use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{
-    FromBuiltin, FromHeader, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE, Missing, Referee,
-    Worker,
+    FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE,
+    Missing, Referee, Worker,
 };
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
@@ -19,8 +19,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The workers of which there is one, in the order of their indices.
-pub const WORKERS: [Worker; 5] =
-    [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header];
+pub const WORKERS: [Worker; 6] =
+    [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header, Worker::Ledger];
 
 /// Behind them come those that serve TLS, one for each set of certificates.
 pub const FIRST_TLS: usize = WORKERS.len();
@@ -148,8 +148,9 @@ impl Staff {
             Worker::Proxy => 2,
             Worker::Registrar => 3,
             Worker::Header => 4,
+            Worker::Ledger => 5,
             // The first of them; there may be none, or more.
-            Worker::Tls => 5,
+            Worker::Tls => 6,
         }
     }
 
@@ -263,6 +264,7 @@ impl Supervisor {
             Worker::Registrar => link.referee.from_registrar(bytes).map(Heard::Registrar),
             Worker::Header => link.referee.from_header(bytes).map(Heard::Header),
             Worker::Tls => link.referee.from_tls(bytes).map(Heard::Tls),
+            Worker::Ledger => link.referee.from_ledger(bytes).map(Heard::Ledger),
         };
         match heard {
             Ok(
@@ -271,7 +273,8 @@ impl Supervisor {
                 | Heard::Proxy(FromProxy::Ready { missing })
                 | Heard::Registrar(FromRegistrar::Ready { missing })
                 | Heard::Header(FromHeader::Ready { missing })
-                | Heard::Tls(FromTls::Ready { missing }),
+                | Heard::Tls(FromTls::Ready { missing })
+                | Heard::Ledger(FromLedger::Ready { missing }),
             ) if !was_ready => {
                 self.worker_ready(index, missing);
             }
@@ -281,6 +284,7 @@ impl Supervisor {
             Ok(Heard::Registrar(message)) => self.heard_registrar(message),
             Ok(Heard::Header(message)) => self.heard_header(message),
             Ok(Heard::Tls(message)) => self.heard_tls(index, message),
+            Ok(Heard::Ledger(message)) => self.heard_ledger(message),
             Err(error) => {
                 self.lose_worker(index, &format!("it sent what it may not send: {error}"));
                 return false;
@@ -302,7 +306,7 @@ impl Supervisor {
             Worker::Registrar => self.registrar_ready(),
             Worker::Header => self.header_has_room(),
             Worker::Tls => self.hand_files(index),
-            Worker::Resolver => {}
+            Worker::Resolver | Worker::Ledger => {}
         }
     }
 
@@ -369,7 +373,7 @@ impl Supervisor {
             Some(Worker::Proxy) => self.proxy_has_room(),
             Some(Worker::Header) => self.header_has_room(),
             Some(Worker::Tls) => self.tls_has_room(index),
-            Some(Worker::Resolver | Worker::Registrar) | None => {}
+            Some(Worker::Resolver | Worker::Registrar | Worker::Ledger) | None => {}
         }
     }
 
@@ -429,6 +433,7 @@ impl Supervisor {
             Worker::Registrar => self.registrar_lost(),
             Worker::Header => self.header_lost(),
             Worker::Tls => self.tls_lost(index),
+            Worker::Ledger => self.ledger_lost(),
         }
     }
 
@@ -449,4 +454,5 @@ enum Heard {
     Registrar(FromRegistrar),
     Header(FromHeader),
     Tls(FromTls),
+    Ledger(FromLedger),
 }

@@ -4,12 +4,13 @@ use crate::control::MOST_CLIENTS;
 use crate::duty::{Duty, order_note, order_word};
 use crate::hosts::MOST_HOOKS;
 use crate::json::Json;
+use crate::ledger::MOST_BATCHES;
 use crate::names::MOST_PARKED;
 use crate::slot::{Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
-use portreeve_workers::protocol::{MAX_REGISTRATIONS, Missing};
+use portreeve_workers::protocol::{MAX_REGISTRATIONS, Missing, Worker};
 
 /// Most listeners that are not open and are shown one by one.
 const MISSING_SHOWN: usize = 16;
@@ -61,6 +62,7 @@ impl Supervisor {
                 j.plain("dropped", self.hooks.dropped);
                 j.plain("killed", self.hooks.killed);
             });
+            j.map("ledger", |j| self.announcer.ledger.status(j));
             j.map("log", |j| j.plain("dropped", self.log.dropped() + self.sinks.dropped()));
             j.list("services", |j| {
                 for (&id, slot) in &self.slots {
@@ -85,6 +87,9 @@ impl Supervisor {
         bound("commands of hosts.allow and hosts.deny", self.hooks.len(), MOST_HOOKS, self.hooks.dropped);
         bound("clients waiting for a process", self.children.put_off.len(), crate::children::MOST_PUT_OFF, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
+        let ledger = &self.announcer.ledger;
+        let batches = ledger.waiting() + self.staff.link(Worker::Ledger).backlog();
+        bound("batches waiting for the ledger", batches, MOST_BATCHES, ledger.dropped);
         bound("built-in sessions", self.children.sessions.len(), self.most_sessions, 0);
         bound("carried connections", self.children.carried.len(), self.most_carried, 0);
         bound("RPC registrations", self.registry.len(), MAX_REGISTRATIONS, 0);

@@ -154,7 +154,12 @@ impl Supervisor {
             let _ = std::fs::remove_file(path);
         }
         self.control.remove_socket();
+        self.part_from_ledger();
         for link in &self.staff.links {
+            // It ends with us, or before.
+            if link.worker == Worker::Ledger {
+                continue;
+            }
             // It has a last errand, and ends with us.
             if link.worker == Worker::Registrar && self.is_withdrawing() {
                 continue;

@@ -58,6 +58,10 @@ pub enum Alarm {
     Watchdog,
     /// Something in a log buffer could not be written.
     Flush,
+    /// Events for the ledger have waited long enough.
+    Events,
+    /// A ledger that could not be opened is to be tried again.
+    Ledger,
     /// The interfaces of listeners are to be looked at.
     Devices,
 }

@@ -59,7 +59,7 @@ impl Supervisor {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if !slot.hold_logged {
             slot.hold_logged = true;
-            self.announcer.fail(&mut self.sinks, &self.stamp, slot, reason, None);
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, (reason, None), None);
         }
         if reason == Reason::Rate {
             self.say_rate(id, true);
@@ -156,7 +156,7 @@ impl Supervisor {
             slot.counts.refuse(reason, 1);
         } else {
             slot.last_refused = Some((peer, now));
-            self.announcer.fail(&mut self.sinks, &self.stamp, slot, reason, Some(peer));
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, (reason, None), Some(peer));
         }
         !again
     }

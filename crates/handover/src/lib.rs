@@ -14,4 +14,4 @@ mod table;
 mod wire;
 
 pub use table::*;
-pub use wire::{Bad, Bytes, Fd, Field, MOST, Reader, Writer, from_bytes, to_bytes};
+pub use wire::{Bad, Bytes, Fd, Field, MOST, Reader, SocketAddrField, Writer, from_bytes, to_bytes};

@@ -4,12 +4,12 @@
 //! [`VERSION`]. So this version reads all former ones, where a field that did not exist yet has its default value, and a
 //! former one refuses this one's, which the probe finds out before anything is given up.
 
-use crate::wire::{Bad, Bytes, Fd, Field, MOST, Reader, Writer};
+use crate::wire::{Bad, Bytes, Fd, Field, MOST, Reader, SocketAddrField, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// What a state begins with.
 const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -96,6 +96,8 @@ records! {
         3 leaving: Vec<LeavingState>,
         /// Where the process that steps in if nobody stands listens.
         3 guard: Option<Fd>,
+        /// The journal of events.
+        4 ledger: Option<LedgerState>,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {
@@ -206,6 +208,8 @@ records! {
         1 forgotten: bool,
         /// It is no child of this process.
         3 orphan: bool,
+        /// The number of its start in the ledger.
+        4 event: u64,
     }
     /// A session in a worker.
     SessionState {
@@ -231,6 +235,8 @@ records! {
         3 sealed: bool,
         /// The worker that has it is leaving: its number.
         3 leaving: Option<u32>,
+        /// The number of its start in the ledger.
+        4 event: u64,
     }
     /// A connection in a worker that serves TLS.
     SealedState {
@@ -292,6 +298,8 @@ records! {
         2 awaited: Option<AwaitedState>,
         /// What it has shown in its TLS handshake.
         3 shield: Option<ShieldState>,
+        /// The number in the ledger of what tcpmux began for it.
+        4 event: u64,
     }
     /// What a client has shown in its TLS handshake.
     ShieldState {
@@ -379,6 +387,29 @@ records! {
         /// Whether it speaks TLS with targets, and the file of their authorities.
         3 connect: Option<Option<String>>,
     }
+    /// The journal of events. What waits for it is with its worker.
+    LedgerState {
+        /// 0 off, 1 wanted, 2 open, 3 failed.
+        4 journal: u8,
+        /// Where it is, or why there is none.
+        4 place: String,
+        /// The most bytes of it.
+        4 most_bytes: u64,
+        /// For how many seconds events are kept.
+        4 keep_seconds: u64,
+        /// Bytes that it has.
+        4 bytes: u64,
+        /// Events written.
+        4 written: u64,
+        /// Events lost.
+        4 dropped: u64,
+        /// Of these, those that it does not know of.
+        4 untold: u64,
+        /// The last event's number.
+        4 last_id: u64,
+        /// What was sent and not answered: events, and lost ones that were told with them.
+        4 sent: Vec<(u64, u64)>,
+    }
     /// A message that waits for a worker.
     MessageState {
         /// It.
@@ -411,32 +442,6 @@ records! {
         1 answer: Option<Bytes>,
         /// Its time.
         1 until: Duration,
-    }
-}
-
-impl Default for Fd {
-    /// None that can be read back.
-    fn default() -> Self {
-        Fd(-1)
-    }
-}
-
-/// A socket address that a record must have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketAddrField(pub SocketAddr);
-
-impl Default for SocketAddrField {
-    fn default() -> Self {
-        SocketAddrField(SocketAddr::from(([0, 0, 0, 0], 0)))
-    }
-}
-
-impl Field for SocketAddrField {
-    fn write(&self, to: &mut Writer) {
-        self.0.write(to);
-    }
-    fn read(from: &mut Reader<'_>) -> Result<Self, Bad> {
-        SocketAddr::read(from).map(SocketAddrField)
     }
 }
 

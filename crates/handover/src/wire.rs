@@ -277,3 +277,29 @@ impl<A: Field, B: Field> Field for (A, B) {
         Ok((A::read(from)?, B::read(from)?))
     }
 }
+
+impl Default for Fd {
+    /// None that can be read back.
+    fn default() -> Self {
+        Fd(-1)
+    }
+}
+
+/// A socket address that a record must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketAddrField(pub SocketAddr);
+
+impl Default for SocketAddrField {
+    fn default() -> Self {
+        SocketAddrField(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+}
+
+impl Field for SocketAddrField {
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+    }
+    fn read(from: &mut Reader<'_>) -> Result<Self, Bad> {
+        SocketAddr::read(from).map(SocketAddrField)
+    }
+}

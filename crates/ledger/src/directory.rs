@@ -78,10 +78,15 @@ fn own(directory: &OwnedFd) -> io::Result<()> {
     let ids = worker_ids(Worker::Ledger);
     // A directory of somebody else's, or one that others write in, is not taken away from them.
     if meta.uid() != 0 && meta.uid() != ids.uid && meta.uid() != NOBODY {
-        return Err(io::Error::other(format!("it belongs to user {}, neither root nor the ledger", meta.uid())));
+        return Err(io::Error::other(format!(
+            "it belongs to user {}, neither root nor the ledger",
+            meta.uid()
+        )));
     }
     if meta.uid() == 0 && meta.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others than root may write in it; give the ledger a directory of its own"));
+        return Err(io::Error::other(
+            "others than root may write in it; give the ledger a directory of its own",
+        ));
     }
     let gid = readers().unwrap_or(ids.gid);
     match rustix::fs::fchown(directory, Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(gid))) {

@@ -24,7 +24,9 @@ impl From<rusqlite::Error> for Fault {
         };
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Fault::Damaged(text),
-            Some(ErrorCode::DiskFull) => Fault::Passing("the disk is full, or the database as large as it may be".to_owned()),
+            Some(ErrorCode::DiskFull) => {
+                Fault::Passing("the disk is full, or the database as large as it may be".to_owned())
+            }
             // Tables that are not as they were made: somebody has changed them by hand.
             None | Some(ErrorCode::TypeMismatch | ErrorCode::SchemaChanged) => Fault::Damaged(text),
             _ => Fault::Passing(text),

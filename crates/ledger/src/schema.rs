@@ -112,7 +112,8 @@ mod tests {
         assert_eq!(version(&db).unwrap(), VERSION);
         db.execute("INSERT INTO events (id, time, kind) VALUES (1, 2, 'start')", []).unwrap();
         assert_eq!(migrate(&mut db, LATER).unwrap(), 1);
-        let country: String = db.query_row("SELECT country FROM events WHERE id = 1", [], |row| row.get(0)).unwrap();
+        let country: String =
+            db.query_row("SELECT country FROM events WHERE id = 1", [], |row| row.get(0)).unwrap();
         assert_eq!(country, "x", "the data stays and every step was taken");
         assert_eq!(migrate(&mut db, LATER).unwrap(), 3, "and none twice");
         let newer = migrate(&mut db, STEPS).unwrap_err();

@@ -31,10 +31,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            keep: Keep::IfThere,
-            most_bytes: 256 << 20,
-            keep_for: Duration::from_secs(90 * 86_400),
-        }
+        Self { keep: Keep::IfThere, most_bytes: 256 << 20, keep_for: Duration::from_secs(90 * 86_400) }
     }
 }

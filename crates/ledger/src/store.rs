@@ -127,8 +127,8 @@ impl Store {
     pub fn write(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
         self.bounds.check_log(&self.db, &self.path)?;
         self.db.execute_batch("BEGIN IMMEDIATE")?;
-        let written = insert_all(&self.db, batch)
-            .and_then(|()| self.db.execute_batch("COMMIT").map_err(Fault::from));
+        let written =
+            insert_all(&self.db, batch).and_then(|()| self.db.execute_batch("COMMIT").map_err(Fault::from));
         if written.is_err() && !self.db.is_autocommit() {
             // What cannot even be undone is undone by whoever opens the file next.
             let _ = self.db.execute_batch("ROLLBACK");

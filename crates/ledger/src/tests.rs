@@ -141,7 +141,8 @@ fn every_column_is_written_and_read() {
 fn filters_keep_what_is_wanted() {
     let scratch = Scratch::new();
     let mut store = scratch.store();
-    let other = Event { peer: Some("[2001:db8::7]:9".parse().unwrap()), service: "s2", reason: "time", ..event(2) };
+    let other =
+        Event { peer: Some("[2001:db8::7]:9".parse().unwrap()), service: "s2", reason: "time", ..event(2) };
     write(&mut store, &[event(1), other, event(3)]).unwrap();
     let ids = |filter: &Filter| scratch.records(filter).iter().map(|record| record.id).collect::<Vec<_>>();
     assert_eq!(ids(&Filter { service: Some("s2".into()), ..Filter::default() }), [2]);
@@ -359,7 +360,8 @@ fn bans_are_kept_listed_and_ended() {
     assert_eq!(store.ban(&ban("192.0.2.1/32", 10, Some(20))).unwrap(), 1);
     assert_eq!(store.ban(&ban("2001:db8::/64", 10, None)).unwrap(), 1);
     assert_eq!(store.ban(&ban("192.0.2.1/32", 15, Some(30))).unwrap(), 1, "longer, and no strike more");
-    let at = |store: &Store, now| store.bans(now).unwrap().into_iter().map(|ban| ban.prefix).collect::<Vec<_>>();
+    let at =
+        |store: &Store, now| store.bans(now).unwrap().into_iter().map(|ban| ban.prefix).collect::<Vec<_>>();
     assert_eq!(at(&store, 29), ["192.0.2.1/32", "2001:db8::/64"]);
     assert_eq!(at(&store, 30), ["2001:db8::/64"], "to the microsecond");
     assert_eq!(store.ban(&ban("192.0.2.1/32", 40, Some(50))).unwrap(), 2, "again after it had ended");

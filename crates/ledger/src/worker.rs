@@ -141,7 +141,9 @@ impl Clerk {
         let mut busy = true;
         loop {
             let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if wait(&self.channel, Some(if busy { &now } else { &QUIET }))? && !self.take_messages(&mut bytes)? {
+            if wait(&self.channel, Some(if busy { &now } else { &QUIET }))?
+                && !self.take_messages(&mut bytes)?
+            {
                 if let Some(store) = &self.store {
                     store.settle();
                 }

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test with its own main")]
 
+#[path = "worker/hired.rs"]
+mod hired;
 #[path = "../../../compliance/src/skip.rs"]
 #[allow(dead_code, unreachable_pub, reason = "these tests use a part of it")]
 mod skip;
-#[path = "worker/hired.rs"]
-mod hired;
 
 use hired::{Hired, batch};
 use portreeve_ledger::{Filter, Keep, Reader, Settings};
@@ -22,7 +22,10 @@ const CASES: &[(&str, fn())] = &[
     ("a_confined_ledger_writes_what_it_is_sent", a_confined_ledger_writes_what_it_is_sent),
     ("what_was_acknowledged_is_there_after_a_kill", what_was_acknowledged_is_there_after_a_kill),
     ("a_full_disk_costs_events_until_there_is_room", a_full_disk_costs_events_until_there_is_room),
-    ("without_a_ledger_it_says_why_and_goes_when_dismissed", without_a_ledger_it_says_why_and_goes_when_dismissed),
+    (
+        "without_a_ledger_it_says_why_and_goes_when_dismissed",
+        without_a_ledger_it_says_why_and_goes_when_dismissed,
+    ),
     ("members_of_the_group_read_it_and_nobody_else", members_of_the_group_read_it_and_nobody_else),
 ];
 
@@ -59,7 +62,11 @@ fn child(role: &str, words: &[String]) -> ExitCode {
                 "off" => Keep::Off,
                 directory => Keep::In(directory.into()),
             };
-            portreeve_ledger::main([words[0].clone().into()], channel, Ok(Settings { keep, ..Settings::default() }))
+            portreeve_ledger::main(
+                [words[0].clone().into()],
+                channel,
+                Ok(Settings { keep, ..Settings::default() }),
+            )
         }
         // As a member of a group, or of none: how many events there are to read.
         "read" => {
@@ -126,7 +133,10 @@ fn a_confined_ledger_writes_what_it_is_sent() {
     assert!(!is_root() || !missing.contains(&Missing::OwnUser));
     match worker.hear() {
         FromLedger::Opened { path, last_id: 0, note, .. } => {
-            assert_eq!((path.as_str(), note.as_str()), (scratch.ledger().join("ledger.db").to_str().unwrap(), ""));
+            assert_eq!(
+                (path.as_str(), note.as_str()),
+                (scratch.ledger().join("ledger.db").to_str().unwrap(), "")
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -6,6 +6,7 @@ use crate::escape;
 use crate::failure::{COULD_NOT_RUN, Exit, Failure};
 use crate::gate;
 use crate::output::Output;
+use crate::settings;
 use clap::Parser;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write};
@@ -88,7 +89,13 @@ pub fn main() -> ExitCode {
 
 /// The workers that are too heavy for the gate.
 fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
     match portreeve_sys::stdio::take_third() {
+        // It reads its settings while it is root.
+        Some(channel) if arguments.first().is_some_and(|word| word == "ledger") => {
+            let settings = settings::ledger(Path::new(settings::PATH));
+            portreeve_ledger::main(arguments, channel, settings)
+        }
         Some(channel) => portreeve_tls::main(arguments, channel),
         None => {
             let _ = writeln!(std::io::stderr(), "portreeve: a worker is started by the supervisor");

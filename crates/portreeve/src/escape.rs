@@ -95,7 +95,15 @@ pub fn source_line(line: &str, start: usize, length: usize) -> (String, std::ops
 
 /// JSON whose strings hold no acting character: serde_json escapes only those below 0x20.
 pub fn json(value: &serde_json::Value) -> String {
-    let plain = format!("{value:#}");
+    json_text(format!("{value:#}"))
+}
+
+/// The same in one line.
+pub fn json_line(value: &serde_json::Value) -> String {
+    json_text(value.to_string())
+}
+
+fn json_text(plain: String) -> String {
     if !plain.chars().any(|c| acts(c) && c != '\n') {
         return plain;
     }

@@ -26,6 +26,7 @@ pub mod rehearse; //  a decision from a file, without a daemon
 mod rehearse_tables; //  the same of hosts.allow and hosts.deny
 pub mod rules; //     from a service as read to the rules that decide
 pub mod settings; //  portreeve.toml
+pub mod since; //     moments as people write them
 pub mod snippet; //   diagnostics with their source line
 pub mod switching; // which entry is to be switched off or on, and may it be
 pub mod table; //     columns for people

@@ -61,6 +61,11 @@ impl<'a> Output<'a> {
     pub fn json(&mut self, value: &serde_json::Value) -> io::Result<()> {
         writeln!(self.writer, "{}", crate::escape::json(value))
     }
+
+    /// The same in one line.
+    pub fn json_line(&mut self, value: &serde_json::Value) -> io::Result<()> {
+        writeln!(self.writer, "{}", crate::escape::json_line(value))
+    }
 }
 
 impl Write for Output<'_> {

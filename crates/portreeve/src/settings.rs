@@ -1,6 +1,10 @@
 //! `/etc/portreeve/portreeve.toml`: what is this program's own and has no place in the files of xinetd or TCP Wrappers. The
 //! file need not be there; a file that cannot be understood is an error and never a default, since it may name programs.
 
+mod ledger;
+
+pub use ledger::ledger;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use toml_span::Span;

@@ -28,6 +28,10 @@
 //! | after the supervisor's death | killed | killed | killed | killed | killed | killed |
 //! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` |
 //!
+//! Two more are parts of the executable `portreeve`. The worker of TLS may do what the proxy may, and read the files that it is
+//! handed. The ledger has one directory, in which it does with files what it likes; no network, 64 descriptors, one thread; says
+//! `Ready`, `Opened`, `Closed`, `Written`. Their numbers are 61106 and 61107.
+//!
 //! Files and the network are Landlock's, processes and calls seccomp's; each also stands where the other is missing, as far
 //! as it can. What a kernel lacks is reported in `Ready` and shown by `status`. Without root a worker keeps the supervisor's
 //! user. A root that may not change users (a container without those capabilities) is kept only behind both Landlock and

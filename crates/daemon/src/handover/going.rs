@@ -101,6 +101,8 @@ impl Supervisor {
     fn become_next(&mut self, executable: &OwnedFd, client: Option<u32>) -> String {
         self.say(Level::Notice, "Upgrade: the new executable takes over");
         self.write_logs();
+        // What waits before the channel goes with what waits for it.
+        self.hand_over_events();
         let mut state = self.leave();
         state.asked_by = client;
         let named: Vec<i32> = match state.encode() {

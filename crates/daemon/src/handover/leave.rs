@@ -70,6 +70,7 @@ impl Supervisor {
             kill_at: child.kill_at,
             forgotten: child.forgotten,
             orphan: self.children.orphans.contains_key(&pid),
+            event: child.event,
         });
         let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
         // Who is refused already waits for nothing but a line in the log.
@@ -111,6 +112,7 @@ impl Supervisor {
             sealed: self.children.sealed.iter().map(leave_sealed).collect(),
             leaving: self.staff.leaving.iter().map(crate::leaving::Leaving::leave).collect(),
             guard: None,
+            ledger: Some(self.announcer.ledger.leave()),
         }
     }
 }
@@ -183,6 +185,7 @@ fn leave_session((&ticket, session): (&u64, &Session)) -> SessionState {
         busy: session.way.as_ref().and_then(|leg| leg.busy),
         logs_exit: session.logs_exit,
         sealed: session.sealed,
+        event: session.event,
         leaving: session.leaving,
     }
 }
@@ -236,6 +239,7 @@ fn leave_client((client, at): (&Client, Option<Duration>)) -> ClientState {
             ticket: shield.ticket,
             variables: shield.variables.iter().map(|word| Bytes(word.to_bytes().to_vec())).collect(),
         }),
+        event: client.event,
     }
 }
 

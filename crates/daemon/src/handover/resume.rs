@@ -68,6 +68,9 @@ impl Left {
         if !state.clients.iter().chain(shaking).all(known) {
             return Err("a client is in a state that this version does not know".to_owned());
         }
+        if state.ledger.as_ref().is_some_and(|ledger| ledger.journal > 3) {
+            return Err("the ledger is in a state that this version does not know".to_owned());
+        }
         if let Some(worker) = state.workers.iter().find(|w| w.presence > 3 || w.keyed > 2) {
             return Err(format!("worker {} is in a state that this version does not know", worker.name));
         }

@@ -79,6 +79,11 @@ impl Supervisor {
             let channel = self.adopt(channel)?;
             self.have_watcher(channel);
         }
+        match &state.ledger {
+            Some(ledger) => self.announcer.ledger.take_over(ledger),
+            // Of a version that had none.
+            None => self.want_ledger(),
+        }
         self.staff.retired_before(&state.retired);
         for leaving in &state.leaving {
             self.take_over_leaving(leaving)?;
@@ -273,6 +278,7 @@ impl Supervisor {
             holds_socket: left.holds_socket,
             kill_at: left.kill_at,
             forgotten: left.forgotten,
+            event: left.event,
         };
         if let Some(at) = left.kill_at {
             self.timers.set(at, Alarm::Kill);
@@ -299,6 +305,8 @@ impl Supervisor {
             }),
             logs_exit: left.logs_exit,
             leaving: left.leaving,
+            event: left.event,
+            bytes: None,
         };
         (left.ticket, session)
     }
@@ -320,6 +328,7 @@ impl Supervisor {
             1 => Owed::Refusal,
             _ => Owed::Both,
         };
+        client.event = left.event;
         client.seat = self.seat(left.slot, left.seat.as_ref());
         client.left = true;
         client.shield = left.shield.as_ref().map(|shield| {

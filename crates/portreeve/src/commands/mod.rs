@@ -9,6 +9,7 @@ pub mod demo;
 pub mod denied;
 pub mod dump;
 pub mod duty;
+pub mod events;
 pub mod explain;
 pub mod inetd;
 pub mod instances;
@@ -61,6 +62,7 @@ pub enum Command {
     Instances(instances::Arguments),
     Kill(instances::Kill),
     Denied(denied::Arguments),
+    Events(events::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
     Convert(convert::Arguments),
@@ -97,6 +99,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Instances(arguments) => instances::run(&arguments, out),
         Command::Kill(arguments) => instances::kill(&arguments, out),
         Command::Denied(arguments) => denied::run(&arguments, out),
+        Command::Events(arguments) => events::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),
         Command::Convert(arguments) => convert::run(&arguments, out),

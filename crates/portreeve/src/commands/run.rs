@@ -25,6 +25,7 @@ else. The options are xinetd's, with one dash or two; + marks those that xinetd 
   -limit N          start at most N programs at once, over all services
   -control PATH   + control socket (default /run/portreeve/control)
   -log-refused    + log START and EXIT also for clients that are refused by address
+  -ledger DIR     + keep the journal of events in DIR, or `off` (default: what portreeve.toml says)
   -watch          + stay in the foreground, hold the sockets, start the daemon again if it crashes
   -version          print the version
   -logprocs N, -cc SECONDS, -reuse, -shutdownprocs N

@@ -148,6 +148,9 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
             "commands of hosts.allow and hosts.deny: {running} of {limit} run, {started} started, {killed} killed"
         )?;
     }
+    if let Some(ledger) = answer.get("ledger") {
+        write_ledger(out, ledger)?;
+    }
     for bound in items(answer, "bounds") {
         let (used, limit) = (number(bound, "used").unwrap_or(0), number(bound, "limit").unwrap_or(u64::MAX));
         let dropped = number(bound, "dropped").unwrap_or(0);
@@ -160,6 +163,34 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
         writeln!(out, "{}", out.paint(Paint::Red, &format!("{lost} log lines could not be written")))?;
     }
     Ok(())
+}
+
+/// Where the journal of events is, and how full.
+fn write_ledger(out: &mut Output<'_>, ledger: &Value) -> io::Result<()> {
+    let (state, note) = (text(ledger, "state"), escape::text(text(ledger, "note")));
+    let mib = |name| number(ledger, name).unwrap_or(0) as f64 / f64::from(1 << 20);
+    write!(
+        out,
+        "ledger: {}",
+        if state == "failed" { out.paint(Paint::Red, state) } else { escape::text(state).into() }
+    )?;
+    if state == "open" {
+        write!(
+            out,
+            " {}, {:.1} of {:.0} MiB, {} events written",
+            escape::text(text(ledger, "path")),
+            mib("bytes"),
+            mib("most_bytes"),
+            count(ledger, "written")
+        )?;
+    }
+    if let Some(dropped @ 1..) = number(ledger, "dropped") {
+        write!(out, ", {}", out.paint(Paint::Red, &format!("{dropped} dropped")))?;
+    }
+    if !note.is_empty() {
+        write!(out, ", {note}")?;
+    }
+    writeln!(out)
 }
 
 fn out_paint(out: &Output<'_>, state: &str) -> String {

@@ -1,8 +1,8 @@
 //! What the supervisor tells the ledger: events, many in one message, written where they wait. An event costs the supervisor a
 //! few copied bytes; whatever can be computed from them is the ledger's work.
 
-use super::wire::{BadMessage, Reader, Writer};
 use super::MAX_NAME;
+use super::wire::{BadMessage, Reader, Writer};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -337,7 +337,8 @@ mod tests {
         batch.push(&event());
         let message = batch.seal(Duration::ZERO, 0);
         for length in 0..message.len() {
-            let read = Events::decode(&message[..length]).and_then(|events| events.collect::<Result<Vec<_>, _>>());
+            let read =
+                Events::decode(&message[..length]).and_then(|events| events.collect::<Result<Vec<_>, _>>());
             assert!(read.is_err(), "{length}");
         }
         let surplus = [&message[..], &[0]].concat();
