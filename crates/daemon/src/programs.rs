@@ -105,7 +105,13 @@ impl Supervisor {
             Ok(label) => Some(Some(label)),
             Err(error) => {
                 slot.counts.start_failures += 1;
-                self.announcer.fail(&mut self.sinks, &self.stamp, slot, Reason::Fork, Some(client.peer));
+                self.announcer.fail(
+                    &mut self.sinks,
+                    &self.stamp,
+                    slot,
+                    (Reason::Fork, None),
+                    Some(client.peer),
+                );
                 let name = slot_name(self, client.slot);
                 self.say(Level::Error, &format!("Changing process context failed for {name}: {error}"));
                 None

@@ -1,5 +1,7 @@
 //! The questions in docs/guide/ledger.md are answered: by the library that writes the database, and by the sqlite3 of the machine.
 
+#![allow(clippy::unwrap_used, reason = "a test: its helpers too")]
+
 #[path = "../../../compliance/src/skip.rs"]
 #[allow(dead_code, unreachable_pub, reason = "these tests use a part of it")]
 mod skip;

@@ -138,3 +138,40 @@ pub fn sentence(text: &str) -> String {
 fn text(input: &mut Reader<'_>, what: &'static str, most: usize) -> Result<String, BadMessage> {
     String::from_utf8(input.printable(what, most)?).map_err(|_| BadMessage::BadValue(what))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_heard_and_nothing_else() {
+        let all = [
+            FromLedger::Ready { missing: vec![Missing::Landlock] },
+            FromLedger::Opened {
+                path: "/var/lib/l/ledger.db".into(),
+                most_bytes: 1,
+                keep_seconds: 2,
+                bytes: 3,
+                last_id: u64::MAX,
+                note: sentence("it was\ndamaged"),
+            },
+            FromLedger::Closed { wanted: true, why: "off".into() },
+            FromLedger::Written { written: 1, lost: 2, bytes: 3, trouble: Some(String::new()) },
+            FromLedger::Written { written: 1, lost: 0, bytes: 3, trouble: None },
+        ];
+        let mut bytes = Vec::new();
+        for message in all {
+            message.encode(&mut bytes).unwrap();
+            assert_eq!(FromLedger::decode(&bytes), Ok(message));
+            for length in 0..bytes.len() {
+                assert!(FromLedger::decode(&bytes[..length]).is_err());
+            }
+            bytes.push(0);
+            assert!(FromLedger::decode(&bytes).is_err());
+        }
+        let long = FromLedger::Closed { wanted: true, why: "x".repeat(MAX_WHY + 1) };
+        assert_eq!(long.encode(&mut bytes), Err(BadMessage::TooLong("reason")));
+        let cut = FromLedger::Closed { wanted: true, why: sentence(&"\u{e9}\n".repeat(MAX_WHY)) };
+        assert_eq!(cut.encode(&mut bytes), Ok(()));
+    }
+}

@@ -331,6 +331,19 @@ mod tests {
         assert_eq!(first.service, "\u{e9}".repeat(127), "cut between two letters");
     }
 
+    proptest::proptest! {
+        /// Whatever comes: an end, no panic, and no more events than bytes.
+        #[test]
+        fn any_bytes_are_read(mut bytes in proptest::collection::vec(0u8.., 0..400)) {
+            if let Some(first) = bytes.first_mut() {
+                *first = EVENTS;
+            }
+            if let Ok(events) = Events::decode(&bytes) {
+                proptest::prop_assert!(events.count() <= bytes.len());
+            }
+        }
+    }
+
     #[test]
     fn bytes_that_are_no_batch_are_refused() {
         let mut batch = EventBatch::default();
