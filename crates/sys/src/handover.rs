@@ -259,24 +259,6 @@ mod tests {
     }
 
     #[test]
-    fn a_child_beside_has_what_stays_open_and_its_own_input() {
-        let (input, told) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        let (answer, says) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        keep_over_exec(&[number(&says)], true);
-        let shell = File::open("/bin/sh").unwrap();
-        let script = format!("cat >&{}", number(&says));
-        let argv = ["sh", "-c", &script].map(OsString::from);
-        let pid = start_beside(&shell, &argv, &input).unwrap();
-        keep_over_exec(&[number(&says)], false);
-        rustix::io::write(&told, b"x").unwrap();
-        let mut byte = [0; 1];
-        assert_eq!(rustix::io::read(&answer, &mut byte), Ok(1));
-        drop((told, input));
-        let child = rustix::process::Pid::from_raw(pid);
-        rustix::process::waitpid(child, rustix::process::WaitOptions::empty()).unwrap();
-    }
-
-    #[test]
     fn an_adopted_descriptor_is_another_one() {
         let (read, write) = rustix::pipe::pipe().unwrap();
         let other = adopt(write.as_raw_fd(), 600).unwrap();
