@@ -66,6 +66,9 @@ pub(crate) enum Id {
     Tls,
     TlsCa,
     ListenFds,
+    SocketOwner,
+    SocketGroup,
+    SocketMode,
 }
 
 /// How many values an attribute takes.

@@ -101,10 +101,17 @@ static TABLE: &[Attribute] = &[
         "The port to listen on, or the first and last of a range. A service that is not UNLISTED must have the port that /etc/services gives it. 0, and an RPC service without `port`: a port of the kernel's choice.")
         .kind(Kind::Number, "0 to 65535; at most 1024 sockets in all"),
     row(Id::Bind, "bind", "ADDRESS …", "all addresses",
-        "Where to listen: local addresses or host names; a name is resolved when the file is read. `%eth0` is an interface: only what comes in by it is served, whatever its addresses are or will be. A client on this machine counts as coming in by the interface that has the address it connects to, so `%eth0` serves those who connect to an address of eth0 and not those of 127.0.0.1; `192.0.2.1%eth0` is an address on it. A datagram service joins a group address that stands here. What is not there yet is served as soon as it comes.")
+        "Where to listen: local addresses or host names; a name is resolved when the file is read. `%eth0` is an interface: only what comes in by it is served, whatever its addresses are or will be. A client on this machine counts as coming in by the interface that has the address it connects to, so `%eth0` serves those who connect to an address of eth0 and not those of 127.0.0.1; `192.0.2.1%eth0` is an address on it. A datagram service joins a group address that stands here. What is not there yet is served as soon as it comes. `/run/NAME.sock` is a unix socket in the file system and `@NAME` one in the abstract namespace, which every process of the host may connect to: such a service has neither `port` nor `protocol`, and `socket_type` is stream, seqpacket or dgram. A socket that nobody serves any more is replaced; its directory must be one that only root (or the socket's owner) can write, or sticky.")
         .values(Values::AtLeast(1)).kind(Kind::Text, "at most 64").also_in_defaults(),
     row(Id::Bind, "interface", "ADDRESS …", "all addresses",
         "Another name of `bind`.").values(Values::AtLeast(1)).kind(Kind::Text, "at most 64").also_in_defaults(),
+    row(Id::SocketMode, "socket_mode", "MODE", "600",
+        "Permissions of the unix socket that `bind` names, in octal: who may write it may connect.")
+        .kind(Kind::Number, "0 to 777, octal").ours(),
+    row(Id::SocketOwner, "socket_owner", "NAME|UID", "the daemon's own user",
+        "Owner of the unix socket that `bind` names.").kind(Kind::Text, "a user of the user database, or 0 to 4294967294").ours(),
+    row(Id::SocketGroup, "socket_group", "NAME|GID", "the daemon's own group",
+        "Group of the unix socket that `bind` names.").kind(Kind::Text, "a group of the group database, or 0 to 4294967294").ours(),
     row(Id::V6only, "v6only", "yes|no", "no",
         "Whether an IPv6 socket leaves IPv4 clients alone.")
         .kind(Kind::Words(YES_NO), "").also_in_defaults(),

@@ -2,18 +2,21 @@
 
 use crate::attributes::{FLAGS, IDLE_TIMEOUT, TYPES};
 use crate::check::BuiltinName;
-use crate::draft::{Draft, Flag, Type};
+use crate::draft::{AddressSet, Draft, Flag, Type};
 use crate::fill::Implied;
 use crate::host::Host;
 use crate::place::Place;
 use crate::service::{
-    Action, DenyTime, Ids, Listen, LogType, Mux, OnRemove, Overload, Rpc, Service, Set, SocketType,
+    Action, DenyTime, Ids, Listen, LogType, Mux, OnRemove, Overload, Rpc, Service, Set, SocketRights,
+    SocketType,
 };
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
 const CPS: (u32, u32) = (50, 10);
 /// A connection that is carried elsewhere may be silent for a day: an idle login is no error.
 const REDIRECT_IDLE: u32 = 86_400;
+/// The daemon's own user alone.
+const SOCKET_MODE: u32 = 0o600;
 /// One source: an IPv4 address, an IPv6 network of the size that one customer gets.
 const PREFIX: (u8, u8) = (32, 64);
 
@@ -26,6 +29,8 @@ pub(crate) fn build(
     place: &Place,
 ) -> Option<Service> {
     let action = action(draft, builtin)?;
+    // A list is about addresses; `local.rs` has said so where `defaults` has one for a service without any.
+    let about = |list| Option::as_ref(list).filter(|_: &&AddressSet| !implied.is_local());
     Some(Service {
         name: draft.name().to_owned(),
         id: draft.id().to_owned(),
@@ -57,9 +62,9 @@ pub(crate) fn build(
         overload: or(&draft.overload, Overload::Fair),
         max_load: draft.max_load.clone(),
         access_times: draft.access_times.clone(),
-        only_from: draft.only_from.as_ref().map(|set| set.entries()),
-        only_from_place: draft.only_from.as_ref().and_then(|set| set.place.clone()),
-        no_access: draft.no_access.as_ref().map(|set| set.entries()),
+        only_from: about(&draft.only_from).map(|set| set.entries()),
+        only_from_place: about(&draft.only_from).and_then(|set| set.place.clone()),
+        no_access: about(&draft.no_access).map(|set| set.entries()),
         deny_time: or(&draft.deny_time, DenyTime::Never),
         nice: draft.nice,
         umask: draft.umask,
@@ -135,7 +140,10 @@ fn wrap_name(draft: &Draft, action: &Action) -> String {
 }
 
 fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
+    let local = implied.is_local();
     let (port, last_port) = match draft.port {
+        // A unix socket has none either; `refuse.rs` has seen to it that none was written.
+        _ if local => (0, 0),
         // What is reached through tcpmux has none, whatever was written.
         _ if draft.is_mux() => (0, 0),
         // rpcbind tells the clients of an RPC service whatever port it has.
@@ -145,13 +153,18 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
     Some(Listen {
         socket: draft.socket?,
         protocol: draft.protocol.clone()?,
+        rights: SocketRights {
+            owner: draft.rights.owner,
+            group: draft.rights.group,
+            mode: draft.rights.mode.unwrap_or(SOCKET_MODE),
+        },
         port,
         last_port,
         bind: implied.bind.clone(),
         family: implied.family,
         v6only: draft.v6only.unwrap_or(false),
         // Always on both legs of a redirected service, as in xinetd.
-        nodelay: draft.flag(Flag::Nodelay) || draft.is_redirected(),
+        nodelay: !local && (draft.flag(Flag::Nodelay) || draft.is_redirected()),
         keepalive: draft.flag(Flag::Keepalive),
     })
 }

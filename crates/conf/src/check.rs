@@ -52,7 +52,7 @@ pub(crate) fn check(
     mux(draft, bench)?;
     if draft.is(Type::Rpc) && !draft.is(Type::Unlisted) {
         rpc(draft, bench)?;
-    } else if !draft.is(Type::Unlisted) {
+    } else if !draft.is(Type::Unlisted) && !implied.is_local() {
         listed(draft, bench)?;
     }
     if draft.is_redirected() {
@@ -61,7 +61,7 @@ pub(crate) fn check(
         not_redirected(draft, bench)?
     }
     name_in_args(draft, bench)?;
-    missing(draft, bench)?;
+    missing(draft, implied, bench)?;
     Ok(builtin)
 }
 
@@ -293,7 +293,7 @@ fn name_in_args(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
 }
 
 /// Attributes that must have been given. All missing ones are named, in xinetd's order.
-fn missing(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+fn missing(draft: &mut Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
     let (internal, unlisted, rpc) = (draft.is(Type::Internal), draft.is(Type::Unlisted), draft.is(Type::Rpc));
     let outside = !internal && unlisted;
     let needed = [
@@ -303,7 +303,7 @@ fn missing(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         (Id::User, "user", !internal && draft.user.is_none()),
         (Id::Server, "server", !internal && !draft.is_redirected() && draft.server.is_none()),
         (Id::RpcVersion, "rpc_version", rpc && draft.rpc_versions.is_none()),
-        (Id::Port, "port", outside && !draft.is_mux() && !rpc && draft.port.is_none()),
+        (Id::Port, "port", outside && !draft.is_mux() && !rpc && !implied.is_local() && draft.port.is_none()),
         (Id::RpcNumber, "rpc_number", rpc && unlisted && draft.rpc_number.is_none()),
     ];
     if draft.flag(Flag::Ipv4) && draft.flag(Flag::Ipv6) {

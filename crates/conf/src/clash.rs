@@ -83,7 +83,7 @@ pub(crate) fn rpc_clash(a: &Service, b: &Service) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::FamilyFlag;
+    use crate::service::{FamilyFlag, SocketRights};
 
     fn at(text: &str) -> Bind {
         let (address, device) = text.split_once('%').map_or((text, None), |(a, d)| (a, Some(d.to_owned())));
@@ -104,6 +104,7 @@ mod tests {
             bind: (!bind.is_empty()).then(|| at(bind)).into_iter().collect(),
             family,
             v6only,
+            rights: SocketRights { owner: None, group: None, mode: 0o600 },
             nodelay: false,
             keepalive: false,
         }

@@ -102,6 +102,14 @@ pub(crate) enum Flag {
     Labeled,
 }
 
+/// What a section says of the file of a unix socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RightsDraft {
+    pub(crate) owner: Option<u32>,
+    pub(crate) group: Option<u32>,
+    pub(crate) mode: Option<u32>,
+}
+
 /// What a section says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
@@ -119,6 +127,7 @@ pub(crate) struct Draft {
     pub(crate) port: Option<(u16, u16)>,
     pub(crate) bind: Option<Set<Vec<(String, Bound)>>>,
     pub(crate) v6only: Option<bool>,
+    pub(crate) rights: RightsDraft,
     pub(crate) wait: Option<bool>,
     pub(crate) user: Option<User>,
     /// The user was given as a number.
@@ -244,7 +253,7 @@ mod tests {
         assert_eq!(TYPES[Type::Unlisted as usize], "UNLISTED");
         assert_eq!(FLAGS[Flag::Labeled as usize], "LABELED");
         assert_eq!(FLAGS[Flag::Sensor as usize], "SENSOR");
-        assert!((Id::ListenFds as usize) < 128);
+        assert!((Id::SocketMode as usize) < 128);
     }
 
     #[test]

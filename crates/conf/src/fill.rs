@@ -4,6 +4,7 @@
 use crate::codes;
 use crate::draft::{Bound, Draft, Flag, Type};
 use crate::host::Family;
+use crate::local;
 use crate::service::{Bind, BindTo, FamilyFlag, SocketType};
 use crate::verdict::{Bench, Refused};
 use std::net::IpAddr;
@@ -17,6 +18,13 @@ pub(crate) struct Implied {
     pub(crate) family: FamilyFlag,
 }
 
+impl Implied {
+    /// Whether its clients are on this machine and come by unix sockets.
+    pub(crate) fn is_local(&self) -> bool {
+        self.bind.first().is_some_and(|bind| !matches!(bind.to, BindTo::Inet { .. }))
+    }
+}
+
 /// Fills a draft, or says what keeps the service from being served.
 pub(crate) fn fill(draft: &mut Draft, defaults: &Draft, bench: &mut Bench<'_>) -> Result<Implied, Refused> {
     if !draft.is(Type::Internal) {
@@ -24,6 +32,10 @@ pub(crate) fn fill(draft: &mut Draft, defaults: &Draft, bench: &mut Bench<'_>) -
     }
     draft.fill_from(defaults);
     let implied = family(draft, bench)?;
+    if !draft.is_mux() && implied.is_local() {
+        local::fill(draft, &implied, bench)?;
+        return Ok(implied);
+    }
     socket(draft, bench);
     port(draft, bench)?;
     Ok(implied)

@@ -38,6 +38,7 @@ pub mod systemd;
 pub mod ast;
 mod inclusion;
 mod lex;
+mod local;
 mod syntax;
 
 // Sections to services.

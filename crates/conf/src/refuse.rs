@@ -22,11 +22,12 @@ pub(crate) fn refuse(
     builtin: Option<BuiltinName>,
     bench: &mut Bench<'_>,
 ) -> Result<(), Refused> {
+    crate::local::refuse(draft, implied, builtin, bench)?;
     proxied(draft, bench)?;
     mux(draft, bench)?;
     proxy_protocol(draft, bench)?;
     sensor_name(draft, builtin, bench)?;
-    no_wait(draft, bench)?;
+    no_wait(draft, implied, bench)?;
     socket_mismatch(draft, bench)?;
     rpc_protocol(draft, bench)?;
     bind_family(draft, implied, bench)?;
@@ -35,7 +36,7 @@ pub(crate) fn refuse(
     listen_fds(draft, bench)?;
     groups(draft, bench)?;
     log_directory(draft, bench)?;
-    wait_list(draft, bench)?;
+    wait_list(draft, implied, bench)?;
     hosts_rules(draft, bench)?;
     crate::tls::refuse(draft, bench)
 }
@@ -121,8 +122,8 @@ fn sensor_name(draft: &Draft, builtin: Option<BuiltinName>, bench: &mut Bench<'_
     bench.refuse_ourselves(&codes::SENSOR_NAME, draft, message, Some("add `flags = SENSOR`"))
 }
 
-fn no_wait(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    if draft.wait != Some(false) || draft.socket == Some(SocketType::Stream) {
+fn no_wait(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if draft.wait != Some(false) || draft.socket == Some(SocketType::Stream) || implied.is_local() {
         return Ok(());
     }
     let socket = draft.socket.map_or("", crate::check::socket_name);
@@ -277,8 +278,12 @@ fn log_directory(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
 }
 
 /// The program accepts by itself there, so the kernel must know who may come; it knows addresses only.
-fn wait_list(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
-    if draft.wait != Some(true) || draft.socket != Some(SocketType::Stream) || draft.is(Type::Internal) {
+fn wait_list(draft: &Draft, implied: &Implied, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if implied.is_local()
+        || draft.wait != Some(true)
+        || draft.socket != Some(SocketType::Stream)
+        || draft.is(Type::Internal)
+    {
         return Ok(());
     }
     let named = |set: &Option<AddressSet>| {

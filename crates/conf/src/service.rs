@@ -83,7 +83,7 @@ pub enum FamilyFlag {
 pub struct Listen {
     /// socket_type.
     pub socket: SocketType,
-    /// Protocol name and number.
+    /// Protocol name and number; `unix` and 0 of a unix socket.
     pub protocol: (String, i32),
     /// Port in host order; the first of a range.
     pub port: u16,
@@ -95,10 +95,23 @@ pub struct Listen {
     pub family: FamilyFlag,
     /// v6only.
     pub v6only: bool,
+    /// Who may connect to a unix socket in the file system.
+    pub rights: SocketRights,
     /// Flag NODELAY.
     pub nodelay: bool,
     /// Flag KEEPALIVE.
     pub keepalive: bool,
+}
+
+/// socket_owner, socket_group, socket_mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRights {
+    /// The owner; `None` = the daemon's own user.
+    pub owner: Option<u32>,
+    /// The group; `None` = the daemon's own.
+    pub group: Option<u32>,
+    /// Permissions.
+    pub mode: u32,
 }
 
 /// One word of `bind`.

@@ -5,14 +5,17 @@ use crate::banner::{self, Banner};
 use crate::headers::Front;
 use crate::hosts::{Consulted, Known, Orders, Want};
 use crate::identity;
+use crate::local;
 use crate::machine::percent_m;
 use crate::mux::Owed;
 use crate::seal::{Shield, is_sealed};
-use crate::slot::{ListenerId, Manner, SlotId, State};
+use crate::slot::{ListenerId, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_policy::{Arrival, Cause, Facts, Reason, Refusal, Seat, SensorHit, Tables, Verdict, decide};
+use portreeve_policy::{
+    Arrival, Cause, Facts, Peer, Reason, Refusal, Seat, SensorHit, Tables, Verdict, decide,
+};
 use portreeve_sys::limits;
 use portreeve_sys::reap::Status;
 use rustix::fd::{AsFd, OwnedFd};
@@ -36,7 +39,7 @@ pub struct Client {
     /// Its socket.
     pub fd: OwnedFd,
     /// The peer as the socket names it.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// Our end, once it was asked for.
     pub local: Option<SocketAddr>,
     /// Starts of its program that the kernel refused.
@@ -65,7 +68,7 @@ pub struct Client {
 
 impl Client {
     /// A client that was just accepted.
-    pub fn new(slot: SlotId, fd: OwnedFd, peer: SocketAddr) -> Self {
+    pub fn new(slot: SlotId, fd: OwnedFd, peer: Peer) -> Self {
         Self {
             slot,
             fd,
@@ -106,7 +109,8 @@ impl Supervisor {
             }
             Manner::Sensor if slot.is_stream() => self.accept_all(id, number),
             Manner::Sensor => self.sensor_datagrams(id, number),
-            Manner::Wait if slot.is_stream() => self.start_wait_stream(id),
+            // A process that sends datagrams seldom has a name, and what is known of it comes with the datagram.
+            Manner::Wait if slot.is_stream() || slot.is_local() => self.start_wait_stream(id),
             Manner::Wait => self.start_wait_datagram(id, number),
             Manner::BuiltinDatagrams(_) => self.poll_slot(id, false),
         }
@@ -119,16 +123,15 @@ impl Supervisor {
                 return;
             }
             match acceptfrom_with(&listener.fd, SocketFlags::CLOEXEC) {
-                Ok((fd, Some(address))) => {
+                Ok((fd, address)) => {
                     self.starved = false;
                     if self.is_nobody(id, &fd) {
                         continue;
                     }
-                    if let Ok(peer) = SocketAddr::try_from(address) {
+                    if let Some(peer) = local::peer(&fd, address) {
                         self.take_in(Client::new(id, fd, peer));
                     }
                 }
-                Ok((_, None)) => {}
                 Err(Errno::AGAIN) => return,
                 // The client is gone again before it was taken.
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
@@ -142,7 +145,9 @@ impl Supervisor {
 
     /// In an overload, who connected and reset it in the queue takes nobody's turn and starts nothing.
     fn is_nobody(&mut self, id: SlotId, fd: &OwnedFd) -> bool {
-        let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.overloaded) else { return false };
+        // Who has closed a unix socket has not reset it: what was sent is still to be read.
+        let asked = |slot: &&mut Slot| slot.overloaded && !slot.is_local();
+        let Some(slot) = self.slots.get_mut(&id).filter(asked) else { return false };
         let gone = crate::rates::is_gone(fd);
         slot.counts.gone += u64::from(gone);
         gone
@@ -310,7 +315,7 @@ impl Supervisor {
         // A flood must not cost a line each; where the listener closes there is none.
         let named = refusal.reason != Reason::Rate
             || slot.rules.rules().overload_closes
-            || slot.named.takes(peer.ip(), now);
+            || slot.named.takes(peer.source(), now);
         if !named {
             slot.counts.refuse(refusal.reason, 1);
             drop(client);
@@ -345,17 +350,16 @@ impl Supervisor {
     }
 
     /// What a refusal says in the daemon's log and does to the listener.
-    pub fn after_refusal(&mut self, id: SlotId, peer: SocketAddr, refusal: &Refusal) {
+    pub fn after_refusal(&mut self, id: SlotId, peer: Peer, refusal: &Refusal) {
         match refusal.cause {
             Cause::Load => {
-                let text = format!("refused connect from {} due to excessive load", peer.ip());
+                let text = format!("refused connect from {peer} due to excessive load");
                 self.say(Level::Error, &text);
             }
             Cause::BothLists => {
                 let name = self.slots.get(&id).map(|s| s.id().to_owned()).unwrap_or_default();
                 let text = format!(
-                    "Service={name}: only_from list and no_access list match equally the address {}",
-                    peer.ip()
+                    "Service={name}: only_from list and no_access list match equally the address {peer}"
                 );
                 self.say(Level::Error, &text);
             }
@@ -375,15 +379,15 @@ impl Supervisor {
         }
     }
 
-    fn sensor_hit(&mut self, id: SlotId, peer: SocketAddr, hit: SensorHit) {
-        let source = peer.ip().to_canonical();
+    fn sensor_hit(&mut self, id: SlotId, peer: Peer, hit: SensorHit) {
+        let source = peer.source();
         match hit {
             SensorHit::Denied { until } | SensorHit::Extended { until } => {
                 let minutes = until.map_or(-1, |until| {
                     let left = until.saturating_sub(self.stamp.mono()).as_secs().div_ceil(60);
                     i64::try_from(left).unwrap_or(i64::MAX)
                 });
-                let text = format!("Adding {} to the global_no_access list for {minutes} minutes", peer.ip());
+                let text = format!("Adding {peer} to the global_no_access list for {minutes} minutes");
                 self.critical("process_sensor", &text);
                 if let Some(until) = until {
                     self.timers.set(until, Alarm::Denied);

@@ -4,11 +4,10 @@
 use crate::ledger::Ledger;
 use crate::log::{Sinks, Stamp};
 use crate::slot::Slot;
-use portreeve_policy::{Origin, Reason};
+use portreeve_policy::{Origin, Peer, Reason};
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{Ended, Ending, Event, EventKind, Usage};
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Writes records without allocating for each.
@@ -25,7 +24,7 @@ pub struct End {
     /// The number that its start has in the ledger.
     pub event: u64,
     /// The client.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Peer>,
     /// How it ended.
     pub status: Status,
     /// Its process; 0 where it had none of its own.
@@ -55,7 +54,7 @@ impl Announcer {
         stamp: &Stamp,
         slot: &mut Slot,
         pid: i32,
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> u64 {
         slot.counts.accepted += 1;
         self.served(sinks, stamp, slot, pid, peer)
@@ -68,7 +67,7 @@ impl Announcer {
         stamp: &Stamp,
         slot: &Slot,
         pid: i32,
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> u64 {
         let id = self.ledger.id();
         self.ledger.note(&Event { pid, ..event(EventKind::Start, id, stamp, slot, peer) });
@@ -83,7 +82,7 @@ impl Announcer {
         stamp: &Stamp,
         slot: &Slot,
         pid: i32,
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) {
         let on = slot.service.log_success;
         if !(on.host || on.pid || on.exit || on.duration || on.userid || on.traffic) {
@@ -167,7 +166,7 @@ impl Announcer {
         stamp: &Stamp,
         slot: &mut Slot,
         (reason, rule): (Reason, Option<&Origin>),
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> u64 {
         slot.counts.refuse(reason, 1);
         self.refused(sinks, stamp, slot, (reason, rule), peer)
@@ -180,7 +179,7 @@ impl Announcer {
         stamp: &Stamp,
         slot: &Slot,
         (reason, rule): (Reason, Option<&Origin>),
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) -> u64 {
         let id = self.ledger.id();
         let rule = rule.map(|origin| (&*origin.file, origin.line));
@@ -191,7 +190,7 @@ impl Announcer {
     }
 
     /// A refused client is denied for a time because it has tripped a sensor.
-    pub fn denied(&mut self, stamp: &Stamp, slot: &Slot, id: u64, peer: SocketAddr) {
+    pub fn denied(&mut self, stamp: &Stamp, slot: &Slot, id: u64, peer: Peer) {
         let deny = event(EventKind::Deny, id, stamp, slot, Some(peer));
         self.ledger.note(&Event { reason: "sensor", ..deny });
     }
@@ -202,7 +201,7 @@ impl Announcer {
         stamp: &Stamp,
         slot: &Slot,
         reason: Reason,
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
     ) {
         let on = slot.service.log_failure;
         if !(on.host || on.userid || on.attempt) {
@@ -219,21 +218,21 @@ impl Announcer {
         sinks.write(slot.sink, stamp, self.line.as_bytes());
     }
 
-    fn from(&mut self, peer: Option<SocketAddr>) {
+    fn from(&mut self, peer: Option<Peer>) {
         let _ = match peer {
-            Some(peer) => write!(self.line, " from={}", peer.ip()),
+            Some(peer) => write!(self.line, " from={peer}"),
             None => write!(self.line, " from=<no address>"),
         };
     }
 }
 
-fn event<'a>(kind: EventKind, id: u64, stamp: &Stamp, slot: &'a Slot, peer: Option<SocketAddr>) -> Event<'a> {
+fn event<'a>(kind: EventKind, id: u64, stamp: &Stamp, slot: &'a Slot, peer: Option<Peer>) -> Event<'a> {
     Event {
         kind,
         id,
         at: stamp.mono(),
         service: slot.id(),
-        peer,
+        peer: peer.and_then(Peer::address),
         reason: "",
         rule: None,
         pid: 0,

@@ -8,13 +8,13 @@ use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Builtin, Level};
-use portreeve_policy::Seat;
+use portreeve_policy::{Peer, Seat};
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{
     BuiltinKind, FromBuiltin, Outcome, RateNote, ToBuiltin, Worker, rules_messages,
 };
 use rustix::fd::OwnedFd;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// So many messages may wait for the worker before its listeners rest.
@@ -60,6 +60,8 @@ impl Supervisor {
             bytes: None,
         };
         self.children.sessions.insert(ticket, session);
+        // A process of this host has none.
+        let peer = peer.address().unwrap_or(SocketAddr::from(([0; 4], 0)));
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
         if !self.tell_builtin(&message, Some(fd)) {
             self.end_session(ticket, Status::Exited(1));
@@ -105,7 +107,7 @@ impl Supervisor {
             FromBuiltin::Datagrams { slot, served, served_count, refused, refused_by, lost, .. } => {
                 let Some(slot) = self.slots.get_mut(&slot) else { return };
                 for peer in &served {
-                    self.announcer.served(&mut self.sinks, &self.stamp, slot, 0, Some(*peer));
+                    self.announcer.served(&mut self.sinks, &self.stamp, slot, 0, Some(Peer::Inet(*peer)));
                 }
                 slot.counts.accepted += served_count;
                 slot.counts.lost += lost;
@@ -113,7 +115,7 @@ impl Supervisor {
                     slot.counts.refuse(reason, count);
                 }
                 for refusal in &refused {
-                    let (why, source) = ((refusal.reason, None), Some(refusal.source));
+                    let (why, source) = ((refusal.reason, None), Some(Peer::Inet(refusal.source)));
                     self.announcer.refused(&mut self.sinks, &self.stamp, slot, why, source);
                 }
             }

@@ -6,7 +6,7 @@ use crate::announce::End;
 use crate::log::Stamp;
 use crate::slot::SlotId;
 use crate::targets::Place;
-use portreeve_policy::Seat;
+use portreeve_policy::{Peer, Seat};
 use portreeve_sys::reap::Status;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub struct Child {
     /// Start in seconds since 1970, for the duration that xinetd logs.
     pub started_wall: i64,
     /// The client, where it is known.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Peer>,
     /// It has the slot's own socket (wait=yes).
     pub holds_socket: bool,
     /// It was told to end: when it is to be killed if it has not.
@@ -67,7 +67,7 @@ pub struct Session {
     /// Monotonic start.
     pub started: Duration,
     /// The client.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<Peer>,
     /// It is carried by a worker of TLS.
     pub sealed: bool,
     /// To where it is carried.

@@ -4,6 +4,7 @@
 use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service, Target};
+use portreeve_policy::Peer;
 use portreeve_sys::{clock, file};
 use rustix::fd::AsRawFd;
 use std::fmt::Write;
@@ -55,8 +56,11 @@ impl Supervisor {
             let _ =
                 writeln!(o, "Connection info:\n\tservice = {}", crate::programs::slot_name(self, child.slot));
             match child.peer {
-                Some(peer) => {
+                Some(Peer::Inet(peer)) => {
                     let _ = writeln!(o, "\tremote_address = {},{}", peer.ip(), peer.port());
+                }
+                Some(peer @ Peer::Local(_)) => {
+                    let _ = writeln!(o, "\tremote_address = {peer}");
                 }
                 None => {
                     let _ = writeln!(o, "\tremote_address = <no address>");

@@ -7,6 +7,7 @@ use crate::slot::{Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
+use portreeve_policy::Peer;
 use portreeve_sys::reap::{Pid, Signal, kill};
 
 /// What a service does by order.
@@ -112,8 +113,8 @@ impl Supervisor {
                 self.take_datagrams(id);
                 self.poll_slot(id, false);
                 self.shut_listeners(id);
+                self.close_listeners(id);
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.listeners.clear();
                     slot.missing.clear();
                     slot.tries = 0;
                     slot.status = State::Active;
@@ -228,7 +229,10 @@ impl Supervisor {
                         j.text("instance", instance);
                         j.text("service", self.slots.get(slot).map_or("", Slot::id));
                         match peer {
-                            Some(peer) => j.text("peer", peer),
+                            Some(Peer::Inet(address)) => j.text("peer", address),
+                            Some(Peer::Local(who)) => {
+                                j.text("peer", format_args!("uid {}, pid {}", who.uid, who.pid));
+                            }
                             None => j.optional("peer", None::<u8>),
                         }
                         j.plain("seconds", now.saturating_sub(*started).as_secs());

@@ -11,7 +11,7 @@ use crate::supervisor::Supervisor;
 use crate::translate;
 use portreeve_conf::{Place, Step};
 use portreeve_policy::{
-    Arrival, Check, Facts, Now, Origin, Outcome, Proof, TABLES, Tables, end_at_refusal, explain,
+    Arrival, Check, Facts, Now, Origin, Outcome, Peer, Proof, TABLES, Tables, end_at_refusal, explain,
     explain_front,
 };
 use portreeve_sys::limits;
@@ -23,7 +23,7 @@ pub struct Asked<'a> {
     /// Id or name of the service.
     pub service: &'a str,
     /// The socket's peer.
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// The client that the peer's PROXY header names.
     pub client: Option<IpAddr>,
     /// The minute of the day, instead of this one.
@@ -48,7 +48,7 @@ impl<'a> Asked<'a> {
         };
         Ok(Self {
             service,
-            peer: address(peer)?,
+            peer: peer.parse().map_err(|error| format!("{peer}: {error}"))?,
             client: client.map(address).transpose()?,
             minute: minute.map(of_day).transpose()?,
         })
@@ -68,6 +68,14 @@ impl Supervisor {
             known.sort_unstable();
             return failure(&format!("no service {}; there are {}", asked.service, known.join(", ")));
         };
+        let local = self.slots.get(&id).is_some_and(Slot::is_local);
+        match asked.peer {
+            Peer::Inet(_) if local => {
+                return failure("its clients come by a unix socket; ask about a user, as `uid=1000`");
+            }
+            Peer::Local(_) if !local => return failure("its clients have addresses; ask about one"),
+            Peer::Inet(_) | Peer::Local(_) => {}
+        }
         let mut checks = self.way(id, &asked);
         end_at_refusal(&mut checks);
         let Some(slot) = self.slots.get(&id) else { return failure("the service is gone") };
@@ -80,7 +88,10 @@ impl Supervisor {
         Json::object(|j| {
             j.plain("ok", true);
             j.text("service", slot.id());
-            j.text("address", asked.peer.to_canonical());
+            match asked.peer {
+                Peer::Inet(address) => j.text("address", address.ip().to_canonical()),
+                Peer::Local(_) => j.text("address", asked.peer.word()),
+            }
             if let Some(client) = asked.client {
                 j.text("client", client.to_canonical());
             }
@@ -127,7 +138,7 @@ impl Supervisor {
             }
         });
         let peer = mux.and_then(|mux| self.slots.get(&mux)).map(|slot| judged(slot, asked));
-        let mut own = self.checks(id, peer.unwrap_or(SocketAddr::new(asked.peer, 0)), asked);
+        let mut own = self.checks(id, peer.unwrap_or(asked.peer), asked);
         own.extend(self.steps(id));
         checks.extend(own.into_iter().map(|check| Check { part: "service", ..check }));
         checks
@@ -168,7 +179,7 @@ impl Supervisor {
     }
 
     /// The checks of a service on a client, hosts.allow and hosts.deny among them.
-    fn checks(&mut self, id: SlotId, client: SocketAddr, asked: &Asked<'_>) -> Vec<Check> {
+    fn checks(&mut self, id: SlotId, client: Peer, asked: &Asked<'_>) -> Vec<Check> {
         let now = self.moment(asked);
         let Some(slot) = self.slots.get(&id) else { return Vec::new() };
         let proof = match slot.is_stream() {
@@ -182,7 +193,10 @@ impl Supervisor {
         // The tables are asked only where no other check refuses; so here too.
         let asks = |check: &Check| check.name == TABLES && check.outcome == Outcome::NeedsNames;
         if checks.last().is_some_and(asks) {
-            let (tables, detail) = self.explain_tables(id, arrival.peer);
+            let (tables, detail) = match arrival.peer.address() {
+                Some(peer) => self.explain_tables(id, peer),
+                None => (self.tables_on_processes().tables, "they hold no rule about processes".to_owned()),
+            };
             facts.tables = tables;
             let Some(slot) = self.slots.get(&id) else { return checks };
             checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
@@ -213,19 +227,18 @@ impl Supervisor {
 }
 
 /// Whom the checks of a service with this socket are about. What a header names comes as it is written there.
-fn judged(slot: &Slot, asked: &Asked<'_>) -> SocketAddr {
-    asked.client.map_or_else(|| arrives(slot, asked.peer), |client| SocketAddr::new(client.to_canonical(), 0))
+fn judged(slot: &Slot, asked: &Asked<'_>) -> Peer {
+    asked.client.map_or_else(|| arrives(slot, asked.peer), |client| client.to_canonical().into())
 }
 
 /// As a client of this address arrives: an IPv4 one of a dual-stack socket mapped.
-fn arrives(slot: &Slot, address: IpAddr) -> SocketAddr {
+fn arrives(slot: &Slot, peer: Peer) -> Peer {
     let mut bound = slot.listeners.iter().filter_map(|listener| listener.address.address());
     let dual = bound.next().is_some_and(|a| a.is_ipv6()) && bound.all(|a| a.is_ipv6());
-    let ip = match address {
-        IpAddr::V4(v4) if dual => IpAddr::V6(v4.to_ipv6_mapped()),
+    match peer {
+        Peer::Inet(SocketAddr::V4(v4)) if dual => IpAddr::V6(v4.ip().to_ipv6_mapped()).into(),
         other => other,
-    };
-    SocketAddr::new(ip, 0)
+    }
 }
 
 fn origin(place: &Place) -> Origin {

@@ -10,7 +10,7 @@ use crate::slot::{SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_policy::{Arrival, Cause, Proof, Refusal, Seat, Verdict, decide_front};
+use portreeve_policy::{Arrival, Cause, Peer, Proof, Refusal, Seat, Verdict, decide_front};
 use portreeve_sys::limits;
 use portreeve_workers::protocol::{Fault, Found, FromHeader, Preamble, ToHeader, Worker};
 use std::collections::{BTreeMap, HashMap};
@@ -121,13 +121,13 @@ impl Headers {
     }
 
     fn put(&mut self, ticket: u64, awaited: Awaited) {
-        *self.per_source.entry(source_of(awaited.client.peer.ip())).or_default() += 1;
+        *self.per_source.entry(source_of(awaited.client.peer.source())).or_default() += 1;
         self.awaited.insert(ticket, awaited);
     }
 
     fn take(&mut self, ticket: u64) -> Option<Awaited> {
         let awaited = self.awaited.remove(&ticket)?;
-        let source = source_of(awaited.client.peer.ip());
+        let source = source_of(awaited.client.peer.source());
         if let Some(n) = self.per_source.get_mut(&source) {
             *n -= 1;
             if *n == 0 {
@@ -145,7 +145,11 @@ impl Supervisor {
         let Some(slot) = self.slots.get(&client.slot).filter(|slot| slot.status != State::Removed) else {
             return;
         };
-        let trusted = slot.proxies.as_ref().is_some_and(|set| set.matches_address(client.peer.ip()));
+        let trusted = slot
+            .proxies
+            .as_ref()
+            .zip(client.peer.address())
+            .is_some_and(|(set, at)| set.matches_address(at.ip()));
         let arrival = Arrival { peer: client.peer, proof: Proof::Handshake };
         let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
         match decide_front(&slot.rules, &slot.state, &self.host, &arrival, trusted, load, &now) {
@@ -159,7 +163,7 @@ impl Supervisor {
     fn fronted(&mut self, awaited: Awaited, front: Front, from: Option<SocketAddr>) {
         let Awaited { mut client, seat, .. } = awaited;
         drop(seat);
-        client.peer = from.unwrap_or(client.peer);
+        client.peer = from.map_or(client.peer, Peer::Inet);
         client.front = front;
         self.arrival(client);
     }
@@ -172,7 +176,7 @@ impl Supervisor {
             Preamble::Mux => MUX_TIME,
         };
         let (now, since) = (self.stamp.mono(), self.stamp.wall());
-        let source = source_of(client.peer.ip());
+        let source = source_of(client.peer.source());
         let awaited = Awaited { client, seat, what, since, until: now + time, tries: 0, leaving: None };
         if !self.headers.has_room_for(source, what) {
             self.headers.given_up += 1;

@@ -5,20 +5,20 @@ use crate::admit::Client;
 use crate::slot::{Manner, Slot, SlotId};
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Builtin, Level};
-use portreeve_policy::Reason;
+use portreeve_policy::{Peer, Reason};
 use portreeve_workers::protocol::IdentAnswer;
-use std::net::SocketAddr;
 
 /// Whether the ident server of an admitted client is asked. xinetd asks in the process that it has for the client, and for
 /// daytime and time it has none.
 pub fn asks(slot: &Slot) -> bool {
     let has_process = !matches!(slot.manner(), Manner::Builtin(Builtin::Daytime | Builtin::Time));
-    slot.service.log_success.userid && has_process
+    slot.service.log_success.userid && has_process && !slot.is_local()
 }
 
 /// Whether the ident server of a refused client is asked: where xinetd's own process refuses it.
 pub fn asks_refused(slot: &Slot, reason: Reason) -> bool {
     slot.service.log_failure.userid
+        && !slot.is_local()
         && !matches!(reason, Reason::Address | Reason::Libwrap | Reason::Fork | Reason::Tls)
 }
 
@@ -35,13 +35,13 @@ impl Supervisor {
             Some(IdentAnswer::Failed(why)) => why.text(),
             Some(IdentAnswer::Unavailable) | None => "system error",
         };
-        let line = format!("NOID: {} {} {why}", crate::escape::escaped(slot.id()), client.peer.ip());
+        let line = format!("NOID: {} {} {why}", crate::escape::escaped(slot.id()), client.peer);
         self.sinks.write(slot.sink, &self.stamp, line.as_bytes());
         false
     }
 
     /// What a client's ident server said: in the service's log, or, where that makes no sense, in ours.
-    pub fn log_identity(&mut self, id: SlotId, peer: SocketAddr, answer: Option<&IdentAnswer>) {
+    pub fn log_identity(&mut self, id: SlotId, peer: Peer, answer: Option<&IdentAnswer>) {
         let Some(IdentAnswer::Line { good, text, .. }) = answer else { return };
         let text = String::from_utf8_lossy(text).into_owned();
         if *good {
@@ -50,7 +50,7 @@ impl Supervisor {
             let line = format!("USERID: {id} {text}");
             self.sinks.write(slot.sink, &self.stamp, line.as_bytes());
         } else {
-            let text = format!("Bad line received from identity server at {}: {text}", peer.ip());
+            let text = format!("Bad line received from identity server at {peer}: {text}");
             self.say(Level::Error, &text);
         }
     }

@@ -2,7 +2,8 @@
 //! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
 
 use crate::hosts::Orders;
-use portreeve_conf::{Action, Service};
+use portreeve_conf::{Action, Endpoint, Service};
+use portreeve_policy::Peer;
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
 use std::ffi::{CString, OsStr};
 use std::net::SocketAddr;
@@ -37,6 +38,10 @@ const CLIENT_VARIABLES: &[&str] = &[
     "TCPLOCALPORT",
     "TCPREMOTEIP",
     "TCPREMOTEPORT",
+    "UNIXLOCALPATH",
+    "UNIXREMOTEPID",
+    "UNIXREMOTEEUID",
+    "UNIXREMOTEEGID",
     "TLS_PROTOCOL",
     "TLS_SERVER_NAME",
     "TLS_ALPN",
@@ -171,11 +176,36 @@ fn c_string(bytes: &[u8]) -> CString {
     CString::new(&bytes[..end]).unwrap_or_default()
 }
 
+/// The ends of a connection, as far as they are known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends<'a> {
+    /// The client.
+    pub peer: Option<Peer>,
+    /// Our address.
+    pub local: Option<SocketAddr>,
+    /// Our unix socket.
+    pub path: Option<&'a Endpoint>,
+}
+
 /// The variables of one client. REMOTE_HOST comes last, as in xinetd; the others are ours (docs/guide/differences.md):
-/// REMOTE_PORT and the names of ucspi-tcp.
-pub fn client_variables(peer: Option<SocketAddr>, local: Option<SocketAddr>, tcp: bool) -> Vec<CString> {
+/// REMOTE_PORT and the names of ucspi-tcp and ucspi-unix. A process of this host has no REMOTE_HOST.
+pub fn client_variables(ends: &Ends<'_>, tcp: bool) -> Vec<CString> {
     let mut variables = Vec::with_capacity(7);
     let mut add = |text: String| variables.push(c_string(text.as_bytes()));
+    if let Some(path) = ends.path {
+        add("PROTO=UNIX".to_owned());
+        add(format!("UNIXLOCALPATH={path}"));
+        if let Some(Peer::Local(who)) = ends.peer {
+            // Of a process in another namespace the kernel tells no number.
+            if who.pid != 0 {
+                add(format!("UNIXREMOTEPID={}", who.pid));
+            }
+            add(format!("UNIXREMOTEEUID={}", who.uid));
+            add(format!("UNIXREMOTEEGID={}", who.gid));
+        }
+        return variables;
+    }
+    let (peer, local) = (ends.peer.and_then(Peer::address), ends.local);
     if tcp {
         add("PROTO=TCP".to_owned());
         if let Some(local) = local {
@@ -203,9 +233,9 @@ mod tests {
 
     #[test]
     fn remote_host_comes_last_and_as_the_socket_names_it() {
-        let peer = "[::ffff:127.0.0.1]:4000".parse().ok();
+        let peer = "[::ffff:127.0.0.1]:4000".parse().ok().map(Peer::Inet);
         let local = "[::ffff:127.0.0.1]:7".parse().ok();
-        let all = client_variables(peer, local, true);
+        let all = client_variables(&Ends { peer, local, path: None }, true);
         let text: Vec<_> = all.iter().map(|v| v.to_str().unwrap()).collect();
         assert_eq!(
             text,
@@ -219,6 +249,9 @@ mod tests {
                 "REMOTE_HOST=::ffff:127.0.0.1"
             ]
         );
-        assert_eq!(client_variables(None, None, false)[0].to_str().unwrap(), "REMOTE_HOST=<no address>");
+        assert_eq!(
+            client_variables(&Ends::default(), false)[0].to_str().unwrap(),
+            "REMOTE_HOST=<no address>"
+        );
     }
 }

@@ -30,6 +30,7 @@ mod launch;
 mod leaving;
 mod ledger;
 mod listeners;
+mod local;
 mod log;
 mod machine;
 mod mux;

@@ -1,15 +1,30 @@
 //! Opens the sockets of services: family and address as reference xinetd §2.3, taken over from systemd or from the
 //! service that had the place before, parked at high descriptor numbers so that children need not close them.
 
+use crate::keepers::PREFIX;
+use crate::local::{self, OwnFile};
 use portreeve_conf::{Endpoint, Listen, SocketType};
 use portreeve_sys::{filter, highfd, socket};
 use rustix::fd::{AsFd, OwnedFd};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+/// A socket that waits.
+#[derive(Debug)]
+pub struct Kept {
+    /// Where it is bound.
+    pub place: Endpoint,
+    /// What kind it is.
+    pub kind: SocketType,
+    /// It.
+    pub fd: OwnedFd,
+    /// The file that goes when nobody wants it.
+    pub file: Option<OwnFile>,
+}
+
 /// Sockets that wait for a service to want them: from LISTEN_FDS, or of a service that a reload removes or moves.
 #[derive(Debug, Default)]
 pub struct Spare {
-    sockets: Vec<(Endpoint, SocketType, OwnedFd)>,
+    sockets: Vec<Kept>,
     /// What the service manager calls those that it handed over.
     pub names: Vec<String>,
     /// Somebody else holds them too: whoever is to be closed is shut down.
@@ -18,51 +33,77 @@ pub struct Spare {
 
 impl Spare {
     /// Keeps a socket for whoever wants its place.
-    pub fn keep(&mut self, place: Endpoint, kind: SocketType, fd: OwnedFd) {
-        self.sockets.push((place, kind, fd));
+    pub fn keep(&mut self, kept: Kept) {
+        self.sockets.push(kept);
     }
 
-    /// Takes the sockets that systemd handed over. Others than IP sockets are dropped.
-    pub fn from_systemd(base: i32) -> Self {
+    /// Lets go of what nobody has wanted.
+    pub fn let_go(&mut self) {
+        for Kept { place, file, .. } in std::mem::take(self).sockets {
+            if let Some(file) = file {
+                file.remove(&place);
+            }
+        }
+    }
+
+    /// Takes the sockets that systemd handed over: IP and unix sockets. The file of a unix one belongs to whoever made it.
+    /// `watched`: by ourselves, through our own watcher.
+    pub fn from_systemd(base: i32, watched: bool) -> Self {
         let mut spare = Self::default();
         for portreeve_sys::systemd::Inherited { fd, name } in portreeve_sys::systemd::listen_fds() {
+            let ours = watched || name.starts_with(PREFIX);
             spare.names.push(name);
             let kind = match rustix::net::sockopt::socket_type(&fd) {
                 Ok(rustix::net::SocketType::STREAM) if listens(&fd) => SocketType::Stream,
                 Ok(rustix::net::SocketType::DGRAM) => SocketType::Dgram,
+                Ok(rustix::net::SocketType::SEQPACKET) if listens(&fd) => SocketType::Seqpacket,
                 _ => continue,
             };
             if let Ok(place) = bound_to(&fd)
                 && let Ok(()) = rustix::io::ioctl_fionbio(&fd, true)
                 && let Ok(fd) = highfd::park(fd, base)
             {
-                spare.keep(place, kind, fd);
+                match local::file_of(&place) {
+                    // Nobody could find it any more.
+                    None if matches!(place, Endpoint::Path(_)) => {}
+                    file => spare.keep(Kept { place, kind, fd, file: file.filter(|_| ours) }),
+                }
             }
         }
         spare
     }
 
     /// A socket of one that is not to be had this way is closed, so that the place can be bound anew.
-    fn take(&mut self, place: &Endpoint, listen: &Listen) -> Option<OwnedFd> {
-        let at = self.sockets.iter().position(|(p, k, _)| p == place && *k == listen.socket)?;
-        let fd = self.sockets.swap_remove(at).2;
+    fn take(&mut self, place: &Endpoint, listen: &Listen) -> Option<(OwnedFd, Option<OwnFile>)> {
+        let at = self.sockets.iter().position(|kept| kept.place == *place && kept.kind == listen.socket)?;
+        let Kept { fd, mut file, .. } = self.sockets.swap_remove(at);
         let families = !place.address().is_some_and(|address| address.is_ipv6())
             || listen.socket == SocketType::Raw
             || rustix::net::sockopt::ipv6_v6only(&fd).is_ok_and(|only| only == listen.v6only);
         let same = socket::protocol(&fd).is_ok_and(|number| number == number_of(listen));
-        (families && same && adopt(&fd, listen).is_ok()).then_some(fd)
+        let adopted = families
+            && same
+            && adopt(&fd, listen).is_ok()
+            && local::set_rights(listen, place, file.as_mut()).is_ok();
+        if !adopted && let Some(file) = file {
+            file.remove(place);
+        }
+        adopted.then_some((fd, file))
     }
 
     /// Closes what may be in the way of this place: a spare socket of the same port, as that of every address is where one
-    /// address is to be bound. Whether there was any.
+    /// address is to be bound, or one of another kind at the same path. Whether there was any.
     fn make_way(&mut self, place: &Endpoint) -> bool {
         let before = self.sockets.len();
         let port = |place: &Endpoint| place.address().map(|address| address.port());
         let held = self.held;
-        self.sockets.retain(|(other, _, fd)| {
-            let stays = port(other).is_none() || port(other) != port(place);
+        self.sockets.retain(|Kept { place: other, fd, file, .. }| {
+            let stays = if port(place).is_some() { port(other) != port(place) } else { other != place };
             if held && !stays {
                 let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Read);
+            }
+            if let Some(file) = file.filter(|_| !stays) {
+                file.remove(other);
             }
             stays
         });
@@ -93,7 +134,7 @@ fn number_of(listen: &Listen) -> u32 {
 
 /// Sets the options that may change while a socket serves; connections accepted from now on have them.
 pub fn set_options(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
-    if listen.socket == SocketType::Stream {
+    if listen.socket == SocketType::Stream && !listen.is_local() {
         // Of TCP's kin alone; another protocol that was told to have it says that it has none.
         if listen.nodelay || matches!(number_of(listen), TCP | MPTCP) {
             rustix::net::sockopt::set_tcp_nodelay(&fd, listen.nodelay)?;
@@ -115,14 +156,21 @@ pub struct Opened {
     pub fd: OwnedFd,
     /// Where it is bound; a port 0 is resolved.
     pub address: Endpoint,
+    /// The file of a unix socket.
+    pub file: Option<OwnFile>,
     /// IPv6 was not to be had and IPv4 was taken.
     pub fell_back: bool,
 }
 
 /// Opens one listener of a service.
 pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> std::io::Result<Opened> {
-    if let Some(fd) = spare.take(place, listen) {
-        return Ok(Opened { fd, address: place.clone(), fell_back: false });
+    if let Some((fd, file)) = spare.take(place, listen) {
+        return Ok(Opened { fd, address: place.clone(), file, fell_back: false });
+    }
+    if !matches!(place, Endpoint::Inet { .. }) {
+        spare.make_way(place);
+        let (fd, file) = local::open(listen, place)?;
+        return Ok(Opened { fd: highfd::park(fd, base)?, address: place.clone(), file, fell_back: false });
     }
     let opened = match open_at(listen, place) {
         Err(error) if in_use(&error) && spare.make_way(place) => open_at(listen, place),
@@ -134,7 +182,7 @@ pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> 
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
             let v4 = Endpoint::Inet { address, device: device.clone() };
             let fd = match spare.take(&v4, listen) {
-                Some(fd) => fd,
+                Some((fd, _)) => fd,
                 None => open_at(listen, &v4)?,
             };
             finish(fd, base, true)
@@ -176,11 +224,14 @@ fn open_at(listen: &Listen, place: &Endpoint) -> std::io::Result<OwnedFd> {
 fn finish(fd: OwnedFd, base: i32, fell_back: bool) -> std::io::Result<Opened> {
     let address = bound_to(&fd)?;
     let fd = highfd::park(fd, base)?;
-    Ok(Opened { fd, address, fell_back })
+    Ok(Opened { fd, address, file: None, fell_back })
 }
 
 /// Where a socket is bound.
 pub fn bound_to(fd: impl AsFd) -> std::io::Result<Endpoint> {
+    if let Some(place) = local::bound_to(fd.as_fd()) {
+        return Ok(place);
+    }
     let address = local_address(fd.as_fd())?;
     Ok(Endpoint::Inet { address, device: socket::device(fd)? })
 }

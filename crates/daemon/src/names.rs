@@ -53,13 +53,13 @@ impl Parked {
     }
 
     fn park(&mut self, ticket: u64, client: Client, want: Want) {
-        *self.per_source.entry(source_of(client.peer.ip())).or_default() += 1;
+        *self.per_source.entry(source_of(client.peer.source())).or_default() += 1;
         self.clients.insert(ticket, Waiting { client, want });
     }
 
     fn take(&mut self, ticket: u64) -> Option<(Client, Want)> {
         let Waiting { client, want } = self.clients.remove(&ticket)?;
-        let source = source_of(client.peer.ip());
+        let source = source_of(client.peer.source());
         if let Some(n) = self.per_source.get_mut(&source) {
             *n -= 1;
             if *n == 0 {
@@ -86,7 +86,7 @@ impl Supervisor {
     /// wanted then counts as unavailable.
     pub fn park(&mut self, mut client: Client, want: Want) -> Option<Client> {
         client.known.rounds += 1;
-        let room = self.parked.room_for(source_of(client.peer.ip())) && client.known.rounds <= ROUNDS;
+        let room = self.parked.room_for(source_of(client.peer.source())) && client.known.rounds <= ROUNDS;
         let wait = room.then(|| self.ask(&mut client, &want)).flatten();
         let Some((ticket, wait)) = wait else {
             client.known.exhausted |= client.known.rounds > ROUNDS;
@@ -106,7 +106,7 @@ impl Supervisor {
             IpAddr::V6(_) => address,
         };
         let ident = |seconds: u16, local: Option<SocketAddr>| {
-            let (ours, theirs) = (canonical(local?), canonical(client.peer));
+            let (ours, theirs) = (canonical(local?), canonical(client.peer.address()?));
             Some(ToResolver::Ident { ticket, ours, theirs, seconds })
         };
         // What a proxy says is no connection of ours: its ident server would be asked about another's, or about none.
@@ -117,8 +117,10 @@ impl Supervisor {
         let lookup = |question| ToResolver::Lookup { ticket, question };
         let mut wait = DEADLINE;
         let message = match want {
-            Want::Names => ToResolver::Reverse { ticket, address: client.peer.ip().to_canonical() },
-            Want::Name(End::Client) => ToResolver::Host { ticket, address: client.peer },
+            Want::Names => {
+                ToResolver::Reverse { ticket, address: client.peer.address()?.ip().to_canonical() }
+            }
+            Want::Name(End::Client) => ToResolver::Host { ticket, address: client.peer.address()? },
             Want::Name(End::Server) => ToResolver::Host { ticket, address: local? },
             Want::User(seconds) => {
                 let seconds = (*seconds).clamp(1, LONGEST_IDENT);
@@ -133,7 +135,8 @@ impl Supervisor {
             Want::Entry(question) => lookup(question.clone()),
             Want::Command(command) => {
                 let orders = crate::hosts::Orders::default();
-                let started = self.start_hook(client.slot, client.peer.ip(), command, &orders, Some(ticket));
+                let started =
+                    self.start_hook(client.slot, client.peer.source(), command, &orders, Some(ticket));
                 return started.then_some((ticket, wait));
             }
             Want::Nothing => return None,

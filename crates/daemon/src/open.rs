@@ -42,9 +42,9 @@ impl Supervisor {
             }
             match listeners::open(&service.listen, &place, &mut self.spare, self.base) {
                 Ok(opened) => {
-                    let (fd, address) = (opened.fd, opened.address);
+                    let (fd, address, file) = (opened.fd, opened.address, opened.file);
                     let number = slot.free_number();
-                    slot.listeners.push(Listener { number, place, fd, address, polled: false });
+                    slot.listeners.push(Listener { number, place, fd, address, file, polled: false });
                     fell_back |= opened.fell_back;
                     opened_any = true;
                 }

@@ -4,20 +4,20 @@
 use crate::admit::Client;
 use crate::children::{Child, MOST_PUT_OFF, PutOff};
 use crate::hosts::Orders;
-use crate::launch::client_variables;
+use crate::launch::{Ends, client_variables};
 use crate::listeners::local_address;
+use crate::local;
 use crate::machine::percent_m;
 use crate::passing::{self, How};
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_policy::{Reason, Seat};
+use portreeve_policy::{Peer, Reason, Seat};
 use portreeve_sys::label::Selinux;
 use portreeve_sys::spawn::{Image, SpawnError, Stage, Stdio};
 use rustix::fd::AsFd;
 use std::ffi::{CStr, CString};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Time between two tries.
@@ -32,8 +32,10 @@ impl Supervisor {
         let Some(plan) = slot.plan.clone() else { return };
         let bound = slot.sole().and_then(|l| l.address.address()).filter(|a| !a.ip().is_unspecified());
         let local = bound.or(client.local).or_else(|| local_address(&client.fd).ok());
+        let path = local::bound_to(&client.fd);
+        let ends = Ends { peer: Some(client.peer), local, path: path.as_ref() };
         let mut variables = client.shield.as_mut().map_or_else(Vec::new, |shield| shield.variables.clone());
-        variables.extend(client_variables(Some(client.peer), local, true));
+        variables.extend(client_variables(&ends, true));
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
         let Some(label) = self.label(&client, image) else { return };
@@ -64,7 +66,9 @@ impl Supervisor {
         let Some(image) = self.changed_program(slot, orders) else { return };
         self.say_twist(orders);
         let mut variables = client.shield.as_ref().map_or_else(Vec::new, |shield| shield.variables.clone());
-        variables.extend(client_variables(Some(client.peer), client.local, true));
+        let path = local::bound_to(&client.fd);
+        let ends = Ends { peer: Some(client.peer), local: client.local, path: path.as_ref() };
+        variables.extend(client_variables(&ends, true));
         let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
         let Some(label) = self.label(&client, &image) else { return };
         let stdio = Stdio::Client(client.fd.as_fd());
@@ -132,7 +136,7 @@ impl Supervisor {
         &mut self,
         id: SlotId,
         pid: i32,
-        peer: Option<SocketAddr>,
+        peer: Option<Peer>,
         seat: Option<Seat>,
         holds_socket: bool,
     ) {

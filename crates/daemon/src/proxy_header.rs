@@ -14,11 +14,12 @@ const OF_OUR_OWN: u8 = 0x20;
 /// The low half of version 2's family byte.
 const STREAM: u8 = 0x1;
 
-/// The header for a stream. Without our own end's address, or with one of another family, the receiver is told that
+/// The header for a stream. Without the address of an end, or with two of different families, the receiver is told that
 /// nothing is known.
-pub fn stream(version: ProxyVersion, peer: SocketAddr, local: Option<SocketAddr>) -> Vec<u8> {
-    let ends = local
-        .map(|local| ((peer.ip().to_canonical(), peer.port()), (local.ip().to_canonical(), local.port())));
+pub fn stream(version: ProxyVersion, peer: Option<SocketAddr>, local: Option<SocketAddr>) -> Vec<u8> {
+    let ends = peer.zip(local).map(|(peer, local)| {
+        ((peer.ip().to_canonical(), peer.port()), (local.ip().to_canonical(), local.port()))
+    });
     match (version, ends) {
         (ProxyVersion::V1, Some(((from @ IpAddr::V4(_), port), (to @ IpAddr::V4(_), at)))) => {
             format!("PROXY TCP4 {from} {to} {port} {at}\r\n").into_bytes()
@@ -54,7 +55,7 @@ mod tests {
     use portreeve_workers::protocol::MAX_HEAD;
 
     fn header(version: ProxyVersion, peer: &str, local: &str) -> Vec<u8> {
-        stream(version, peer.parse().unwrap(), local.parse().ok())
+        stream(version, peer.parse().ok(), local.parse().ok())
     }
 
     #[test]

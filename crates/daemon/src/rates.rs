@@ -55,8 +55,8 @@ impl Supervisor {
             RateChange::Closed { until } => {
                 self.poll_slot(id, false);
                 self.shut_listeners(id);
+                self.close_listeners(id);
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.listeners.clear();
                     slot.missing.clear();
                     slot.tries = 0;
                     slot.status = State::Closed(until);

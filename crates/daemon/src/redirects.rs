@@ -17,7 +17,7 @@ use crate::supervisor::Supervisor;
 use crate::targets::{Choice, Place};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_policy::Seat;
+use portreeve_policy::{Peer, Seat};
 use portreeve_sys::process;
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, ToProxy, Worker};
@@ -45,10 +45,16 @@ fn canonical(from: SocketAddr, to: SocketAddr) -> Ends {
     (plain(from, from.ip()), plain(to, if to.ip().is_unspecified() { from.ip() } else { to.ip() }))
 }
 
+/// Whether another redirected service has its target here. On a unix socket nothing tells which of its connections this one is, so
+/// it may be the first of a circle.
+fn is_ourselves(peer: Peer) -> bool {
+    matches!(peer, Peer::Local(who) if who.pid.unsigned_abs() == std::process::id())
+}
+
 fn came_by(client: &Client) -> Option<Ends> {
     let from = match client.front.is_proxied() {
         true => portreeve_sys::socket::ip(rustix::net::getpeername(&client.fd).ok()??)?,
-        false => client.peer,
+        false => client.peer.address()?,
     };
     Some(canonical(from, local_address(&client.fd).ok()?))
 }
@@ -65,6 +71,10 @@ impl Supervisor {
         // One that has shaken hands has its mark already.
         let ticket = client.shield.as_ref().map_or_else(|| self.ticket(), |shield| shield.ticket);
         let came = came_by(&client);
+        if is_ourselves(peer) {
+            self.say_round(id);
+            return;
+        }
         if self.comes_round(id, came) {
             self.unseal(ticket);
             return;
@@ -94,7 +104,7 @@ impl Supervisor {
         let head = version.map_or_else(Vec::new, |version| {
             let local =
                 client.front.destination().or(client.local).or_else(|| local_address(&client.fd).ok());
-            proxy_header::stream(version, peer, local)
+            proxy_header::stream(version, peer.address(), local)
         });
         let handed = if sealed {
             self.carry_sealed(client, ticket, head)
@@ -297,6 +307,11 @@ impl Supervisor {
             }
             came = session.way.as_ref().and_then(|leg| leg.came);
         }
+        self.say_round(id);
+        true
+    }
+
+    fn say_round(&mut self, id: SlotId) {
         let now = self.stamp.mono();
         if let Some(slot) = self.slots.get_mut(&id)
             && slot.targets.says_round(now)
@@ -304,7 +319,6 @@ impl Supervisor {
             let text = format!("service {}: its target leads back to it", slot.id());
             self.say(Level::Error, &text);
         }
-        true
     }
 
     /// How a carried connection ended.

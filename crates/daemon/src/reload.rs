@@ -4,7 +4,7 @@
 
 use crate::banner::Banners;
 use crate::launch;
-use crate::listeners;
+use crate::listeners::{self, Kept};
 use crate::log::SinkId;
 use crate::named::Named;
 use crate::reading::Purpose;
@@ -168,7 +168,7 @@ impl Supervisor {
         }
         self.tls_reloaded();
         self.ledger_reloaded();
-        self.spare = listeners::Spare::default();
+        self.spare.let_go();
         self.generation += 1;
         if !start {
             self.sinks.reopen();
@@ -309,7 +309,7 @@ impl Supervisor {
                 }
             }
         }
-        let places = service.listen.endpoints();
+        let (places, service_rights) = (service.listen.endpoints(), service.listen.rights);
         let stays = listeners::stays(&old.listen, &service.listen);
         let other_places = !stays || old.listen.endpoints() != places;
         let plan = launch::plan(&service, &self.inherited).map(Rc::new);
@@ -353,6 +353,9 @@ impl Supervisor {
             for listener in &slot.listeners {
                 let _ = listeners::set_options(&listener.fd, &slot.service.listen);
             }
+            if old.listen.rights != service_rights {
+                self.renew_rights(id);
+            }
             self.bound_queue(id);
             if other_manner {
                 self.serve_otherwise(id);
@@ -379,7 +382,8 @@ impl Supervisor {
             if listener.polled {
                 let _ = rustix::event::epoll::delete(&self.epoll, &listener.fd);
             }
-            self.spare.keep(listener.address, kind, listener.fd);
+            let Listener { address, fd, file, .. } = listener;
+            self.spare.keep(Kept { place: address, kind, fd, file });
         }
     }
 

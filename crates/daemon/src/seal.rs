@@ -15,12 +15,11 @@ use crate::staff::{FIRST_TLS, Keyed, Link, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::{Choice, Place};
 use portreeve_conf::{Action, Level, Service, Target};
-use portreeve_policy::{Reason, Seat};
+use portreeve_policy::{Peer, Reason, Seat};
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{FromTls, Sealed, ToTls};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::CString;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -221,9 +220,9 @@ impl Supervisor {
     }
 
     /// The worker takes no more messages.
-    fn say_not_sealed(&mut self, id: SlotId, peer: SocketAddr) {
+    fn say_not_sealed(&mut self, id: SlotId, peer: Peer) {
         let name = crate::programs::slot_name(self, id);
-        let text = format!("service {name}: the worker that serves its TLS cannot be told of {}", peer.ip());
+        let text = format!("service {name}: the worker that serves its TLS cannot be told of {peer}");
         self.say(Level::Error, &text);
         if let Some(slot) = self.slots.get_mut(&id) {
             self.announcer.fail(&mut self.sinks, &self.stamp, slot, (Reason::Tls, None), Some(peer));
@@ -310,7 +309,7 @@ impl Supervisor {
     /// There is no descriptor for its way to a program, or the worker takes no word.
     fn say_not_led(&mut self, client: &Client) {
         let name = crate::programs::slot_name(self, client.slot);
-        let text = format!("service {name}: no way from TLS to a program for {}", client.peer.ip());
+        let text = format!("service {name}: no way from TLS to a program for {}", client.peer);
         self.say(Level::Error, &text);
         if let Some(slot) = self.slots.get_mut(&client.slot) {
             self.announcer.fail(&mut self.sinks, &self.stamp, slot, (Reason::Tls, None), Some(client.peer));
@@ -406,7 +405,7 @@ impl Supervisor {
         {
             link.quiet_until = now + REASONS;
             let name = crate::programs::slot_name(self, client.slot);
-            let text = format!("service {name}: no TLS with {}: {why}", client.peer.ip());
+            let text = format!("service {name}: no TLS with {}: {why}", client.peer);
             self.say(Level::Info, &text);
         }
         if let Some(slot) = self.slots.get_mut(&client.slot) {

@@ -4,6 +4,7 @@
 use crate::banner::Banners;
 use crate::duty::{Duty, Order};
 use crate::launch::LaunchPlan;
+use crate::local::OwnFile;
 use crate::log::SinkId;
 use crate::named::Named;
 use crate::recorded::Answers;
@@ -68,6 +69,8 @@ pub struct Listener {
     pub fd: OwnedFd,
     /// Where it is bound: as `place`, but for a port of the kernel's choice, or IPv4 where there is no IPv6.
     pub address: Endpoint,
+    /// The file of a unix socket, where it is ours to remove.
+    pub file: Option<OwnFile>,
     /// Whether epoll watches it.
     pub polled: bool,
 }
@@ -217,6 +220,11 @@ impl Slot {
     /// Whether clients are accepted one by one from a listening socket.
     pub fn is_stream(&self) -> bool {
         matches!(self.service.listen.socket, SocketType::Stream | SocketType::Seqpacket)
+    }
+
+    /// Whether its clients are processes of this host, on unix sockets.
+    pub fn is_local(&self) -> bool {
+        self.service.mux.is_none() && self.service.listen.is_local()
     }
 
     /// id, for log lines.

@@ -51,7 +51,15 @@ impl Supervisor {
         let _ = portreeve_sys::systemd::notify("STOPPING=1");
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.poll_slot(id, false);
+            let stays = self.slots.get(&id).is_some_and(|slot| {
+                let left = how == Stopping::Quit || !self.ends_with_us(slot);
+                left && slot.status == State::Suspended
+            });
+            if !stays && self.keepers.stored.is_empty() {
+                self.close_listeners(id);
+            }
             if let Some(slot) = self.slots.get_mut(&id) {
+                // The file of a unix socket leads to whoever has the socket.
                 slot.listeners.clear();
                 slot.missing.clear();
                 if how == Stopping::Quit && slot.status == State::Suspended {

@@ -38,7 +38,12 @@ pub fn rules(service: &Service) -> Rules {
         windows: service.access_times.as_ref().map(|t| t.value.iter().map(|w| (w.from, w.to)).collect()),
         instances: service.instances.value,
         per_source: service.per_source.value,
-        per_source_prefix: service.per_source_prefix.value,
+        // A process is counted by its user, and a user is nobody else.
+        per_source_prefix: if service.listen.is_local() {
+            (32, 128)
+        } else {
+            service.per_source_prefix.value
+        },
         starts_per_minute: service.starts_per_minute.value,
         source_starts_per_minute: service.source_starts_per_minute.value,
         sensor,

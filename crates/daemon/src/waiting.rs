@@ -3,7 +3,7 @@
 //! the queue (no. 15). Strangers are kept from a stream listener by a socket filter, since nobody here accepts.
 
 use crate::hosts::{Known, Orders};
-use crate::launch::client_variables;
+use crate::launch::{Ends, client_variables};
 use crate::machine::percent_m;
 use crate::passing::{self, How};
 use crate::programs::slot_name;
@@ -12,7 +12,7 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{
-    Arrival, Cause, Facts, HostState, Pattern, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
+    Arrival, Cause, Facts, HostState, Pattern, Peer, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
     WaitVerdict, decide, decide_wait,
 };
 use portreeve_sys::spawn::SpawnError;
@@ -88,7 +88,8 @@ impl Supervisor {
                     return;
                 }
             };
-            let arrival = Arrival { peer, proof: Proof::Nothing };
+            let from = Peer::Inet(peer);
+            let arrival = Arrival { peer: from, proof: Proof::Nothing };
             let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
             let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
             let mut facts = Facts { load, tables, ..Facts::default() };
@@ -110,7 +111,7 @@ impl Supervisor {
                     if let Some(orders) = orders {
                         self.say_twist(orders);
                     }
-                    self.start_holder(id, Some(peer), seat, orders);
+                    self.start_holder(id, Some(from), seat, orders);
                     self.watch_rate(id);
                     return;
                 }
@@ -123,10 +124,10 @@ impl Supervisor {
                         self.spawn_beside(id, peer.ip(), orders);
                     }
                     if said && refusal.reason == Reason::Libwrap {
-                        self.say_refused_by_tables(id, peer, consulted.as_ref(), &refusal);
+                        self.say_refused_by_tables(id, from, consulted.as_ref(), &refusal);
                     }
                     if refusal.cause != Cause::Load {
-                        self.after_refusal(id, peer, &refusal);
+                        self.after_refusal(id, from, &refusal);
                     }
                 }
             }
@@ -156,7 +157,7 @@ impl Supervisor {
             slot.counts.refuse(reason, 1);
         } else {
             slot.last_refused = Some((peer, now));
-            self.announcer.fail(&mut self.sinks, &self.stamp, slot, (reason, None), Some(peer));
+            self.announcer.fail(&mut self.sinks, &self.stamp, slot, (reason, None), Some(Peer::Inet(peer)));
         }
         !again
     }
@@ -166,14 +167,15 @@ impl Supervisor {
         self.start_wait_datagram(id, number);
     }
 
-    fn start_holder(&mut self, id: SlotId, peer: Option<SocketAddr>, seat: Seat, orders: Option<&Orders>) {
+    fn start_holder(&mut self, id: SlotId, peer: Option<Peer>, seat: Seat, orders: Option<&Orders>) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.hold_logged = false;
         let stream = slot.is_stream();
         let Some(slot) = self.slots.get(&id) else { return };
         let (Some(plan), [first, ..]) = (slot.plan.clone(), slot.listeners.as_slice()) else { return };
         let local = first.address.address().filter(|_| !stream && slot.listeners.len() == 1);
-        let variables = client_variables(peer, local, false);
+        let path = Some(&first.address).filter(|_| slot.is_local() && slot.listeners.len() == 1);
+        let variables = client_variables(&Ends { peer, local, path }, false);
         let changed = orders.and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
         // The program expects sockets that block; while it runs nobody here touches them. In the order of the configuration.

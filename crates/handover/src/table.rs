@@ -159,6 +159,26 @@ records! {
         1 polled: bool,
         /// What it is for, as `portreeve_conf::Endpoint` writes it.
         1 place: String,
+        /// The file of a unix socket, where it is ours to remove.
+        4 file: Option<FileState>,
+    }
+    /// A file that we have made.
+    FileState {
+        /// Device.
+        4 dev: u64,
+        /// Inode.
+        4 ino: u64,
+        /// To whom it was given.
+        4 owner: Option<u32>,
+    }
+    /// A client on a unix socket.
+    LocalState {
+        /// Process.
+        4 pid: i32,
+        /// User.
+        4 uid: u32,
+        /// Group.
+        4 gid: u32,
     }
     /// The state of cps; see `portreeve_policy::SavedRate`.
     RateState {
@@ -210,6 +230,8 @@ records! {
         3 orphan: bool,
         /// The number of its start in the ledger.
         4 event: u64,
+        /// The client, if it is a process of this host.
+        4 local: Option<LocalState>,
     }
     /// A session in a worker.
     SessionState {
@@ -237,6 +259,8 @@ records! {
         3 leaving: Option<u32>,
         /// The number of its start in the ledger.
         4 event: u64,
+        /// The client, if it is a process of this host.
+        4 local: Option<LocalState>,
     }
     /// A connection in a worker that serves TLS.
     SealedState {
@@ -300,6 +324,8 @@ records! {
         3 shield: Option<ShieldState>,
         /// The number in the ledger of what tcpmux began for it.
         4 event: u64,
+        /// Who it is, if it is a process of this host.
+        4 local: Option<LocalState>,
     }
     /// What a client has shown in its TLS handshake.
     ShieldState {

@@ -1,8 +1,8 @@
 //! The single checks, each a question without side effects. `decide` asks them in order, `wait` some of them, `explain`
 //! all of them: sharing them is what keeps the explanation true.
 
-use crate::address::Match;
-use crate::arrival::Names;
+use crate::address::{AddressIndex, Match};
+use crate::arrival::{Names, Peer};
 use crate::occupancy::Occupancy;
 use crate::rules::{CompiledRules, Origin, Rules};
 use crate::schedule;
@@ -50,12 +50,10 @@ pub(crate) struct Lists {
     pub(crate) only_from: Option<Match>,
 }
 
-/// Asks both lists about `peer` as it arrived.
-pub(crate) fn lists(rules: &CompiledRules, peer: IpAddr, names: &Names) -> Lists {
-    Lists {
-        no_access: rules.no_access().map(|list| list.matches(peer, names)),
-        only_from: rules.only_from().map(|list| list.matches(peer, names)),
-    }
+/// Asks both lists about `peer` as it arrived. Nothing in a list is about a process of this host.
+pub(crate) fn lists(rules: &CompiledRules, peer: Peer, names: &Names) -> Lists {
+    let ask = |list: &AddressIndex| peer.address().map_or(Match::No, |at| list.matches(at.ip(), names));
+    Lists { no_access: rules.no_access().map(ask), only_from: rules.only_from().map(ask) }
 }
 
 /// no_access and only_from (reference xinetd §4.1): deny wins, no best match. Names are asked for only where they can

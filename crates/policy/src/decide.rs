@@ -104,7 +104,7 @@ fn judge(
         return refuse(Cause::ProcessLimit, "process_limit");
     }
     // Before the sensor's own only_from, which does not protect anybody from it (reference xinetd §5).
-    let denied = host.denies(arrival.peer.ip(), now.mono);
+    let denied = host.denies(arrival.peer, now.mono);
     let sensor = rules.sensor.map(|denial| touch(host, arrival, denial, now));
     if denied || sensor.is_some() {
         let (cause, attribute) = if denied { (Cause::Denied, "") } else { (Cause::Sensor, "flags") };
@@ -112,7 +112,7 @@ fn judge(
     }
     let unasked = resumed && matches!(facts.names, Names::NotAsked);
     let names = if unasked { &Names::Unavailable } else { &facts.names };
-    match checks::access(rules, checks::lists(compiled, arrival.peer.ip(), names)) {
+    match checks::access(rules, checks::lists(compiled, arrival.peer, names)) {
         Access::Admit => {}
         Access::Refuse(cause, rule) => return Err(Stop::Refuse(Refusal::new(cause, rule))),
         Access::NeedNames => return Err(Stop::NeedNames),
@@ -136,9 +136,9 @@ pub(crate) fn cause_of(excess: Excess) -> Cause {
 fn touch(host: &mut HostState, arrival: &Arrival, denial: Denial, now: &Now) -> SensorHit {
     if denial == Denial::Never {
         SensorHit::Never
-    } else if arrival.proof != Proof::Handshake {
+    } else if arrival.proof != Proof::Handshake || arrival.peer.address().is_none() {
         SensorHit::Forgeable
-    } else if host.protect.matches_address(arrival.peer.ip()) {
+    } else if host.protects(arrival.peer) {
         SensorHit::Protected
     } else {
         host.denied.trip(arrival.source(), denial, now.mono)

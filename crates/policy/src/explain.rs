@@ -70,7 +70,7 @@ pub fn explain(
         denied(host, arrival, now),
         sensor(rules, host, arrival),
     ];
-    let lists = checks::lists(compiled, arrival.peer.ip(), &facts.names);
+    let lists = checks::lists(compiled, arrival.peer, &facts.names);
     checks.extend(access(rules, lists, &facts.names));
     // Nobody asks the tables before the names that an earlier check needs are there.
     let waits = checks.iter().any(|check| check.outcome == Outcome::NeedsNames);
@@ -215,13 +215,12 @@ pub(crate) fn process_limit(host: &HostState) -> Check {
 }
 
 pub(crate) fn denied(host: &HostState, arrival: &Arrival, now: &Now) -> Check {
-    let peer = arrival.peer.ip();
-    if host.denied.is_empty() {
+    let Some(address) = arrival.peer.address().filter(|_| !host.denied.is_empty()) else {
         return not_set("denied");
-    }
-    let refuses = host.denies(peer, now.mono);
-    let detail = match host.denied.until(peer) {
-        Some(_) if !refuses && host.protect.matches_address(peer) => "denied, but protected".to_owned(),
+    };
+    let refuses = host.denies(arrival.peer, now.mono);
+    let detail = match host.denied.until(address.ip()) {
+        Some(_) if !refuses && host.protects(arrival.peer) => "denied, but protected".to_owned(),
         Some(Some(until)) if refuses => {
             let left = until.saturating_sub(now.mono);
             format!("denied for another {} seconds", left.as_secs() + u64::from(left.subsec_nanos() > 0))
@@ -242,9 +241,7 @@ fn sensor(rules: &Rules, host: &HostState, arrival: &Arrival) -> Check {
         _ if arrival.proof == Proof::Proxy => {
             "the source is a proxy's word: the hit is logged only".to_owned()
         }
-        _ if host.protect.matches_address(arrival.peer.ip()) => {
-            "the source is protected: the hit is logged only".to_owned()
-        }
+        _ if host.protects(arrival.peer) => "the source is protected: the hit is logged only".to_owned(),
         Denial::For(time) => format!("the source is denied for {}", minutes(time)),
         Denial::Forever => "the source is denied until cleared".to_owned(),
     };

@@ -10,6 +10,7 @@ use crate::rate::Pace;
 use crate::rules::CompiledRules;
 use crate::state::{HostState, ServiceState};
 use crate::verdict::{Cause, Refusal, Verdict};
+use std::net::SocketAddr;
 
 /// Decides whether the header of this connection is awaited. `trusted`: its peer is one of those that may send one.
 ///
@@ -39,7 +40,7 @@ pub fn decide_front(
         }
         return refuse(Cause::NoProxy, "proxy_from");
     }
-    if host.denies(arrival.peer.ip(), now.mono) {
+    if host.denies(arrival.peer, now.mono) {
         return refuse(Cause::Denied, "");
     }
     if checks::load_too_high(rules, load) {
@@ -68,7 +69,8 @@ pub fn explain_front(
     now: &Now,
 ) -> Vec<Check> {
     let rules = compiled.rules();
-    let Match::Yes(at) = AddressIndex::build(proxies).matches(arrival.peer.ip(), &Names::Unavailable) else {
+    let proxy = |from: SocketAddr| AddressIndex::build(proxies).matches(from.ip(), &Names::Unavailable);
+    let Some(Match::Yes(at)) = arrival.peer.address().map(proxy) else {
         let place = proxies.first().map(|rule| rule.origin.clone());
         let detail = format!("none of {} rules matches: it may send no PROXY header", proxies.len());
         let mut checks =
@@ -95,12 +97,12 @@ pub fn explain_front(
 mod tests {
     use super::*;
     use crate::address::{AddressSet, Pattern};
-    use crate::arrival::{Facts, Proof};
+    use crate::arrival::{Facts, Peer, Proof};
     use crate::rules::{Origin, Rules};
     use std::time::Duration;
 
     fn arrival(peer: &str, proof: Proof) -> Arrival {
-        Arrival { peer: peer.parse().unwrap(), proof }
+        Arrival { peer: Peer::Inet(peer.parse().unwrap()), proof }
     }
 
     #[test]

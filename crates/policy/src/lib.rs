@@ -27,7 +27,7 @@ mod verdict;
 mod wait;
 
 pub use address::{AddressSet, Match, Pattern, Rule};
-pub use arrival::{Arrival, Facts, Names, Now, Proof, Tables};
+pub use arrival::{Arrival, Credentials, Facts, Names, NoPeer, Now, Peer, Proof, Tables};
 pub use decide::{decide, decide_datagram};
 pub use denied::{Denied, DeniedFull, SensorHit};
 pub use explain::{Check, Outcome, TABLES, end_at_refusal, explain};

@@ -4,7 +4,7 @@
 //! rules and never counters.
 
 use crate::address::AddressSet;
-use crate::arrival::{Arrival, Now};
+use crate::arrival::{Arrival, Now, Peer};
 use crate::denied::Denied;
 use crate::occupancy::Occupancy;
 use crate::rate::minute::{Limits, Minute};
@@ -12,7 +12,7 @@ use crate::rate::{Rate, RateChange, RateView, SavedRate};
 use crate::rules::{CompiledRules, Rules};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -156,8 +156,15 @@ impl HostState {
     }
 
     /// Whether the deny list refuses `peer` now. Protection beats a denial even when it was configured after it.
-    pub fn denies(&self, peer: IpAddr, now: Duration) -> bool {
-        self.denied.contains(peer, now) && !self.protect.matches_address(peer)
+    pub fn denies(&self, peer: impl Into<Peer>, now: Duration) -> bool {
+        let peer = peer.into();
+        let denied = |address: SocketAddr| self.denied.contains(address.ip(), now);
+        peer.address().is_some_and(denied) && !self.protects(peer)
+    }
+
+    /// Whether no sensor denies `peer`.
+    pub fn protects(&self, peer: Peer) -> bool {
+        peer.address().is_some_and(|address| self.protect.matches_address(address.ip()))
     }
 }
 

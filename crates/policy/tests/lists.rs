@@ -274,7 +274,7 @@ proptest! {
         names in proptest::collection::vec("[aAx]\\.(b|B|bb)\\.c", 0..3),
     ) {
         let mut world = World::new(Rules { only_from, no_access, ..unlimited() });
-        let arrival = Arrival { peer: (peer, 1).into(), proof: Proof::Handshake };
+        let arrival = Arrival { peer: Peer::Inet((peer, 1).into()), proof: Proof::Handshake };
         let mut admits = |names: Names| {
             world.facts.names = names;
             match world.ask(arrival, at(0)) {

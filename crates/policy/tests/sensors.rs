@@ -142,7 +142,7 @@ fn the_list_is_bounded_and_what_has_expired_makes_room() {
     let mut world = sensor(Denial::For(MINUTE));
     let peer = |n: u32| IpAddr::from(Ipv4Addr::from_bits((10 << 24) + n));
     for n in 0..10_240u32 {
-        let arrival = Arrival { peer: (peer(n), 1).into(), proof: Proof::Handshake };
+        let arrival = Arrival { peer: Peer::Inet((peer(n), 1).into()), proof: Proof::Handshake };
         let hit = hit(&mut world, arrival, at(u64::from(n)));
         assert!(matches!(hit, SensorHit::Denied { .. }), "{n}: {hit:?}");
     }

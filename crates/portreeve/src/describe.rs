@@ -9,7 +9,13 @@ pub fn listens(service: &Service) -> String {
     if service.mux.is_some() {
         return "behind tcpmux".to_owned();
     }
-    let mut text = format!("{}/{}", place(service), listen.protocol.0);
+    let mut text = match listen.is_local() {
+        true => format!("{} {}", listen.summary(), listen.protocol.0),
+        false => format!("{}/{}", place(service), listen.protocol.0),
+    };
+    if listen.is_local() && listen.socket == SocketType::Dgram {
+        text.push_str(" dgram");
+    }
     if let Some(rpc) = &service.rpc {
         text.push_str(&format!(" RPC program {} versions {}", rpc.program, rpc.versions_text()));
     }

@@ -8,8 +8,8 @@ use crate::rehearse_tables;
 use crate::rules;
 use portreeve_conf::{Action, Fatal, Host, Reading, Service, SocketType, Sources, Step};
 use portreeve_policy::{
-    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, Proof, ServiceState, TABLES,
-    Tables, end_at_refusal, explain as decide, explain_front,
+    AddressSet, Arrival, Check, CompiledRules, Facts, HostState, Now, Outcome, Peer, Proof, ServiceState,
+    TABLES, Tables, end_at_refusal, explain as decide, explain_front,
 };
 use portreeve_sys::{clock, limits, socket};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub struct Asked<'a> {
     /// Id or name of the service.
     pub service: &'a str,
     /// The socket's peer.
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// The client that the peer's PROXY header names.
     pub client: Option<IpAddr>,
     /// A minute of the local day, instead of now.
@@ -43,6 +43,17 @@ pub fn explain(host: &dyn Host, sources: &Sources, asked: &Asked<'_>) -> Result<
         None => {}
     }
     let service = find(&reading, asked.service, &shown)?;
+    match asked.peer {
+        Peer::Inet(_) if service.listen.is_local() => {
+            let text = format!("the clients of {} come by a unix socket", escape::text(&service.id));
+            return Err(Failure::with_help(text, "ask about a user, as `uid=1000`".to_owned()));
+        }
+        Peer::Local(_) if !service.listen.is_local() => {
+            let text = format!("the clients of {} have addresses", escape::text(&service.id));
+            return Err(Failure::with_help(text, "ask about one".to_owned()));
+        }
+        Peer::Inet(_) | Peer::Local(_) => {}
+    }
     let now = Now { mono: clock::monotonic(), minute: asked.at.unwrap_or_else(minute) };
     let mut checks = way(&reading, service, asked, &now);
     end_at_refusal(&mut checks);
@@ -92,8 +103,7 @@ fn door(
     if service.proxy_protocol.is_some_and(|proxy| proxy.accept) {
         let compiled = CompiledRules::new(rules::of(service));
         let host = HostState::new(None, AddressSet::build(rules::list(&reading.settings.protect)));
-        let peer = SocketAddr::new(arrives(service, asked.peer), 0);
-        let arrival = Arrival { peer, proof: Proof::Handshake };
+        let arrival = Arrival { peer: arrives(service, asked.peer), proof: Proof::Handshake };
         let (proxies, load) = (rules::list(&service.proxy_from), limits::load_average());
         checks = explain_front(&compiled, &ServiceState::new(), &host, &arrival, &proxies, load, now);
         let names = match asked.client {
@@ -113,40 +123,48 @@ fn door(
 }
 
 /// Whom the checks of a service with this socket are about. What a header names comes as it is written there.
-fn judged(service: &Service, asked: &Asked<'_>) -> IpAddr {
-    asked.client.map_or_else(|| arrives(service, asked.peer), |client| client.to_canonical())
+fn judged(service: &Service, asked: &Asked<'_>) -> Peer {
+    asked.client.map_or_else(|| arrives(service, asked.peer), |client| client.to_canonical().into())
 }
 
 /// A dual-stack listener sees an IPv4 client by its mapped address, and the address rules are read accordingly.
-fn arrives(service: &Service, address: IpAddr) -> IpAddr {
-    match (address, at(service, address).map(|bound| bound.ip())) {
-        (IpAddr::V4(v4), Some(IpAddr::V6(_))) => IpAddr::V6(v4.to_ipv6_mapped()),
-        _ => address,
+fn arrives(service: &Service, peer: Peer) -> Peer {
+    match (peer, peer.address().and_then(|address| at(service, address.ip()))) {
+        (Peer::Inet(SocketAddr::V4(v4)), Some(SocketAddr::V6(_))) => {
+            IpAddr::V6(v4.ip().to_ipv6_mapped()).into()
+        }
+        _ => peer,
     }
 }
 
-fn checks(reading: &Reading, service: &Service, client: IpAddr, named: bool, now: &Now) -> Vec<Check> {
+fn checks(reading: &Reading, service: &Service, client: Peer, named: bool, now: &Now) -> Vec<Check> {
     let compiled = CompiledRules::new(rules::of(service));
     let host = HostState::new(None, AddressSet::build(rules::list(&reading.settings.protect)));
-    let bound = at(service, client);
+    let bound = client.address().and_then(|address| at(service, address.ip()));
     let proof = match service.listen.socket == SocketType::Stream {
         true if named => Proof::Proxy,
         proven => Proof::of_handshake(proven),
     };
-    let arrival = Arrival { peer: SocketAddr::new(client, 0), proof };
+    let arrival = Arrival { peer: client, proof };
     let state = ServiceState::new();
     let tables = if service.nolibwrap { Tables::Off } else { Tables::NotAsked };
     let mut facts = Facts { load: limits::load_average(), tables, ..Facts::default() };
     let mut checks = decide(&compiled, &state, &host, &arrival, &facts, now);
     // The tables are asked only where no other check refuses; so here too.
     if checks.last().is_some_and(|check| check.name == TABLES && check.outcome == Outcome::NeedsNames) {
-        let local = match proof {
-            Proof::Handshake | Proof::Proxy => {
-                bound.and_then(|bound| socket::address_towards(bound, arrival.peer))
+        let (tables, detail) = match arrival.peer.address() {
+            Some(peer) => {
+                let local = match proof {
+                    Proof::Handshake | Proof::Proxy => {
+                        bound.and_then(|bound| socket::address_towards(bound, peer))
+                    }
+                    Proof::Nothing => bound,
+                };
+                rehearse_tables::ask(&service.wrap_name, peer, local)
             }
-            Proof::Nothing => bound,
+            // With rules in them the service would not be served.
+            None => (Tables::Granted, "they hold no rule".to_owned()),
         };
-        let (tables, detail) = rehearse_tables::ask(&service.wrap_name, arrival.peer, local);
         facts.tables = tables;
         checks = decide(&compiled, &state, &host, &arrival, &facts, now);
         if let Some(check) = checks.last_mut() {
@@ -216,7 +234,7 @@ fn answer(service: &Service, asked: &Asked<'_>, checks: &[Check], source: &str) 
             })
         })
         .collect();
-    json!({ "ok": true, "service": service.id, "address": asked.peer.to_string(), "client": asked.client, "verdict": verdict, "checks": checks,
+    json!({ "ok": true, "service": service.id, "address": asked.peer.word(), "client": asked.client, "verdict": verdict, "checks": checks,
         "source": source })
 }
 

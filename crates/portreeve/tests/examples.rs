@@ -121,7 +121,10 @@ fn the_demonstration_shows_what_it_says() {
     ] {
         let service = reading.services.iter().find(|service| service.id == id).expect(id);
         let rules = CompiledRules::new(portreeve::rules::of(service));
-        let arrival = Arrival { peer: ([127, 0, 0, 1], 4711).into(), proof: Proof::Handshake };
+        let arrival = Arrival {
+            peer: portreeve_policy::Peer::Inet(([127, 0, 0, 1], 4711).into()),
+            proof: Proof::Handshake,
+        };
         let now = Now { mono: Duration::from_secs(1), minute };
         let checks =
             explain(&rules, &ServiceState::new(), &HostState::default(), &arrival, &Facts::default(), &now);

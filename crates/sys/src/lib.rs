@@ -18,6 +18,7 @@
 //! | [`filter`] | packet filters on listeners |
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`seqpacket`] | messages with descriptors between processes |
+//! | [`local`] | listening unix sockets: their files and who may connect |
 //! | [`unix`] | the control socket and who is on the other side |
 //! | [`syslog`] | /dev/log |
 //! | [`libc_syslog`] | the C library's syslog, for other people's processes |
@@ -52,6 +53,7 @@ pub mod label;
 pub mod libc_syslog;
 pub mod limits;
 mod listen_pid;
+pub mod local;
 pub mod names;
 pub mod parts;
 pub mod process;

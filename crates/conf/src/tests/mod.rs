@@ -11,6 +11,7 @@ mod properties;
 mod refused;
 mod syntax;
 mod tls;
+mod unix;
 mod values;
 
 use crate::testing::FakeHost;

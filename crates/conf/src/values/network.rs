@@ -81,6 +81,9 @@ pub(super) fn port(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Of `sockaddr_un`: a path without the NUL behind it, a name without the one before it.
+const LONGEST_NAME: usize = 107;
+
 /// Most words of `bind`.
 const MOST_BINDS: usize = 64;
 
@@ -110,9 +113,26 @@ fn place(line: &Line<'_>, index: usize) -> Result<Bound, Bad> {
     let bad = |message: String, help: &str| {
         Err(Bad::new(message, "bad address").code(&codes::BAD_ADDRESS).help(help).word(index))
     };
-    if text.starts_with(['/', '@']) {
-        let help = "write an address; unix-domain sockets are not served yet";
-        return bad(format!("`{text}` is a unix-domain socket"), help);
+    if let Some(name) = text.strip_prefix('@') {
+        return match name.len() {
+            1..=LONGEST_NAME => Ok(Bound::Fixed(BindTo::Abstract(name.to_owned()))),
+            _ => bad(format!("`{text}` is no name of a unix socket"), "behind the `@` stand 1 to 107 bytes"),
+        };
+    }
+    if text.starts_with('/') {
+        let step = |step: &str| !step.is_empty() && step != "." && step != "..";
+        return match text.split('/').skip(1).all(step) {
+            true if text.len() <= LONGEST_NAME => Ok(Bound::Fixed(BindTo::Path(text.to_owned()))),
+            true => bad(
+                format!("the path of this unix socket has {} bytes", text.len()),
+                "the kernel takes 107 at most; choose a shorter one",
+            ),
+            // One place has one name, so that two services at it are seen.
+            false => bad(
+                format!("`{text}` is no path of a unix socket"),
+                "write it without `.`, `..` and double or trailing slashes",
+            ),
+        };
     }
     if let Some((address, device)) = text.split_once('%') {
         if !is_interface(device) {

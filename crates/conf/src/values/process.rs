@@ -68,16 +68,36 @@ pub(super) fn user(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
 }
 
 pub(super) fn group(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
+    draft.group = Some(group_id(line)?);
+    Ok(())
+}
+
+/// A group by name or number.
+pub(super) fn group_id(line: &Line<'_>) -> Result<u32, Bad> {
     let text = line.text(0);
-    let group = if is_number(text) {
-        id(text, "group")?
-    } else {
-        line.host.group(text).ok_or_else(|| {
-            let bad = Bad::new(format!("there is no group `{text}`"), format!("Unknown group: {text}"));
-            bad.code(&codes::UNKNOWN_GROUP)
-        })?
-    };
-    draft.group = Some(group);
+    if is_number(text) {
+        return id(text, "group");
+    }
+    line.host.group(text).ok_or_else(|| {
+        let bad = Bad::new(format!("there is no group `{text}`"), format!("Unknown group: {text}"));
+        bad.code(&codes::UNKNOWN_GROUP)
+    })
+}
+
+pub(super) fn socket_owner(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
+    let text = line.text(0);
+    let owner =
+        if is_number(text) { Some(id(text, "user")?) } else { line.host.user(text).map(|user| user.uid) };
+    let unknown = || Bad::ours(format!("there is no user `{text}`")).code(&codes::UNKNOWN_USER);
+    draft.rights.owner = Some(owner.ok_or_else(unknown)?);
+    Ok(())
+}
+
+pub(super) fn socket_mode(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
+    let text = line.text(0);
+    let mode = number::octal(text).filter(|&mode| mode <= 0o777);
+    let bad = || Bad::ours(format!("`{text}` is no mode")).help("octal, from 0 to 777, as in `660`");
+    draft.rights.mode = Some(mode.ok_or_else(bad)?);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use crate::admit::Client;
 use crate::children::{Behind, Session};
 use crate::duty::Duty;
+use crate::handover::ends;
 use crate::headers::{Awaited, Front};
 use crate::mux::Owed;
 use crate::recorded::Answers;
@@ -11,9 +12,9 @@ use crate::supervisor::Supervisor;
 use crate::targets::Place;
 use portreeve_handover::{
     AwaitedState, Bytes, ClientState, DeniedState, Fd, ListenerState, ProgramState, RateState, ReadingState,
-    SealedState, SeatState, SessionState, ShieldState, SlotState, SocketAddrField, State,
+    SealedState, SeatState, SessionState, ShieldState, SlotState, State,
 };
-use portreeve_policy::Seat;
+use portreeve_policy::{Peer, Seat};
 use portreeve_sys::handover::number;
 use portreeve_workers::protocol::Preamble;
 use rustix::fd::AsFd;
@@ -65,7 +66,8 @@ impl Supervisor {
             seat: seat(child.seat.as_ref()),
             started: child.started,
             started_wall: child.started_wall,
-            peer: child.peer,
+            peer: child.peer.and_then(Peer::address),
+            local: ends::leave_local(child.peer),
             holds_socket: child.holds_socket,
             kill_at: child.kill_at,
             forgotten: child.forgotten,
@@ -138,6 +140,7 @@ fn leave_slot(slot: &Slot) -> SlotState {
         fd: fd(&listener.fd),
         polled: listener.polled,
         place: listener.place.to_string(),
+        file: listener.file.map(ends::leave_file),
     });
     SlotState {
         service: slot.id().to_owned(),
@@ -180,7 +183,8 @@ fn leave_session((&ticket, session): (&u64, &Session)) -> SessionState {
         seat: seat(session.seat.as_ref()),
         started: session.started,
         started_wall: session.started_wall,
-        peer: session.peer,
+        peer: session.peer.and_then(Peer::address),
+        local: ends::leave_local(session.peer),
         tried: session.way.as_ref().map(|leg| leg.tried.iter().map(tried).collect()),
         busy: session.way.as_ref().and_then(|leg| leg.busy),
         logs_exit: session.logs_exit,
@@ -217,7 +221,8 @@ fn leave_client((client, at): (&Client, Option<Duration>)) -> ClientState {
     ClientState {
         slot: client.slot,
         fd: fd(&client.fd),
-        peer: SocketAddrField(client.peer),
+        peer: ends::leave_address(client.peer),
+        local: ends::leave_local(Some(client.peer)),
         attempts: client.attempts,
         counted: client.counted,
         acted: client.acted,

@@ -8,6 +8,7 @@
 //! ```
 //! Nobody is refused in between: the kernel's queues take the clients, and what runs is our child before and after.
 
+mod ends;
 mod going;
 mod guard;
 mod leave;

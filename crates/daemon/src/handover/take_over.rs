@@ -1,6 +1,7 @@
 //! Each record of a state becomes what it was: a slot with its sockets, a program, a session, a client on its way. Descriptors are
 //! duplicated, so that what the former version left stays as it is until this one stands.
 
+use super::ends;
 use super::going::Upgrade;
 use super::resume::Left;
 use super::workers::Leaves;
@@ -225,7 +226,8 @@ impl Supervisor {
             let place = places.iter().find(|place| place.to_string() == listener.place);
             let place = place.cloned().unwrap_or_else(|| address.clone());
             let number = slot.free_number();
-            slot.listeners.push(Listener { number, place, fd, address, polled: false });
+            let file = listener.file.as_ref().map(ends::file);
+            slot.listeners.push(Listener { number, place, fd, address, file, polled: false });
         }
         // What was not open is tried at once.
         if matches!(slot.status, Status::Active | Status::NoWorker | Status::Paused(..))
@@ -274,7 +276,7 @@ impl Supervisor {
             seat: self.seat(left.slot, left.seat.as_ref()),
             started: left.started,
             started_wall: left.started_wall,
-            peer: left.peer,
+            peer: ends::peer(left.peer, left.local.as_ref()),
             holds_socket: left.holds_socket,
             kill_at: left.kill_at,
             forgotten: left.forgotten,
@@ -295,7 +297,7 @@ impl Supervisor {
             seat: self.seat(left.slot, left.seat.as_ref()),
             started_wall: left.started_wall,
             started: left.started,
-            peer: left.peer,
+            peer: ends::peer(left.peer, left.local.as_ref()),
             sealed: left.sealed,
             way: left.tried.as_ref().map(|tried| Leg {
                 tried: tried.iter().map(place).collect(),
@@ -314,7 +316,8 @@ impl Supervisor {
     fn client(&self, left: &ClientState) -> Result<Client, String> {
         // Low numbers are for clients: a program that is started copies no other.
         let fd = self.adopt_at(left.fd, 3)?;
-        let mut client = Client::new(left.slot, fd, left.peer.0);
+        let peer = ends::peer(Some(left.peer.0), left.local.as_ref()).ok_or("a client is lost")?;
+        let mut client = Client::new(left.slot, fd, peer);
         client.attempts = left.attempts;
         client.counted = left.counted;
         client.acted = left.acted;

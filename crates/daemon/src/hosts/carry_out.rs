@@ -97,7 +97,7 @@ impl Supervisor {
         for text in failed {
             self.say(Level::Error, &text);
         }
-        self.spawn_beside(client.slot, client.peer.ip(), client.orders());
+        self.spawn_beside(client.slot, client.peer.source(), client.orders());
     }
 
     /// Starts the commands beside the server.

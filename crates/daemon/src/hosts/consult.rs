@@ -11,7 +11,7 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use hosts_access::{Field, Host, Message, Request, Settings, Verdict, Why, evaluate};
 use portreeve_conf::Level;
-use portreeve_policy::{Cause, Origin, Refusal, Tables};
+use portreeve_policy::{Cause, Origin, Peer, Refusal, Tables};
 use portreeve_sys::names;
 use std::net::SocketAddr;
 
@@ -53,14 +53,29 @@ impl Supervisor {
 
     /// Asks the tables about a client. What must be asked for first, or `None` when they have spoken.
     pub fn consult(&mut self, client: &mut Client) -> Option<Want> {
+        let Some(peer) = client.peer.address() else {
+            client.consulted = Some(Box::new(self.tables_on_processes()));
+            return None;
+        };
         client.local = client.local.or_else(|| crate::listeners::local_address(&client.fd).ok());
-        match self.ask_tables(client.slot, client.peer, client.local, &client.known, false) {
+        match self.ask_tables(client.slot, peer, client.local, &client.known, false) {
             Ok(consulted) => {
                 client.consulted = Some(Box::new(consulted));
                 None
             }
             Err(want) => Some(want),
         }
+    }
+
+    /// The tables are about names and addresses. Rules that have come since the configuration was read, which refuses a service on a
+    /// unix socket then, let no process in.
+    pub fn tables_on_processes(&mut self) -> Consulted {
+        self.refresh_tables();
+        let (tables, lacking) = match self.hosts.hold_rules() {
+            false => (Tables::Granted, None),
+            true => (Tables::Refused(Cause::HostsUnavailable, None), Some("an address")),
+        };
+        Consulted { tables, orders: Orders::default(), lacking }
     }
 
     /// Asks the tables about whoever comes from `peer`. `alone`: nobody can be asked, so nothing is pending.
@@ -109,13 +124,12 @@ impl Supervisor {
     pub fn say_refused_by_tables(
         &mut self,
         id: SlotId,
-        peer: SocketAddr,
+        peer: Peer,
         consulted: Option<&Consulted>,
         refusal: &Refusal,
     ) {
         let Some(slot) = self.slots.get(&id) else { return };
         let (name, wrap) = (slot.id().to_owned(), slot.service.wrap_name.clone());
-        let peer = peer.ip();
         let text = format!("libwrap refused connection to {name} (libwrap={wrap}) from {peer}");
         match consulted.and_then(|consulted| consulted.orders.severity) {
             None => self.say(Level::Info, &text),

@@ -15,7 +15,12 @@ fn full() -> State {
         slots: vec![SlotState {
             id: 7,
             service: "s\u{e9}".into(),
-            listeners: vec![ListenerState { fd: Fd(4097), polled: true, place: "[::]:7".into() }],
+            listeners: vec![ListenerState {
+                fd: Fd(4097),
+                polled: true,
+                place: "[::]:7".into(),
+                file: Some(FileState { dev: 1 << 40, ino: 7, owner: Some(65534) }),
+            }],
             refused: vec![("address".into(), 3)],
             last_refused: Some((peer, Duration::from_secs(1))),
             starts: vec![(Duration::from_secs(7), Some("192.0.2.1".parse().unwrap())), (Duration::MAX, None)],
@@ -141,6 +146,7 @@ fn the_former_version_is_read() {
     wanted.slots[0].starts.clear();
     wanted.slots[0].gone = 0;
     wanted.workers[0].set = None;
+    wanted.slots[0].listeners[0].file = None;
     (wanted.sealed, wanted.leaving, wanted.guard) = Default::default();
     assert_eq!(state, wanted);
 }

@@ -54,7 +54,7 @@ pub fn at(ms: u64) -> Now {
 }
 
 pub fn stream(peer: &str) -> Arrival {
-    Arrival { peer: SocketAddr::new(ip(peer), 40_000), proof: Proof::Handshake }
+    Arrival { peer: SocketAddr::new(ip(peer), 40_000).into(), proof: Proof::Handshake }
 }
 
 pub fn datagram(peer: &str) -> Arrival {

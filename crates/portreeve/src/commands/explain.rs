@@ -11,6 +11,7 @@ use crate::output::{Output, Paint};
 use crate::rehearse;
 use crate::table::{Cell, Table};
 use portreeve_conf::Sources;
+use portreeve_policy::Peer;
 use serde_json::Value;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -26,8 +27,9 @@ use std::path::PathBuf;
 pub struct Arguments {
     /// Id or name of the service
     pub service: String,
-    /// The address that connects: the client's, or its proxy's (see --client)
-    pub address: IpAddr,
+    /// The address that connects: the client's, or its proxy's (see --client); of a service on a unix socket a user, as `uid=1000`
+    #[arg(value_name = "ADDRESS|uid=UID")]
+    pub address: Peer,
     /// The client that a PROXY header of this address names, where the service reads one
     #[arg(long, value_name = "ADDRESS")]
     pub client: Option<IpAddr>,
@@ -106,7 +108,7 @@ fn request(arguments: &Arguments) -> Result<String, Failure> {
     }
     let at = arguments.at.map_or_else(String::new, |minute| format!(" {minute}"));
     let client = arguments.client.map_or_else(String::new, |client| format!(" for {client}"));
-    Ok(format!("explain {} {}{at}{client}", arguments.service, arguments.address))
+    Ok(format!("explain {} {}{at}{client}", arguments.service, arguments.address.word()))
 }
 
 fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {

@@ -211,7 +211,10 @@ fn address(service: &Value) -> String {
     if text(service, "address") == "tcpmux" {
         return "behind tcpmux".to_owned();
     }
-    format!("{}/{}{wait}", text(service, "address"), text(service, "protocol"))
+    let (address, protocol) = (text(service, "address"), text(service, "protocol"));
+    // The address of a unix socket may have slashes itself.
+    let between = if protocol == "unix" { " " } else { "/" };
+    format!("{address}{between}{protocol}{wait}")
 }
 
 fn refused(service: &Value) -> String {

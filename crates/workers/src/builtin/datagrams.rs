@@ -115,7 +115,7 @@ impl Service {
             return None;
         }
         let (rules, log_served) = self.rules.as_ref()?;
-        let arrival = Arrival { peer: source, proof: Proof::Nothing };
+        let arrival = Arrival { peer: source.into(), proof: Proof::Nothing };
         let load = rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
         let tables = if self.wrapped.is_some() { Tables::NotAsked } else { Tables::Off };
         let mut facts = Facts { names: Names::Unavailable, load, tables };
