@@ -238,6 +238,63 @@ fn answers(port: u16, text: &str) {
     must(&format!("{text:?} at {port}"), || talk("127.0.0.1", port, b"") == Answer::closed(text));
 }
 
+/// Lines that are slips: openbsd-inetd reads many of them as something else, or listens and can start nothing.
+#[test]
+fn odd_lines() {
+    as_inetd(|world, inetd| {
+        let both_alike = [
+            (7031, "7031 stream tcp4 nowait.0 root /bin/echo echo zero", true),
+            (7032, "7032 stream tcp4 nowait:5 root /bin/echo echo colon", true),
+            (7033, "7033 strem tcp4 nowait root /bin/echo echo kind", false),
+            (7034, "7034 stream tcp4 nowait root", false),
+            (7035, "7035/tcp stream tcp4 nowait root /bin/echo echo slash", false),
+            (7036, "7036-7037 stream tcp4 nowait root /bin/echo echo range", false),
+            (7038, "\t", false),
+            (7039, "#7039 stream tcp4 nowait root /bin/echo echo off", false),
+            (7040, "7040 stream tcp4 nowait root /bin/echo echo a # no comment\n  and more", true),
+        ];
+        let slips = [
+            (7051, "7051 stream tcp4 nowat root /bin/echo echo wait"),
+            (7052, "7052 stream tcp4 nowait.x root /bin/echo echo limit"),
+            (7053, "7053 stream tcp5 nowait root /bin/echo echo protocol"),
+            (7054, "7054 stream icmp nowait root /bin/echo echo protocol"),
+            (7055, "7055 stream tcp4 nowait nosuchuser /bin/echo echo user"),
+            (7056, "7056 stream tcp4 nowait root: /bin/echo echo group"),
+            (7057, "7057 stream tcp4 nowait root /nonexistent program"),
+            (7058, "7058 stream tcp4 nowait root /bin/echo echo \"of two\""),
+        ];
+        let mut text: String = both_alike.iter().map(|(_, line, _)| format!("{line}\n")).collect();
+        text.extend(slips.iter().map(|(_, line)| format!("{line}\n")));
+        // One service twice, a service that is set in, many words, and a last line that does not end.
+        text.push_str("7061 stream tcp4 nowait root /bin/echo echo first\n7061 stream tcp4 nowait root /bin/echo echo last\n");
+        text.push_str("7062 stream tcp4 nowait root /bin/echo echo above\n  7063 stream tcp4 nowait root /bin/echo echo set in\n");
+        let many: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+        text.push_str(&format!("7064 stream tcp4 nowait root /bin/echo echo {}\n", many.join(" ")));
+        text.push_str("0 stream tcp4 nowait root /bin/echo echo nowhere\n");
+        text.push_str("7065 stream tcp4 nowait nobody:daemon /usr/bin/id id -G\n");
+        text.push_str("7066 stream tcp4 nowait root /bin/echo echo end");
+        let conf = world.write("inetd.conf", text);
+        let pid = world.spawn("inetd", &[inetd, "-i", &conf], &[PATH]);
+        answers(7066, "end\n");
+        let listens = |port: u16| talk("127.0.0.1", port, b"") != Answer::refused();
+        for (port, line, served) in both_alike {
+            assert_eq!(listens(port), served, "{line}");
+        }
+        assert_eq!(talk("127.0.0.1", 7040, b""), Answer::closed("a # no comment and more\n"));
+        let read = slips.map(|(port, _)| listens(port));
+        assert_eq!(read, world.fix("inetd-slips-are-not-served", [true; 8], [false; 8]));
+        let twice = world.fix("inetd-the-first-of-two-counts", "last\n", "first\n");
+        assert_eq!(talk("127.0.0.1", 7061, b"").text(), twice);
+        assert_eq!(listens(7063), world.fix("inetd-lines-may-be-set-in", false, true));
+        let words = talk("127.0.0.1", 7064, b"").text().split_whitespace().count();
+        assert_eq!(words, world.fix("inetd-arguments-are-not-cut", 19, 40));
+        let groups = world.fix("inetd-users-own-group-stays", "1\n", "1 65534\n");
+        assert_eq!(talk("127.0.0.1", 7065, b"").text(), groups);
+        assert!(world.signal(pid, signals::TERM));
+        world.wait(pid);
+    });
+}
+
 /// In the foreground: the forms of its lines, HUP, and the end.
 #[test]
 fn called_inetd() {

@@ -64,6 +64,10 @@ pub(super) fn name(word: &str, rpc: bool) -> Result<Name, Problem> {
             "a name of /etc/services, a port, or a path that starts with /",
         ));
     }
+    // To xinetd it is a port of the kernel's choice, where nobody finds the service.
+    if word.bytes().all(|b| b == b'0') {
+        return Err(bad(Field::Service, word, "a port from 1 to 65535"));
+    }
     Ok(Name::Port(word.to_owned()))
 }
 

@@ -1,6 +1,6 @@
 //! The forms of the dialects, each with what it comes to in xinetd's language; and the real files, line by line.
 
-use super::{Entry, Families, ItemKind, Limits, Name, Problem, Server, parse};
+use super::{Entry, Families, Item, ItemKind, Limits, Name, Problem, Server, parse};
 use crate::convert::{from_inetd, to_xinetd};
 use crate::{InetdUse, Sources};
 use std::path::Path;
@@ -340,4 +340,11 @@ fn behind_the_main_file_its_defaults_hold() {
     let reading = crate::read_sources(&host, &sources);
     assert!(reading.fatal.is_none());
     assert_eq!(reading.diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(), ["inetd-missing"]);
+}
+
+#[test]
+fn there_is_no_port_zero() {
+    let listing = parse(b"0 stream tcp nowait root /bin/sh sh\n000 stream tcp nowait root /bin/sh sh\n");
+    let broken = |item: &Item| matches!(item.kind, ItemKind::Broken { .. });
+    assert_eq!(listing.items.iter().filter(|item| broken(item)).count(), 2, "{:?}", listing.items);
 }
