@@ -155,6 +155,7 @@ pub fn build(
         since,
         next_ticket: 0,
         registry: Registry::default(),
+        bans: crate::bans::Bans::default(),
         stopping: None,
         exit: None,
         readiness,
@@ -204,6 +205,7 @@ fn prepare(
     open_control(&mut supervisor);
     supervisor.want_ledger();
     supervisor.begin_to_watch_tables();
+    supervisor.begin_bans();
     Ok(supervisor)
 }
 

@@ -136,7 +136,7 @@ impl Supervisor {
         self.hosts.given = false;
         let denied: Vec<_> = self.host.denied.iter().collect();
         for (address, until) in denied {
-            self.denied_changed(address, true, until);
+            self.tell_builtin_of_denied(address, true, until);
         }
         for id in self.builtin_slots() {
             self.give_datagrams(id);
@@ -260,13 +260,18 @@ impl Supervisor {
 
     /// The list of denied sources has changed: whoever decides by a copy of it is told.
     pub fn denied_changed(&mut self, address: IpAddr, denied: bool, until: Option<Duration>) {
+        self.tell_builtin_of_denied(address, denied, until);
+        self.ban_changed(address, denied, until);
+        self.filters_stale = true;
+    }
+
+    fn tell_builtin_of_denied(&mut self, address: IpAddr, denied: bool, until: Option<Duration>) {
         let protected = self.host.protect.matches_address(address);
         if self.staff.link(Worker::Builtin).presence == Presence::Ready && !protected {
             let left = until.map(|until| until.saturating_sub(self.stamp.mono()).as_millis());
             let until_ms = left.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
             self.tell_builtin(&ToBuiltin::Denied { address, denied, until_ms }, None);
         }
-        self.filters_stale = true;
     }
 
     /// Entries of the list of denied sources have ended.

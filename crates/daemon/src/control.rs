@@ -325,6 +325,7 @@ impl Supervisor {
         let now = self.stamp.mono();
         Json::object(|j| {
             j.plain("ok", true);
+            self.bans_view(j);
             j.list("denied", |j| {
                 for (address, until) in self.host.denied.iter() {
                     j.item(|j| {

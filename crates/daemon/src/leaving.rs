@@ -61,9 +61,10 @@ impl Supervisor {
         if worker == Worker::Ledger {
             self.announcer.ledger.left_by(left.waiting.len());
         }
-        // The resolver's questions are asked anew, and rpcbind is; the ledger writes what is in the channel: its end is the order to
+        // The resolver's questions are asked anew, and rpcbind is; the kernel keeps its bans; the ledger writes what is in the channel: its end is the order to
         // leave.
-        let alone = matches!(worker, Worker::Resolver | Worker::Registrar | Worker::Ledger);
+        let alone =
+            matches!(worker, Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall);
         let Some(channel) = left.channel.filter(|_| !alone) else {
             return Ok(None);
         };
@@ -177,7 +178,7 @@ impl Supervisor {
                     self.give_up_header(ticket);
                 }
             }
-            Worker::Resolver | Worker::Registrar | Worker::Ledger => {}
+            Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall => {}
         }
     }
 

@@ -8,6 +8,7 @@
 mod admit;
 mod announce;
 mod banner;
+mod bans;
 mod boot;
 mod builtins;
 mod certificates;
@@ -42,6 +43,7 @@ mod orphans;
 mod pair;
 mod passing;
 mod programs;
+mod protection;
 mod proxy_header;
 mod rates;
 mod reading;

@@ -9,8 +9,8 @@ use portreeve_conf::Level;
 use portreeve_sys::reap::{Pid, Signal};
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{
-    FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE,
-    Missing, Referee, Worker,
+    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls,
+    MAX_MESSAGE, Missing, Referee, Worker,
 };
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
@@ -19,8 +19,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The workers of which there is one, in the order of their indices.
-pub const WORKERS: [Worker; 6] =
-    [Worker::Resolver, Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header, Worker::Ledger];
+pub const WORKERS: [Worker; 7] = [
+    Worker::Resolver,
+    Worker::Builtin,
+    Worker::Proxy,
+    Worker::Registrar,
+    Worker::Header,
+    Worker::Ledger,
+    Worker::Firewall,
+];
 
 /// Behind them come those that serve TLS, one for each set of certificates.
 pub const FIRST_TLS: usize = WORKERS.len();
@@ -149,8 +156,9 @@ impl Staff {
             Worker::Registrar => 3,
             Worker::Header => 4,
             Worker::Ledger => 5,
+            Worker::Firewall => 6,
             // The first of them; there may be none, or more.
-            Worker::Tls => 6,
+            Worker::Tls => 7,
         }
     }
 
@@ -265,6 +273,7 @@ impl Supervisor {
             Worker::Header => link.referee.from_header(bytes).map(Heard::Header),
             Worker::Tls => link.referee.from_tls(bytes).map(Heard::Tls),
             Worker::Ledger => link.referee.from_ledger(bytes).map(Heard::Ledger),
+            Worker::Firewall => link.referee.from_firewall(bytes).map(Heard::Firewall),
         };
         match heard {
             Ok(
@@ -274,7 +283,8 @@ impl Supervisor {
                 | Heard::Registrar(FromRegistrar::Ready { missing })
                 | Heard::Header(FromHeader::Ready { missing })
                 | Heard::Tls(FromTls::Ready { missing })
-                | Heard::Ledger(FromLedger::Ready { missing }),
+                | Heard::Ledger(FromLedger::Ready { missing })
+                | Heard::Firewall(FromFirewall::Ready { missing }),
             ) if !was_ready => {
                 self.worker_ready(index, missing);
             }
@@ -285,6 +295,7 @@ impl Supervisor {
             Ok(Heard::Header(message)) => self.heard_header(message),
             Ok(Heard::Tls(message)) => self.heard_tls(index, message),
             Ok(Heard::Ledger(message)) => self.heard_ledger(message),
+            Ok(Heard::Firewall(message)) => self.heard_firewall(message),
             Err(error) => {
                 self.lose_worker(index, &format!("it sent what it may not send: {error}"));
                 return false;
@@ -307,6 +318,7 @@ impl Supervisor {
             Worker::Header => self.header_has_room(),
             Worker::Tls => self.hand_files(index),
             Worker::Resolver | Worker::Ledger => {}
+            Worker::Firewall => self.firewall_ready(),
         }
     }
 
@@ -373,7 +385,7 @@ impl Supervisor {
             Some(Worker::Proxy) => self.proxy_has_room(),
             Some(Worker::Header) => self.header_has_room(),
             Some(Worker::Tls) => self.tls_has_room(index),
-            Some(Worker::Resolver | Worker::Registrar | Worker::Ledger) | None => {}
+            Some(Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall) | None => {}
         }
     }
 
@@ -434,6 +446,7 @@ impl Supervisor {
             Worker::Header => self.header_lost(),
             Worker::Tls => self.tls_lost(index),
             Worker::Ledger => self.ledger_lost(),
+            Worker::Firewall => self.firewall_lost(),
         }
     }
 
@@ -455,4 +468,5 @@ enum Heard {
     Header(FromHeader),
     Tls(FromTls),
     Ledger(FromLedger),
+    Firewall(FromFirewall),
 }

@@ -63,6 +63,7 @@ impl Supervisor {
                 j.plain("killed", self.hooks.killed);
             });
             j.map("ledger", |j| self.announcer.ledger.status(j));
+            self.bans_view(j);
             j.map("log", |j| j.plain("dropped", self.log.dropped() + self.sinks.dropped()));
             j.list("services", |j| {
                 for (&id, slot) in &self.slots {

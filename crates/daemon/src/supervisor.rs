@@ -2,6 +2,7 @@
 //! after; the loop is in `serve`.
 
 use crate::announce::Announcer;
+use crate::bans::Bans;
 use crate::children::Children;
 use crate::control::Control;
 use crate::duty::Duty;
@@ -115,6 +116,8 @@ pub struct Supervisor {
     pub next_ticket: u64,
     /// What rpcbind is to know.
     pub registry: Registry,
+    /// What the kernel was told of denied sources.
+    pub bans: Bans,
     /// Set when the loop shall end.
     pub stopping: Option<Stopping>,
     /// The exit status once it has ended.

@@ -7,8 +7,9 @@
 use crate::arrival::Names;
 use crate::intervals::Intervals;
 use crate::names::NameList;
+use crate::prefix::Prefix;
 use crate::rules::Origin;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One address pattern with its text and origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,15 @@ impl AddressSet {
     /// Whether there are name rules.
     pub fn needs_names(&self) -> bool {
         self.index.needs_names()
+    }
+
+    /// Whether an address rule and `network` have an address in common, names left aside.
+    pub fn meets(&self, network: &Prefix) -> bool {
+        self.rules.iter().any(|rule| match rule.pattern {
+            Pattern::V4(net, bits) => Prefix::around(Ipv4Addr::from_bits(net).into(), bits).meets(network),
+            Pattern::V6(net, bits) => Prefix::around(Ipv6Addr::from_bits(net).into(), bits).meets(network),
+            Pattern::Name(_) | Pattern::Suffix(_) => false,
+        })
     }
 
     /// Whether an address rule matches, names left aside.

@@ -17,6 +17,7 @@
 //! | [`names`] | users, groups, services, protocols, networks, addresses |
 //! | [`filter`] | packet filters on listeners |
 //! | [`socket`] | listeners and datagram sockets |
+//! | [`netlink`] | sockets to the packet filter |
 //! | [`seqpacket`] | messages with descriptors between processes |
 //! | [`local`] | listening unix sockets: their files and who may connect |
 //! | [`unix`] | the control socket and who is on the other side |
@@ -55,6 +56,7 @@ pub mod limits;
 mod listen_pid;
 pub mod local;
 pub mod names;
+pub mod netlink;
 pub mod parts;
 pub mod process;
 pub mod reap;

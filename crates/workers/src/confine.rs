@@ -33,6 +33,7 @@ fn walls(worker: Worker) -> Walls {
         // Two for each connection: the client's and the target's.
         Worker::Proxy => Walls { descriptors: crate::proxy::DESCRIPTORS as u64, processes: Some(0) },
         Worker::Registrar => Walls { descriptors: crate::registrar::DESCRIPTORS, processes: Some(0) },
+        Worker::Firewall => Walls { descriptors: crate::firewall::DESCRIPTORS, processes: Some(0) },
         // One for each connection that is read.
         Worker::Header => Walls { descriptors: crate::header::DESCRIPTORS as u64, processes: Some(0) },
         // The same, and its files while they are read.
@@ -60,7 +61,7 @@ pub fn confine(worker: Worker, ids: Option<Ids>, keeps: Option<&Path>) -> io::Re
         missing.push(Missing::OwnUser);
     }
     // Root's own capabilities went with the uid. These are the ones that a service manager may have given us.
-    note(&mut missing, Missing::OwnUser, identity::drop_capabilities());
+    note(&mut missing, Missing::OwnUser, identity::drop_capabilities(worker));
     note(&mut missing, Missing::NoNewPrivileges, portreeve_sys::process::no_new_privs());
     // After the change of uid, which clears both.
     let death = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));

@@ -2,7 +2,8 @@
 
 use crate::confine::{Ids, confine};
 use crate::protocol::{
-    FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls, MAX_MESSAGE, Worker,
+    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls,
+    MAX_MESSAGE, Worker,
 };
 use std::ffi::{CString, OsString};
 use std::io::{self, Write};
@@ -14,13 +15,21 @@ use std::process::ExitCode;
 ///
 /// The caller takes the descriptor, because only it knows that number 3 is the channel and nobody else's.
 pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> ExitCode {
-    let here = [Worker::Builtin, Worker::Proxy, Worker::Registrar, Worker::Header, Worker::Resolver];
+    let here = [
+        Worker::Builtin,
+        Worker::Proxy,
+        Worker::Registrar,
+        Worker::Header,
+        Worker::Resolver,
+        Worker::Firewall,
+    ];
     match enter(arguments, &channel, &here, None) {
         Ok(Worker::Builtin) => crate::run_builtin(channel),
         Ok(Worker::Proxy) => crate::run_proxy(channel),
         Ok(Worker::Header) => crate::run_header(channel),
         Ok(Worker::Registrar) => crate::run_registrar(channel),
         Ok(Worker::Resolver) => crate::run_resolver(channel),
+        Ok(Worker::Firewall) => crate::run_firewall(channel),
         Ok(Worker::Tls | Worker::Ledger) => ExitCode::FAILURE,
         Err(code) => code,
     }
@@ -69,6 +78,7 @@ pub fn enter(
         Worker::Resolver => FromResolver::Ready { missing }.encode(&mut ready),
         Worker::Tls => FromTls::Ready { missing }.encode(&mut ready),
         Worker::Ledger => FromLedger::Ready { missing }.encode(&mut ready),
+        Worker::Firewall => FromFirewall::Ready { missing }.encode(&mut ready),
     };
     if encoded.is_err() || portreeve_sys::seqpacket::send(channel.as_fd(), &ready, None).is_err() {
         return Err(ExitCode::FAILURE);

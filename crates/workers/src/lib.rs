@@ -10,23 +10,24 @@
 //! | `builtin` | answers echo, discard, chargen, daytime, time; decides on datagrams by a copy of the policy | [`builtin`](run_builtin) |
 //! | `proxy` | carries bytes between the clients of `redirect` and their targets | [`proxy`](run_proxy) |
 //! | `registrar` | tells rpcbind where the RPC services are | [`registrar`](run_registrar) |
+//! | `firewall` | has the kernel drop who is banned | [`firewall`](run_firewall) |
 //! | `header` | reads what stands in front of a connection: PROXY headers, lines of tcpmux | [`header`](run_header) |
 //! | `tls` | speaks TLS with clients and targets; one for each set of certificates | the crate `portreeve-tls` |
 //!
 //! # What a worker may do
 //!
-//! | | resolver | builtin | proxy | registrar | header | tls |
-//! |---|---|---|---|---|---|---|
-//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 | `portreeve-header`, else number 61105 | `portreeve-tls`, else number 61106 |
-//! | groups, capabilities | none | none | none | none | none | none |
-//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none | none | reads those it is handed (certificates, keys, authorities) |
-//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one | the sockets it is handed, no new one: the supervisor connects |
-//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
-//! | signals | to itself | to itself | to itself | to itself | to itself | to itself |
-//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections | 32 | 1088: 1024 connections | 8256: 4096 connections, two each |
-//! | core file, tracing | no | no | no | no | no | no |
-//! | after the supervisor's death | killed | killed | killed | killed | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` |
+//! | | resolver | builtin | proxy | registrar | header | tls | firewall |
+//! |---|---|---|---|---|---|---|---|
+//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 | `portreeve-header`, else number 61105 | `portreeve-tls`, else number 61106 | `portreeve-firewall`, else number 61108 |
+//! | groups, capabilities | none | none | none | none | none | none | CAP_NET_ADMIN |
+//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none | none | reads those it is handed (certificates, keys, authorities) | none |
+//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one | the sockets it is handed, no new one: the supervisor connects | the two netlink sockets that it is handed, no new one |
+//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
+//! | signals | to itself | to itself | to itself | to itself | to itself | to itself | to itself |
+//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections | 32 | 1088: 1024 connections | 8256: 4096 connections, two each | 16 |
+//! | core file, tracing | no | no | no | no | no | no | no |
+//! | after the supervisor's death | killed | killed | killed | killed | killed | killed | killed |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` | `Ready`, `Standing`, `Refused` |
 //!
 //! Two more are parts of the executable `portreeve`. The worker of TLS may do what the proxy may, and read the files that it is
 //! handed. The ledger has one directory, in which it does with files what it likes; no network, 64 descriptors, one thread; says
@@ -58,6 +59,7 @@
 mod builtin;
 mod confine;
 mod entry;
+mod firewall;
 mod header;
 mod outbox;
 pub mod protocol;
@@ -69,6 +71,7 @@ mod tls;
 pub use builtin::{most_clients, run_builtin};
 pub use confine::{Ids, builtin_ids, confine, worker_ids};
 pub use entry::{complain, enter, main, supervisor_has_gone};
+pub use firewall::{Enforcer, Found, TABLE as FIREWALL_TABLE, run_firewall};
 pub use header::{
     Endpoints, MAX_MUX_LINE, MAX_MUX_NAME, MAX_PROXY_HEADER, MuxLine, ProxyHeader, Unreadable, most_read,
     mux_line, proxy_header, run_header,

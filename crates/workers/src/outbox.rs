@@ -1,6 +1,8 @@
 //! Messages on their way to the supervisor. Never blocks, never reorders, never drops; whoever fills it must stop.
 
-use crate::protocol::{BadMessage, FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromTls};
+use crate::protocol::{
+    BadMessage, FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromTls,
+};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +29,12 @@ impl Word for FromProxy {
 }
 
 impl Word for FromRegistrar {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        self.encode(out)
+    }
+}
+
+impl Word for FromFirewall {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         self.encode(out)
     }

@@ -8,6 +8,7 @@
 //! panics, every length has a bound, every string is checked, a byte too many is an error. [`Referee`] holds the table of
 //! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
 
+mod firewall;
 mod from_builtin;
 mod from_header;
 mod from_ledger;
@@ -26,6 +27,7 @@ mod to_proxy;
 mod to_tls;
 mod wire;
 
+pub use firewall::{FromFirewall, Hold, MAX_BANS, ToFirewall};
 pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
 pub use from_header::{Fault, Found, FromHeader};
 pub use from_ledger::{FromLedger, sentence};

@@ -154,6 +154,7 @@ impl Supervisor {
         self.timers.set(now, Alarm::Ends);
         self.timers.set(now, Alarm::Kill);
         self.begin_to_watch_tables();
+        self.begin_bans();
         self.give_tables();
         Ok(())
     }

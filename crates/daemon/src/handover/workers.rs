@@ -149,7 +149,7 @@ impl Supervisor {
                 Some(Worker::Proxy) => leaves.proxy = number,
                 Some(Worker::Header) => leaves.header = number,
                 Some(Worker::Tls) => leaves.tls.push(number),
-                Some(Worker::Resolver | Worker::Registrar | Worker::Ledger) | None => {}
+                Some(Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall) | None => {}
             }
         }
         Ok(leaves)

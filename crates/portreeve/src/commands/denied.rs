@@ -6,6 +6,7 @@ use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::table::Table;
+use serde_json::Value;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -112,13 +113,34 @@ fn show(list: &List, out: &mut Output<'_>) -> Result<Exit, Failure> {
         writeln!(out, "nobody is denied")?;
         return Ok(Exit::Fine);
     }
+    let bans = in_kernel(&answer);
     let mut table = Table::new(&["address", "for another"]);
     for entry in denied {
         let left = number(entry, "seconds_left").map_or_else(|| "until cleared".to_owned(), span);
         table.row(vec![escape::text(text(entry, "address")).into(), left.into()]);
     }
     table.write(out, 0)?;
+    if let Some(bans) = bans {
+        writeln!(out, "{bans}")?;
+    }
     Ok(Exit::Fine)
+}
+
+/// A line on what the kernel does about who is denied; none where nothing is to be known.
+pub(super) fn in_kernel(answer: &Value) -> Option<String> {
+    let bans = answer.get("bans")?;
+    let state = escape::text(text(bans, "kernel"));
+    match (number(bans, "enforced"), number(bans, "wanted")) {
+        (Some(enforced), Some(wanted)) => {
+            let table = escape::text(text(bans, "table"));
+            let note = if state == "enforced" { String::new() } else { format!("; {state}") };
+            Some(format!("bans: enforced {enforced} of {wanted} in the kernel, table {table}{note}"))
+        }
+        _ if state.starts_with("refused") => {
+            Some(format!("bans: the kernel has {state}; the daemon's own check is the only one"))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `portreeve status`: what the running daemon serves, and how full its limits are. Reads the control socket only.
 
+use super::denied;
 use crate::answer::{count, items, number, span, text};
 use crate::control::Socket;
 use crate::escape;
@@ -130,6 +131,9 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
             write!(out, ", confinement {}", escape::text(confinement))?;
         }
         writeln!(out)?;
+    }
+    if let Some(bans) = denied::in_kernel(answer) {
+        writeln!(out, "{bans}")?;
     }
     for table in items(answer, "tables").iter().filter(|table| text(table, "state") != "missing") {
         let lines = number(table, "lines").unwrap_or(0);

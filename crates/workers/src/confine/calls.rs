@@ -96,6 +96,18 @@ const REGISTRAR: &[c_long] = &[
     libc::SYS_sendto,
 ];
 
+/// What the firewall worker does: its sockets come to it open.
+const FIREWALL: &[c_long] = &[
+    // Waiting.
+    libc::SYS_ppoll,
+    // The supervisor's channel: messages with descriptors.
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    // The kernel.
+    libc::SYS_recvfrom,
+    libc::SYS_sendto,
+];
+
 /// What the header worker does: it reads. sendmsg is the channel's.
 const HEADER: &[c_long] = &[
     // Waiting.
@@ -345,6 +357,14 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
         }
         Worker::Registrar => {
             rules.extend(plain(REGISTRAR));
+            let exec = number(libc::PROT_EXEC);
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
+            }
+            rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
+        }
+        Worker::Firewall => {
+            rules.extend(plain(FIREWALL));
             let exec = number(libc::PROT_EXEC);
             for call in [libc::SYS_mmap, libc::SYS_mprotect] {
                 rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);

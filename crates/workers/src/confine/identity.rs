@@ -32,6 +32,7 @@ impl Ids {
             Worker::Header => 61_105,
             Worker::Tls => 61_106,
             Worker::Ledger => 61_107,
+            Worker::Firewall => 61_108,
         };
         Ids { uid: number, gid: number }
     }
@@ -40,6 +41,8 @@ impl Ids {
 /// Becomes, in this order of preference: the given user, the local user `portreeve-NAME`, the fixed numbers, and where
 /// a user namespace maps none of these, nobody.
 pub(super) fn leave_root(worker: Worker, ids: Option<Ids>) -> io::Result<()> {
+    // Otherwise they all go with the user id.
+    rustix::thread::set_keep_capabilities(!kept(worker).is_empty())?;
     if let Some(ids) = ids {
         return portreeve_sys::process::become_user(ids.uid, ids.gid);
     }
@@ -77,12 +80,18 @@ fn find_user(passwd: &str, name: &str) -> Option<Ids> {
     Ids::parse(&format!("{}:{}", fields.next()?, fields.next()?))
 }
 
-/// Empties every capability set of this thread, the only one.
-pub(super) fn drop_capabilities() -> io::Result<()> {
+/// What a worker keeps of root: nothing, but for the one whose work is the kernel's packet filter.
+fn kept(worker: Worker) -> CapabilitySet {
+    if worker == Worker::Firewall { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() }
+}
+
+/// Empties every capability set of this thread, the only one, but for what its work needs and it has.
+pub(super) fn drop_capabilities(worker: Worker) -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
-    let none = CapabilitySet::empty();
-    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    Ok(rustix::thread::set_capabilities(None, sets)?)
+    let kept = rustix::thread::capabilities(None)?.permitted & kept(worker);
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets)?;
+    Ok(rustix::thread::set_keep_capabilities(false)?)
 }
 
 #[cfg(test)]

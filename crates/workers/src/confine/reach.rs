@@ -19,7 +19,12 @@ const NAME_SERVICE: [&str; 9] =
 /// Restricts this thread and all that come from it. Returns what is missing.
 pub(super) fn restrict(worker: Worker, keeps: Option<&Path>) -> Option<Missing> {
     let status = match worker {
-        Worker::Builtin | Worker::Proxy | Worker::Registrar | Worker::Header | Worker::Tls => nothing(),
+        Worker::Builtin
+        | Worker::Proxy
+        | Worker::Registrar
+        | Worker::Header
+        | Worker::Tls
+        | Worker::Firewall => nothing(),
         Worker::Ledger => keeps.map_or_else(nothing, only),
         Worker::Resolver => name_service(),
     };

@@ -1,7 +1,9 @@
 //! Who may say what, and when: the table that the supervisor holds a worker to.
 
 use super::wire::{BadMessage, Reader, Writer};
-use super::{FromBuiltin, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls};
+use super::{
+    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls,
+};
 
 /// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
 /// that comes back from a confused worker is not understood as another.
@@ -27,6 +29,8 @@ pub(super) mod tag {
     pub(in super::super) const OPENED: u8 = 50;
     pub(in super::super) const CLOSED: u8 = 51;
     pub(in super::super) const WRITTEN: u8 = 52;
+    pub(in super::super) const STANDING: u8 = 60;
+    pub(in super::super) const REFUSED: u8 = 61;
 }
 
 /// A worker by its job.
@@ -46,11 +50,13 @@ pub enum Worker {
     Tls,
     /// Writes the journal of events. Part of the executable `portreeve`.
     Ledger,
+    /// Has the kernel drop who is banned.
+    Firewall,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Worker; 7] = [
+    pub const ALL: [Worker; 8] = [
         Worker::Resolver,
         Worker::Builtin,
         Worker::Proxy,
@@ -58,6 +64,7 @@ impl Worker {
         Worker::Header,
         Worker::Tls,
         Worker::Ledger,
+        Worker::Firewall,
     ];
 
     /// The word that stands on the worker's command line and in messages to people.
@@ -70,6 +77,7 @@ impl Worker {
             Worker::Header => "header",
             Worker::Tls => "tls",
             Worker::Ledger => "ledger",
+            Worker::Firewall => "firewall",
         }
     }
 
@@ -104,6 +112,8 @@ const TABLE: &[Row] = &[
     Row { tag: tag::HOST, name: "Host", senders: &[Worker::Resolver] },
     Row { tag: tag::PONG, name: "Pong", senders: &[Worker::Resolver] },
     Row { tag: tag::USER, name: "User", senders: &[Worker::Resolver] },
+    Row { tag: tag::STANDING, name: "Standing", senders: &[Worker::Firewall] },
+    Row { tag: tag::REFUSED, name: "Refused", senders: &[Worker::Firewall] },
     Row { tag: tag::HEADER, name: "Read", senders: &[Worker::Header] },
     Row { tag: tag::OPENED, name: "Opened", senders: &[Worker::Ledger] },
     Row { tag: tag::CLOSED, name: "Closed", senders: &[Worker::Ledger] },
@@ -197,6 +207,17 @@ impl Referee {
     pub fn from_ledger(&mut self, bytes: &[u8]) -> Result<FromLedger, BadMessage> {
         self.admit(bytes)?;
         let message = FromLedger::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of the firewall worker.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_firewall(&mut self, bytes: &[u8]) -> Result<FromFirewall, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromFirewall::decode(bytes)?;
         self.ready = true;
         Ok(message)
     }

@@ -1,0 +1,211 @@
+//! A network as it is banned or protected: an address and how many of its leading bits count. Decides what is in it.
+//!
+//! Always canonical: no bit is set behind the length, and IPv4 that was written as mapped IPv6 is IPv4, so that one network has
+//! one form and a ban of `::ffff:192.0.2.1` is one of 192.0.2.1.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A network in its one form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix {
+    address: IpAddr,
+    length: u8,
+}
+
+/// Why a text is no network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadPrefix {
+    /// Not an address in front of the slash.
+    Address(String),
+    /// Not a number behind the slash, or one that is too large; the largest.
+    Length(String, u8),
+    /// Part of an address is behind the length: what was meant is not clear. The network that it lies in.
+    HostBits(String, Prefix),
+}
+
+impl fmt::Display for BadPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadPrefix::Address(text) => write!(f, "{text:?} is no IPv4 or IPv6 address"),
+            BadPrefix::Length(text, most) => {
+                write!(f, "{text:?} is no length of a network: 0 to {most} was expected")
+            }
+            BadPrefix::HostBits(text, network) => {
+                write!(f, "{text} has bits set behind its length; {network} is the network that it lies in")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BadPrefix {}
+
+impl Prefix {
+    /// The network of so many bits that `address` lies in; a length beyond the address's own is that. Mapped IPv4 becomes IPv4,
+    /// its length counted from the end; a shorter one than the mapping itself is no IPv4 network and stays IPv6.
+    pub fn around(address: IpAddr, length: u8) -> Self {
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(v4)) if length >= 96 => Self::cut_v4(v4, length - 96),
+            (IpAddr::V6(v6), _) => {
+                let length = length.min(128);
+                let mask = u128::MAX.checked_shl((128 - length).into()).unwrap_or(0);
+                Prefix { address: Ipv6Addr::from_bits(v6.to_bits() & mask).into(), length }
+            }
+            (IpAddr::V4(v4), _) => Self::cut_v4(v4, length),
+        }
+    }
+
+    fn cut_v4(address: Ipv4Addr, length: u8) -> Self {
+        let length = length.min(32);
+        let mask = u32::MAX.checked_shl((32 - length).into()).unwrap_or(0);
+        Prefix { address: Ipv4Addr::from_bits(address.to_bits() & mask).into(), length }
+    }
+
+    /// The address alone.
+    pub fn host(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self::around(address, Self::bits(address))
+    }
+
+    /// The first address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many leading bits count.
+    #[expect(clippy::len_without_is_empty, reason = "a network's length is no number of elements")]
+    pub fn len(&self) -> u8 {
+        self.length
+    }
+
+    /// Whether it is one address.
+    pub fn is_host(&self) -> bool {
+        self.length == Self::bits(self.address)
+    }
+
+    /// Whether `address`, mapped or not, lies in it.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.covers(&Self::host(address))
+    }
+
+    /// Whether all of `other` lies in it.
+    pub fn covers(&self, other: &Prefix) -> bool {
+        other.length >= self.length
+            && self.address.is_ipv4() == other.address.is_ipv4()
+            && Self::around(other.address, self.length).address == self.address
+    }
+
+    /// Whether they have an address in common.
+    pub fn meets(&self, other: &Prefix) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
+    fn bits(address: IpAddr) -> u8 {
+        if address.is_ipv4() { 32 } else { 128 }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_host() { self.address.fmt(f) } else { write!(f, "{}/{}", self.address, self.length) }
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = BadPrefix;
+
+    /// Reads `ADDRESS` or `ADDRESS/LENGTH`; no zone, no netmask, no short form.
+    fn from_str(text: &str) -> Result<Self, BadPrefix> {
+        let (front, length) =
+            text.split_once('/').map_or((text, None), |(front, length)| (front, Some(length)));
+        let address: IpAddr = front.parse().map_err(|_| BadPrefix::Address(front.to_owned()))?;
+        let Some(length) = length else { return Ok(Self::host(address)) };
+        let most = Self::bits(address);
+        let digits = !length.is_empty() && length.len() <= 3 && length.bytes().all(|b| b.is_ascii_digit());
+        let number = length.parse::<u8>().ok().filter(|number| digits && *number <= most);
+        let Some(number) = number else { return Err(BadPrefix::Length(length.to_owned(), most)) };
+        let network = Self::around(address, number);
+        let whole = match network.address {
+            IpAddr::V4(v4) if address.is_ipv6() => IpAddr::V6(v4.to_ipv6_mapped()),
+            other => other,
+        };
+        if whole == address { Ok(network) } else { Err(BadPrefix::HostBits(text.to_owned(), network)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_network_has_one_form() {
+        for (text, shown) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1/32", "192.0.2.1"),
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+            ("2001:db8::/64", "2001:db8::/64"),
+            ("2001:db8::1/128", "2001:db8::1"),
+        ] {
+            assert_eq!(prefix(text).to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_told_why() {
+        for (text, why) in [
+            ("", "\"\" is no IPv4 or IPv6 address"),
+            ("192.0.2", "\"192.0.2\" is no IPv4 or IPv6 address"),
+            ("fe80::1%eth0", "\"fe80::1%eth0\" is no IPv4 or IPv6 address"),
+            ("192.0.2.1/33", "\"33\" is no length of a network: 0 to 32 was expected"),
+            ("192.0.2.0/", "\"\" is no length of a network: 0 to 32 was expected"),
+            ("192.0.2.0/+24", "\"+24\" is no length of a network: 0 to 32 was expected"),
+            ("::/129", "\"129\" is no length of a network: 0 to 128 was expected"),
+            (
+                "192.0.2.1/24",
+                "192.0.2.1/24 has bits set behind its length; 192.0.2.0/24 is the network that it lies in",
+            ),
+        ] {
+            assert_eq!(text.parse::<Prefix>().unwrap_err().to_string(), why);
+        }
+    }
+
+    #[test]
+    fn an_address_lies_in_its_networks_and_in_no_other() {
+        assert!(prefix("192.0.2.0/24").contains("::ffff:192.0.2.9".parse().unwrap()));
+        assert!(!prefix("192.0.2.0/24").contains("192.0.3.9".parse().unwrap()));
+        assert!(!prefix("::/0").contains("192.0.2.9".parse().unwrap()), "families are apart");
+        assert!(prefix("0.0.0.0/0").covers(&prefix("10.0.0.0/8")));
+        assert!(!prefix("10.0.0.0/8").covers(&prefix("0.0.0.0/0")));
+        assert!(prefix("10.0.0.0/8").meets(&prefix("0.0.0.0/0")));
+    }
+
+    proptest! {
+        #[test]
+        fn around_contains_what_it_is_around_and_reads_back(bits: u128, v4: bool, length in 0u8..=128) {
+            let address = match v4 {
+                true => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits >> 96).unwrap())),
+                false => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+            };
+            let network = Prefix::around(address, length);
+            prop_assert!(network.contains(address));
+            prop_assert_eq!(network.to_string().parse::<Prefix>().unwrap(), network);
+            let flipped = match address {
+                IpAddr::V4(a) if network.len() > 0 => IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() ^ (1 << (32 - network.len())))),
+                IpAddr::V6(a) if network.len() > 0 && network.address().is_ipv6() => IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() ^ (1 << (128 - network.len())))),
+                _ => return Ok(()),
+            };
+            prop_assert!(!network.contains(flipped));
+        }
+    }
+}

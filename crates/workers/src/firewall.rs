@@ -1,0 +1,37 @@
+//! The firewall worker: who is banned is dropped by the kernel, before anything of this host sees a packet. It alone has
+//! CAP_NET_ADMIN, and touches one table of nf_tables, our own. Its sockets come from the supervisor, which keeps copies: what
+//! the kernel gives to a socket alone outlives this process.
+
+mod attribute;
+mod enforcer;
+mod engine;
+mod netlink;
+mod table;
+
+pub use enforcer::{Enforcer, Found};
+pub use table::TABLE;
+
+use engine::{Engine, Goes};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+/// The worker's own limit on descriptors.
+pub(crate) const DESCRIPTORS: u64 = 16;
+
+/// Serves until the supervisor closes `channel`. Says nothing of its own accord: `Ready` was sent by the caller.
+pub fn run_firewall(channel: OwnedFd) -> ExitCode {
+    match serve(channel) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if crate::entry::supervisor_has_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            crate::entry::complain(&format!("worker firewall: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(channel: OwnedFd) -> std::io::Result<()> {
+    let mut engine = Engine::new(channel);
+    while engine.turn()? == Goes::On {}
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The loop: takes bans from the supervisor to the kernel, and looks after them when somebody else has changed the tables, and
+//! every half minute. Never gives up: what the kernel refuses is tried again, and said.
+
+use super::enforcer::{Enforcer, Found};
+use super::netlink::Netlink;
+use crate::outbox::Outbox;
+use crate::protocol::{BadMessage, FromFirewall, MAX_MESSAGE, ToFirewall};
+use portreeve_policy::Prefix;
+use portreeve_sys::{clock, seqpacket};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+/// A look without a reason: what no notification told.
+const ROUTINE: Duration = Duration::from_secs(30);
+/// Changes within this time are looked at together; a restart of a firewall is many.
+const SETTLE: Duration = Duration::from_millis(50);
+/// After the kernel has refused.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Messages of the supervisor in one turn.
+const MESSAGES: usize = 64;
+
+/// Whether the worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    On,
+    /// The supervisor has closed the channel.
+    Home,
+}
+
+/// The worker's whole state.
+pub(super) struct Engine {
+    out: Outbox<FromFirewall>,
+    message: Box<[u8]>,
+    /// Given to the enforcer when the list is whole.
+    asking: Option<OwnedFd>,
+    listening: Option<Netlink>,
+    /// The list while it comes, and where the kernel takes none.
+    gathered: BTreeMap<Prefix, Option<Duration>>,
+    whole: bool,
+    enforcer: Option<Enforcer>,
+    /// When to look at the kernel next.
+    look: Duration,
+}
+
+impl Engine {
+    pub(super) fn new(channel: OwnedFd) -> Self {
+        Engine {
+            out: Outbox::new(channel),
+            message: vec![0; MAX_MESSAGE].into(),
+            asking: None,
+            listening: None,
+            gathered: BTreeMap::new(),
+            whole: false,
+            enforcer: None,
+            look: clock::monotonic() + ROUTINE,
+        }
+    }
+
+    /// Waits and does what there is to do.
+    ///
+    /// # Errors
+    /// The channel fails or brings what it may not.
+    pub(super) fn turn(&mut self) -> io::Result<Goes> {
+        let (spoken, changed) = self.wait()?;
+        if spoken && self.listen()? == Goes::Home {
+            return Ok(Goes::Home);
+        }
+        if changed {
+            self.note_changes();
+        }
+        let now = clock::monotonic();
+        if self.whole && self.look <= now {
+            self.look = now + ROUTINE;
+            self.look_after(now);
+        }
+        self.out.send()?;
+        Ok(Goes::On)
+    }
+
+    fn wait(&self) -> io::Result<(bool, bool)> {
+        let left = self.look.saturating_sub(clock::monotonic());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(30),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let wants = if self.out.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let mut fds = vec![PollFd::from_borrowed_fd(self.out.channel().as_fd(), wants)];
+        if let Some(listening) = &self.listening {
+            fds.push(PollFd::from_borrowed_fd(listening.fd().as_fd(), PollFlags::IN));
+        }
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) => Ok((
+                fds.first().is_some_and(|fd| !fd.revents().is_empty()),
+                fds.get(1).is_some_and(|fd| !fd.revents().is_empty()),
+            )),
+            Err(Errno::INTR) => Ok((false, false)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn listen(&mut self) -> io::Result<Goes> {
+        // Changes that came together go to the kernel together.
+        let (mut bans, mut pardons) = (Vec::new(), Vec::new());
+        for _ in 0..MESSAGES {
+            let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            };
+            if received.len == 0 {
+                return Ok(Goes::Home);
+            }
+            let bytes = self.message.get(..received.len).unwrap_or_default();
+            let message = ToFirewall::decode(bytes).map_err(io::Error::other)?;
+            if received.fd.is_some() != message.carries_descriptor() {
+                return Err(io::Error::other(BadMessage::BadValue("descriptor")));
+            }
+            let now = clock::monotonic();
+            match (message, received.fd) {
+                (ToFirewall::Asking, fd) => self.asking = fd,
+                (ToFirewall::Listening, fd) => self.listening = fd.map(Netlink::over),
+                (ToFirewall::Bans(list), _) => {
+                    self.flush(&mut Vec::new(), &mut pardons);
+                    let until =
+                        |left: Option<u64>| left.map(|left| now.saturating_add(Duration::from_millis(left)));
+                    bans.extend(list.into_iter().map(|(prefix, left)| (prefix, until(left))));
+                }
+                (ToFirewall::Pardon(list), _) => {
+                    self.flush(&mut bans, &mut Vec::new());
+                    pardons.extend(list);
+                }
+                (ToFirewall::Stand, _) => {
+                    self.flush(&mut bans, &mut pardons);
+                    self.whole = true;
+                    self.look = now;
+                }
+            }
+        }
+        self.flush(&mut bans, &mut pardons);
+        Ok(Goes::On)
+    }
+
+    /// Gives the kernel, or the list that it will get, what has come; both are never full at once.
+    fn flush(&mut self, bans: &mut Vec<(Prefix, Option<Duration>)>, pardons: &mut Vec<Prefix>) {
+        if bans.is_empty() && pardons.is_empty() {
+            return;
+        }
+        let now = clock::monotonic();
+        let done = match &mut self.enforcer {
+            Some(enforcer) => enforcer.pardon(pardons, now).and_then(|()| enforcer.ban(bans, now)),
+            None => {
+                self.gathered.retain(|prefix, _| !pardons.contains(prefix));
+                self.gathered.extend(bans.iter().copied());
+                Ok(())
+            }
+        };
+        bans.clear();
+        pardons.clear();
+        match (done, &mut self.enforcer) {
+            (Ok(()), Some(enforcer)) => {
+                enforcer.expire(now);
+                let all = enforcer.len();
+                self.tell(Found { wanted: all, enforced: all, ..Found::default() });
+            }
+            (Ok(()), None) => {}
+            (Err(error), _) => self.refused(&error, now),
+        }
+    }
+
+    /// Somebody has changed the tables, perhaps ourselves.
+    fn note_changes(&mut self) {
+        let Some(listening) = &mut self.listening else { return };
+        // One that cannot tell any more is no news for anybody: there is still the routine.
+        if listening.heard().is_err() {
+            self.listening = None;
+        }
+        let undisturbed =
+            self.enforcer.as_mut().is_some_and(|enforcer| enforcer.is_undisturbed().unwrap_or(false));
+        if !undisturbed {
+            self.look = self.look.min(clock::monotonic() + SETTLE);
+        }
+    }
+
+    /// Makes the kernel's bans what they are to be, and tells.
+    fn look_after(&mut self, now: Duration) {
+        let done = match &mut self.enforcer {
+            Some(enforcer) => enforcer.compare(now),
+            None => self.begin(now),
+        };
+        match done {
+            Ok(found) => self.tell(found),
+            Err(error) => self.refused(&error, now),
+        }
+    }
+
+    fn begin(&mut self, now: Duration) -> io::Result<Found> {
+        let asking = match &self.asking {
+            Some(asking) => asking.try_clone()?,
+            None => return Err(Errno::BADF.into()),
+        };
+        let bans = std::mem::take(&mut self.gathered);
+        let enforcer = match Enforcer::begin(asking, bans.clone(), now) {
+            Ok(enforcer) => enforcer,
+            Err(error) => {
+                self.gathered = bans;
+                return Err(error);
+            }
+        };
+        let all = enforcer.len();
+        self.enforcer = Some(enforcer);
+        Ok(Found { wanted: all, enforced: all, ..Found::default() })
+    }
+
+    fn tell(&mut self, found: Found) {
+        let Some(enforcer) = &self.enforcer else { return };
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.out.put(FromFirewall::Standing {
+            hold: enforcer.hold(),
+            wanted: count(found.wanted),
+            enforced: count(found.enforced),
+            strange: count(found.strange),
+            rebuilt: found.rebuilt,
+        });
+    }
+
+    fn refused(&mut self, error: &io::Error, now: Duration) {
+        let errno = error.raw_os_error().and_then(|errno| u16::try_from(errno).ok()).unwrap_or(0);
+        let wanted = self.enforcer.as_ref().map_or(self.gathered.len(), Enforcer::len);
+        self.look = now + AGAIN;
+        self.out.put(FromFirewall::Refused { errno, wanted: u32::try_from(wanted).unwrap_or(u32::MAX) });
+    }
+}

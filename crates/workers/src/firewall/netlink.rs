@@ -1,0 +1,188 @@
+//! A netlink socket to nf_tables: sends a batch and hears whether it took effect, asks for what is there, and listens for
+//! changes by others. Never waits: the kernel answers within the call.
+
+use super::attribute::{ACK, DUMP, Message, Messages, REQUEST, messages};
+use super::table::{INET, kind};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{RecvFlags, SendFlags};
+use std::io;
+
+/// A message of an error, or an acknowledgement.
+const ERROR: u16 = 2;
+/// The end of a dump.
+const DONE: u16 = 3;
+/// A socket to nf_tables.
+#[derive(Debug)]
+pub(super) struct Netlink {
+    fd: OwnedFd,
+    sequence: u32,
+    buffer: Box<[u8]>,
+}
+
+/// What came of a change elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The newest generation of all tables that was told of.
+    pub(super) generation: Option<u32>,
+    /// Something in our own table changed, by whomever.
+    pub(super) ours: bool,
+    /// More changed than could be kept for us.
+    pub(super) lost: bool,
+}
+
+impl Netlink {
+    /// Over a socket that is bound.
+    pub(super) fn over(fd: OwnedFd) -> Self {
+        // Not from 1: over a socket that another process had before, answers to its last question may wait.
+        let sequence = portreeve_sys::clock::monotonic().subsec_nanos();
+        Netlink { fd, sequence, buffer: vec![0; 64 * 1024].into() }
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Has a batch take effect as a whole. `fill` writes what stands between its begin and its end.
+    ///
+    /// # Errors
+    /// Nothing took effect; the first reason that the kernel gave.
+    pub(super) fn transact(&mut self, fill: impl FnOnce(&mut Messages)) -> io::Result<()> {
+        let mut batch = Messages::starting_at(self.sequence);
+        batch.batch_begin();
+        fill(&mut batch);
+        // Acknowledged once the whole batch stands.
+        let last = batch.acknowledge();
+        batch.batch_end();
+        self.sequence = batch.next_sequence();
+        self.send(batch.bytes())?;
+        let (mut failure, mut acknowledged) = (None, false);
+        self.receive(|message| {
+            if message.kind == ERROR {
+                let errno = message.error().unwrap_or(-libc::EPROTO);
+                acknowledged |= errno == 0 && message.sequence == last;
+                if errno != 0 && failure.is_none() {
+                    failure = Some(io::Error::from_raw_os_error(-errno));
+                }
+            }
+            Ok(())
+        })?;
+        match failure {
+            Some(failure) => Err(failure),
+            None if !acknowledged => Err(io::Error::other("the kernel has not acknowledged a change")),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let to = SocketAddrNetlink::new(0, 0);
+        let sent = rustix::net::sendto(&self.fd, bytes, SendFlags::DONTWAIT, &to)?;
+        if sent == bytes.len() { Ok(()) } else { Err(io::Error::other("the kernel took half a message")) }
+    }
+
+    /// Everything that the kernel has said by now.
+    fn receive(&mut self, mut each: impl FnMut(Message<'_>) -> io::Result<()>) -> io::Result<()> {
+        loop {
+            let count = match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((_, count)) => count,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            for message in messages(self.buffer.get(..count).unwrap_or_default()) {
+                each(message)?;
+            }
+        }
+    }
+
+    /// Asks for one thing or for all of a kind. What `fill` writes narrows the question.
+    ///
+    /// # Errors
+    /// The kernel's refusal; `NotFound` for what is not there, `Interrupted` when it changed while it was told.
+    pub(super) fn ask(
+        &mut self,
+        kind: u16,
+        all: bool,
+        fill: impl FnOnce(&mut Messages),
+        mut each: impl FnMut(Message<'_>),
+    ) -> io::Result<()> {
+        let mut question = Messages::starting_at(self.sequence);
+        let family = if kind == kind::GET_GENERATION { 0 } else { INET };
+        question.begin(kind, REQUEST | if all { DUMP } else { ACK }, family, 0);
+        fill(&mut question);
+        let asked = self.sequence;
+        self.sequence = question.next_sequence();
+        self.send(question.bytes())?;
+        let mut ended = false;
+        self.receive(|message| {
+            if message.sequence != asked {
+                return Ok(());
+            }
+            match message.kind {
+                ERROR => {
+                    ended = true;
+                    match message.error().unwrap_or(-libc::EPROTO) {
+                        0 => Ok(()),
+                        errno => Err(io::Error::from_raw_os_error(-errno)),
+                    }
+                }
+                DONE => {
+                    ended = true;
+                    match message.error().unwrap_or(0) {
+                        0 => Ok(()),
+                        errno => Err(io::Error::from_raw_os_error(-errno)),
+                    }
+                }
+                _ => {
+                    each(message);
+                    Ok(())
+                }
+            }
+        })?;
+        if ended { Ok(()) } else { Err(io::Error::other("the kernel's answer has no end")) }
+    }
+
+    /// The number of the tables' generation: whoever changes anything makes it one more.
+    ///
+    /// # Errors
+    /// As [`Netlink::ask`].
+    pub(super) fn generation(&mut self) -> io::Result<u32> {
+        let mut generation = None;
+        self.ask(
+            kind::GET_GENERATION,
+            false,
+            |_| {},
+            |message| {
+                generation = generation.or_else(|| message.attributes().u32(1));
+            },
+        )?;
+        generation.ok_or_else(|| io::Error::other("the kernel names no generation"))
+    }
+
+    /// What has changed, as told to a listening socket.
+    ///
+    /// # Errors
+    /// The socket is of no use any more.
+    pub(super) fn heard(&mut self) -> io::Result<Heard> {
+        let mut heard = Heard::default();
+        // A hundred rounds of what does not fit: a storm of changes is as good as one.
+        for _ in 0..100 {
+            let came = self.receive(|message| {
+                if message.kind == kind::GENERATION {
+                    heard.generation = message.attributes().u32(1).or(heard.generation);
+                } else if message.family() == INET && message.attributes().str(1) == Some(super::table::TABLE)
+                {
+                    heard.ours = true;
+                }
+                Ok(())
+            });
+            match came {
+                Ok(()) => return Ok(heard),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => heard.lost = true,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(heard)
+    }
+}

@@ -1,0 +1,201 @@
+//! The conversation with the firewall worker: who is banned and until when, and what the kernel makes of it.
+//!
+//! The list is sent whole to a worker that begins (`Bans` until `Stand`), and in changes afterwards.
+
+use super::referee::{Missing, put_ready, tag, take_ready};
+use super::wire::{BadMessage, Reader, Writer};
+use portreeve_policy::Prefix;
+
+/// The most bans, or pardons, in one message.
+pub const MAX_BANS: usize = 2048;
+
+const ASKING: u8 = 120;
+const LISTENING: u8 = 121;
+const BANS: u8 = 122;
+const STAND: u8 = 123;
+const PARDON: u8 = 124;
+
+/// What the supervisor tells the firewall worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToFirewall {
+    /// The socket to change the kernel's table with. Carries its descriptor.
+    Asking,
+    /// The socket that tells of changes. Carries its descriptor.
+    Listening,
+    /// These are banned, each for so many milliseconds more; none is for ever. Before `Stand` they are kept until then.
+    Bans(Vec<(Prefix, Option<u64>)>),
+    /// The list is whole: the kernel shall have it. Answered by [`FromFirewall::Standing`] or [`FromFirewall::Refused`].
+    Stand,
+    /// These are banned no more.
+    Pardon(Vec<Prefix>),
+}
+
+/// How the kernel holds our table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Nobody else can change it, and it outlives us.
+    OwnedAndKept,
+    /// Nobody else can change it; it goes with the socket.
+    Owned,
+    /// Everybody with the capability can change it.
+    Open,
+}
+
+impl Hold {
+    const ALL: [Hold; 3] = [Hold::OwnedAndKept, Hold::Owned, Hold::Open];
+}
+
+/// What the firewall worker tells the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromFirewall {
+    /// First message: it is confined and waits for its sockets.
+    Ready {
+        /// What of the confinement is missing.
+        missing: Vec<Missing>,
+    },
+    /// What a look at the kernel found, after which all of it is in force.
+    Standing {
+        /// How the kernel holds the table.
+        hold: Hold,
+        /// Bans that are wanted.
+        wanted: u32,
+        /// Those of them that the kernel had.
+        enforced: u32,
+        /// Others that it had, or had with another end.
+        strange: u32,
+        /// Somebody had changed the table itself.
+        rebuilt: bool,
+    },
+    /// The kernel does not take the list: errno. It is tried again, without end.
+    Refused {
+        /// Of the system call.
+        errno: u16,
+        /// Bans that are wanted and not in force.
+        wanted: u32,
+    },
+}
+
+fn put_prefix(writer: &mut Writer<'_>, prefix: &Prefix) {
+    writer.ip(prefix.address());
+    writer.u8(prefix.len());
+}
+
+fn take_prefix(input: &mut Reader<'_>) -> Result<Prefix, BadMessage> {
+    let (address, length) = (input.ip()?, input.u8()?);
+    let prefix = Prefix::around(address, length);
+    if (prefix.address(), prefix.len()) == (address, length) {
+        Ok(prefix)
+    } else {
+        Err(BadMessage::BadValue("prefix"))
+    }
+}
+
+impl ToFirewall {
+    /// Whether a descriptor travels with this message.
+    pub fn carries_descriptor(&self) -> bool {
+        matches!(self, ToFirewall::Asking | ToFirewall::Listening)
+    }
+
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// A list beyond the protocol's bounds.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            ToFirewall::Asking => writer = Writer::new(out, ASKING),
+            ToFirewall::Listening => writer = Writer::new(out, LISTENING),
+            ToFirewall::Bans(bans) => {
+                writer = Writer::new(out, BANS);
+                writer.count("bans", bans.len(), MAX_BANS)?;
+                for (prefix, left) in bans {
+                    put_prefix(&mut writer, prefix);
+                    writer.option(*left, Writer::u64);
+                }
+            }
+            ToFirewall::Stand => writer = Writer::new(out, STAND),
+            ToFirewall::Pardon(prefixes) => {
+                writer = Writer::new(out, PARDON);
+                writer.count("pardons", prefixes.len(), MAX_BANS)?;
+                prefixes.iter().for_each(|prefix| put_prefix(&mut writer, prefix));
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            ASKING => ToFirewall::Asking,
+            LISTENING => ToFirewall::Listening,
+            BANS => ToFirewall::Bans(input.list("bans", MAX_BANS, |input| {
+                Ok((take_prefix(input)?, input.option("left", Reader::u64)?))
+            })?),
+            STAND => ToFirewall::Stand,
+            PARDON => ToFirewall::Pardon(input.list("pardons", MAX_BANS, take_prefix)?),
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+}
+
+impl FromFirewall {
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// None of these can be too long.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            FromFirewall::Ready { missing } => {
+                writer = Writer::new(out, tag::READY);
+                put_ready(&mut writer, missing);
+            }
+            FromFirewall::Standing { hold, wanted, enforced, strange, rebuilt } => {
+                writer = Writer::new(out, tag::STANDING);
+                writer.u8(match hold {
+                    Hold::OwnedAndKept => 0,
+                    Hold::Owned => 1,
+                    Hold::Open => 2,
+                });
+                writer.u32(*wanted);
+                writer.u32(*enforced);
+                writer.u32(*strange);
+                writer.flag(*rebuilt);
+            }
+            FromFirewall::Refused { errno, wanted } => {
+                writer = Writer::new(out, tag::REFUSED);
+                writer.u16(*errno);
+                writer.u32(*wanted);
+            }
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let message = match tag {
+            tag::READY => FromFirewall::Ready { missing: take_ready(&mut input)? },
+            tag::STANDING => FromFirewall::Standing {
+                hold: *Hold::ALL.get(usize::from(input.u8()?)).ok_or(BadMessage::BadValue("hold"))?,
+                wanted: input.u32()?,
+                enforced: input.u32()?,
+                strange: input.u32()?,
+                rebuilt: input.flag("rebuilt")?,
+            },
+            tag::REFUSED => FromFirewall::Refused { errno: input.u16()?, wanted: input.u32()? },
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(message)
+    }
+}
