@@ -225,22 +225,88 @@ fn talk_echo(port: u16) -> bool {
     connection.read_count(1).bytes == b"y"
 }
 
-/// Names that are no built-in, and ones that were taken out of xinetd.
+/// A name that is no built-in.
 #[test]
 fn unknown_builtins() {
     both(|world| {
-        let config = Config::new()
-            .with(stream("servers", 2001))
-            .with(stream("services", 2002))
-            .with(stream("xadmin", 2003))
-            .with(stream("daytime", 2004));
+        let config = Config::new().with(stream("nonsense", 2001)).with(stream("daytime", 2002));
         let _daemon = world.start(&config);
-        for (port, name) in [(2001, "servers"), (2002, "services"), (2003, "xadmin")] {
-            assert_eq!(talk("127.0.0.1", port, b""), Answer::refused(), "{name}");
-            let message = format!("No such internal service: {name}/stream - DISABLING");
-            assert!(world.daemon_log_count(&message) >= 1, "{:?}", world.daemon_log());
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::refused());
+        let message = "No such internal service: nonsense/stream - DISABLING";
+        assert!(world.daemon_log_count(message) >= 1, "{:?}", world.daemon_log());
+        assert!(is_daytime(&talk("127.0.0.1", 2002, b"").text()));
+    });
+}
+
+/// servers, services and xadmin, which were taken out of xinetd in 2003, in the form that they had.
+#[test]
+fn what_tells_of_this_host() {
+    both(|world| {
+        let names = [(2001, "servers"), (2002, "services"), (2003, "xadmin")];
+        let telling = names.map(|(port, name)| stream(name, port));
+        let config = Config::new().with_all(telling).with(Entry::probe("held", 2004, "hold")).with(
+            Entry::bare("way", 2005)
+                .set("type", "UNLISTED")
+                .set("socket_type", "stream")
+                .set("protocol", "tcp")
+                .set("wait", "no")
+                .set("user", "root")
+                .set("redirect", "127.0.0.1 2004"),
+        );
+        let _daemon = world.start(&config);
+        let mut held = dial("127.0.0.1", 2004).expect("a connection");
+        assert_eq!(held.read_until(b"\n").text(), "held\n");
+        let refused = names.map(|_| true);
+        let is_refused = names.map(|(port, _)| talk("127.0.0.1", port, b"bye\n") == Answer::refused());
+        assert_eq!(is_refused, world.fix("built-ins-of-2003", refused, names.map(|_| false)));
+        if !world.is_ours() {
+            return;
         }
-        assert!(is_daytime(&talk("127.0.0.1", 2004, b"").text()));
+        assert_eq!(talk("::1", 2002, b""), Answer::refused(), "loopback, and IPv4 alone");
+        let servers = talk("127.0.0.1", 2001, b"").text();
+        let lines: Vec<&str> = servers.lines().collect();
+        assert_eq!(lines.len(), 7, "{servers}");
+        assert_eq!(lines[0], "held server");
+        assert!(lines[1].starts_with("pid = ") && lines[2].starts_with("start_time = "), "{servers}");
+        assert_eq!(lines[3..5], ["Connection info:", "\tservice = held"]);
+        assert!(lines[5].starts_with("\tremote_address = ") && lines[6].is_empty(), "{servers}");
+        let services = talk("127.0.0.1", 2002, b"");
+        let wanted = "servers tcp 2001\nservices tcp 2002\nxadmin tcp 2003\nheld tcp 2004\nway tcp 2005\n";
+        assert_eq!(services, Answer::closed(wanted));
+        let told = talk("127.0.0.1", 2003, b"show avail\nfrobnicate\nshow run\nbye\n").text();
+        assert!(
+            told.starts_with(
+                "> Available services:\nservice    port   bound address    uid redir addr redir port\n"
+            ),
+            "{told}"
+        );
+        assert!(told.contains("\nxadmin     2003   127.0.0.1        0     \n"), "{told}");
+        assert!(
+            told.contains("\nway        2005                    0      127.0.0.1        2004  \n"),
+            "{told}"
+        );
+        assert!(
+            told.contains("> > Running services:\nservice  run retry attempts descriptor\nheld server\n"),
+            "{told}"
+        );
+        assert!(told.ends_with("> bye bye\n"), "{told}");
+        world.expect_log(
+            "services",
+            &[
+                "START: services pid=0 from=127.0.0.1",
+                "EXIT: services status=0 pid=0 duration=N(sec)",
+                "START: services pid=0 from=127.0.0.1",
+                "EXIT: services status=0 pid=0 duration=N(sec)",
+            ],
+        );
+        // Whoever only connects is told nothing but a prompt, and no more than 16 at once are served.
+        let mut idle: Vec<_> = (0..16).map(|_| dial("127.0.0.1", 2003).expect("a connection")).collect();
+        for connection in &mut idle {
+            assert_eq!(connection.read_count(2).text(), "> ");
+        }
+        assert_eq!(talk("127.0.0.1", 2003, b"").text(), "");
+        drop(idle);
+        must("there is room again", || talk("127.0.0.1", 2002, b"").text() == wanted);
     });
 }
 

@@ -131,6 +131,7 @@ fn builtin(draft: &Draft, bench: &mut Bench<'_>) -> Result<BuiltinName, Refused>
     let name = if draft.flag(Flag::Sensor) { "sensor" } else { draft.name() };
     let known = match (name.to_ascii_lowercase().as_str(), draft.socket) {
         ("tcpmux", Some(SocketType::Stream)) => Some(BuiltinName::Tcpmux),
+        (name, Some(SocketType::Stream)) if telling(name).is_some() => telling(name).map(BuiltinName::Known),
         (name, Some(SocketType::Stream | SocketType::Dgram)) => match name {
             "echo" => Some(BuiltinName::Known(Builtin::Echo)),
             "discard" => Some(BuiltinName::Known(Builtin::Discard)),
@@ -149,13 +150,33 @@ fn builtin(draft: &Draft, bench: &mut Bench<'_>) -> Result<BuiltinName, Refused>
     let message = format!("there is no built-in service `{name}` for {socket}");
     let classic = format!("No such internal service: {name}/{socket} - DISABLING");
     let help = match name.to_ascii_lowercase().as_str() {
-        "servers" | "services" | "xadmin" => "it was removed from xinetd; `portreeve status` answers instead",
+        "servers" | "services" | "xadmin" => "it exists for stream",
         name if name.ends_with("-udp") || name.ends_with("-dgram") || name.ends_with("-stream") => {
             "name the service without the suffix and give it an `id`"
         }
-        _ => "echo, discard, chargen, daytime and time exist for stream and dgram, tcpmux for stream",
+        _ => {
+            "echo, discard, chargen, daytime and time exist for stream and dgram; tcpmux, servers, services and xadmin for stream"
+        }
     };
     bench.refuse(&codes::NO_SUCH_BUILTIN, draft, message, classic, Some(help))
+}
+
+/// The built-ins that xinetd had until 2003.
+fn telling(name: &str) -> Option<Builtin> {
+    match name {
+        "servers" => Some(Builtin::Servers),
+        "services" => Some(Builtin::Services),
+        "xadmin" => Some(Builtin::Xadmin),
+        _ => None,
+    }
+}
+
+/// Whether a service is one of them.
+pub(crate) fn tells_of_us(draft: &Draft) -> bool {
+    draft.is(Type::Internal)
+        && !draft.flag(Flag::Sensor)
+        && draft.socket == Some(SocketType::Stream)
+        && telling(&draft.name().to_ascii_lowercase()).is_some()
 }
 
 /// The word for a socket type.

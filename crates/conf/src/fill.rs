@@ -1,13 +1,14 @@
 //! Completes a service with what `defaults`, its name and its other attributes imply, in the order in which xinetd does
 //! it (`service_fill`), because the first thing that is missing decides the message.
 
+use crate::check;
 use crate::codes;
 use crate::draft::{Bound, Draft, Flag, Type};
 use crate::host::Family;
 use crate::local;
 use crate::service::{Bind, BindTo, FamilyFlag, SocketType};
 use crate::verdict::{Bench, Refused};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What is implied and has no place in the draft.
 #[derive(Clone, Debug)]
@@ -80,6 +81,14 @@ fn family(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<Implied, Refused> 
             }
         };
         bind.push(Bind { text, to });
+    }
+    if draft.bind.is_none() && check::tells_of_us(draft) {
+        let address = match written {
+            FamilyFlag::V6 if !both => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let to = BindTo::Inet { address: Some(address), device: None };
+        bind.push(Bind { text: address.to_string(), to });
     }
     let addresses = || bind.iter().filter_map(address);
     let v4 = addresses().next().is_some() && addresses().all(|address| address.is_ipv4());

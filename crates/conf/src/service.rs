@@ -46,6 +46,19 @@ pub enum Builtin {
     Chargen,
     Daytime,
     Time,
+    /// What runs.
+    Servers,
+    /// What is served.
+    Services,
+    /// Both, asked for line by line.
+    Xadmin,
+}
+
+impl Builtin {
+    /// Whether it tells of this host's services, which is nobody else's business: without a `bind` it listens on loopback.
+    pub fn tells_of_us(self) -> bool {
+        matches!(self, Self::Servers | Self::Services | Self::Xadmin)
+    }
 }
 
 /// How a service is reached through tcpmux.

@@ -27,6 +27,9 @@ fn kind_of(builtin: Builtin) -> BuiltinKind {
         Builtin::Chargen => BuiltinKind::Chargen,
         Builtin::Daytime => BuiltinKind::Daytime,
         Builtin::Time => BuiltinKind::Time,
+        Builtin::Servers => BuiltinKind::Servers,
+        Builtin::Services => BuiltinKind::Services,
+        Builtin::Xadmin => BuiltinKind::Xadmin,
     }
 }
 
@@ -63,10 +66,25 @@ impl Supervisor {
         // A process of this host has none.
         let peer = peer.address().unwrap_or(SocketAddr::from(([0; 4], 0)));
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
-        if !self.tell_builtin(&message, Some(fd)) {
+        let told = !kind.tells_of_us() || self.report(kind, ticket);
+        if !told || !self.tell_builtin(&message, Some(fd)) {
             self.end_session(ticket, Status::Exited(1));
         } else if self.staff.link(Worker::Builtin).backlog() > CROWDED || self.sessions_full() {
             self.rest_builtins();
+        }
+    }
+
+    /// Gives the worker what its next client is to be told of this host.
+    fn report(&mut self, kind: Builtin, ticket: u64) -> bool {
+        match self.tell_of_us(kind, ticket) {
+            Ok((file, servers, services)) => {
+                self.tell_builtin(&ToBuiltin::Report { servers, services }, Some(file))
+            }
+            Err(error) => {
+                let error = crate::machine::percent_m(&error);
+                self.say(Level::Error, &format!("what runs cannot be told: {error}"));
+                false
+            }
         }
     }
 

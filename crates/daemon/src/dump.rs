@@ -51,21 +51,7 @@ impl Supervisor {
         }
         let _ = writeln!(o, "\nServer table dump:");
         for (pid, child) in &self.children.programs {
-            let _ = writeln!(o, "{} server", crate::programs::slot_name(self, child.slot));
-            let _ = writeln!(o, "pid = {pid}\nstart_time = {}", asctime(child.started_wall));
-            let _ =
-                writeln!(o, "Connection info:\n\tservice = {}", crate::programs::slot_name(self, child.slot));
-            match child.peer {
-                Some(Peer::Inet(peer)) => {
-                    let _ = writeln!(o, "\tremote_address = {},{}", peer.ip(), peer.port());
-                }
-                Some(peer @ Peer::Local(_)) => {
-                    let _ = writeln!(o, "\tremote_address = {peer}");
-                }
-                None => {
-                    let _ = writeln!(o, "\tremote_address = <no address>");
-                }
-            }
+            self.dump_server(o, *pid, child.slot, child.peer.as_ref(), child.started_wall);
         }
         let _ = writeln!(o, "\nRetry table dump:");
         for put_off in &self.children.put_off {
@@ -83,6 +69,24 @@ impl Supervisor {
         let _ = writeln!(o, "\nEND OF DUMP\n");
         // A configuration may hold control bytes; a terminal shows this file.
         out.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "?")
+    }
+
+    /// What runs for a client, as xinetd writes it.
+    pub fn dump_server(&self, o: &mut String, pid: i32, slot: SlotId, peer: Option<&Peer>, started: i64) {
+        let name = crate::programs::slot_name(self, slot);
+        let _ = writeln!(o, "{name} server\npid = {pid}\nstart_time = {}", asctime(started));
+        let _ = writeln!(o, "Connection info:\n\tservice = {name}");
+        match peer {
+            Some(Peer::Inet(peer)) => {
+                let _ = writeln!(o, "\tremote_address = {},{}", peer.ip(), peer.port());
+            }
+            Some(peer @ Peer::Local(_)) => {
+                let _ = writeln!(o, "\tremote_address = {peer}");
+            }
+            None => {
+                let _ = writeln!(o, "\tremote_address = <no address>");
+            }
+        }
     }
 
     fn dump_slot(&self, o: &mut String, id: SlotId, slot: &Slot) {

@@ -61,6 +61,7 @@ mod stop;
 mod supervisor;
 mod target_names;
 mod targets;
+mod telling;
 mod timers;
 mod translate;
 mod waiting;

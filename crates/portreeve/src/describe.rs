@@ -93,6 +93,9 @@ fn builtin_name(builtin: Builtin) -> &'static str {
         Builtin::Chargen => "chargen",
         Builtin::Daytime => "daytime",
         Builtin::Time => "time",
+        Builtin::Servers => "servers",
+        Builtin::Services => "services",
+        Builtin::Xadmin => "xadmin",
     }
 }
 

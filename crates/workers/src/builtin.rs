@@ -1,4 +1,4 @@
-//! The worker that answers the built-in services: echo, discard, chargen, daytime and time (RFC 862, 863, 864, 867, 868),
+//! The worker that answers the built-in services: echo, discard, chargen, daytime and time (RFC 862, 863, 864, 867, 868), servers, services and xadmin,
 //! over streams that the supervisor has accepted and admitted, and over datagram sockets that it owns with a copy of the
 //! policy. One thread, nothing blocks, everything is bounded.
 
@@ -7,6 +7,7 @@ mod clients;
 mod datagrams;
 mod engine;
 mod report;
+mod shell;
 mod silence;
 mod tables;
 mod texts;

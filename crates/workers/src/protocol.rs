@@ -43,7 +43,7 @@ pub use registrar::{
     Entered, FromRegistrar, MAX_OWNER, MAX_REGISTRATIONS, Registration, ToRegistrar, Trouble,
 };
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
-pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_TABLE, TableSent, ToBuiltin};
+pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_REPORT, MAX_TABLE, TableSent, ToBuiltin};
 pub use to_header::{Preamble, ToHeader};
 pub use to_ledger::{Ended, Ending, Event, EventBatch, EventKind, Events, MAX_BATCH, Usage};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};

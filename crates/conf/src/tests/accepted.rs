@@ -55,8 +55,8 @@ fn what_keeps_a_service_out() {
         ("telnet", with(&["port = 20101"]), "Service telnet expects port 23, not 20101"),
         (
             "servers",
-            vec!["type = INTERNAL UNLISTED", "port = 1", "socket_type = stream"],
-            "No such internal service: servers/stream - DISABLING",
+            vec!["type = INTERNAL UNLISTED", "port = 1", "socket_type = dgram"],
+            "No such internal service: servers/dgram - DISABLING",
         ),
         (
             "echo",
@@ -300,4 +300,23 @@ fn a_bad_service_never_harms_another() {
     let reading = reading_on(host, text);
     assert_eq!(names(&reading), ["good"]);
     assert_eq!(reading.left_out[0].reason, "there is no user `ghost`");
+}
+
+#[test]
+fn what_tells_of_this_host_listens_on_loopback_unless_told_otherwise() {
+    for (name, lines, wanted) in [
+        ("servers", "", "127.0.0.1:7000"),
+        ("Services", "\tflags = IPv6\n", "[::1]:7000"),
+        ("xadmin", "\tflags = IPv4 IPv6\n", "127.0.0.1:7000"),
+        ("xadmin", "\tbind = 192.0.2.7\n", "192.0.2.7:7000"),
+        ("xadmin", "\tbind = ::\n", "[::]:7000"),
+        ("echo", "", "[::]:7000"),
+    ] {
+        let entry = format!(
+            "service {name}\n{{\n\ttype = INTERNAL UNLISTED\n\tport = 7000\n\tsocket_type = stream\n\tprotocol = tcp\n\twait = no\n{lines}}}\n"
+        );
+        let reading = reading(entry);
+        let places: Vec<_> = reading.services.iter().map(|service| service.listen.summary()).collect();
+        assert_eq!(places, [wanted], "{name} {lines}{:?}", reading.diagnostics);
+    }
 }

@@ -1,6 +1,7 @@
 //! One client of a stream service: what it is owed and how far that has come. Reads and writes its socket without ever
 //! waiting; knows no epoll and no clock.
 
+use super::shell::{Reports, Shell};
 use super::texts::PERIOD;
 use crate::protocol::{BuiltinKind, Outcome};
 use rustix::event::epoll::EventFlags;
@@ -45,11 +46,13 @@ enum Task {
         at: usize,
         eof: bool,
     },
-    /// A short text, then the end.
+    /// A text, then the end.
     Say {
         text: Vec<u8>,
         sent: usize,
     },
+    /// Lines that are answered.
+    Shell(Shell),
 }
 
 /// A client.
@@ -69,13 +72,16 @@ enum Moved {
 }
 
 impl Client {
-    /// A client of `kind`; `text` is what daytime and time say.
-    pub(super) fn new(fd: OwnedFd, kind: BuiltinKind, text: Vec<u8>) -> Self {
+    /// A client of `kind`; `text` is what daytime and time say, `reports` what the others tell of this host.
+    pub(super) fn new(fd: OwnedFd, kind: BuiltinKind, text: Vec<u8>, reports: Reports) -> Self {
         let task = match kind {
             BuiltinKind::Echo => Task::Echo { kept: Vec::new(), sent: 0, eof: false },
             BuiltinKind::Discard => Task::Discard,
             BuiltinKind::Chargen => Task::Chargen { at: 0, eof: false },
             BuiltinKind::Daytime | BuiltinKind::Time => Task::Say { text, sent: 0 },
+            BuiltinKind::Servers => Task::Say { text: reports.servers, sent: 0 },
+            BuiltinKind::Services => Task::Say { text: reports.services, sent: 0 },
+            BuiltinKind::Xadmin => Task::Shell(Shell::new(reports)),
         };
         Client { fd, task, bytes_in: 0, bytes_out: 0 }
     }
@@ -96,6 +102,7 @@ impl Client {
             Task::Discard => self.discard(desk),
             Task::Chargen { .. } => self.chargen(desk),
             Task::Say { .. } => self.say(desk),
+            Task::Shell(_) => self.shell(desk),
         }
     }
 
@@ -190,6 +197,43 @@ impl Client {
             }
         }
         Next::Wait(if *eof { EventFlags::OUT } else { EventFlags::OUT | EventFlags::IN })
+    }
+
+    fn shell(&mut self, desk: &mut Desk) -> Next {
+        for _ in 0..ROUNDS {
+            let Task::Shell(shell) = &mut self.task else { return Next::End(Outcome::Broken) };
+            let rest = shell.owes();
+            if !rest.is_empty() {
+                match write(&self.fd, rest) {
+                    Moved::Bytes(n) => {
+                        shell.sent(n);
+                        self.bytes_out += n as u64;
+                    }
+                    Moved::Later => return Next::Wait(EventFlags::OUT),
+                    Moved::Gone => return Next::End(Outcome::Broken),
+                }
+                continue;
+            }
+            if shell.is_over() {
+                return Next::End(Outcome::Complete);
+            }
+            // What came together with the last line, and only then more.
+            if shell.go_on() {
+                continue;
+            }
+            let room = desk.scratch.len().min(super::shell::LINE);
+            match read(&self.fd, desk.scratch.get_mut(..room).unwrap_or_default()) {
+                Moved::Bytes(0) => return Next::End(Outcome::Complete),
+                Moved::Bytes(n) => {
+                    self.bytes_in += n as u64;
+                    shell.hear(desk.scratch.get(..n).unwrap_or_default());
+                }
+                Moved::Later => return Next::Wait(EventFlags::IN),
+                Moved::Gone => return Next::End(Outcome::Broken),
+            }
+        }
+        let owes = matches!(&self.task, Task::Shell(shell) if !shell.owes().is_empty());
+        Next::Wait(if owes { EventFlags::OUT } else { EventFlags::IN })
     }
 
     fn say(&mut self, desk: &mut Desk) -> Next {

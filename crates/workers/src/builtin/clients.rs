@@ -2,6 +2,7 @@
 
 use super::client::{Client, Desk, Next};
 use super::engine::Event;
+use super::shell::Reports;
 use crate::outbox::Outbox;
 use crate::protocol::{BuiltinKind, FromBuiltin, Outcome};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -14,12 +15,17 @@ const USUAL_IDLE: Duration = Duration::from_secs(3600);
 /// Idle clients are looked for at most this often; so late may one end.
 const SWEEP: Duration = Duration::from_millis(250);
 
+/// Clients at once that are told about this host: each holds its text.
+const MOST_REPORTS: usize = 16;
+
 /// A client that begins.
 pub(super) struct Arrived {
     pub(super) ticket: u64,
     pub(super) kind: BuiltinKind,
     /// What daytime and time say.
     pub(super) text: Vec<u8>,
+    /// What servers, services and xadmin tell of this host.
+    pub(super) reports: Reports,
     pub(super) idle_seconds: u32,
     pub(super) fd: OwnedFd,
 }
@@ -27,6 +33,8 @@ pub(super) struct Arrived {
 struct Place {
     ticket: u64,
     client: Client,
+    /// It holds a text about this host.
+    reports: bool,
     idle: Duration,
     moved: Duration,
     progress: u64,
@@ -60,14 +68,16 @@ impl Clients {
         out: &mut Outbox<FromBuiltin>,
         now: Duration,
     ) {
-        let Arrived { ticket, kind, text, idle_seconds, fd } = arrived;
-        let client = Client::new(fd, kind, text);
+        let Arrived { ticket, kind, text, reports, idle_seconds, fd } = arrived;
+        let client = Client::new(fd, kind, text, reports);
         let idle = match idle_seconds {
             0 => USUAL_IDLE,
             seconds => Duration::from_secs(u64::from(seconds)),
         };
-        let mut place = Place { ticket, client, idle, moved: now, progress: 0, watched: None };
-        if self.places.len() >= self.most || self.places.contains_key(&ticket) {
+        let reports = kind.reports();
+        let too_many = reports && self.places.values().filter(|place| place.reports).count() >= MOST_REPORTS;
+        let mut place = Place { ticket, client, reports, idle, moved: now, progress: 0, watched: None };
+        if too_many || self.places.len() >= self.most || self.places.contains_key(&ticket) {
             place.end(Outcome::Full, out);
             return;
         }
@@ -211,7 +221,8 @@ mod tests {
         fn begin(&mut self, ticket: u64, kind: BuiltinKind, idle_seconds: u32, now: u64) -> UnixStream {
             let (client, server) = UnixStream::pair().unwrap();
             let fd = OwnedFd::from(server);
-            let arrived = Arrived { ticket, kind, text: Vec::new(), idle_seconds, fd };
+            let arrived =
+                Arrived { ticket, kind, text: Vec::new(), reports: Reports::default(), idle_seconds, fd };
             self.clients.begin(arrived, &self.epoll, &mut self.out, Duration::from_secs(now));
             client
         }

@@ -150,6 +150,8 @@ impl Service {
         match self.kind {
             BuiltinKind::Echo => self.send(number, request, source),
             BuiltinKind::Discard => {}
+            // Told over streams alone; the protocol has no such datagrams.
+            BuiltinKind::Servers | BuiltinKind::Services | BuiltinKind::Xadmin => {}
             BuiltinKind::Chargen => {
                 // Never more than was sent: whoever forges a source gains nothing by it.
                 let length = request.len().min(CHARGEN);

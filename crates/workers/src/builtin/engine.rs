@@ -5,6 +5,7 @@ use super::Bounds;
 use super::client::{Desk, READ};
 use super::clients::{Arrived, Clients};
 use super::datagrams::{Round, Service};
+use super::shell::Reports;
 use super::silence::Silence;
 use super::tables::Texts;
 use super::texts;
@@ -81,6 +82,8 @@ pub(super) struct Engine {
     host: HostState,
     silence: Silence,
     tables: Texts,
+    /// What the next client is told of this host, where it is one that is.
+    reports: Reports,
     /// Nobody new comes.
     leaving: bool,
 }
@@ -109,6 +112,7 @@ impl Engine {
             host: HostState::default(),
             silence: Silence::default(),
             tables: Texts::default(),
+            reports: Reports::default(),
             leaving: false,
         })
     }
@@ -208,8 +212,12 @@ impl Engine {
                     BuiltinKind::Time => texts::time(clock::wall_seconds()).to_vec(),
                     _ => Vec::new(),
                 };
-                let arrived = Arrived { ticket, kind, text, idle_seconds, fd };
+                let reports = std::mem::take(&mut self.reports);
+                let arrived = Arrived { ticket, kind, text, reports, idle_seconds, fd };
                 self.clients.begin(arrived, &self.epoll, &mut self.out, now.mono);
+            }
+            (ToBuiltin::Report { servers, services }, Some(file)) => {
+                self.reports = Reports::read(file, servers, services);
             }
             (ToBuiltin::Datagrams { slot, kind, more }, Some(fd)) => {
                 if !more {
@@ -269,7 +277,7 @@ impl Engine {
                 let outcome = Outcome::Broken;
                 self.out.put(FromBuiltin::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
             }
-            (ToBuiltin::Datagrams { .. } | ToBuiltin::Tables { .. }, None) => {}
+            (ToBuiltin::Report { .. } | ToBuiltin::Datagrams { .. } | ToBuiltin::Tables { .. }, None) => {}
         }
         Ok(())
     }

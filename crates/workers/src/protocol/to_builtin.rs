@@ -22,6 +22,10 @@ const PORTS: u8 = 40;
 const END: u8 = 41;
 const WRAPPED: u8 = 42;
 const TABLES: u8 = 43;
+const REPORT: u8 = 44;
+
+/// The longest of the two texts of a [`ToBuiltin::Report`].
+pub const MAX_REPORT: usize = 128 * 1024;
 
 /// The built-in services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,17 +40,31 @@ pub enum BuiltinKind {
     Daytime,
     /// RFC 868: the seconds since 1900 as four bytes.
     Time,
+    /// What runs, as a text.
+    Servers,
+    /// What is served, as a text.
+    Services,
+    /// Both, asked for line by line.
+    Xadmin,
 }
 
 impl BuiltinKind {
     /// All of them, in the order of their numbers on the wire.
-    pub const ALL: [BuiltinKind; 5] = [
+    pub const ALL: [BuiltinKind; 8] = [
         BuiltinKind::Echo,
         BuiltinKind::Discard,
         BuiltinKind::Chargen,
         BuiltinKind::Daytime,
         BuiltinKind::Time,
+        BuiltinKind::Servers,
+        BuiltinKind::Services,
+        BuiltinKind::Xadmin,
     ];
+
+    /// Whether its clients are told what a [`ToBuiltin::Report`] says; such a one has no datagrams.
+    pub fn reports(self) -> bool {
+        matches!(self, BuiltinKind::Servers | BuiltinKind::Services | BuiltinKind::Xadmin)
+    }
 
     fn take(input: &mut Reader<'_>) -> Result<Self, BadMessage> {
         Self::ALL.get(usize::from(input.u8()?)).copied().ok_or(BadMessage::BadValue("built-in"))
@@ -59,6 +77,9 @@ impl BuiltinKind {
             BuiltinKind::Chargen => 2,
             BuiltinKind::Daytime => 3,
             BuiltinKind::Time => 4,
+            BuiltinKind::Servers => 5,
+            BuiltinKind::Services => 6,
+            BuiltinKind::Xadmin => 7,
         });
     }
 }
@@ -116,6 +137,14 @@ pub enum ToBuiltin {
         idle_seconds: u32,
         /// The peer as it arrived.
         peer: SocketAddr,
+    },
+    /// What the next client of a kind that reports is told. Carries a file with the two texts, one behind the other, each at most
+    /// [`MAX_REPORT`] long.
+    Report {
+        /// Bytes about what runs.
+        servers: u32,
+        /// Bytes about what is served.
+        services: u32,
     },
     /// Answer the datagrams of a bound socket once its rules are complete. Carries the socket. A slot that is in use is
     /// replaced.
@@ -190,7 +219,13 @@ pub enum ToBuiltin {
 impl ToBuiltin {
     /// Whether a descriptor travels with this message.
     pub fn carries_descriptor(&self) -> bool {
-        matches!(self, ToBuiltin::Serve { .. } | ToBuiltin::Datagrams { .. } | ToBuiltin::Tables { .. })
+        matches!(
+            self,
+            ToBuiltin::Serve { .. }
+                | ToBuiltin::Report { .. }
+                | ToBuiltin::Datagrams { .. }
+                | ToBuiltin::Tables { .. }
+        )
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -206,6 +241,11 @@ impl ToBuiltin {
                 kind.put(&mut writer);
                 writer.u32(*idle_seconds);
                 writer.socket_address(*peer);
+            }
+            ToBuiltin::Report { servers, services } => {
+                writer = Writer::new(out, REPORT);
+                writer.u32(*servers);
+                writer.u32(*services);
             }
             ToBuiltin::Datagrams { slot, kind, more } => {
                 writer = Writer::new(out, DATAGRAMS);
@@ -278,9 +318,19 @@ impl ToBuiltin {
                 idle_seconds: input.u32()?,
                 peer: input.socket_address()?,
             },
+            REPORT => {
+                let mut length = || match input.u32()? {
+                    length if length as usize <= MAX_REPORT => Ok(length),
+                    _ => Err(BadMessage::TooLong("report")),
+                };
+                ToBuiltin::Report { servers: length()?, services: length()? }
+            }
             DATAGRAMS => ToBuiltin::Datagrams {
                 slot: input.u32()?,
-                kind: BuiltinKind::take(&mut input)?,
+                kind: match BuiltinKind::take(&mut input)? {
+                    kind if kind.reports() => return Err(BadMessage::BadValue("built-in")),
+                    kind => kind,
+                },
                 more: input.flag("more")?,
             },
             RULES_HEAD => ToBuiltin::RulesHead {

@@ -8,9 +8,10 @@ use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
     Answer, BadMessage, BuiltinKind, Carried, Entered, Family, Fault, Found, FromBuiltin, FromHeader,
     FromProxy, FromRegistrar, FromResolver, HostName, IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_HEAD,
-    MAX_MESSAGE, MAX_NAME, MAX_OWNER, MAX_REGISTRATIONS, MAX_RULES, Mismatch, Missing, NamesAnswer, Outcome,
-    Preamble, Question, RateNote, Referee, Refusal, Registration, RulesHead, RulesInParts, TableSent,
-    ToBuiltin, ToHeader, ToProxy, ToRegistrar, ToResolver, Trouble, Worker, rules_messages,
+    MAX_MESSAGE, MAX_NAME, MAX_OWNER, MAX_REGISTRATIONS, MAX_REPORT, MAX_RULES, Mismatch, Missing,
+    NamesAnswer, Outcome, Preamble, Question, RateNote, Referee, Refusal, Registration, RulesHead,
+    RulesInParts, TableSent, ToBuiltin, ToHeader, ToProxy, ToRegistrar, ToResolver, Trouble, Worker,
+    rules_messages,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -82,12 +83,31 @@ fn head() -> impl Strategy<Value = RulesHead> {
         })
 }
 
+fn datagram_kind() -> impl Strategy<Value = BuiltinKind> {
+    select(BuiltinKind::ALL.into_iter().filter(|kind| !kind.reports()).collect::<Vec<_>>())
+}
+
+#[test]
+fn what_reports_has_no_datagrams_and_a_report_a_bound() {
+    let mut bytes = Vec::new();
+    for kind in BuiltinKind::ALL {
+        ToBuiltin::Datagrams { slot: 1, kind, more: false }.encode(&mut bytes).unwrap();
+        assert_eq!(ToBuiltin::decode(&bytes).is_err(), kind.reports(), "{kind:?}");
+    }
+    for (servers, services) in [(MAX_REPORT as u32 + 1, 0), (0, u32::MAX)] {
+        ToBuiltin::Report { servers, services }.encode(&mut bytes).unwrap();
+        assert!(ToBuiltin::decode(&bytes).is_err());
+    }
+}
+
 fn to_builtin() -> impl Strategy<Value = ToBuiltin> {
     prop_oneof![
         (any::<u64>(), kind(), any::<u32>(), socket_address()).prop_map(
             |(ticket, kind, idle_seconds, peer)| ToBuiltin::Serve { ticket, kind, idle_seconds, peer }
         ),
-        (any::<u32>(), kind(), any::<bool>()).prop_map(|(slot, kind, more)| ToBuiltin::Datagrams {
+        (0..=MAX_REPORT as u32, 0..=MAX_REPORT as u32)
+            .prop_map(|(servers, services)| ToBuiltin::Report { servers, services }),
+        (any::<u32>(), datagram_kind(), any::<bool>()).prop_map(|(slot, kind, more)| ToBuiltin::Datagrams {
             slot,
             kind,
             more
