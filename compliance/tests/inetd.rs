@@ -453,3 +453,29 @@ fn starts_a_minute() {
         assert_eq!(world.daemon_log_count("within a minute"), 0);
     });
 }
+
+/// Lines of unix sockets: with FreeBSD's owner, group and mode, and without, where nobody but the daemon's own user connects.
+#[test]
+fn unix_sockets() {
+    use std::io::Read;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    ours(|world| {
+        own_etc(world);
+        let program = "stream unix nowait root /bin/echo echo served";
+        let text = format!(
+            "{HERE}/own {program}\n:nobody:daemon:0660:{HERE}/theirs {program}\n:x:{HERE}/bad {program}\n"
+        );
+        etc(world, "inetd.conf", &text);
+        let _daemon = world.start_with(&Config::of(Entry::program("s1", 2001)), compat());
+        for (name, mode, owner) in [("own", 0o600, 0), ("theirs", 0o660, 65534)] {
+            let meta = std::fs::symlink_metadata(world.path(name)).expect("the socket");
+            assert_eq!((meta.permissions().mode() & 0o7777, meta.uid()), (mode, owner), "{name}");
+            let mut answer = String::new();
+            let mut stream = std::os::unix::net::UnixStream::connect(world.path(name)).expect("to connect");
+            stream.read_to_string(&mut answer).expect("an answer");
+            assert_eq!(answer, SERVED);
+        }
+        assert!(!world.path("bad").exists());
+        assert!(world.daemon_log().iter().any(|line| line.contains("`:x:` before a path is not")));
+    });
+}

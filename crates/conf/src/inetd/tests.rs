@@ -144,9 +144,24 @@ fn what_is_switched_off_stays_off_and_what_is_lost_is_said() {
     assert!(text.contains("\tflags           = IPv6 NOLIBWRAP NAMEINARGS\n"), "{text}");
     assert!(text.contains("\tserver          = /bin/x\n\tserver_args     = y\n"), "{text}");
     let lost: Vec<_> = notes.iter().filter(|(lost, _)| *lost).map(|(_, text)| text.as_str()).collect();
-    assert_eq!(lost.len(), 2, "{lost:?}");
-    assert!(lost[0].contains("unix-domain") && lost[1].contains("IPsec"));
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(lost[0].contains("IPsec"));
     assert!(text.contains("\tstarts_per_minute = 30\n"), "{text}");
+    assert!(
+        text.contains("service /run/s\n{\n\tbind            = /run/s\n\tsocket_type     = stream\n\twait "),
+        "{text}"
+    );
+    assert!(notes.iter().any(|(_, text)| text.contains("only the daemon's own user")));
+    let (text, notes) = xinetd(":bin:daemon:0660:/run/s stream unix wait root /bin/x x\n");
+    for line in [
+        "bind            = /run/s",
+        "socket_owner    = bin",
+        "socket_group    = daemon",
+        "socket_mode     = 0660",
+    ] {
+        assert!(text.contains(&format!("\t{line}\n")), "{text}");
+    }
+    assert!(notes.is_empty(), "{notes:?}");
 }
 
 #[test]

@@ -157,11 +157,9 @@ fn lines(
             }
         }
         Name::Mux { plus, .. } => types.extend([if *plus { "TCPMUXPLUS" } else { "TCPMUX" }, "UNLISTED"]),
-        Name::Path(path) => {
-            note(true, format!("`{path}` is a unix-domain socket: xinetd's language has none"));
-            return None;
-        }
+        Name::Path(path) => unix_socket(entry, path, &mut lines, note)?,
     }
+    let local = matches!(entry.name, Name::Path(_));
     if entry.socket == "rdm" {
         note(true, "xinetd's language has no socket type rdm".to_owned());
         return None;
@@ -170,6 +168,7 @@ fn lines(
         note(true, format!("`{extra}` has no counterpart and is dropped"));
     }
     match entry.families {
+        _ if local => {}
         Families::Unsaid if place.either => {}
         Families::Unsaid | Families::V4 => flags.push("IPv4"),
         Families::V6 => {
@@ -189,8 +188,10 @@ fn lines(
     }
     all.extend(lines);
     all.push(("socket_type", entry.socket.to_owned()));
-    all.push(("protocol", entry.protocol.clone()));
-    all.extend(place.address.map(|address| ("bind", address.to_owned())));
+    if !local {
+        all.push(("protocol", entry.protocol.clone()));
+        all.extend(place.address.map(|address| ("bind", address.to_owned())));
+    }
     all.push(("wait", if entry.wait { "yes" } else { "no" }.to_owned()));
     ids(entry, &mut all, note);
     limits(entry, &mut all, note);
@@ -202,6 +203,33 @@ fn lines(
         all.push(("disable", "yes".into()));
     }
     Some(all)
+}
+
+/// The socket's path, and who may connect to it: FreeBSD's `:user:group:mode:`; without that it is the daemon's own, as there.
+fn unix_socket(
+    entry: &Entry,
+    path: &str,
+    lines: &mut Vec<(&'static str, String)>,
+    note: &mut dyn FnMut(bool, String),
+) -> Option<()> {
+    lines.push(("bind", path.to_owned()));
+    let Some(rights) = &entry.socket_mode else {
+        note(
+            false,
+            format!(
+                "only the daemon's own user may connect to `{path}`, as with FreeBSD's inetd; `:user:group:mode:` before the path, or `socket_mode` in xinetd's language, says who else"
+            ),
+        );
+        return Some(());
+    };
+    let [owner, group, mode] = rights.split(':').collect::<Vec<_>>()[..] else {
+        note(true, format!("`:{rights}:` before a path is not `:user:group:mode:`"));
+        return None;
+    };
+    lines.push(("socket_owner", owner.to_owned()));
+    lines.push(("socket_group", group.to_owned()));
+    lines.push(("socket_mode", mode.to_owned()));
+    Some(())
 }
 
 fn ids(entry: &Entry, all: &mut Vec<(&'static str, String)>, note: &mut dyn FnMut(bool, String)) {
