@@ -119,7 +119,7 @@ static TABLE: &[Attribute] = &[
         "`no`: one process for each connection. `yes`: one process gets the listening socket and accepts by itself; nothing else is started until it ends. Must be `yes` for dgram.")
         .kind(Kind::Words(YES_NO), ""),
     row(Id::Redirect, "redirect", "HOST PORT|PATH …", "none",
-        "Carry each connection to a TCP port of another host, and its answers back. HOST is an address or a name, PORT a number or a name. PATH is that of a unix stream socket on a file system of this machine (`/run/x.sock` or `unix:/run/x.sock`); it is connected to as `user`. Of several targets, up to 16, the first that accepts is taken: one that does not in 5 seconds (the last: 30) is left for the next, and is set aside for 1 second, then 2, up to 60, until a client finds it well again. A HOST that is a name is looked up when the file is read, then every minute and whenever a target does not accept; all its addresses are tried, 8 at most, and the old ones serve until there is an answer. No program is started, and `server` is ignored. Stream with `wait = no` only.").values(Values::Forms { xinetd: 2 }),
+        "Carry each connection to a TCP port of another host, and its answers back. HOST is an address or a name, PORT a number or a name. PATH is that of a unix stream socket on a file system of this machine (`/run/x.sock` or `unix:/run/x.sock`); it is connected to as `user`. Of several targets, up to 16, the first that accepts is taken: one that does not in 5 seconds (the last: 30) is left for the next, and is set aside for 1 second, then 2, up to 60, until a client finds it well again. A HOST that is a name is looked up when the file is read, then every minute and whenever a target does not accept; all its addresses are tried, 8 at most, and the old ones serve until there is an answer. No program is started, and `server` is ignored. Stream with `wait = no`, or dgram: then each source has a flow of its own to a UDP port of the target, which begins with a datagram that is admitted and ends after `idle_timeout` without one (30 seconds while there was no answer, or the source has said nothing since). `instances` and `per_source` (512) bound the flows; where there are too many, the oldest without an answer makes room. A target that refuses (ICMP) is left for the next; one that is silent is not.").values(Values::Forms { xinetd: 2 }),
     row(Id::ProxyProtocol, "proxy_protocol", "accept|send|both [v1|v2]", "none",
         "The PROXY header, by which a proxy tells the next one who the client is. send: the target of `redirect` is told, in the form v1 (a line of text, the default) or v2 (binary). accept: each client must be a proxy of `proxy_from` and tell us, in either form, within 5 seconds; whom it names is who is checked, counted, logged and told to the program as REMOTE_HOST. both: each.")
         .values(Values::Some).kind(Kind::Words(&["accept", "send", "both", "v1", "v2"]), "").ours(),
@@ -249,8 +249,8 @@ static TABLE: &[Attribute] = &[
     row(Id::Stop, "stop", "end|leave", "end; leave when called as xinetd",
         "What happens to running programs when the daemon is told to stop: they are ended, or left running.")
         .kind(Kind::Words(&["end", "leave"]), "").also_in_defaults().ours(),
-    row(Id::IdleTimeout, "idle_timeout", "SECONDS", "300; 86400 with redirect",
-        "When a connection to a built-in or redirected stream service is closed for silence.")
+    row(Id::IdleTimeout, "idle_timeout", "SECONDS", "300; 86400 with redirect, 120 of datagrams",
+        "When a connection to a built-in or redirected stream service is closed for silence, and a flow of redirected datagrams forgotten.")
         .kind(Kind::Number, "1 to 86400").also_in_defaults().ours(),
 
     // Of `defaults` alone.

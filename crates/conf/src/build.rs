@@ -15,6 +15,8 @@ use crate::service::{
 const CPS: (u32, u32) = (50, 10);
 /// A connection that is carried elsewhere may be silent for a day: an idle login is no error.
 const REDIRECT_IDLE: u32 = 86_400;
+/// The same of datagrams: nobody says that they are done. More than what clients and routers wait at most (RFC 4787 section 4.3).
+const FLOW_IDLE: u32 = 120;
 /// The daemon's own user alone.
 const SOCKET_MODE: u32 = 0o600;
 /// One source: an IPv4 address, an IPv6 network of the size that one customer gets.
@@ -81,6 +83,7 @@ pub(crate) fn build(
         on_remove: draft.on_remove.unwrap_or(OnRemove::Kill),
         stop: draft.stop,
         idle_timeout: draft.idle_timeout.unwrap_or(match draft.is_redirected() {
+            true if draft.socket == Some(SocketType::Dgram) => FLOW_IDLE,
             true => REDIRECT_IDLE,
             false => IDLE_TIMEOUT,
         }),

@@ -263,9 +263,10 @@ fn listed(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
 
 fn redirected(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     let name = draft.name();
-    let classic = if draft.socket != Some(SocketType::Stream) {
+    let datagrams = draft.socket == Some(SocketType::Dgram);
+    let classic = if draft.socket != Some(SocketType::Stream) && !datagrams {
         format!("Only tcp sockets are supported for redirected service {name}")
-    } else if draft.wait == Some(true) {
+    } else if draft.wait == Some(true) && !datagrams {
         format!("Redirected service {name} must not wait")
     } else if draft.flag(Flag::Nameinargs) {
         format!("Redirected service {name} should not have NAMEINARGS flag set")
@@ -273,7 +274,7 @@ fn redirected(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         return Ok(());
     };
     let message = format!(
-        "service `{}` cannot be redirected: only stream with `wait = no`, without NAMEINARGS",
+        "service `{}` cannot be redirected: only stream with `wait = no`, or dgram, without NAMEINARGS",
         draft.id()
     );
     bench.refuse(&codes::FLAG_CONFLICT, draft, message, classic, None)

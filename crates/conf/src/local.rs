@@ -84,6 +84,11 @@ pub(crate) fn refuse(
             "is INTERNAL, and most senders of its datagrams have no name to answer to",
             "write `socket_type = stream`",
         )
+    } else if draft.is_redirected() && serves_datagrams {
+        (
+            "redirects datagrams, most of whose senders have no name to answer to",
+            "write `socket_type = stream`, or let it listen at a port",
+        )
     } else if draft.proxy_protocol.is_some_and(|proxy| proxy.accept) {
         (
             "accepts PROXY headers, for which proxies are told by their addresses",

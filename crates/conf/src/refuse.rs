@@ -9,6 +9,7 @@ use crate::diagnostic::{Classic, Level};
 use crate::draft::{AddressSet, Draft, Flag, Type};
 use crate::endpoint::{MOST_LISTENERS, MOST_PASSED};
 use crate::fill::{Implied, address};
+use crate::redirect::Target;
 use crate::report::AFTER;
 use crate::service::{FamilyFlag, SocketType};
 use crate::verdict::{Bench, Refused};
@@ -26,6 +27,7 @@ pub(crate) fn refuse(
     proxied(draft, bench)?;
     mux(draft, bench)?;
     proxy_protocol(draft, bench)?;
+    datagrams(draft, bench)?;
     sensor_name(draft, builtin, bench)?;
     no_wait(draft, implied, bench)?;
     socket_mismatch(draft, bench)?;
@@ -65,6 +67,21 @@ fn proxy_protocol(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         draft.id()
     );
     bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `proxy_protocol`"))
+}
+
+/// What a redirected service of datagrams has no way to.
+fn datagrams(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    if draft.socket != Some(SocketType::Dgram) || !draft.is_redirected() {
+        return Ok(());
+    }
+    let path = draft.redirect.iter().find(|target| matches!(target, Target::Path(_)));
+    let (what, help) = match (path, draft.proxy_protocol) {
+        (Some(path), _) => (format!("a target of datagrams cannot be the unix socket {path}"), "HOST PORT"),
+        (None, Some(_)) => ("a PROXY header goes with a stream".to_owned(), "remove `proxy_protocol`"),
+        (None, None) => return Ok(()),
+    };
+    let message = format!("service `{}` cannot be redirected so: {what}", draft.id());
+    bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some(help))
 }
 
 /// Who may send a PROXY header must be said, and somebody must be there to read it.

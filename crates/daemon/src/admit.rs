@@ -112,7 +112,7 @@ impl Supervisor {
             // A process that sends datagrams seldom has a name, and what is known of it comes with the datagram.
             Manner::Wait if slot.is_stream() || slot.is_local() => self.start_wait_stream(id),
             Manner::Wait => self.start_wait_datagram(id, number),
-            Manner::BuiltinDatagrams(_) => self.poll_slot(id, false),
+            Manner::BuiltinDatagrams(_) | Manner::RedirectDatagrams => self.poll_slot(id, false),
         }
     }
 

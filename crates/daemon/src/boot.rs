@@ -144,6 +144,7 @@ pub fn build(
             .max(1),
         most_carried: portreeve_workers::most_carried(usize::try_from(before.hard).unwrap_or(usize::MAX))
             .max(1),
+        most_flows: portreeve_workers::most_flows(usize::try_from(before.hard).unwrap_or(usize::MAX)).max(1),
         most_headers: portreeve_workers::most_read(usize::try_from(before.hard).unwrap_or(usize::MAX)),
         most_sealed: portreeve_workers::most_sealed(usize::try_from(before.hard).unwrap_or(usize::MAX))
             .max(1),

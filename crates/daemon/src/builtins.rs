@@ -3,24 +3,21 @@
 
 use crate::admit::Client;
 use crate::children::Session;
-use crate::duty::Duty;
 use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Builtin, Level};
-use portreeve_policy::{Peer, Seat};
+use portreeve_policy::Seat;
 use portreeve_sys::reap::Status;
-use portreeve_workers::protocol::{
-    BuiltinKind, FromBuiltin, Outcome, RateNote, ToBuiltin, Worker, rules_messages,
-};
+use portreeve_workers::protocol::{BuiltinKind, FromBuiltin, Outcome, RateNote, ToBuiltin, Worker};
 use rustix::fd::OwnedFd;
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 /// So many messages may wait for the worker before its listeners rest.
 const CROWDED: usize = 64;
 
-fn kind_of(builtin: Builtin) -> BuiltinKind {
+/// The same in the words of the worker.
+pub fn kind_of(builtin: Builtin) -> BuiltinKind {
     match builtin {
         Builtin::Echo => BuiltinKind::Echo,
         Builtin::Discard => BuiltinKind::Discard,
@@ -34,7 +31,8 @@ fn kind_of(builtin: Builtin) -> BuiltinKind {
 }
 
 impl Supervisor {
-    fn tell_builtin(&mut self, message: &ToBuiltin, fd: Option<OwnedFd>) -> bool {
+    /// Tells the builtin worker.
+    pub fn tell_builtin(&mut self, message: &ToBuiltin, fd: Option<OwnedFd>) -> bool {
         let mut bytes = Vec::new();
         message.encode(&mut bytes).is_ok() && self.tell(Worker::Builtin, bytes, fd)
     }
@@ -122,21 +120,7 @@ impl Supervisor {
                 };
                 self.end_session(ticket, status);
             }
-            FromBuiltin::Datagrams { slot, served, served_count, refused, refused_by, lost, .. } => {
-                let Some(slot) = self.slots.get_mut(&slot) else { return };
-                for peer in &served {
-                    self.announcer.served(&mut self.sinks, &self.stamp, slot, 0, Some(Peer::Inet(*peer)));
-                }
-                slot.counts.accepted += served_count;
-                slot.counts.lost += lost;
-                for (reason, count) in refused_by {
-                    slot.counts.refuse(reason, count);
-                }
-                for refusal in &refused {
-                    let (why, source) = ((refusal.reason, None), Some(Peer::Inet(refusal.source)));
-                    self.announcer.refused(&mut self.sinks, &self.stamp, slot, why, source);
-                }
-            }
+            FromBuiltin::Datagrams(report) => self.heard_of_datagrams(&report),
             FromBuiltin::Rate { slot, note } => {
                 self.say_rate(slot, note != RateNote::Resumed);
             }
@@ -151,14 +135,7 @@ impl Supervisor {
     /// The worker is ready: it gets what it must know, and the built-ins are served.
     pub fn builtin_ready(&mut self) {
         self.tell_builtin_ports();
-        self.hosts.given = false;
-        let denied: Vec<_> = self.host.denied.iter().collect();
-        for (address, until) in denied {
-            self.tell_builtin_of_denied(address, true, until);
-        }
-        for id in self.builtin_slots() {
-            self.give_datagrams(id);
-        }
+        self.give_all_datagrams(Worker::Builtin);
         self.builtin_has_room();
     }
 
@@ -173,83 +150,6 @@ impl Supervisor {
         ports.sort_unstable();
         ports.dedup();
         self.tell_builtin(&ToBuiltin::BuiltinPorts(ports), None);
-    }
-
-    /// Hands the worker the datagram sockets of a slot and its policy.
-    pub fn give_datagrams(&mut self, id: SlotId) {
-        let Some(slot) = self.slots.get(&id) else { return };
-        let Manner::BuiltinDatagrams(kind) = slot.manner() else { return };
-        if slot.order.duty != Duty::Serve {
-            return;
-        }
-        if self.staff.link(Worker::Builtin).presence == Presence::Off {
-            return;
-        }
-        let fds: Vec<OwnedFd> = slot.listeners.iter().filter_map(|l| l.fd.try_clone().ok()).collect();
-        if fds.is_empty() {
-            return;
-        }
-        for (n, fd) in fds.into_iter().enumerate() {
-            let message = ToBuiltin::Datagrams { slot: id, kind: kind_of(kind), more: n > 0 };
-            self.tell_builtin(&message, Some(fd));
-        }
-        self.give_rules(id);
-    }
-
-    /// Hands the worker the policy of a datagram slot.
-    pub fn give_rules(&mut self, id: SlotId) {
-        // First: until it has them it refuses.
-        self.give_tables();
-        let Some(slot) = self.slots.get(&id) else { return };
-        if !matches!(slot.manner(), Manner::BuiltinDatagrams(_)) {
-            return;
-        }
-        let daemon = (!slot.service.nolibwrap).then(|| slot.service.wrap_name.clone());
-        let on = slot.service.log_success;
-        let log_served = on.host || on.pid || on.exit || on.duration;
-        match rules_messages(id, log_served, slot.rules.rules()) {
-            Ok(messages) => {
-                self.tell_builtin(&ToBuiltin::Wrapped { slot: id, daemon }, None);
-                for message in messages {
-                    self.tell_builtin(&message, None);
-                }
-            }
-            Err(error) => {
-                // Without its policy the worker serves nobody: closed.
-                let text =
-                    format!("service {}: its lists are too long for the builtin worker ({error})", slot.id());
-                self.say(Level::Error, &text);
-            }
-        }
-    }
-
-    /// Hands the worker the tables as they stand, for its datagrams.
-    pub fn give_tables(&mut self) {
-        let asked =
-            |slot: &Slot| matches!(slot.manner(), Manner::BuiltinDatagrams(_)) && !slot.service.nolibwrap;
-        let ready = self.staff.link(Worker::Builtin).presence == Presence::Ready;
-        if self.hosts.given || !ready || !self.slots.values().any(asked) {
-            return;
-        }
-        match self.hosts.send() {
-            Ok((file, allow, deny)) => {
-                self.hosts.given = self.tell_builtin(&ToBuiltin::Tables { allow, deny }, Some(file));
-            }
-            Err(error) => {
-                // It goes by the former ones: better that than none, and it is said.
-                let text =
-                    format!("hosts.allow and hosts.deny cannot be given to the builtin worker: {error}");
-                self.say(Level::Error, &text);
-            }
-        }
-    }
-
-    /// The worker shall leave a datagram socket alone.
-    pub fn take_datagrams(&mut self, id: SlotId) {
-        // One that is not ready yet may have the socket on its way.
-        if self.staff.link(Worker::Builtin).presence != Presence::Off {
-            self.tell_builtin(&ToBuiltin::Forget { slot: id }, None);
-        }
     }
 
     /// Ends the sessions of a slot.
@@ -274,22 +174,6 @@ impl Supervisor {
     /// The number of the leaving worker that has this session, if one has.
     fn session_leaves(&self, ticket: u64) -> Option<u32> {
         self.children.sessions.get(&ticket)?.leaving
-    }
-
-    /// The list of denied sources has changed: whoever decides by a copy of it is told.
-    pub fn denied_changed(&mut self, address: IpAddr, denied: bool, until: Option<Duration>) {
-        self.tell_builtin_of_denied(address, denied, until);
-        self.ban_changed(address, denied, until);
-        self.filters_stale = true;
-    }
-
-    fn tell_builtin_of_denied(&mut self, address: IpAddr, denied: bool, until: Option<Duration>) {
-        let protected = self.host.protect.matches_address(address);
-        if self.staff.link(Worker::Builtin).presence == Presence::Ready && !protected {
-            let left = until.map(|until| until.saturating_sub(self.stamp.mono()).as_millis());
-            let until_ms = left.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
-            self.tell_builtin(&ToBuiltin::Denied { address, denied, until_ms }, None);
-        }
     }
 
     /// Entries of the list of denied sources have ended.

@@ -50,6 +50,8 @@ pub struct Leg {
     pub came: Option<Ends>,
     /// That to the last of the places.
     pub goes: Option<Ends>,
+    /// Of datagrams: the worker's mark, while it has been given no target.
+    pub number: Option<u64>,
 }
 
 /// A connection by its ends: of whoever began it, and of who accepted. Two connections may share one of them.
@@ -137,8 +139,10 @@ pub struct Children {
     pub programs: HashMap<i32, Child>,
     /// Built-in sessions by ticket.
     pub sessions: HashMap<u64, Session>,
-    /// Connections that the proxy worker carries, by ticket.
+    /// Connections and flows of datagrams that the proxy worker carries, by ticket.
     pub carried: HashMap<u64, Session>,
+    /// How many of them are flows.
+    pub flows: usize,
     /// Connections to targets, with the ticket: a client that comes by one comes round.
     pub ends: HashMap<Ends, u64>,
     /// Connections that a worker of TLS has, by ticket; those of redirected services are in `carried` too.

@@ -1,4 +1,4 @@
-//! Sockets on their way to a target: connect(2) begun and not waited for, as the user of the service.
+//! Sockets on their way to a target: connect(2) begun and not waited for (that of UDP is done at once), as the user of the service.
 
 use crate::targets::Place;
 use portreeve_sys::spawn::Ids;
@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 pub struct Way {
     /// SO_KEEPALIVE.
     pub keepalive: bool,
+    /// By UDP.
+    pub datagrams: bool,
     /// The service's ids: ident servers, the kernel's rules and the owner of a unix socket see them; `None`: our own.
     pub ids: Option<Ids>,
 }
@@ -23,7 +25,7 @@ pub struct Way {
 /// That of connect(2). A unix socket whose queue is full says `EAGAIN`: the kernel does not wait for it in our name.
 pub fn begin(place: &Place, way: &Way) -> Result<OwnedFd, Errno> {
     match place {
-        Place::Ip(address) => tcp(*address, way),
+        Place::Ip(address) => inet(*address, way),
         // As the service's user: otherwise whoever may write to a directory on the way could lead root to a socket that is
         // root's alone, and its owner would take the client for root.
         Place::Path(path) => match &way.ids {
@@ -42,13 +44,17 @@ pub fn may_pass(errno: Errno) -> bool {
     matches!(errno, E::AGAIN | E::MFILE | E::NFILE | E::NOBUFS | E::NOMEM | E::ADDRNOTAVAIL | E::ADDRINUSE)
 }
 
-fn tcp(target: SocketAddr, way: &Way) -> Result<OwnedFd, Errno> {
+fn inet(target: SocketAddr, way: &Way) -> Result<OwnedFd, Errno> {
     let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    sockopt::set_tcp_nodelay(&fd, true)?;
-    if way.keepalive {
-        sockopt::set_socket_keepalive(&fd, true)?;
+    let (kind, protocol) =
+        if way.datagrams { (SocketType::DGRAM, ipproto::UDP) } else { (SocketType::STREAM, ipproto::TCP) };
+    let fd = rustix::net::socket_with(family, kind, flags, Some(protocol))?;
+    if !way.datagrams {
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        if way.keepalive {
+            sockopt::set_socket_keepalive(&fd, true)?;
+        }
     }
     if let Some(ids) = &way.ids {
         // A kernel that does not know it counts it as ours.

@@ -3,7 +3,7 @@
 
 use crate::control::failure;
 use crate::json::Json;
-use crate::slot::{Manner, Slot, SlotId, State};
+use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -145,7 +145,7 @@ impl Supervisor {
     /// A held service accepts again, unless something else holds it back.
     fn go_on_serving(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
-        if matches!(slot.manner(), Manner::BuiltinDatagrams(_)) {
+        if slot.manner().owner().is_some() {
             self.give_datagrams(id);
         } else if slot.status == State::Active {
             self.poll_slot(id, true);

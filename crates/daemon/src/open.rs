@@ -3,7 +3,7 @@
 
 use crate::listeners;
 use crate::machine::percent_m;
-use crate::slot::{Listener, Manner, Missing, SlotId, State};
+use crate::slot::{Listener, Missing, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::{Endpoint, Level};
@@ -103,7 +103,7 @@ impl Supervisor {
         let worker = self.worker_state(slot);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         match manner {
-            Manner::BuiltinDatagrams(_) => {
+            _ if manner.owner().is_some() => {
                 slot.status = worker;
                 self.give_datagrams(id);
             }

@@ -11,7 +11,7 @@ use crate::connect::{self, Way};
 use crate::listeners::local_address;
 use crate::machine::percent_m;
 use crate::proxy_header;
-use crate::slot::{Manner, Slot, SlotId, State};
+use crate::slot::{Slot, SlotId, State};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use crate::targets::{Choice, Place};
@@ -20,7 +20,7 @@ use portreeve_conf::Level;
 use portreeve_policy::{Peer, Seat};
 use portreeve_sys::process;
 use portreeve_sys::reap::Status;
-use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, ToProxy, Worker};
+use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, RateNote, ToProxy, Worker};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::net::{IpAddr, SocketAddr};
@@ -40,7 +40,7 @@ const MOST_HOPS: usize = 8;
 const CROWDED: usize = 64;
 
 /// IPv4 addresses as such, however the socket writes them; "to no address" is to where it comes from.
-fn canonical(from: SocketAddr, to: SocketAddr) -> Ends {
+pub fn canonical(from: SocketAddr, to: SocketAddr) -> Ends {
     let plain = |address: SocketAddr, ip: IpAddr| SocketAddr::new(ip.to_canonical(), address.port());
     (plain(from, from.ip()), plain(to, if to.ip().is_unspecified() { from.ip() } else { to.ip() }))
 }
@@ -60,7 +60,8 @@ fn came_by(client: &Client) -> Option<Ends> {
 }
 
 impl Supervisor {
-    fn tell_proxy(&mut self, message: &ToProxy, fd: Option<OwnedFd>) -> bool {
+    /// Tells the proxy worker.
+    pub fn tell_proxy(&mut self, message: &ToProxy, fd: Option<OwnedFd>) -> bool {
         let mut bytes = Vec::new();
         message.encode(&mut bytes).is_ok() && self.tell(Worker::Proxy, bytes, fd)
     }
@@ -122,7 +123,7 @@ impl Supervisor {
             return;
         }
         if self.staff.link(Worker::Proxy).backlog() > CROWDED || self.carried_full() {
-            self.rest_redirects();
+            self.rest_redirects(false);
         }
     }
 
@@ -151,7 +152,7 @@ impl Supervisor {
             leg.tried.push(choice.place.clone());
             leg.began = now;
             let ids = crate::launch::ids(&slot.service).filter(|_| process::is_root());
-            let way = Way { keepalive: slot.service.listen.keepalive, ids };
+            let way = Way { keepalive: slot.service.listen.keepalive, datagrams: !slot.is_stream(), ids };
             match connect::begin(&choice.place, &way) {
                 Ok(begun) => {
                     let goes = match choice.place {
@@ -191,7 +192,13 @@ impl Supervisor {
         if self.children.carried.get(&ticket).is_some_and(|session| session.sealed) {
             return self.lead_to(ticket, choice, patience_seconds, fd);
         }
-        self.tell_proxy(&ToProxy::Target { ticket, patience_seconds, tell: choice.doubtful }, Some(fd))
+        let leg = self.children.carried.get_mut(&ticket).and_then(|session| session.way.as_mut());
+        let tell = choice.doubtful;
+        let message = match leg.and_then(|leg| leg.number.take()) {
+            Some(number) => ToProxy::Flow { number, ticket, tell },
+            None => ToProxy::Target { ticket, patience_seconds, tell },
+        };
+        self.tell_proxy(&message, Some(fd))
     }
 
     /// A target of this slot was not reached by a client that was sent there at `began`.
@@ -231,6 +238,7 @@ impl Supervisor {
         let was_full = self.carried_full();
         let Some(session) = self.children.carried.remove(&ticket) else { return };
         self.sealed_carried -= usize::from(session.sealed);
+        self.children.flows -= usize::from(self.is_flow(&session));
         if let Some(goes) = session.way.as_ref().and_then(|leg| leg.goes) {
             self.children.ends.remove(&goes);
         }
@@ -244,9 +252,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether it is a flow of datagrams, and not a connection.
+    pub fn is_flow(&self, session: &Session) -> bool {
+        self.slots.get(&session.slot).is_some_and(|slot| !slot.is_stream())
+    }
+
     /// Whether the worker has all the connections it can hold; more clients wait in the kernel's queue.
     fn carried_full(&self) -> bool {
-        self.children.carried.len() - self.sealed_carried >= self.most_carried
+        self.children.carried.len() - self.sealed_carried - self.children.flows >= self.most_carried
     }
 
     /// The worker has spoken.
@@ -264,6 +277,9 @@ impl Supervisor {
             FromProxy::Done { ticket, bytes_in, bytes_out, outcome } if own(&ticket) => {
                 self.carried(ticket, (bytes_in, bytes_out), outcome);
             }
+            FromProxy::Want { slot, number, source, local } => self.begin_flow(slot, number, source, local),
+            FromProxy::Datagrams(report) => self.heard_of_datagrams(&report),
+            FromProxy::Rate { slot, note } => self.say_rate(slot, note != RateNote::Resumed),
             _ => {}
         }
     }
@@ -295,7 +311,7 @@ impl Supervisor {
 
     /// Whether who comes by this connection is ourselves, on the way from one of this service: it would come round until no
     /// descriptor is left.
-    fn comes_round(&mut self, id: SlotId, came: Option<Ends>) -> bool {
+    pub fn comes_round(&mut self, id: SlotId, came: Option<Ends>) -> bool {
         let mut came = came;
         for _ in 0..MOST_HOPS {
             let before = came.and_then(|came| self.children.ends.get(&came));
@@ -327,8 +343,9 @@ impl Supervisor {
         session.bytes = Some((bytes_in, bytes_out));
         let status = match outcome {
             Carried::Full => Status::Exited(1),
-            Carried::Complete | Carried::Idle | Carried::Broken | Carried::Ended => {
-                if let Some(slot) = self.slots.get(&session.slot) {
+            Carried::Complete | Carried::Idle | Carried::Broken | Carried::Ended | Carried::Crowded => {
+                if let Some(slot) = self.slots.get_mut(&session.slot) {
+                    slot.counts.crowded += u64::from(outcome == Carried::Crowded);
                     self.announcer.traffic(&mut self.sinks, &self.stamp, slot, bytes_in, bytes_out);
                 }
                 Status::Exited(0)
@@ -362,7 +379,11 @@ impl Supervisor {
 
     fn end_carriage(&mut self, ticket: u64) {
         let Some(session) = self.children.carried.get(&ticket) else { return };
-        let (message, mut bytes) = (ToProxy::End { ticket }, Vec::new());
+        let number = session.way.as_ref().and_then(|leg| leg.number);
+        let (message, mut bytes) = match number {
+            Some(number) => (ToProxy::NoFlow { number }, Vec::new()),
+            None => (ToProxy::End { ticket }, Vec::new()),
+        };
         match session.leaving {
             _ if session.sealed => self.unseal(ticket),
             Some(number) if message.encode(&mut bytes).is_ok() => self.end_with_leaving(number, bytes),
@@ -371,14 +392,16 @@ impl Supervisor {
     }
 
     fn redirect_slots(&self) -> Vec<SlotId> {
-        let redirect = |slot: &Slot| slot.manner() == Manner::Redirect && slot.service.tls.is_none();
+        let redirect =
+            |slot: &Slot| slot.manner().worker() == Some(Worker::Proxy) && slot.service.tls.is_none();
         self.slots.iter().filter(|(_, slot)| redirect(slot)).map(|(&id, _)| id).collect()
     }
 
-    fn rest_redirects(&mut self) {
+    fn rest_redirects(&mut self, datagrams: bool) {
         for id in self.redirect_slots() {
             if let Some(slot) = self.slots.get_mut(&id)
                 && slot.status == State::Active
+                && (datagrams || slot.is_stream())
             {
                 slot.status = State::NoWorker;
                 self.poll_slot(id, false);
@@ -400,15 +423,17 @@ impl Supervisor {
                 && slot.status == State::NoWorker
             {
                 slot.status = State::Active;
-                self.poll_slot(id, true);
-                self.attach_filter(id);
+                if slot.is_stream() {
+                    self.poll_slot(id, true);
+                    self.attach_filter(id);
+                }
             }
         }
     }
 
     /// The worker is gone, and its connections with it.
     pub fn proxy_lost(&mut self) {
-        self.rest_redirects();
+        self.rest_redirects(true);
         let own = |session: &Session| !session.sealed && session.leaving.is_none();
         let tickets: Vec<u64> =
             self.children.carried.iter().filter(|(_, session)| own(session)).map(|(&t, _)| t).collect();

@@ -332,6 +332,7 @@ impl Supervisor {
             self.need_worker(worker);
         }
         self.watch_targets(id);
+        self.end_stray_flows(id);
         if other_manner || other_places {
             self.take_datagrams(id);
         }

@@ -99,16 +99,27 @@ pub enum Manner {
     Mux,
     /// The proxy worker carries each connection to one of the targets.
     Redirect,
+    /// The proxy worker has the datagram socket, and carries each source's datagrams to one of the targets.
+    RedirectDatagrams,
     /// The supervisor refuses everybody and remembers them.
     Sensor,
 }
 
 impl Manner {
+    /// The worker that has its datagram sockets, and decides on what comes.
+    pub fn owner(self) -> Option<Worker> {
+        match self {
+            Self::BuiltinDatagrams(_) => Some(Worker::Builtin),
+            Self::RedirectDatagrams => Some(Worker::Proxy),
+            _ => None,
+        }
+    }
+
     /// The worker that it needs.
     pub fn worker(self) -> Option<Worker> {
         match self {
             Self::Builtin(_) | Self::BuiltinDatagrams(_) => Some(Worker::Builtin),
-            Self::Redirect => Some(Worker::Proxy),
+            Self::Redirect | Self::RedirectDatagrams => Some(Worker::Proxy),
             Self::Mux => Some(Worker::Header),
             Self::Spawn | Self::Wait | Self::Sensor => None,
         }
@@ -128,6 +139,8 @@ pub struct Counts {
     pub start_failures: u64,
     /// Datagram records lost on the way from the worker.
     pub lost: u64,
+    /// Flows of datagrams that made room for others.
+    pub crowded: u64,
 }
 
 impl Counts {
@@ -201,7 +214,8 @@ impl Slot {
         let stream = self.is_stream();
         match &self.service.action {
             Action::Sensor => Manner::Sensor,
-            Action::Redirect(_) => Manner::Redirect,
+            Action::Redirect(_) if stream => Manner::Redirect,
+            Action::Redirect(_) => Manner::RedirectDatagrams,
             Action::Mux => Manner::Mux,
             Action::Internal(kind) if stream => Manner::Builtin(*kind),
             Action::Internal(kind) => Manner::BuiltinDatagrams(*kind),

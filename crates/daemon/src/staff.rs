@@ -313,7 +313,7 @@ impl Supervisor {
         self.push_waiting(index);
         match worker {
             Worker::Builtin => self.builtin_ready(),
-            Worker::Proxy => self.proxy_has_room(),
+            Worker::Proxy => self.proxy_ready(),
             Worker::Registrar => self.registrar_ready(),
             Worker::Header => self.header_has_room(),
             Worker::Tls => self.hand_files(index),

@@ -6,7 +6,7 @@ use crate::hosts::MOST_HOOKS;
 use crate::json::Json;
 use crate::ledger::MOST_BATCHES;
 use crate::names::MOST_PARKED;
-use crate::slot::{Slot, SlotId, State};
+use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
@@ -92,7 +92,10 @@ impl Supervisor {
         let batches = ledger.waiting() + self.staff.link(Worker::Ledger).backlog();
         bound("batches waiting for the ledger", batches, MOST_BATCHES, ledger.dropped);
         bound("built-in sessions", self.children.sessions.len(), self.most_sessions, 0);
-        bound("carried connections", self.children.carried.len(), self.most_carried, 0);
+        let flows = self.children.flows;
+        bound("carried connections", self.children.carried.len() - flows, self.most_carried, 0);
+        let crowded = self.slots.values().map(|slot| slot.counts.crowded).sum();
+        bound("flows of datagrams", flows, self.most_flows, crowded);
         bound("RPC registrations", self.registry.len(), MAX_REGISTRATIONS, 0);
         bound("headers awaited", self.headers.len(), self.most_headers, self.headers.given_up);
         bound(
@@ -135,7 +138,8 @@ impl Supervisor {
         });
         j.text("protocol", &service.listen.protocol.0);
         j.plain("wait", service.wait);
-        j.plain("running", slot.state.running());
+        let flows = (slot.manner() == Manner::RedirectDatagrams).then(|| self.flows_of(id));
+        j.plain("running", flows.map_or(slot.state.running(), |n| u32::try_from(n).unwrap_or(u32::MAX)));
         j.plain("accepted", slot.counts.accepted);
         j.map("refused", |j| slot.counts.refused.iter().for_each(|(reason, n)| j.plain(reason.word(), n)));
         j.plain("gone", slot.counts.gone);
@@ -151,7 +155,13 @@ impl Supervisor {
                     j.optional("limit", limit);
                 });
             };
-            limit("instances", slot.state.running(), service.instances.value);
+            match flows {
+                Some(flows) => {
+                    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                    limit("flows", count(flows), Some(count(self.flow_bounds(slot).0)));
+                }
+                None => limit("instances", slot.state.running(), service.instances.value),
+            }
             if let Some(most) = service.starts_per_minute.value {
                 limit("starts_per_minute", slot.state.starts_in_the_minute(&self.now()), Some(most));
             }

@@ -96,6 +96,8 @@ pub struct Supervisor {
     pub most_sessions: usize,
     /// Most connections that the proxy worker can carry at once.
     pub most_carried: usize,
+    /// Most flows of datagrams that the proxy worker can carry at once.
+    pub most_flows: usize,
     /// Most connections that the header worker can read at once.
     pub most_headers: usize,
     /// Most connections that a worker of TLS can hold at once.

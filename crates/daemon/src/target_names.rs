@@ -83,6 +83,7 @@ impl Supervisor {
                 }
             };
             self.say(Level::Notice, &text);
+            self.end_stray_flows(id);
             return true;
         }
         false

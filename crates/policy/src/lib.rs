@@ -36,6 +36,7 @@ pub use front::{decide_front, explain_front};
 pub use prefix::{BadPrefix, Prefix};
 pub use rate::{RateChange, RateView, SavedRate};
 pub use rules::{CompiledRules, Denial, Origin, Rules};
+pub use source::network;
 pub use state::{HostState, Seat, ServiceState};
 pub use verdict::{Cause, Reason, Refusal, Verdict};
 pub use wait::{WaitVerdict, decide_wait};

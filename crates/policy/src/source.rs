@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The network of `address` with the prefix length of its family (`per_source_prefix`); mapped IPv4 counts as IPv4.
-pub(crate) fn network(address: IpAddr, (v4, v6): (u8, u8)) -> IpAddr {
+pub fn network(address: IpAddr, (v4, v6): (u8, u8)) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(a) => {
             Ipv4Addr::from_bits(a.to_bits() & !u32::MAX.checked_shr(v4.into()).unwrap_or(0)).into()

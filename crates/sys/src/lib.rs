@@ -18,6 +18,7 @@
 //! | [`filter`] | packet filters on listeners |
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`netlink`] | sockets to the packet filter |
+//! | [`pktinfo`] | datagrams with the address that they were sent to |
 //! | [`seqpacket`] | messages with descriptors between processes |
 //! | [`local`] | listening unix sockets: their files and who may connect |
 //! | [`unix`] | the control socket and who is on the other side |
@@ -58,6 +59,7 @@ pub mod local;
 pub mod names;
 pub mod netlink;
 pub mod parts;
+pub mod pktinfo;
 pub mod process;
 pub mod reap;
 pub mod replace;

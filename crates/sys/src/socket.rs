@@ -191,6 +191,13 @@ pub fn is_bound(address: SocketAddr, datagrams: bool) -> bool {
     rustix::net::bind(&fd, &address).is_err()
 }
 
+/// Whether an address is one of this host. Found out by binding to it for a moment; what cannot be found out counts as one.
+pub fn is_own(ip: std::net::IpAddr) -> bool {
+    let address = SocketAddr::new(ip.to_canonical(), 0);
+    let Ok(fd) = open(address, SocketType::DGRAM, None, ListenOptions::default()) else { return true };
+    rustix::net::bind(&fd, &address) != Err(Errno::ADDRNOTAVAIL)
+}
+
 fn open(
     address: SocketAddr,
     kind: SocketType,

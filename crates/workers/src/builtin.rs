@@ -6,10 +6,8 @@ mod client;
 mod clients;
 mod datagrams;
 mod engine;
-mod report;
 mod shell;
 mod silence;
-mod tables;
 mod texts;
 
 use engine::{Engine, Goes};

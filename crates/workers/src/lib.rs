@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `resolver` | asks the name services: host names with forward confirmation, users, groups, netgroups, services, networks; and ident servers | [`resolver`](run_resolver) |
 //! | `builtin` | answers echo, discard, chargen, daytime, time; decides on datagrams by a copy of the policy | [`builtin`](run_builtin) |
-//! | `proxy` | carries bytes between the clients of `redirect` and their targets | [`proxy`](run_proxy) |
+//! | `proxy` | carries bytes and datagrams between the clients of `redirect` and their targets; decides on datagrams as `builtin` does | [`proxy`](run_proxy) |
 //! | `registrar` | tells rpcbind where the RPC services are | [`registrar`](run_registrar) |
 //! | `firewall` | has the kernel drop who is banned | [`firewall`](run_firewall) |
 //! | `header` | reads what stands in front of a connection: PROXY headers, lines of tcpmux | [`header`](run_header) |
@@ -24,10 +24,10 @@
 //! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one | the sockets it is handed, no new one: the supervisor connects | the two netlink sockets that it is handed, no new one |
 //! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
 //! | signals | to itself | to itself | to itself | to itself | to itself | to itself | to itself |
-//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 16384: 8184 connections | 32 | 1088: 1024 connections | 8256: 4096 connections, two each | 16 |
+//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 20480: 7672 connections, 4096 flows of datagrams, 1024 sockets | 32 | 1088: 1024 connections | 8256: 4096 connections, two each | 16 |
 //! | core file, tracing | no | no | no | no | no | no | no |
 //! | after the supervisor's death | killed | killed | killed | killed | killed | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` | `Ready`, `Standing`, `Refused` |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done`, `Want`, `Datagrams`, `Rate` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` | `Ready`, `Standing`, `Refused` |
 //!
 //! Two more are parts of the executable `portreeve`. The worker of TLS may do what the proxy may, and read the files that it is
 //! handed. The ledger has one directory, in which it does with files what it likes; no network, 64 descriptors, one thread; says
@@ -40,7 +40,7 @@
 //!
 //! # What is carried for `redirect`
 //!
-//! One process carries all connections, 8184 at most. A chunk that one side does not take stops the reading of the other side of
+//! One process carries all connections, 7672 at most. A chunk that one side does not take stops the reading of the other side of
 //! that connection alone; what is kept is bounded for each (256 KiB) and for all (64 MiB, then 4 KiB for each). Each half closes by
 //! itself. A target that does not accept in time is told of, and the client waits for the next one; after a target's half has
 //! closed, a client that says nothing for a minute is let go.
@@ -58,6 +58,7 @@
 
 mod builtin;
 mod confine;
+mod datagram;
 mod entry;
 mod firewall;
 mod header;
@@ -77,7 +78,7 @@ pub use header::{
     mux_line, proxy_header, run_header,
 };
 pub use outbox::{Outbox, Word};
-pub use proxy::{most_carried, run_proxy};
+pub use proxy::{most_carried, most_flows, run_proxy};
 pub use registrar::run_registrar;
 pub use resolver::run_resolver;
 pub use tls::{DESCRIPTORS as TLS_DESCRIPTORS, most_sealed};

@@ -92,6 +92,11 @@ impl<M: Word> Outbox<M> {
         self.waiting.push_back(message);
     }
 
+    /// Adds what there is.
+    pub fn put_all(&mut self, messages: impl IntoIterator<Item = M>) {
+        self.waiting.extend(messages);
+    }
+
     /// Sends what the channel takes.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! panics, every length has a bound, every string is checked, a byte too many is an error. [`Referee`] holds the table of
 //! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
 
+mod datagrams;
 mod firewall;
 mod from_builtin;
 mod from_header;
@@ -17,6 +18,7 @@ mod from_tls;
 mod identity;
 mod names;
 mod parting;
+mod policy;
 mod referee;
 mod registrar;
 mod rules;
@@ -27,8 +29,9 @@ mod to_proxy;
 mod to_tls;
 mod wire;
 
+pub use datagrams::{Datagrams, MAX_REPORTED, RateNote, Refusal};
 pub use firewall::{FromFirewall, Hold, MAX_BANS, ToFirewall};
-pub use from_builtin::{FromBuiltin, MAX_REPORTED, Outcome, RateNote, Refusal};
+pub use from_builtin::{FromBuiltin, Outcome};
 pub use from_header::{Fault, Found, FromHeader};
 pub use from_ledger::{FromLedger, sentence};
 pub use from_proxy::{Carried, FromProxy};
@@ -38,12 +41,13 @@ pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
 };
 pub use parting::{LEAVE, over, version};
+pub use policy::{MAX_TABLE, Policy, TableSent};
 pub use referee::{Missing, Referee, Worker};
 pub use registrar::{
     Entered, FromRegistrar, MAX_OWNER, MAX_REGISTRATIONS, Registration, ToRegistrar, Trouble,
 };
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
-pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_REPORT, MAX_TABLE, TableSent, ToBuiltin};
+pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_REPORT, ToBuiltin};
 pub use to_header::{Preamble, ToHeader};
 pub use to_ledger::{Ended, Ending, Event, EventBatch, EventKind, Events, MAX_BATCH, Usage};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};

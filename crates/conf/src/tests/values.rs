@@ -1,7 +1,9 @@
 //! Reference xinetd §2.1: each attribute's values, bounds, and xinetd's message for a bad one.
 
 use super::{codes, left_out, log, reading, service, stream, with_line};
-use crate::{Classic, DenyTime, Level, LogType, OnRemove, Overload, ProxyProtocol, ProxyVersion, Stop};
+use crate::{
+    Action, Classic, DenyTime, Level, LogType, OnRemove, Overload, ProxyProtocol, ProxyVersion, Stop,
+};
 
 /// xinetd's messages for a line of a service, without places.
 fn complaints(line: &str) -> Vec<(Level, String)> {
@@ -279,5 +281,33 @@ fn nearest_words_are_named() {
         let text = stream("s1", 2000, &format!("\t{line}\n")).replace("\tprotocol = tcp\n", "");
         let reading = reading(text);
         assert_eq!(reading.diagnostics[0].help.as_deref(), Some(help), "{line}");
+    }
+}
+
+#[test]
+fn redirects_of_datagrams() {
+    let text = |socket: &str, wait: &str, more: &str| {
+        format!(
+            "service a\n{{\n\ttype = UNLISTED\n\tport = 5353\n\tsocket_type = {socket}\n\twait = {wait}\n\tuser = root\n{more}}}\n"
+        )
+    };
+    let fine = reading(text("dgram", "yes", "\tredirect = 192.0.2.1 53 192.0.2.2 tftp\n"));
+    assert_eq!(codes(&fine), [""; 0]);
+    let service = &fine.services[0];
+    assert_eq!(service.idle_timeout, 120);
+    let Action::Redirect(targets) = &service.action else { panic!("{:?}", service.action) };
+    assert_eq!(targets.iter().map(|t| t.to_string()).collect::<Vec<_>>(), ["192.0.2.1:53", "192.0.2.2:69"]);
+    let local =
+        text("dgram", "yes", "\tredirect = 192.0.2.1 53\n\tbind = /run/y\n").replace("\tport = 5353\n", "");
+    assert_eq!(codes(&reading(local)), ["unix-socket"]);
+    for (socket, wait, more, code) in [
+        ("dgram", "yes", "\tredirect = /run/x\n", "flag-conflict"),
+        ("dgram", "yes", "\tredirect = 192.0.2.1 53\n\tproxy_protocol = send\n", "flag-conflict"),
+        ("dgram", "no", "\tredirect = 192.0.2.1 53\n", "no-wait-datagram"),
+        ("stream", "yes", "\tredirect = 192.0.2.1 53\n", "flag-conflict"),
+    ] {
+        let refused = reading(text(socket, wait, more));
+        assert_eq!(codes(&refused), [code], "{socket} {wait} {more}");
+        assert!(refused.services.is_empty());
     }
 }

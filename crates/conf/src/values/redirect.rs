@@ -59,7 +59,9 @@ fn remote(line: &Line<'_>, at: usize) -> Result<Target, Bad> {
     }
     let port = line.text(at + 1);
     let number = number::integer(port).filter(|&number| number > 0);
-    let number = number.or_else(|| line.host.service_port(port, "tcp").map(i64::from));
+    // Which of both it is may stand further down; a name has the same port with both, or only one.
+    let named = || line.host.service_port(port, "tcp").or_else(|| line.host.service_port(port, "udp"));
+    let number = number.or_else(|| named().map(i64::from));
     let number =
         number.ok_or_else(|| Bad::new(format!("`{port}` is no port"), "port number invalid").word(at + 1))?;
     if number > 65535 {

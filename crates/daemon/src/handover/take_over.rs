@@ -113,6 +113,7 @@ impl Supervisor {
             if session.way.as_ref().is_some_and(|leg| leg.busy.is_some()) {
                 self.timers.set(self.stamp.mono(), Alarm::Aim(ticket));
             }
+            self.children.flows += usize::from(self.is_flow(&session));
             self.children.carried.insert(ticket, session);
         }
         let now = self.stamp.mono();
@@ -212,6 +213,7 @@ impl Supervisor {
             start_failures: left.start_failures,
             lost: left.lost,
             gone: left.gone,
+            crowded: 0,
         };
         slot.last_refused = left.last_refused;
         slot.overloaded = left.overloaded;

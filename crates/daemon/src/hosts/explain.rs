@@ -3,7 +3,7 @@
 use super::consult::{SETTINGS, request};
 use super::known::{Known, Want};
 use super::surroundings::Surroundings;
-use crate::slot::{Manner, SlotId};
+use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use hosts_access::{End, Verdict, Why, explain};
 use portreeve_policy::{Cause, Origin, Tables};
@@ -27,8 +27,8 @@ impl Supervisor {
         let daemon = slot.service.wrap_name.clone();
         let mut request = request(&daemon, peer, local);
         let mut known = Known::default();
-        // The builtin worker decides on its datagrams itself: nobody can have a user there, and no list can be read.
-        let by_worker = matches!(slot.manner(), Manner::BuiltinDatagrams(_));
+        // A worker decides on its datagrams itself: nobody can have a user there, and no list can be read.
+        let by_worker = slot.manner().owner().is_some();
         if by_worker {
             known.ident = Some(IdentAnswer::Failed(IdentFailure::NoServer));
         }

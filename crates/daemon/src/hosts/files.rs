@@ -10,7 +10,7 @@ use crate::hosts::table_file::{TableFile, TableView};
 use hosts_access::image::{Source, Text};
 use hosts_access::lint::{Severity, lint_both};
 use hosts_access::{Content, ListFile, Place, Tables, Which};
-use portreeve_workers::protocol::{MAX_TABLE, TableSent};
+use portreeve_workers::protocol::{MAX_TABLE, TableSent, Worker};
 use rustix::fd::OwnedFd;
 use rustix::fs::MemfdFlags;
 use std::collections::HashSet;
@@ -35,7 +35,7 @@ pub struct Files {
     pub lists: Lists,
     said: HashSet<String>,
     /// The builtin worker has these texts.
-    pub given: bool,
+    pub given: Vec<Worker>,
 }
 
 impl Files {
@@ -51,7 +51,7 @@ impl Files {
             compiled: CompiledTables::default(),
             lists: Lists::default(),
             said: HashSet::new(),
-            given: false,
+            given: Vec::new(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Files {
             .collect();
         if !changed.is_empty() {
             self.said.clear();
-            self.given = false;
+            self.given.clear();
         }
         changed
     }

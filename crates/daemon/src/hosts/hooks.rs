@@ -107,7 +107,9 @@ impl Supervisor {
                 let (uid, gid) = self.hooks.builtin.filter(|_| process::is_root())?;
                 Some(Ids { uid, gid, groups: Vec::new() })
             }
-            Manner::Spawn | Manner::Wait | Manner::Redirect => crate::launch::ids(&slot.service),
+            Manner::Spawn | Manner::Wait | Manner::Redirect | Manner::RedirectDatagrams => {
+                crate::launch::ids(&slot.service)
+            }
         }
     }
 

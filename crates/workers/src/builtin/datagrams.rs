@@ -1,16 +1,11 @@
-//! One datagram service: its sockets, its rules, what it answers. The verdict is `policy`'s; host names cannot be asked for
-//! here, so where a rule could match by name the datagram is refused (`Unavailable`, design §2).
+//! One datagram service: its sockets, who may use it, what it answers.
 
 use super::client::Desk;
-use super::report::Report;
 use super::silence::Silence;
-use super::tables::Texts;
 use super::texts::{self, LINE_BYTES, PERIOD};
-use crate::protocol::{BuiltinKind, FromBuiltin, RateNote, RulesInParts};
-use portreeve_policy::{
-    Arrival, CompiledRules, Facts, HostState, Names, Now, Proof, RateChange, Reason, ServiceState, Tables,
-    Verdict, decide_datagram,
-};
+use crate::datagram::{Judge, Standing};
+use crate::protocol::{BuiltinKind, FromBuiltin};
+use portreeve_policy::Now;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use std::net::SocketAddr;
@@ -27,53 +22,28 @@ pub(super) struct Service {
     slot: u32,
     kind: BuiltinKind,
     pub(super) sockets: Vec<OwnedFd>,
-    /// New rules whose end has not come yet.
-    pub(super) incoming: Option<RulesInParts>,
-    rules: Option<(CompiledRules, bool)>,
-    /// Under which name the tables are asked; `None`: they are not.
-    pub(super) wrapped: Option<String>,
-    state: ServiceState,
-    paused: bool,
+    pub(super) judge: Judge,
     at: usize,
-    report: Report,
 }
 
 /// What a round of datagrams shares.
 pub(super) struct Round<'a> {
     pub(super) now: Now,
     pub(super) wall: i64,
-    pub(super) host: &'a mut HostState,
+    pub(super) standing: &'a mut Standing,
     pub(super) silence: &'a Silence,
-    pub(super) tables: &'a Texts,
     pub(super) desk: &'a mut Desk,
 }
 
 impl Service {
     /// A service that waits for its rules.
     pub(super) fn new(slot: u32, kind: BuiltinKind) -> Self {
-        Service {
-            slot,
-            kind,
-            sockets: Vec::new(),
-            incoming: None,
-            rules: None,
-            wrapped: None,
-            state: ServiceState::new(),
-            paused: false,
-            at: 0,
-            report: Report::default(),
-        }
-    }
-
-    /// The complete rules take effect; the counters stay.
-    pub(super) fn obey(&mut self, rules: RulesInParts) {
-        let log_served = rules.log_served;
-        self.rules = Some((CompiledRules::new(rules.finish()), log_served));
+        Service { slot, kind, sockets: Vec::new(), judge: Judge::new(slot), at: 0 }
     }
 
     /// Whether datagrams are to be read now.
     pub(super) fn listens(&self) -> bool {
-        self.rules.is_some() && !self.paused
+        self.judge.is_ready() && !self.judge.is_paused()
     }
 
     /// Answers what waits in one of its sockets, a bounded part of it. Returns what the supervisor must hear of the rate.
@@ -89,8 +59,7 @@ impl Service {
                 Ok((length, _, from)) => {
                     let request = buffer.get(..length).unwrap_or_default();
                     let Some(source) = from.and_then(portreeve_sys::socket::ip) else { continue };
-                    let change = self.judge(number, request, source, round);
-                    notes.extend(change.and_then(|change| self.follow(change, round.now.mono)));
+                    notes.extend(self.take(number, request, source, round));
                 }
                 Err(Errno::INTR) => {}
                 // A refused earlier answer is reported on the socket and cleared by this; the next call goes on.
@@ -102,48 +71,26 @@ impl Service {
         notes
     }
 
-    fn judge(
+    fn take(
         &mut self,
         number: u16,
         request: &[u8],
         source: SocketAddr,
         round: &mut Round<'_>,
-    ) -> Option<RateChange> {
+    ) -> Option<FromBuiltin> {
         // First, so that a loop of two services does not even use up the rate of the real clients.
         if self.kind != BuiltinKind::Discard && round.silence.keeps(source) {
-            self.report.muted();
+            self.judge.report.muted();
             return None;
         }
-        let (rules, log_served) = self.rules.as_ref()?;
-        let arrival = Arrival { peer: source.into(), proof: Proof::Nothing };
-        let load = rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
-        let tables = if self.wrapped.is_some() { Tables::NotAsked } else { Tables::Off };
-        let mut facts = Facts { names: Names::Unavailable, load, tables };
-        let mut verdict =
-            decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, false);
-        if let (Verdict::NeedTables, Some(daemon)) = (&verdict, &self.wrapped) {
-            let socket = self.sockets.get(usize::from(number));
-            let local =
-                socket.and_then(|fd| rustix::net::getsockname(fd).ok()).and_then(portreeve_sys::socket::ip);
-            facts.tables = round.tables.ask(daemon, source, local);
-            verdict = decide_datagram(rules, &self.state, round.host, &arrival, &facts, &round.now, true);
+        let socket = self.sockets.get(usize::from(number));
+        let local = || rustix::net::getsockname(socket?).ok().and_then(portreeve_sys::socket::ip);
+        let (admitted, note) = self.judge.judge(source, local, round.standing, &round.now);
+        if admitted {
+            self.judge.report.served(source, self.judge.names_served());
+            self.answer(number, request, source, round);
         }
-        match verdict {
-            Verdict::Admit(_) => {
-                self.report.served(source, *log_served);
-                self.answer(number, request, source, round);
-                None
-            }
-            Verdict::Refuse(refusal) => {
-                self.report.refused(source, refusal.reason, round.now.mono);
-                refusal.change
-            }
-            // It has been told that they are unavailable and does not ask; if it did, the answer is the same.
-            Verdict::NeedNames | Verdict::NeedTables => {
-                self.report.refused(source, Reason::Address, round.now.mono);
-                None
-            }
-        }
+        note.map(|note| FromBuiltin::Rate { slot: self.slot, note })
     }
 
     fn answer(&mut self, number: u16, request: &[u8], source: SocketAddr, round: &Round<'_>) {
@@ -173,40 +120,19 @@ impl Service {
         let _ = rustix::net::sendto(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to);
     }
 
-    /// What the rate limit wants, and what is to be said about it.
-    fn follow(&mut self, change: RateChange, now: Duration) -> Option<FromBuiltin> {
-        self.paused = !change.accepts();
-        let seconds = |until: Duration| {
-            let left = until.saturating_sub(now);
-            u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
-        };
-        let note = match change {
-            RateChange::Throttled { until } => RateNote::Tripped { seconds: seconds(until) },
-            RateChange::Paused { until } => RateNote::Paused { seconds: seconds(until) },
-            // The socket is the supervisor's to close; here the queue is left alone, and the log line is the same.
-            RateChange::Closed { until } => RateNote::Tripped { seconds: seconds(until) },
-            RateChange::Resumed => RateNote::Resumed,
-        };
-        Some(FromBuiltin::Rate { slot: self.slot, note })
-    }
-
     /// When [`Service::tick`] is next needed.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        [self.state.deadline(), self.report.deadline()].into_iter().flatten().min()
+        self.judge.deadline()
     }
 
     /// Lets time pass: pauses end, reports leave.
     pub(super) fn tick(&mut self, now: &Now) -> [Option<FromBuiltin>; 2] {
-        let change = match &self.rules {
-            Some((rules, _)) => self.state.tick(rules, now),
-            None => None,
-        };
-        let note = change.and_then(|change| self.follow(change, now.mono));
-        [note, self.report.take(self.slot, now.mono)]
+        let (note, report) = self.judge.tick(now);
+        [note.map(|note| FromBuiltin::Rate { slot: self.slot, note }), report.map(FromBuiltin::Datagrams)]
     }
 
     /// The last report.
     pub(super) fn last_words(&mut self, now: Duration) -> Option<FromBuiltin> {
-        self.report.take_now(self.slot, now)
+        self.judge.last_words(now).map(FromBuiltin::Datagrams)
     }
 }

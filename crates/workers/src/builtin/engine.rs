@@ -7,13 +7,11 @@ use super::clients::{Arrived, Clients};
 use super::datagrams::{Round, Service};
 use super::shell::Reports;
 use super::silence::Silence;
-use super::tables::Texts;
 use super::texts;
+use crate::datagram::Standing;
 use crate::outbox::Outbox;
-use crate::protocol::{
-    BadMessage, BuiltinKind, FromBuiltin, LEAVE, MAX_MESSAGE, Outcome, RulesInParts, ToBuiltin,
-};
-use portreeve_policy::{HostState, Now};
+use crate::protocol::{BadMessage, BuiltinKind, FromBuiltin, LEAVE, MAX_MESSAGE, Outcome, Policy, ToBuiltin};
+use portreeve_policy::Now;
 use portreeve_sys::{clock, filter, seqpacket};
 use rustix::event::{
     Timespec,
@@ -79,9 +77,8 @@ pub(super) struct Engine {
     clients: Clients,
     services: BTreeMap<u32, (Service, bool)>,
     most_services: usize,
-    host: HostState,
+    standing: Standing,
     silence: Silence,
-    tables: Texts,
     /// What the next client is told of this host, where it is one that is.
     reports: Reports,
     /// Nobody new comes.
@@ -109,9 +106,8 @@ impl Engine {
             clients: Clients::new(bounds.clients, desk),
             services: BTreeMap::new(),
             most_services: bounds.services,
-            host: HostState::default(),
+            standing: Standing::default(),
             silence: Silence::default(),
-            tables: Texts::default(),
             reports: Reports::default(),
             leaving: false,
         })
@@ -166,7 +162,7 @@ impl Engine {
 
     fn deadline(&self) -> Option<Duration> {
         let services = self.services.values().filter_map(|(service, _)| service.deadline()).min();
-        [self.clients.deadline(), services, self.host.denied.next_expiry()].into_iter().flatten().min()
+        [self.clients.deadline(), services, self.standing.deadline()].into_iter().flatten().min()
     }
 
     /// Takes messages of the supervisor.
@@ -236,40 +232,7 @@ impl Engine {
                     self.watch_service(slot);
                 }
             }
-            (ToBuiltin::RulesHead { slot, log_served, head }, _) => {
-                if let Some((service, _)) = self.services.get_mut(&slot) {
-                    service.incoming = Some(RulesInParts::new(head, log_served));
-                }
-            }
-            (ToBuiltin::RulesPart { slot, list, patterns }, _) => {
-                if let Some((service, _)) = self.services.get_mut(&slot) {
-                    let rules = service.incoming.as_mut().ok_or(BadMessage::OutOfTurn("RulesPart"))?;
-                    rules.add(list, patterns)?;
-                }
-            }
-            (ToBuiltin::RulesEnd { slot }, _) => {
-                if let Some((service, _)) = self.services.get_mut(&slot) {
-                    let rules = service.incoming.take().ok_or(BadMessage::OutOfTurn("RulesEnd"))?;
-                    service.obey(rules);
-                }
-                self.watch_service(slot);
-            }
-            (ToBuiltin::Wrapped { slot, daemon }, _) => {
-                if let Some((service, _)) = self.services.get_mut(&slot) {
-                    service.wrapped = daemon;
-                }
-            }
-            (ToBuiltin::Tables { allow, deny }, Some(file)) => self.tables = Texts::read(file, allow, deny),
-            (ToBuiltin::Forget { slot }, _) => self.forget(slot, now.mono),
-            (ToBuiltin::Denied { address, denied: true, until_ms }, _) => {
-                let until = until_ms.map(|ms| now.mono.saturating_add(Duration::from_millis(ms)));
-                self.host.denied.expire(now.mono);
-                // Full here is full there: the supervisor's list has the same bound and reports it.
-                let _ = self.host.denied.deny(address, until);
-            }
-            (ToBuiltin::Denied { address, denied: false, .. }, _) => {
-                self.host.denied.remove(address);
-            }
+            (ToBuiltin::Policy(policy), fd) => self.learn(policy, fd, now)?,
             (ToBuiltin::BuiltinPorts(ports), _) => self.silence.own_ports(ports),
             (ToBuiltin::End { ticket }, _) => self.clients.end(ticket, &self.epoll, &mut self.out),
             // The descriptor was checked above.
@@ -277,7 +240,25 @@ impl Engine {
                 let outcome = Outcome::Broken;
                 self.out.put(FromBuiltin::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
             }
-            (ToBuiltin::Report { .. } | ToBuiltin::Datagrams { .. } | ToBuiltin::Tables { .. }, None) => {}
+            (ToBuiltin::Report { .. } | ToBuiltin::Datagrams { .. }, None) => {}
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, policy: Policy, fd: Option<OwnedFd>, now: &Now) -> Result<(), BadMessage> {
+        match (policy, fd) {
+            (Policy::Tables { allow, deny }, Some(file)) => self.standing.read(file, allow, deny),
+            (Policy::Denied { address, denied, until_ms }, _) => {
+                self.standing.deny(address, denied, until_ms, now.mono);
+            }
+            (Policy::Forget { slot }, _) => self.forget(slot, now.mono),
+            (policy, _) => {
+                let slot = policy.slot();
+                if let Some((service, _)) = slot.and_then(|slot| self.services.get_mut(&slot)) {
+                    service.judge.obey(policy)?;
+                }
+                slot.into_iter().for_each(|slot| self.watch_service(slot));
+            }
         }
         Ok(())
     }
@@ -290,9 +271,8 @@ impl Engine {
         let mut round = Round {
             now: Now { minute, ..now },
             wall,
-            host: &mut self.host,
+            standing: &mut self.standing,
             silence: &self.silence,
-            tables: &self.tables,
             desk: self.clients.desk(),
         };
         for note in service.serve(number, &mut round) {
@@ -303,9 +283,7 @@ impl Engine {
 
     fn tick(&mut self, now: &Now) {
         self.clients.sweep(&self.epoll, &mut self.out, now.mono);
-        if self.host.denied.next_expiry().is_some_and(|next| next <= now.mono) {
-            self.host.denied.expire(now.mono);
-        }
+        self.standing.tick(now.mono);
         let due = |service: &Service| service.deadline().is_some_and(|deadline| deadline <= now.mono);
         let slots: Vec<u32> =
             self.services.iter().filter(|(_, (service, _))| due(service)).map(|(slot, _)| *slot).collect();

@@ -1,7 +1,9 @@
 //! The whole worker in a thread, over loopback and socket pairs, driven as the supervisor drives it.
 
 use super::*;
-use crate::protocol::{BuiltinKind, FromBuiltin, MAX_MESSAGE, Outcome, RateNote, ToBuiltin, rules_messages};
+use crate::protocol::{
+    BuiltinKind, Datagrams, FromBuiltin, MAX_MESSAGE, Outcome, Policy, RateNote, ToBuiltin, rules_messages,
+};
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_sys::seqpacket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -88,7 +90,7 @@ impl Worker {
 
     fn rules(&self, slot: u32, rules: &Rules) {
         for message in rules_messages(slot, true, rules).unwrap() {
-            self.tell(&message, None);
+            self.tell(&ToBuiltin::Policy(message), None);
         }
     }
 
@@ -284,7 +286,7 @@ fn every_queued_datagram_is_answered_whole() {
     let (mut listed, mut counted) = (0, 0);
     while counted < 5 {
         match worker.hear() {
-            FromBuiltin::Datagrams { slot: 5, served, served_count, .. } => {
+            FromBuiltin::Datagrams(Datagrams { slot: 5, served, served_count, .. }) => {
                 assert!(served.iter().all(|source| *source == client.local_addr().unwrap()));
                 (listed, counted) = (listed + served.len(), counted + served_count);
             }
@@ -327,7 +329,9 @@ fn another_builtin_is_never_answered() {
     worker.settle();
     client.send(b"loop").unwrap();
     match worker.hear() {
-        FromBuiltin::Datagrams { slot: 1, served_count: 0, refused_count: 0, muted: 1, .. } => {}
+        FromBuiltin::Datagrams(Datagrams {
+            slot: 1, served_count: 0, refused_count: 0, muted: 1, ..
+        }) => {}
         other => panic!("{other:?}"),
     }
     client.set_nonblocking(true).unwrap();
@@ -348,7 +352,9 @@ fn refusals_come_in_few_messages_and_name_a_source_once() {
     let (mut messages, mut named, mut counted) = (0, Vec::new(), 0);
     while counted < 100 {
         match worker.hear() {
-            FromBuiltin::Datagrams { refused, refused_count, refused_by, served_count: 0, .. } => {
+            FromBuiltin::Datagrams(Datagrams {
+                refused, refused_count, refused_by, served_count: 0, ..
+            }) => {
                 assert_eq!(refused_by, [(Reason::Address, refused_count)]);
                 messages += 1;
                 named.extend(refused);
@@ -377,8 +383,8 @@ fn ten_thousand_rules_arrive_in_parts_and_the_last_one_counts() {
     client.send(b"out").unwrap();
     loop {
         match worker.hear() {
-            FromBuiltin::Datagrams { refused_count: 0, .. } => {}
-            FromBuiltin::Datagrams { refused_count: 1, .. } => break,
+            FromBuiltin::Datagrams(Datagrams { refused_count: 0, .. }) => {}
+            FromBuiltin::Datagrams(Datagrams { refused_count: 1, .. }) => break,
             other => panic!("{other:?}"),
         }
     }
@@ -391,7 +397,9 @@ fn a_rule_by_name_refuses_because_nobody_can_be_asked() {
     let (client, _) = worker.datagrams(1, BuiltinKind::Echo, &rules);
     client.send(b"?").unwrap();
     match worker.hear() {
-        FromBuiltin::Datagrams { refused_by, .. } => assert_eq!(refused_by, [(Reason::Address, 1)]),
+        FromBuiltin::Datagrams(Datagrams { refused_by, .. }) => {
+            assert_eq!(refused_by, [(Reason::Address, 1)])
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -401,18 +409,20 @@ fn a_ban_takes_effect_and_ends() {
     let worker = Worker::usual();
     let (client, _) = worker.datagrams(1, BuiltinKind::Echo, &unlimited());
     let address = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
-    worker.tell(&ToBuiltin::Denied { address, denied: true, until_ms: None }, None);
+    worker.tell(&ToBuiltin::Policy(Policy::Denied { address, denied: true, until_ms: None }), None);
     worker.settle();
     client.send(b"banned").unwrap();
     match worker.hear() {
-        FromBuiltin::Datagrams { refused_by, .. } => assert_eq!(refused_by, [(Reason::Address, 1)]),
+        FromBuiltin::Datagrams(Datagrams { refused_by, .. }) => {
+            assert_eq!(refused_by, [(Reason::Address, 1)])
+        }
         other => panic!("{other:?}"),
     }
-    worker.tell(&ToBuiltin::Denied { address, denied: false, until_ms: None }, None);
+    worker.tell(&ToBuiltin::Policy(Policy::Denied { address, denied: false, until_ms: None }), None);
     worker.settle();
     client.send(b"back").unwrap();
     assert_eq!(client.recv(&mut [0; 8]).unwrap(), 4);
-    worker.tell(&ToBuiltin::Denied { address, denied: true, until_ms: Some(0) }, None);
+    worker.tell(&ToBuiltin::Policy(Policy::Denied { address, denied: true, until_ms: Some(0) }), None);
     worker.settle();
     client.send(b"over").unwrap();
     assert_eq!(client.recv(&mut [0; 8]).unwrap(), 4);
@@ -452,7 +462,7 @@ fn a_forgotten_socket_is_left_alone_and_reported_to_the_last() {
     worker.rules(1, &unlimited());
     client.send(b"one").unwrap();
     client.recv(&mut [0; 8]).unwrap();
-    worker.tell(&ToBuiltin::Forget { slot: 1 }, None);
+    worker.tell(&ToBuiltin::Policy(Policy::Forget { slot: 1 }), None);
     worker.settle();
     client.send(b"two").unwrap();
     worker.settle();
@@ -462,7 +472,7 @@ fn a_forgotten_socket_is_left_alone_and_reported_to_the_last() {
 
 #[test]
 fn a_message_that_makes_no_sense_ends_the_worker() {
-    let sense = ToBuiltin::RulesEnd { slot: 1 };
+    let sense = ToBuiltin::Policy(Policy::RulesEnd { slot: 1 });
     for (bytes, attach) in [(vec![250u8], false), (vec![33, 1], false), (vec![37, 0, 0, 0, 0], true)] {
         let worker = Worker::usual();
         let (_, theirs) = UnixStream::pair().unwrap();

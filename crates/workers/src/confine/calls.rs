@@ -81,6 +81,16 @@ const PROXY: &[c_long] = &[
     libc::SYS_shutdown,
 ];
 
+/// What it does besides for datagram services.
+const PROXY_OF_DATAGRAMS: &[c_long] = &[
+    // hosts.allow and hosts.deny, as the supervisor hands them over.
+    libc::SYS_read,
+    // To which port a socket is bound.
+    libc::SYS_getsockname,
+    // The load average, for max_load.
+    libc::SYS_sysinfo,
+];
+
 /// What the registrar does with the one connection it was given.
 const REGISTRAR: &[c_long] = &[
     // Waiting.
@@ -342,9 +352,10 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
         }
         Worker::Proxy | Worker::Tls => {
             rules.extend(plain(PROXY));
-            if worker == Worker::Tls {
-                rules.extend(plain(FILES_IT_IS_HANDED));
-            }
+            rules.extend(plain(match worker {
+                Worker::Tls => FILES_IT_IS_HANDED,
+                _ => PROXY_OF_DATAGRAMS,
+            }));
             let exec = number(libc::PROT_EXEC);
             for call in [libc::SYS_mmap, libc::SYS_mprotect] {
                 rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);

@@ -1,7 +1,9 @@
 //! What the proxy worker tells the supervisor.
 
+use super::datagrams::{Datagrams, RateNote};
 use super::referee::{Missing, put_ready, tag, take_ready};
 use super::wire::{BadMessage, Reader, Writer};
+use std::net::SocketAddr;
 
 /// How a carried connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +18,8 @@ pub enum Carried {
     Full,
     /// Ended on the supervisor's word.
     Ended,
+    /// A flow that made room for another.
+    Crowded,
 }
 
 impl Carried {
@@ -26,6 +30,7 @@ impl Carried {
             Carried::Broken => 2,
             Carried::Full => 3,
             Carried::Ended => 4,
+            Carried::Crowded => 5,
         });
     }
 
@@ -36,6 +41,7 @@ impl Carried {
             2 => Carried::Broken,
             3 => Carried::Full,
             4 => Carried::Ended,
+            5 => Carried::Crowded,
             _ => return Err(BadMessage::BadValue("outcome")),
         })
     }
@@ -72,13 +78,33 @@ pub enum FromProxy {
         /// How it ended.
         outcome: Carried,
     },
+    /// A source has begun a flow and needs a target. Answered by `Flow` or `NoFlow`.
+    Want {
+        /// To which service.
+        slot: u32,
+        /// The worker's mark of it.
+        number: u64,
+        /// Whose, as it arrived.
+        source: SocketAddr,
+        /// To which address of this host; none where the kernel does not tell.
+        local: Option<SocketAddr>,
+    },
+    /// What happened at a datagram service since the last report.
+    Datagrams(Datagrams),
+    /// The rate limit of a datagram service changed its state.
+    Rate {
+        /// Which service.
+        slot: u32,
+        /// How.
+        note: RateNote,
+    },
 }
 
 impl FromProxy {
     /// Writes the message into `out`, replacing what it held.
     ///
     /// # Errors
-    /// None today; the others of its kind have some.
+    /// A list beyond the protocol's bounds.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         let mut writer;
         match self {
@@ -102,6 +128,21 @@ impl FromProxy {
                 writer.u64(*bytes_out);
                 outcome.put(&mut writer);
             }
+            FromProxy::Want { slot, number, source, local } => {
+                writer = Writer::new(out, tag::WANT);
+                writer.u32(*slot);
+                writer.u64(*number);
+                writer.socket_address(*source);
+                writer.option(*local, Writer::socket_address);
+            }
+            FromProxy::Datagrams(report) => {
+                writer = Writer::new(out, tag::DATAGRAMS);
+                report.put(&mut writer)?;
+            }
+            FromProxy::Rate { slot, note } => {
+                writer = Writer::new(out, tag::RATE);
+                note.put(&mut writer, *slot);
+            }
         }
         writer.finish()
     }
@@ -122,6 +163,17 @@ impl FromProxy {
                 bytes_out: input.u64()?,
                 outcome: Carried::take(&mut input)?,
             },
+            tag::WANT => FromProxy::Want {
+                slot: input.u32()?,
+                number: input.u64()?,
+                source: input.socket_address()?,
+                local: input.option("local", Reader::socket_address)?,
+            },
+            tag::DATAGRAMS => FromProxy::Datagrams(Datagrams::take(&mut input)?),
+            tag::RATE => {
+                let (slot, note) = RateNote::take(&mut input)?;
+                FromProxy::Rate { slot, note }
+            }
             other => return Err(BadMessage::UnknownTag(other)),
         };
         input.finish()?;

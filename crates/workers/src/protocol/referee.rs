@@ -22,6 +22,7 @@ pub(super) mod tag {
     pub(in super::super) const RPCBIND_LOST: u8 = 12;
     pub(in super::super) const REACHED: u8 = 20;
     pub(in super::super) const UNREACHED: u8 = 21;
+    pub(in super::super) const WANT: u8 = 22;
     pub(in super::super) const HEADER: u8 = 30;
     pub(in super::super) const KEYED: u8 = 40;
     pub(in super::super) const SHAKEN: u8 = 41;
@@ -105,8 +106,9 @@ const TABLE: &[Row] = &[
     Row { tag: tag::KEYED, name: "Keyed", senders: &[Worker::Tls] },
     Row { tag: tag::SHAKEN, name: "Shaken", senders: &[Worker::Tls] },
     Row { tag: tag::SEALED, name: "Done", senders: &[Worker::Tls] },
-    Row { tag: tag::DATAGRAMS, name: "Datagrams", senders: &[Worker::Builtin] },
-    Row { tag: tag::RATE, name: "Rate", senders: &[Worker::Builtin] },
+    Row { tag: tag::WANT, name: "Want", senders: &[Worker::Proxy] },
+    Row { tag: tag::DATAGRAMS, name: "Datagrams", senders: &[Worker::Builtin, Worker::Proxy] },
+    Row { tag: tag::RATE, name: "Rate", senders: &[Worker::Builtin, Worker::Proxy] },
     Row { tag: tag::NAMES, name: "Names", senders: &[Worker::Resolver] },
     Row { tag: tag::ANSWER, name: "Answer", senders: &[Worker::Resolver] },
     Row { tag: tag::HOST, name: "Host", senders: &[Worker::Resolver] },

@@ -2,7 +2,7 @@
 //!
 //! Texts and origins of rules stay with the supervisor (`explain` is its work); only what decides travels.
 
-use super::ToBuiltin;
+use super::Policy;
 use super::wire::{BadMessage, Reader, Writer};
 use portreeve_policy::{Origin, Pattern, Rule, Rules};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct RulesHead {
 ///
 /// # Errors
 /// A list longer than [`MAX_RULES`], or a name that the protocol does not carry.
-pub fn rules_messages(slot: u32, log_served: bool, rules: &Rules) -> Result<Vec<ToBuiltin>, BadMessage> {
+pub fn rules_messages(slot: u32, log_served: bool, rules: &Rules) -> Result<Vec<Policy>, BadMessage> {
     let head = RulesHead {
         cps: rules.cps,
         overload_closes: rules.overload_closes,
@@ -56,7 +56,7 @@ pub fn rules_messages(slot: u32, log_served: bool, rules: &Rules) -> Result<Vec<
         only_from: rules.only_from.is_some(),
         no_access: rules.no_access.is_some(),
     };
-    let mut messages = vec![ToBuiltin::RulesHead { slot, log_served, head }];
+    let mut messages = vec![Policy::RulesHead { slot, log_served, head }];
     for (list, entries) in [(List::OnlyFrom, &rules.only_from), (List::NoAccess, &rules.no_access)] {
         let entries = entries.as_deref().unwrap_or_default();
         if entries.len() > MAX_RULES {
@@ -64,10 +64,10 @@ pub fn rules_messages(slot: u32, log_served: bool, rules: &Rules) -> Result<Vec<
         }
         for part in entries.chunks(PART) {
             let patterns = part.iter().map(|rule| rule.pattern.clone()).collect();
-            messages.push(ToBuiltin::RulesPart { slot, list, patterns });
+            messages.push(Policy::RulesPart { slot, list, patterns });
         }
     }
-    messages.push(ToBuiltin::RulesEnd { slot });
+    messages.push(Policy::RulesEnd { slot });
     // A rule that cannot travel must be known before the first message leaves: half a list is another list.
     let mut scratch = Vec::new();
     messages.iter().try_for_each(|message| message.encode(&mut scratch))?;

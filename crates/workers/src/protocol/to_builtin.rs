@@ -1,27 +1,16 @@
 //! What the supervisor tells the builtin worker.
 
-use super::rules::{List, RulesHead, put_head, put_patterns, take_head, take_patterns};
+use super::policy::Policy;
 use super::wire::{BadMessage, Reader, Writer};
-use portreeve_policy::Pattern;
-use std::net::{IpAddr, SocketAddr};
-
-/// The longest of hosts.allow and hosts.deny that is sent, in bytes: it is read for each datagram.
-pub const MAX_TABLE: usize = 1 << 20;
+use std::net::SocketAddr;
 
 /// The most ports in [`ToBuiltin::BuiltinPorts`].
 pub const MAX_PORTS: usize = 16 * 1024;
 
 const SERVE: u8 = 33;
 const DATAGRAMS: u8 = 34;
-const RULES_HEAD: u8 = 35;
-const RULES_PART: u8 = 36;
-const RULES_END: u8 = 37;
-const FORGET: u8 = 38;
-const DENIED: u8 = 39;
 const PORTS: u8 = 40;
 const END: u8 = 41;
-const WRAPPED: u8 = 42;
-const TABLES: u8 = 43;
 const REPORT: u8 = 44;
 
 /// The longest of the two texts of a [`ToBuiltin::Report`].
@@ -84,46 +73,10 @@ impl BuiltinKind {
     }
 }
 
-/// One of the tables on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableSent {
-    /// There is none.
-    Missing,
-    /// It cannot be read, or is too long to be sent.
-    Unreadable,
-    /// So many bytes of the file.
-    Text(u32),
-}
-
-impl TableSent {
-    fn put(self, writer: &mut Writer<'_>) {
-        match self {
-            TableSent::Missing => writer.u8(0),
-            TableSent::Unreadable => writer.u8(1),
-            TableSent::Text(length) => {
-                writer.u8(2);
-                writer.u32(length);
-            }
-        }
-    }
-
-    fn take(input: &mut Reader<'_>) -> Result<Self, BadMessage> {
-        Ok(match input.u8()? {
-            0 => TableSent::Missing,
-            1 => TableSent::Unreadable,
-            2 => match input.u32()? {
-                length if length as usize <= MAX_TABLE => TableSent::Text(length),
-                _ => return Err(BadMessage::TooLong("table")),
-            },
-            _ => return Err(BadMessage::BadValue("table")),
-        })
-    }
-}
-
 /// What the supervisor tells the builtin worker.
 ///
 /// A datagram service begins with a [`ToBuiltin::Datagrams`] for each of its sockets, which it carries, followed by the messages of
-/// [`super::rules_messages`]; the worker reads no datagram before [`ToBuiltin::RulesEnd`]. New rules are the same
+/// [`super::rules_messages`]; the worker reads no datagram before [`Policy::RulesEnd`]. New rules are the same
 /// messages again: the old ones hold until the new end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToBuiltin {
@@ -156,57 +109,8 @@ pub enum ToBuiltin {
         /// Whether it is a further socket of the service, and not its first.
         more: bool,
     },
-    /// New rules for a slot begin.
-    RulesHead {
-        /// Of which service.
-        slot: u32,
-        /// Whether the sources of served datagrams are to be reported (START lines).
-        log_served: bool,
-        /// All but the lists.
-        head: RulesHead,
-    },
-    /// More entries of a list.
-    RulesPart {
-        /// Of which service.
-        slot: u32,
-        /// Which list.
-        list: List,
-        /// The entries.
-        patterns: Vec<Pattern>,
-    },
-    /// The new rules are complete and take effect.
-    RulesEnd {
-        /// Of which service.
-        slot: u32,
-    },
-    /// Under which daemon name hosts.allow and hosts.deny are asked about the datagrams of a slot; `None`: they are not.
-    Wrapped {
-        /// Of which service.
-        slot: u32,
-        /// The name.
-        daemon: Option<String>,
-    },
-    /// hosts.allow and hosts.deny as they stand now. Carries a file with their texts, one behind the other.
-    Tables {
-        /// hosts.allow.
-        allow: TableSent,
-        /// hosts.deny.
-        deny: TableSent,
-    },
-    /// Close the datagram service.
-    Forget {
-        /// Which.
-        slot: u32,
-    },
-    /// A ban begins or ends. Sources that are protected are never told to be denied.
-    Denied {
-        /// Whom it is about (a mapped IPv4 address means the IPv4 address).
-        address: IpAddr,
-        /// Whether it begins.
-        denied: bool,
-        /// In how many milliseconds from now it ends by itself; `None` is for ever.
-        until_ms: Option<u64>,
-    },
+    /// Who may use a datagram service.
+    Policy(Policy),
     /// The ports of our own built-ins: a datagram from one of them is never answered. Replaces the former list.
     BuiltinPorts(Vec<u16>),
     /// End a client. Answered by its `Done`; an unknown ticket has just ended and is ignored.
@@ -219,13 +123,11 @@ pub enum ToBuiltin {
 impl ToBuiltin {
     /// Whether a descriptor travels with this message.
     pub fn carries_descriptor(&self) -> bool {
-        matches!(
-            self,
-            ToBuiltin::Serve { .. }
-                | ToBuiltin::Report { .. }
-                | ToBuiltin::Datagrams { .. }
-                | ToBuiltin::Tables { .. }
-        )
+        match self {
+            ToBuiltin::Serve { .. } | ToBuiltin::Report { .. } | ToBuiltin::Datagrams { .. } => true,
+            ToBuiltin::Policy(policy) => policy.carries_descriptor(),
+            ToBuiltin::BuiltinPorts(_) | ToBuiltin::End { .. } => false,
+        }
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -253,45 +155,7 @@ impl ToBuiltin {
                 kind.put(&mut writer);
                 writer.flag(*more);
             }
-            ToBuiltin::RulesHead { slot, log_served, head } => {
-                writer = Writer::new(out, RULES_HEAD);
-                writer.u32(*slot);
-                writer.flag(*log_served);
-                put_head(&mut writer, head)?;
-            }
-            ToBuiltin::RulesPart { slot, list, patterns } => {
-                writer = Writer::new(out, RULES_PART);
-                writer.u32(*slot);
-                writer.flag(*list == List::NoAccess);
-                put_patterns(&mut writer, patterns)?;
-            }
-            ToBuiltin::RulesEnd { slot } => {
-                writer = Writer::new(out, RULES_END);
-                writer.u32(*slot);
-            }
-            ToBuiltin::Wrapped { slot, daemon } => {
-                writer = Writer::new(out, WRAPPED);
-                writer.u32(*slot);
-                writer.flag(daemon.is_some());
-                if let Some(daemon) = daemon {
-                    writer.name("daemon", daemon)?;
-                }
-            }
-            ToBuiltin::Tables { allow, deny } => {
-                writer = Writer::new(out, TABLES);
-                allow.put(&mut writer);
-                deny.put(&mut writer);
-            }
-            ToBuiltin::Forget { slot } => {
-                writer = Writer::new(out, FORGET);
-                writer.u32(*slot);
-            }
-            ToBuiltin::Denied { address, denied, until_ms } => {
-                writer = Writer::new(out, DENIED);
-                writer.ip(*address);
-                writer.flag(*denied);
-                writer.option(*until_ms, Writer::u64);
-            }
+            ToBuiltin::Policy(policy) => return policy.encode(out),
             ToBuiltin::BuiltinPorts(ports) => {
                 writer = Writer::new(out, PORTS);
                 writer.count("ports", ports.len(), MAX_PORTS)?;
@@ -333,33 +197,9 @@ impl ToBuiltin {
                 },
                 more: input.flag("more")?,
             },
-            RULES_HEAD => ToBuiltin::RulesHead {
-                slot: input.u32()?,
-                log_served: input.flag("log_served")?,
-                head: take_head(&mut input)?,
-            },
-            RULES_PART => ToBuiltin::RulesPart {
-                slot: input.u32()?,
-                list: if input.flag("list")? { List::NoAccess } else { List::OnlyFrom },
-                patterns: take_patterns(&mut input)?,
-            },
-            RULES_END => ToBuiltin::RulesEnd { slot: input.u32()? },
-            WRAPPED => ToBuiltin::Wrapped {
-                slot: input.u32()?,
-                daemon: input.option("daemon", |input| input.name("daemon"))?,
-            },
-            TABLES => {
-                ToBuiltin::Tables { allow: TableSent::take(&mut input)?, deny: TableSent::take(&mut input)? }
-            }
-            FORGET => ToBuiltin::Forget { slot: input.u32()? },
-            DENIED => ToBuiltin::Denied {
-                address: input.ip()?,
-                denied: input.flag("denied")?,
-                until_ms: input.option("until", Reader::u64)?,
-            },
             PORTS => ToBuiltin::BuiltinPorts(input.list("ports", MAX_PORTS, Reader::u16)?),
             END => ToBuiltin::End { ticket: input.u64()? },
-            other => return Err(BadMessage::UnknownTag(other)),
+            other => ToBuiltin::Policy(Policy::take(other, &mut input)?),
         };
         input.finish()?;
         Ok(message)

@@ -1,6 +1,7 @@
 //! What the supervisor tells the proxy worker. A connection comes in two messages, because each carries one descriptor:
 //! [`ToProxy::Client`], and behind it [`ToProxy::Target`]; another of these for each target that was not reached.
 
+use super::policy::Policy;
 use super::wire::{BadMessage, Reader, Writer};
 
 /// The longest banner that travels, in bytes; a longer one is cut.
@@ -12,9 +13,13 @@ pub const MAX_HEAD: usize = 107;
 const CLIENT: u8 = 65;
 const TARGET: u8 = 66;
 const DROP: u8 = 67;
+const DATAGRAMS: u8 = 68;
+const FLOWS: u8 = 69;
+const FLOW: u8 = 70;
+const NO_FLOW: u8 = 71;
 
 /// What the supervisor tells the proxy worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ToProxy {
     /// A client. Carries its descriptor. Answered by exactly one `Done`.
     Client {
@@ -27,8 +32,8 @@ pub enum ToProxy {
         /// What the target is told before the client's first byte: a PROXY header, or nothing.
         head: Vec<u8>,
     },
-    /// A target for a client that has none. Carries the socket, whose connect is under way. Answered by `Unreached` if it
-    /// comes to nothing; an unknown ticket has just ended and is ignored.
+    /// A target for a client or a flow that has none. Carries the socket, whose connect is under way (that of a flow is
+    /// connected). Answered by `Unreached` if it comes to nothing; an unknown ticket has just ended and is ignored.
     Target {
         /// The client's mark.
         ticket: u64,
@@ -42,12 +47,55 @@ pub enum ToProxy {
         /// Which.
         ticket: u64,
     },
+    /// Who may use a datagram service.
+    Policy(Policy),
+    /// Carry the datagrams of a bound socket once its rules are complete. Carries the socket. A slot that is in use is
+    /// replaced, and its flows end.
+    Datagrams {
+        /// The supervisor's mark of this service.
+        slot: u32,
+        /// Whether it is a further socket of the service, and not its first.
+        more: bool,
+    },
+    /// The bounds of a datagram service's flows; those that there are stay.
+    Flows {
+        /// Of which service.
+        slot: u32,
+        /// Most of them.
+        most: u32,
+        /// Most of one source.
+        per_source: u32,
+        /// By which lengths of IPv4 and IPv6 networks a source is counted.
+        prefix: (u8, u8),
+        /// End one after this many seconds without a datagram; at least 1.
+        idle_seconds: u32,
+    },
+    /// A flow that the worker has asked for by `Want`. Carries a socket that is connected to the target. Answered by exactly one
+    /// `Done`.
+    Flow {
+        /// The worker's mark of it.
+        number: u64,
+        /// The supervisor's mark of it.
+        ticket: u64,
+        /// Say `Reached` when it has answered.
+        tell: bool,
+    },
+    /// There is none for the `Want` of this number.
+    NoFlow {
+        /// The worker's mark of it.
+        number: u64,
+    },
 }
 
 impl ToProxy {
     /// Whether a descriptor travels with this message.
     pub fn carries_descriptor(&self) -> bool {
-        matches!(self, ToProxy::Client { .. } | ToProxy::Target { .. })
+        match self {
+            ToProxy::Client { .. } | ToProxy::Target { .. } => true,
+            ToProxy::Datagrams { .. } | ToProxy::Flow { .. } => true,
+            ToProxy::Policy(policy) => policy.carries_descriptor(),
+            ToProxy::End { .. } | ToProxy::Flows { .. } | ToProxy::NoFlow { .. } => false,
+        }
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -74,6 +122,31 @@ impl ToProxy {
                 writer = Writer::new(out, DROP);
                 writer.u64(*ticket);
             }
+            ToProxy::Policy(policy) => return policy.encode(out),
+            ToProxy::Datagrams { slot, more } => {
+                writer = Writer::new(out, DATAGRAMS);
+                writer.u32(*slot);
+                writer.flag(*more);
+            }
+            ToProxy::Flows { slot, most, per_source, prefix, idle_seconds } => {
+                writer = Writer::new(out, FLOWS);
+                writer.u32(*slot);
+                writer.u32(*most);
+                writer.u32(*per_source);
+                writer.u8(prefix.0);
+                writer.u8(prefix.1);
+                writer.u32(*idle_seconds);
+            }
+            ToProxy::Flow { number, ticket, tell } => {
+                writer = Writer::new(out, FLOW);
+                writer.u64(*number);
+                writer.u64(*ticket);
+                writer.flag(*tell);
+            }
+            ToProxy::NoFlow { number } => {
+                writer = Writer::new(out, NO_FLOW);
+                writer.u64(*number);
+            }
         }
         writer.finish()
     }
@@ -97,7 +170,17 @@ impl ToProxy {
                 tell: input.flag("tell")?,
             },
             DROP => ToProxy::End { ticket: input.u64()? },
-            other => return Err(BadMessage::UnknownTag(other)),
+            DATAGRAMS => ToProxy::Datagrams { slot: input.u32()?, more: input.flag("more")? },
+            FLOWS => ToProxy::Flows {
+                slot: input.u32()?,
+                most: input.u32()?,
+                per_source: input.u32()?,
+                prefix: (input.u8()?, input.u8()?),
+                idle_seconds: input.u32()?,
+            },
+            FLOW => ToProxy::Flow { number: input.u64()?, ticket: input.u64()?, tell: input.flag("tell")? },
+            NO_FLOW => ToProxy::NoFlow { number: input.u64()? },
+            other => ToProxy::Policy(Policy::take(other, &mut input)?),
         };
         input.finish()?;
         Ok(message)

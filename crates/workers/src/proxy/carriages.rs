@@ -53,6 +53,16 @@ impl Carriages {
         Carriages { most, places, again, desk: Desk::new(), next_sweep: None, leaving: false }
     }
 
+    /// Whether there is one of this ticket.
+    pub(super) fn knows(&self, ticket: u64) -> bool {
+        self.places.contains_key(&ticket)
+    }
+
+    /// What is read into: between two turns nothing in it matters.
+    pub(super) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.desk.chunk
+    }
+
     /// Takes a client in; its target comes later.
     pub(super) fn begin(
         &mut self,

@@ -1,7 +1,10 @@
 //! The loop: waits for the channel and for all connections at once, and gives each a bounded turn.
 
+use super::Bounds;
 use super::carriage::Aim;
 use super::carriages::{Arrived, Carriages};
+use super::datagrams::{self, Datagrams, Turn};
+use super::flows::Limits;
 use crate::outbox::Outbox;
 use crate::protocol::{BadMessage, FromProxy, LEAVE, MAX_MESSAGE, ToProxy};
 use portreeve_sys::{clock, seqpacket};
@@ -19,6 +22,13 @@ const MESSAGES: usize = 64;
 /// The channel among epoll's events; no ticket comes so far.
 const CHANNEL: u64 = u64::MAX;
 
+/// What the datagram services share with the connections, of an engine whose other fields stay free.
+macro_rules! turn {
+    ($engine:ident, $now:ident) => {
+        Turn { epoll: &$engine.epoll, out: &mut $engine.out, buffer: $engine.carriages.buffer(), now: $now }
+    };
+}
+
 /// Whether the worker goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
@@ -35,12 +45,13 @@ pub(super) struct Engine {
     watched: EventFlags,
     message: Box<[u8]>,
     carriages: Carriages,
+    datagrams: Datagrams,
 }
 
 impl Engine {
     /// # Errors
     /// No epoll instance, or the channel cannot be watched.
-    pub(super) fn new(channel: OwnedFd, most: usize) -> io::Result<Self> {
+    pub(super) fn new(channel: OwnedFd, bounds: Bounds) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let watched = EventFlags::IN;
         epoll::add(&epoll, &channel, EventData::new_u64(CHANNEL), watched)?;
@@ -50,7 +61,8 @@ impl Engine {
             out: Outbox::new(channel),
             watched,
             message: vec![0; MAX_MESSAGE].into(),
-            carriages: Carriages::new(most),
+            carriages: Carriages::new(bounds.carried),
+            datagrams: Datagrams::new(bounds.flows, bounds.sockets),
         })
     }
 
@@ -68,12 +80,14 @@ impl Engine {
         for event in &events {
             match event.data.u64() {
                 CHANNEL => goes = self.listen(event.flags, now)?,
+                data if datagrams::is_ours(data) => self.datagrams.wake(data, &mut turn!(self, now)),
                 data => self.carriages.wake(data, event.flags, &mut self.out, now),
             }
         }
         events.clear();
         self.events = events;
         self.carriages.sweep(&mut self.out, now);
+        self.datagrams.tick(&mut self.out, now);
         self.out.send()?;
         self.watch_channel()?;
         if self.carriages.are_over() && self.out.is_empty() {
@@ -83,7 +97,8 @@ impl Engine {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let left = match self.carriages.deadline() {
+        let deadlines = [self.carriages.deadline(), self.datagrams.deadline()];
+        let left = match deadlines.into_iter().flatten().min() {
             _ if self.carriages.is_busy() => Some(Duration::ZERO),
             deadline => deadline.map(|deadline| deadline.saturating_sub(clock::monotonic())),
         };
@@ -119,6 +134,7 @@ impl Engine {
             let bytes = self.message.get(..received.len).unwrap_or_default();
             if bytes == LEAVE {
                 self.carriages.leave(&mut self.out);
+                self.datagrams.leave(&mut turn!(self, now));
                 continue;
             }
             let message = ToProxy::decode(bytes).map_err(io::Error::other)?;
@@ -137,12 +153,46 @@ impl Engine {
                 self.carriages.begin(arrived, &self.epoll, &mut self.out, now);
             }
             (ToProxy::Target { ticket, patience_seconds, tell }, Some(target)) => {
-                let aim = Aim { target, patience: Duration::from_secs(u64::from(patience_seconds)), tell };
-                self.carriages.aim(ticket, aim, &self.epoll, &mut self.out, now);
+                if self.carriages.knows(ticket) {
+                    let aim =
+                        Aim { target, patience: Duration::from_secs(u64::from(patience_seconds)), tell };
+                    self.carriages.aim(ticket, aim, &self.epoll, &mut self.out, now);
+                } else {
+                    self.datagrams.aim(ticket, target, tell, &mut turn!(self, now));
+                }
             }
-            (ToProxy::End { ticket }, _) => self.carriages.end(ticket, &mut self.out),
+            (ToProxy::End { ticket }, _) => {
+                if !self.datagrams.end(ticket, &mut self.out) {
+                    self.carriages.end(ticket, &mut self.out);
+                }
+            }
+            (ToProxy::Policy(policy), fd) => self.datagrams.learn(policy, fd, &mut turn!(self, now))?,
+            (ToProxy::Datagrams { slot, more }, Some(fd)) => {
+                self.datagrams.add(slot, more, fd, &mut turn!(self, now));
+            }
+            (ToProxy::Flows { slot, most, per_source, prefix, idle_seconds }, _) => {
+                let limits = Limits {
+                    most: most as usize,
+                    per_source: per_source as usize,
+                    prefix,
+                    idle: Duration::from_secs(u64::from(idle_seconds.max(1))),
+                };
+                self.datagrams.bound(slot, limits);
+            }
+            (ToProxy::Flow { number, ticket, tell }, Some(target)) => {
+                self.datagrams.answer(number, Some((ticket, target, tell)), &mut turn!(self, now));
+            }
+            (ToProxy::NoFlow { number }, _) => {
+                self.datagrams.answer(number, None, &mut turn!(self, now));
+            }
             // The descriptor was checked above.
-            (ToProxy::Client { .. } | ToProxy::Target { .. }, None) => {}
+            (
+                ToProxy::Client { .. }
+                | ToProxy::Target { .. }
+                | ToProxy::Datagrams { .. }
+                | ToProxy::Flow { .. },
+                None,
+            ) => {}
         }
         Ok(())
     }

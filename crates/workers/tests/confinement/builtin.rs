@@ -3,7 +3,7 @@
 use crate::has_namespaces;
 use crate::hired::Hired;
 use portreeve_workers::protocol::{
-    BuiltinKind, FromBuiltin, Outcome, Referee, ToBuiltin, Worker, rules_messages,
+    BuiltinKind, Datagrams, FromBuiltin, Outcome, Referee, ToBuiltin, Worker, rules_messages,
 };
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -68,7 +68,7 @@ pub(crate) fn a_confined_builtin_serves_everything() {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(b"12345", socket.local_addr().unwrap()).unwrap();
         match referee.from_builtin(&worker.hear()).unwrap() {
-            FromBuiltin::Datagrams { slot: s, served_count: 1, .. } => assert_eq!(s, slot),
+            FromBuiltin::Datagrams(Datagrams { slot: s, served_count: 1, .. }) => assert_eq!(s, slot),
             other => panic!("{other:?}"),
         }
         client.set_nonblocking(true).unwrap();

@@ -20,6 +20,11 @@ fn the_proxys_messages_come_back_and_are_its_own() {
         },
         ToProxy::Target { ticket: 7, patience_seconds: 30, tell: true },
         ToProxy::End { ticket: 7 },
+        ToProxy::Policy(Policy::Forget { slot: 7 }),
+        ToProxy::Datagrams { slot: 7, more: true },
+        ToProxy::Flows { slot: 7, most: 8, per_source: u32::MAX, prefix: (32, 64), idle_seconds: 120 },
+        ToProxy::Flow { number: u64::MAX, ticket: 7, tell: true },
+        ToProxy::NoFlow { number: 7 },
     ] {
         message.encode(&mut bytes).unwrap();
         assert_eq!(ToProxy::decode(&bytes), Ok(message));
@@ -35,12 +40,24 @@ fn the_proxys_messages_come_back_and_are_its_own() {
     ready.encode(&mut bytes).unwrap();
     assert_eq!(referee.from_proxy(&bytes), Ok(ready));
     let outcomes = [Carried::Complete, Carried::Idle, Carried::Broken, Carried::Full, Carried::Ended];
+    let outcomes = outcomes.into_iter().chain([Carried::Crowded]);
     for outcome in outcomes {
         let done = FromProxy::Done { ticket: 1, bytes_in: 2, bytes_out: u64::MAX, outcome };
         done.encode(&mut bytes).unwrap();
         assert_eq!(referee.from_proxy(&bytes), Ok(done));
     }
-    for message in [FromProxy::Reached { ticket: 3 }, FromProxy::Unreached { ticket: 3, errno: 111 }] {
+    let (source, local) = ("[2001:db8::1]:7".parse().unwrap(), "192.0.2.1:9".parse().ok());
+    let refused = vec![Refusal { source, reason: Reason::Rate, count: 9 }];
+    let report =
+        Datagrams { slot: 7, served: vec![source], refused, refused_count: 9, ..Datagrams::default() };
+    for message in [
+        FromProxy::Reached { ticket: 3 },
+        FromProxy::Unreached { ticket: 3, errno: 111 },
+        FromProxy::Want { slot: 7, number: u64::MAX, source, local },
+        FromProxy::Want { slot: 7, number: 1, source, local: None },
+        FromProxy::Datagrams(report),
+        FromProxy::Rate { slot: 7, note: RateNote::Resumed },
+    ] {
         let mut other = Vec::new();
         message.encode(&mut other).unwrap();
         assert_eq!(referee.from_proxy(&other), Ok(message));

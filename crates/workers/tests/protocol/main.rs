@@ -6,12 +6,12 @@ mod carriers;
 
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
-    Answer, BadMessage, BuiltinKind, Carried, Entered, Family, Fault, Found, FromBuiltin, FromHeader,
-    FromProxy, FromRegistrar, FromResolver, HostName, IdentAnswer, IdentFailure, List, MAX_BANNER, MAX_HEAD,
-    MAX_MESSAGE, MAX_NAME, MAX_OWNER, MAX_REGISTRATIONS, MAX_REPORT, MAX_RULES, Mismatch, Missing,
-    NamesAnswer, Outcome, Preamble, Question, RateNote, Referee, Refusal, Registration, RulesHead,
-    RulesInParts, TableSent, ToBuiltin, ToHeader, ToProxy, ToRegistrar, ToResolver, Trouble, Worker,
-    rules_messages,
+    Answer, BadMessage, BuiltinKind, Carried, Datagrams, Entered, Family, Fault, Found, FromBuiltin,
+    FromHeader, FromProxy, FromRegistrar, FromResolver, HostName, IdentAnswer, IdentFailure, List,
+    MAX_BANNER, MAX_HEAD, MAX_MESSAGE, MAX_NAME, MAX_OWNER, MAX_REGISTRATIONS, MAX_REPORT, MAX_RULES,
+    Mismatch, Missing, NamesAnswer, Outcome, Policy, Preamble, Question, RateNote, Referee, Refusal,
+    Registration, RulesHead, RulesInParts, TableSent, ToBuiltin, ToHeader, ToProxy, ToRegistrar, ToResolver,
+    Trouble, Worker, rules_messages,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -100,6 +100,24 @@ fn what_reports_has_no_datagrams_and_a_report_a_bound() {
     }
 }
 
+fn policy() -> impl Strategy<Value = Policy> {
+    prop_oneof![
+        (any::<u32>(), any::<bool>(), head()).prop_map(|(slot, log_served, head)| Policy::RulesHead {
+            slot,
+            log_served,
+            head
+        }),
+        (any::<u32>(), select(vec![List::OnlyFrom, List::NoAccess]), vec(pattern(), 0..100))
+            .prop_map(|(slot, list, patterns)| Policy::RulesPart { slot, list, patterns }),
+        any::<u32>().prop_map(|slot| Policy::RulesEnd { slot }),
+        (any::<u32>(), option::of(name())).prop_map(|(slot, daemon)| Policy::Wrapped { slot, daemon }),
+        (table_sent(), table_sent()).prop_map(|(allow, deny)| Policy::Tables { allow, deny }),
+        any::<u32>().prop_map(|slot| Policy::Forget { slot }),
+        (ip(), any::<bool>(), option::of(any::<u64>()))
+            .prop_map(|(address, denied, until_ms)| Policy::Denied { address, denied, until_ms }),
+    ]
+}
+
 fn to_builtin() -> impl Strategy<Value = ToBuiltin> {
     prop_oneof![
         (any::<u64>(), kind(), any::<u32>(), socket_address()).prop_map(
@@ -112,37 +130,43 @@ fn to_builtin() -> impl Strategy<Value = ToBuiltin> {
             kind,
             more
         }),
-        (any::<u32>(), any::<bool>(), head()).prop_map(|(slot, log_served, head)| ToBuiltin::RulesHead {
-            slot,
-            log_served,
-            head
-        }),
-        (any::<u32>(), select(vec![List::OnlyFrom, List::NoAccess]), vec(pattern(), 0..100))
-            .prop_map(|(slot, list, patterns)| ToBuiltin::RulesPart { slot, list, patterns }),
-        any::<u32>().prop_map(|slot| ToBuiltin::RulesEnd { slot }),
-        (any::<u32>(), option::of(name())).prop_map(|(slot, daemon)| ToBuiltin::Wrapped { slot, daemon }),
-        (table_sent(), table_sent()).prop_map(|(allow, deny)| ToBuiltin::Tables { allow, deny }),
-        any::<u32>().prop_map(|slot| ToBuiltin::Forget { slot }),
-        (ip(), any::<bool>(), option::of(any::<u64>()))
-            .prop_map(|(address, denied, until_ms)| ToBuiltin::Denied { address, denied, until_ms }),
+        policy().prop_map(ToBuiltin::Policy),
         vec(any::<u16>(), 0..300).prop_map(ToBuiltin::BuiltinPorts),
         any::<u64>().prop_map(|ticket| ToBuiltin::End { ticket }),
     ]
 }
 
-fn from_builtin() -> impl Strategy<Value = FromBuiltin> {
-    let outcome =
-        select(vec![Outcome::Complete, Outcome::Idle, Outcome::Broken, Outcome::Full, Outcome::Ended]);
+fn note() -> impl Strategy<Value = RateNote> {
+    prop_oneof![
+        any::<u32>().prop_map(|seconds| RateNote::Tripped { seconds }),
+        any::<u32>().prop_map(|seconds| RateNote::Paused { seconds }),
+        Just(RateNote::Resumed),
+    ]
+}
+
+fn datagrams() -> impl Strategy<Value = Datagrams> {
     let refusal = (socket_address(), reason(), any::<u32>()).prop_map(|(source, reason, count)| Refusal {
         source,
         reason,
         count,
     });
-    let note = prop_oneof![
-        any::<u32>().prop_map(|seconds| RateNote::Tripped { seconds }),
-        any::<u32>().prop_map(|seconds| RateNote::Paused { seconds }),
-        Just(RateNote::Resumed),
-    ];
+    (
+        any::<u32>(),
+        vec(socket_address(), 0..40),
+        any::<u64>(),
+        vec(refusal, 0..40),
+        any::<u64>(),
+        vec((reason(), any::<u64>()), 0..9),
+        any::<(u64, u64)>(),
+    )
+        .prop_map(|(slot, served, served_count, refused, refused_count, refused_by, (muted, lost))| {
+            Datagrams { slot, served, served_count, refused, refused_count, refused_by, muted, lost }
+        })
+}
+
+fn from_builtin() -> impl Strategy<Value = FromBuiltin> {
+    let outcome =
+        select(vec![Outcome::Complete, Outcome::Idle, Outcome::Broken, Outcome::Full, Outcome::Ended]);
     prop_oneof![
         missing().prop_map(|missing| FromBuiltin::Ready { missing }),
         (any::<u64>(), any::<u64>(), any::<u64>(), outcome).prop_map(
@@ -153,30 +177,8 @@ fn from_builtin() -> impl Strategy<Value = FromBuiltin> {
                 outcome
             }
         ),
-        (
-            any::<u32>(),
-            vec(socket_address(), 0..40),
-            any::<u64>(),
-            vec(refusal, 0..40),
-            any::<u64>(),
-            vec((reason(), any::<u64>()), 0..9),
-            any::<(u64, u64)>()
-        )
-            .prop_map(
-                |(slot, served, served_count, refused, refused_count, refused_by, (muted, lost))| {
-                    FromBuiltin::Datagrams {
-                        slot,
-                        served,
-                        served_count,
-                        refused,
-                        refused_count,
-                        refused_by,
-                        muted,
-                        lost,
-                    }
-                }
-            ),
-        (any::<u32>(), note).prop_map(|(slot, note)| FromBuiltin::Rate { slot, note }),
+        datagrams().prop_map(FromBuiltin::Datagrams),
+        (any::<u32>(), note()).prop_map(|(slot, note)| FromBuiltin::Rate { slot, note }),
     ]
 }
 
@@ -372,19 +374,19 @@ fn patterns(rules: Option<&[Rule]>) -> Option<Vec<Pattern>> {
 }
 
 /// What the worker makes of the messages, through their bytes.
-fn assemble(messages: &[ToBuiltin]) -> (Rules, bool) {
+fn assemble(messages: &[Policy]) -> (Rules, bool) {
     let mut parts: Option<RulesInParts> = None;
     let mut bytes = Vec::new();
     for message in messages {
         message.encode(&mut bytes).unwrap();
         match ToBuiltin::decode(&bytes).unwrap() {
-            ToBuiltin::RulesHead { slot: 3, log_served, head } => {
+            ToBuiltin::Policy(Policy::RulesHead { slot: 3, log_served, head }) => {
                 parts = Some(RulesInParts::new(head, log_served));
             }
-            ToBuiltin::RulesPart { slot: 3, list, patterns } => {
+            ToBuiltin::Policy(Policy::RulesPart { slot: 3, list, patterns }) => {
                 parts.as_mut().unwrap().add(list, patterns).unwrap();
             }
-            ToBuiltin::RulesEnd { slot: 3 } => {
+            ToBuiltin::Policy(Policy::RulesEnd { slot: 3 }) => {
                 let parts = parts.unwrap();
                 let log_served = parts.log_served;
                 return (parts.finish(), log_served);

@@ -1,14 +1,14 @@
 //! What happened at a datagram service, gathered into a few messages a second. Keeps to xinetd's rule that the same refused
 //! source is named once a minute (reference xinetd §3.2), for more than the last source, and bounded.
 
-use crate::protocol::{FromBuiltin, MAX_REPORTED, Refusal};
+use crate::protocol::{Datagrams, MAX_REPORTED, Refusal};
 use portreeve_policy::Reason;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// So often at most a report leaves.
-pub(super) const EVERY: Duration = Duration::from_millis(250);
+pub(crate) const EVERY: Duration = Duration::from_millis(250);
 /// A refused source is named again after this long.
 const AGAIN: Duration = Duration::from_secs(60);
 /// Sources that are remembered as named; when all places are taken no further one is named, or a flood of forged sources
@@ -17,7 +17,7 @@ const REMEMBERED: usize = 1024;
 
 /// One service's report in the making.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     served: Vec<SocketAddr>,
     served_count: u64,
     refused: Vec<Refusal>,
@@ -30,7 +30,7 @@ pub(super) struct Report {
 
 impl Report {
     /// A datagram was served; `named` asks for a START line.
-    pub(super) fn served(&mut self, source: SocketAddr, named: bool) {
+    pub(crate) fn served(&mut self, source: SocketAddr, named: bool) {
         self.served_count += 1;
         if named {
             if self.served.len() < MAX_REPORTED {
@@ -42,12 +42,12 @@ impl Report {
     }
 
     /// A datagram was left without an answer.
-    pub(super) fn muted(&mut self) {
+    pub(crate) fn muted(&mut self) {
         self.muted += 1;
     }
 
     /// A datagram was refused.
-    pub(super) fn refused(&mut self, source: SocketAddr, reason: Reason, now: Duration) {
+    pub(crate) fn refused(&mut self, source: SocketAddr, reason: Reason, now: Duration) {
         match self.by_reason.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, count)) => *count += 1,
             None => self.by_reason.push((reason, 1)),
@@ -76,23 +76,23 @@ impl Report {
     }
 
     /// When the report may leave; `None` while there is nothing to say.
-    pub(super) fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         if self.is_empty() { None } else { Some(self.sent.map_or(Duration::ZERO, |sent| sent + EVERY)) }
     }
 
     /// The report, if it may leave now.
-    pub(super) fn take(&mut self, slot: u32, now: Duration) -> Option<FromBuiltin> {
+    pub(crate) fn take(&mut self, slot: u32, now: Duration) -> Option<Datagrams> {
         if self.deadline()? > now { None } else { self.take_now(slot, now) }
     }
 
     /// The report, if there is anything to say: the service ends.
-    pub(super) fn take_now(&mut self, slot: u32, now: Duration) -> Option<FromBuiltin> {
+    pub(crate) fn take_now(&mut self, slot: u32, now: Duration) -> Option<Datagrams> {
         if self.is_empty() {
             return None;
         }
         self.sent = Some(now);
         let refused_by = std::mem::take(&mut self.by_reason);
-        Some(FromBuiltin::Datagrams {
+        Some(Datagrams {
             slot,
             served: std::mem::take(&mut self.served),
             served_count: std::mem::take(&mut self.served_count),
@@ -117,11 +117,9 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn parts(message: Option<FromBuiltin>) -> (Vec<Refusal>, u64, u64) {
+    fn parts(message: Option<Datagrams>) -> (Vec<Refusal>, u64, u64) {
         match message {
-            Some(FromBuiltin::Datagrams { refused, refused_count, lost, .. }) => {
-                (refused, refused_count, lost)
-            }
+            Some(Datagrams { refused, refused_count, lost, .. }) => (refused, refused_count, lost),
             other => panic!("{other:?}"),
         }
     }
@@ -181,7 +179,7 @@ mod tests {
         }
         report.served(source(4000), false);
         match report.take_now(1, at(1)) {
-            Some(FromBuiltin::Datagrams { served, served_count, lost, .. }) => {
+            Some(Datagrams { served, served_count, lost, .. }) => {
                 assert_eq!((served.len(), served_count, lost), (MAX_REPORTED, MAX_REPORTED as u64 + 4, 3));
             }
             other => panic!("{other:?}"),

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 
 /// The texts; before the first ones everybody is refused.
 #[derive(Debug)]
-pub(super) struct Texts {
+pub(crate) struct Texts {
     allow: Text,
     deny: Text,
 }
@@ -36,7 +36,7 @@ impl Default for Texts {
 
 impl Texts {
     /// Reads both from the file that came with the message.
-    pub(super) fn read(file: OwnedFd, allow: TableSent, deny: TableSent) -> Self {
+    pub(crate) fn read(file: OwnedFd, allow: TableSent, deny: TableSent) -> Self {
         let mut file = File::from(file);
         let mut take = |sent| match sent {
             TableSent::Missing => Text::Missing,
@@ -50,7 +50,7 @@ impl Texts {
     }
 
     /// What the tables say of a datagram from `source` to the daemon of this name.
-    pub(super) fn ask(&self, daemon: &str, source: SocketAddr, local: Option<SocketAddr>) -> Tables {
+    pub(crate) fn ask(&self, daemon: &str, source: SocketAddr, local: Option<SocketAddr>) -> Tables {
         // A table that is there and was not sent may refuse, or grant to few, whomever it likes.
         let (Some(allow), Some(deny)) = (self.allow.content(), self.deny.content()) else {
             return Tables::Refused(Cause::HostsUnavailable, None);

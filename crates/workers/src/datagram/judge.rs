@@ -1,0 +1,198 @@
+//! Who may send a datagram to one service: the pushed rules, and their state. The verdict is `policy`'s; host names cannot be asked
+//! for here, so where a rule could match by name the datagram is refused (`Unavailable`, design §2).
+
+use super::report::Report;
+use super::tables::Texts;
+use crate::protocol::{BadMessage, Datagrams, Policy, RateNote, RulesInParts};
+use portreeve_policy::{
+    Arrival, CompiledRules, Facts, HostState, Names, Now, Proof, RateChange, Reason, ServiceState, Tables,
+    Verdict, decide_datagram,
+};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// What stands for all services of a worker: who is denied, and the tables.
+#[derive(Default)]
+pub(crate) struct Standing {
+    host: HostState,
+    tables: Texts,
+}
+
+impl Standing {
+    /// New tables.
+    pub(crate) fn read(
+        &mut self,
+        file: OwnedFd,
+        allow: crate::protocol::TableSent,
+        deny: crate::protocol::TableSent,
+    ) {
+        self.tables = Texts::read(file, allow, deny);
+    }
+
+    /// A ban begins or ends.
+    pub(crate) fn deny(
+        &mut self,
+        address: std::net::IpAddr,
+        denied: bool,
+        until_ms: Option<u64>,
+        now: Duration,
+    ) {
+        if denied {
+            let until = until_ms.map(|ms| now.saturating_add(Duration::from_millis(ms)));
+            self.host.denied.expire(now);
+            // Full here is full there: the supervisor's list has the same bound and reports it.
+            let _ = self.host.denied.deny(address, until);
+        } else {
+            self.host.denied.remove(address);
+        }
+    }
+
+    /// When [`Standing::tick`] is next needed.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.host.denied.next_expiry()
+    }
+
+    /// Lets bans end.
+    pub(crate) fn tick(&mut self, now: Duration) {
+        if self.deadline().is_some_and(|next| next <= now) {
+            self.host.denied.expire(now);
+        }
+    }
+}
+
+/// The rules of one service.
+pub(crate) struct Judge {
+    slot: u32,
+    /// New rules whose end has not come yet.
+    incoming: Option<RulesInParts>,
+    rules: Option<(CompiledRules, bool)>,
+    /// Under which name the tables are asked; `None`: they are not.
+    wrapped: Option<String>,
+    state: ServiceState,
+    paused: bool,
+    pub(crate) report: Report,
+}
+
+impl Judge {
+    /// One that waits for its rules.
+    pub(crate) fn new(slot: u32) -> Self {
+        Judge {
+            slot,
+            incoming: None,
+            rules: None,
+            wrapped: None,
+            state: ServiceState::new(),
+            paused: false,
+            report: Report::default(),
+        }
+    }
+
+    /// What is told of this service's rules. Complete ones take effect; the counters stay.
+    ///
+    /// # Errors
+    /// Parts without a head.
+    pub(crate) fn obey(&mut self, policy: Policy) -> Result<(), BadMessage> {
+        match policy {
+            Policy::RulesHead { log_served, head, .. } => {
+                self.incoming = Some(RulesInParts::new(head, log_served));
+            }
+            Policy::RulesPart { list, patterns, .. } => {
+                let rules = self.incoming.as_mut().ok_or(BadMessage::OutOfTurn("RulesPart"))?;
+                rules.add(list, patterns)?;
+            }
+            Policy::RulesEnd { .. } => {
+                let rules = self.incoming.take().ok_or(BadMessage::OutOfTurn("RulesEnd"))?;
+                let log_served = rules.log_served;
+                self.rules = Some((CompiledRules::new(rules.finish()), log_served));
+            }
+            Policy::Wrapped { daemon, .. } => self.wrapped = daemon,
+            Policy::Tables { .. } | Policy::Forget { .. } | Policy::Denied { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Whether it has rules.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// Whether the rate limit wants datagrams to be left in the kernel's queue.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether the sources of served datagrams are to be named.
+    pub(crate) fn names_served(&self) -> bool {
+        self.rules.as_ref().is_some_and(|(_, log_served)| *log_served)
+    }
+
+    /// Whether a datagram is admitted, and what the supervisor must hear of the rate. A refused one is in the report.
+    pub(crate) fn judge(
+        &mut self,
+        source: SocketAddr,
+        local: impl FnOnce() -> Option<SocketAddr>,
+        standing: &mut Standing,
+        now: &Now,
+    ) -> (bool, Option<RateNote>) {
+        let Some((rules, _)) = self.rules.as_ref() else { return (false, None) };
+        let arrival = Arrival { peer: source.into(), proof: Proof::Nothing };
+        let load = rules.rules().max_load.and_then(|_| portreeve_sys::limits::load_average());
+        let tables = if self.wrapped.is_some() { Tables::NotAsked } else { Tables::Off };
+        let mut facts = Facts { names: Names::Unavailable, load, tables };
+        let host = &mut standing.host;
+        let mut verdict = decide_datagram(rules, &self.state, host, &arrival, &facts, now, false);
+        if let (Verdict::NeedTables, Some(daemon)) = (&verdict, &self.wrapped) {
+            facts.tables = standing.tables.ask(daemon, source, local());
+            verdict = decide_datagram(rules, &self.state, host, &arrival, &facts, now, true);
+        }
+        match verdict {
+            Verdict::Admit(_) => (true, None),
+            Verdict::Refuse(refusal) => {
+                self.report.refused(source, refusal.reason, now.mono);
+                (false, refusal.change.map(|change| self.follow(change, now.mono)))
+            }
+            // It has been told that they are unavailable and does not ask; if it did, the answer is the same.
+            Verdict::NeedNames | Verdict::NeedTables => {
+                self.report.refused(source, Reason::Address, now.mono);
+                (false, None)
+            }
+        }
+    }
+
+    /// What the rate limit wants, and what is to be said about it.
+    fn follow(&mut self, change: RateChange, now: Duration) -> RateNote {
+        self.paused = !change.accepts();
+        let seconds = |until: Duration| {
+            let left = until.saturating_sub(now);
+            u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+        };
+        match change {
+            RateChange::Throttled { until } => RateNote::Tripped { seconds: seconds(until) },
+            RateChange::Paused { until } => RateNote::Paused { seconds: seconds(until) },
+            // The socket is the supervisor's to close; here the queue is left alone, and the log line is the same.
+            RateChange::Closed { until } => RateNote::Tripped { seconds: seconds(until) },
+            RateChange::Resumed => RateNote::Resumed,
+        }
+    }
+
+    /// When [`Judge::tick`] is next needed.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        [self.state.deadline(), self.report.deadline()].into_iter().flatten().min()
+    }
+
+    /// Lets time pass: pauses end, reports leave.
+    pub(crate) fn tick(&mut self, now: &Now) -> (Option<RateNote>, Option<Datagrams>) {
+        let change = match &self.rules {
+            Some((rules, _)) => self.state.tick(rules, now),
+            None => None,
+        };
+        let note = change.map(|change| self.follow(change, now.mono));
+        (note, self.report.take(self.slot, now.mono))
+    }
+
+    /// The last report.
+    pub(crate) fn last_words(&mut self, now: Duration) -> Option<Datagrams> {
+        self.report.take_now(self.slot, now)
+    }
+}
