@@ -115,6 +115,11 @@ impl Announcer {
         }
     }
 
+    /// An instance has ended, and how it did is not known: it was no child of ours.
+    pub fn gone(&mut self, stamp: &Stamp, slot: &Slot, id: u64, pid: i32, peer: Option<SocketAddr>) {
+        self.ledger.note(&Event { pid, ..event(EventKind::Exit, id, stamp, slot, peer) });
+    }
+
     /// The EXIT line alone. `seconds` since it started.
     pub fn exit_line(
         &mut self,

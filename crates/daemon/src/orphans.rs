@@ -28,6 +28,9 @@ impl Supervisor {
         self.children.orphans.remove(&pid);
         let Some(child) = self.children.programs.remove(&pid) else { return };
         let (id, held) = (child.slot, child.holds_socket);
+        if let Some(slot) = self.slots.get(&id) {
+            self.announcer.gone(&self.stamp, slot, child.event, pid, child.peer);
+        }
         drop(child);
         if held {
             self.released(id);

@@ -97,12 +97,18 @@ impl Reader {
     /// # Errors
     /// There is none, it cannot be read, or it is of a newer version.
     pub fn open(directory: &Path) -> Result<Self, Fault> {
-        let path = directory.join(FILE);
-        let inode = std::fs::metadata(&path)
-            .map_err(|error| Fault::Passing(format!("it cannot be opened: {error}")))?
-            .ino();
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let refused = |error: std::io::Error| {
+            Fault::Passing(format!("it cannot be opened: {}", crate::directory::text(&error)))
+        };
+        // SQLite follows no link then: the directory is the ledger's own, and whoever reads may be root.
+        let path = std::fs::canonicalize(directory).map_err(refused)?.join(FILE);
+        let inode = std::fs::metadata(&path).map_err(refused)?.ino();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&path, flags)?;
+        // What stands in its schema is not ours to trust.
+        db.pragma_update(None, "trusted_schema", false)?;
         db.busy_timeout(Duration::from_secs(5))?;
         let version = schema::version(&db)?;
         if version == 0 || version > schema::VERSION {

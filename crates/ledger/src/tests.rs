@@ -306,6 +306,7 @@ fn a_link_in_its_place_is_not_followed() {
     std::os::unix::fs::symlink(&target, scratch.0.join(FILE)).unwrap();
     assert!(Store::open(&scratch.0, &Settings::default()).is_err());
     assert_eq!(std::fs::read(&target).unwrap(), b"");
+    assert!(Reader::open(&scratch.0).is_err(), "nor by a reader, who may be root");
 }
 
 #[test]

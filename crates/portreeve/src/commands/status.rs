@@ -13,7 +13,7 @@ use std::io::{self, Write};
 /// Show what the running daemon serves
 ///
 /// For each service: its state, address, running instances, accepted and refused clients, limits and their fill.
-/// Exit code 1 when a service still waits for its address, or a worker is down.
+/// Exit code 1 when a service still waits for its address, a worker is down, or the ledger cannot be opened.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
@@ -39,7 +39,8 @@ fn exit(answer: &Value) -> Exit {
     let service_down =
         items(answer, "services").iter().any(|s| matches!(text(s, "state"), "failed" | "retrying"));
     let worker_down = items(answer, "workers").iter().any(|worker| text(worker, "state") == "down");
-    if service_down || worker_down { Exit::Found } else { Exit::Fine }
+    let no_ledger = answer.get("ledger").is_some_and(|ledger| text(ledger, "state") == "failed");
+    if service_down || worker_down || no_ledger { Exit::Found } else { Exit::Fine }
 }
 
 fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
