@@ -116,7 +116,7 @@ impl Announcer {
     }
 
     /// An instance has ended, and how it did is not known: it was no child of ours.
-    pub fn gone(&mut self, stamp: &Stamp, slot: &Slot, id: u64, pid: i32, peer: Option<SocketAddr>) {
+    pub fn gone(&mut self, stamp: &Stamp, slot: &Slot, id: u64, pid: i32, peer: Option<Peer>) {
         self.ledger.note(&Event { pid, ..event(EventKind::Exit, id, stamp, slot, peer) });
     }
 

@@ -7,9 +7,11 @@
 //! | file | holds |
 //! |---|---|
 //! | [`wire`](Field) | how a number, a text, a list, a record stand in the bytes |
+//! | [`state`](State::encode) | all of it as bytes, and back |
 //! | [`table`](State) | THE table: every record, its fields, and since which version each is there |
 #![forbid(unsafe_code)]
 
+mod state;
 mod table;
 mod wire;
 

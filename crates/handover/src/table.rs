@@ -4,14 +4,14 @@
 //! [`VERSION`]. So this version reads all former ones, where a field that did not exist yet has its default value, and a
 //! former one refuses this one's, which the probe finds out before anything is given up.
 
-use crate::wire::{Bad, Bytes, Fd, Field, MOST, Reader, SocketAddrField, Writer};
+use crate::wire::{Bad, Bytes, Fd, Field, Reader, SocketAddrField, Writer};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
 pub const VERSION: u32 = 4;
 /// What a state begins with.
-const MAGIC: &[u8; 12] = b"portreeve\0st";
+pub(crate) const MAGIC: &[u8; 12] = b"portreeve\0st";
 
 macro_rules! records {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $since:literal $field:ident: $kind:ty,)* })*) => {$(
@@ -468,49 +468,6 @@ records! {
         1 answer: Option<Bytes>,
         /// Its time.
         1 until: Duration,
-    }
-}
-
-impl State {
-    /// The bytes, and the descriptors that they name.
-    ///
-    /// # Errors
-    /// Longer than [`MOST`].
-    pub fn encode(&self) -> Result<(Vec<u8>, Vec<Fd>), Bad> {
-        let mut to = Writer::default();
-        to.bytes.extend_from_slice(MAGIC);
-        VERSION.write(&mut to);
-        self.write(&mut to);
-        if to.bytes.len() > MOST { Err(Bad::TooLong) } else { Ok((to.bytes, to.fds)) }
-    }
-
-    /// The state that these bytes are, and the descriptors that it names.
-    ///
-    /// # Errors
-    /// They are none, or of a version that is not read.
-    pub fn decode(bytes: &[u8]) -> Result<(Self, Vec<Fd>), Bad> {
-        if bytes.len() > MOST {
-            return Err(Bad::TooLong);
-        }
-        let mut head = Reader::new(bytes, VERSION);
-        if head.take(MAGIC.len()).ok() != Some(MAGIC) {
-            return Err(Bad::NoState);
-        }
-        let version = u32::read(&mut head)?;
-        if !(1..=VERSION).contains(&version) {
-            return Err(Bad::Version(version));
-        }
-        head.version = version;
-        let state = Self::read(&mut head)?;
-        head.end()?;
-        let mut fds = head.fds;
-        let named = fds.len();
-        fds.sort_unstable();
-        fds.dedup();
-        if fds.len() != named {
-            return Err(Bad::Value("a descriptor named once"));
-        }
-        Ok((state, fds))
     }
 }
 
