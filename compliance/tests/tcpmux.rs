@@ -86,11 +86,29 @@ fn what_is_no_line() {
     ours(|world| {
         let daemon = world.start(&Config::new().with(tcpmux()).with(reader("TCPMUXPLUS", "cat")));
         let long = vec![b'x'; 300];
-        for bad in [&b"\r\n"[..], b"c\0t\r\n", b"\x1b[2Jcat\r\n", &long, b"cat"] {
+        let unknown = Answer::closed("-Service name not found\r\n");
+        for (bad, answer) in [
+            (&b"\r\n"[..], &unknown),
+            (b"c\0t\r\n", &unknown),
+            (b"cat\0\r\n", &unknown),
+            (b"\x1b[2Jcat\r\n", &unknown),
+            (b"c\xe4t\r\n", &unknown),
+            (b" cat\r\n", &unknown),
+            (b"cat \r\n", &unknown),
+            (b"+cat\r\n", &unknown),
+            (b"cat\r\r\n", &unknown),
+            (&long, &unknown),
+        ] {
             let mut client = dial("127.0.0.1", 2001).expect("a connection");
             client.send(bad);
             client.finish();
-            assert_eq!(client.read_all().bytes, b"", "{:?}", bad.escape_ascii().to_string());
+            assert_eq!(&client.read_all(), answer, "{:?}", bad.escape_ascii().to_string());
+        }
+        for unfinished in ["cat", "cat\r", "\r"] {
+            let mut client = dial("127.0.0.1", 2001).expect("a connection");
+            client.send(unfinished.as_bytes());
+            client.finish();
+            assert_eq!(client.read_all().bytes, b"", "{unfinished:?}");
         }
         let urgent = dial("127.0.0.1", 2001).expect("a connection");
         send(&urgent.stream, b"c", SendFlags::empty()).expect("to send");
@@ -166,6 +184,9 @@ fn the_chosen_service_has_its_own_limits() {
         }
         let served = (0..4).filter(|_| talk("127.0.0.1", 2001, b"rated\r\n") != refused).count();
         assert!((1..4).contains(&served), "{served} of 4 within 2 per second");
+        // `help` names nobody who would turn the client away by its address.
+        let help = talk("127.0.0.1", 2001, b"help\r\n").text();
+        assert_eq!(help, "rated\r\nsingle\r\nsource\r\nwrapped\r\n");
         assert_eq!(
             daemon.service_status("tcpmux")["running"],
             0,

@@ -268,6 +268,7 @@ impl Supervisor {
                 self.fronted(awaited, Front::Proxied(Some(to)), Some(from))
             }
             (Preamble::Proxy, Found::Direct) => self.fronted(awaited, Front::Direct, None),
+            (Preamble::Mux, Found::Failed(Fault::Malformed | Fault::TooLong)) => self.chosen(awaited, b""),
             (_, Found::Failed(Fault::Ended | Fault::Malformed | Fault::TooLong | Fault::Full)) => {
                 self.no_header(awaited);
             }

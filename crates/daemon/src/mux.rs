@@ -8,7 +8,7 @@ use crate::headers::Awaited;
 use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use portreeve_conf::Mux;
-use portreeve_policy::Seat;
+use portreeve_policy::{Peer, Seat, turns_away};
 use portreeve_sys::reap::Status;
 use portreeve_sys::socket;
 use portreeve_workers::protocol::Preamble;
@@ -39,11 +39,11 @@ impl Supervisor {
         self.await_header(client, seat, Preamble::Mux);
     }
 
-    /// The line has come: the service that it names takes the client over.
+    /// The line has come: the service that it names takes the client over. One that is no line names nothing.
     pub fn chosen(&mut self, awaited: Awaited, name: &[u8]) {
         let Awaited { client, seat, since, .. } = awaited;
         if name.eq_ignore_ascii_case(b"help") {
-            let list = self.mux_list();
+            let list = self.mux_list(client.peer);
             tell(&client, &list);
         } else if let Some((id, kind)) = self.mux_slot(name) {
             // By order: held, drained or stopped. There is no queue to hold it in.
@@ -99,9 +99,10 @@ impl Supervisor {
         self.mux_slots().find(|(_, slot, _)| named(slot)).map(|(id, _, kind)| (id, kind))
     }
 
-    /// The names, one a line.
-    fn mux_list(&self) -> Vec<u8> {
-        let mut names: Vec<&str> = self.mux_slots().map(|(_, slot, _)| slot.service.name.as_str()).collect();
+    /// The names, one a line, without those of services whose lists turn this address away.
+    fn mux_list(&self, peer: Peer) -> Vec<u8> {
+        let there = self.mux_slots().filter(|(_, slot, _)| !turns_away(&slot.rules, peer));
+        let mut names: Vec<&str> = there.map(|(_, slot, _)| slot.service.name.as_str()).collect();
         names.sort_unstable();
         names.iter().flat_map(|name| [name.as_bytes(), b"\r\n"].concat()).collect()
     }

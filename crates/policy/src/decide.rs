@@ -3,7 +3,7 @@
 //! The order is contract: the first reason found is the one that is logged. An admission takes a seat in the same call
 //! that checked for room, so two arrivals can never share the last one.
 
-use crate::arrival::{Arrival, Facts, Names, Now, Proof, Tables};
+use crate::arrival::{Arrival, Facts, Names, Now, Peer, Proof, Tables};
 use crate::checks::{self, Access};
 use crate::denied::SensorHit;
 use crate::rate::minute::Room;
@@ -122,6 +122,12 @@ fn judge(
         Tables::NotAsked => Err(Stop::NeedTables),
         Tables::Refused(cause, rule) => Err(Stop::Refuse(Refusal::new(*cause, rule.as_ref()))),
     }
+}
+
+/// Whether the lists of a service refuse this address whatever its names are.
+pub fn turns_away(compiled: &CompiledRules, peer: Peer) -> bool {
+    let lists = checks::lists(compiled, peer, &Names::NotAsked);
+    matches!(checks::access(compiled.rules(), lists), Access::Refuse(..))
 }
 
 pub(crate) fn cause_of(excess: Excess) -> Cause {

@@ -29,7 +29,7 @@ mod wait;
 
 pub use address::{AddressSet, Match, Pattern, Rule};
 pub use arrival::{Arrival, Credentials, Facts, Names, NoPeer, Now, Peer, Proof, Tables};
-pub use decide::{decide, decide_datagram};
+pub use decide::{decide, decide_datagram, turns_away};
 pub use denied::{Denied, DeniedFull, SensorHit};
 pub use explain::{Check, Outcome, TABLES, end_at_refusal, explain};
 pub use front::{decide_front, explain_front};

@@ -60,7 +60,13 @@ impl Reading {
                 // Fewer than were seen: the sender has put an urgent byte into its header.
                 self.leave(if taken == Ok(end) { found } else { Found::Failed(Fault::Malformed) })
             }
-            Seen::Bad(fault) => self.leave(Found::Failed(fault)),
+            Seen::Bad(fault) => {
+                if self.what == Preamble::Mux {
+                    // What is left unread would reset the connection, and with it the answer.
+                    let _ = receive(&self.fd, window, RecvFlags::empty());
+                }
+                self.leave(Found::Failed(fault))
+            }
         }
     }
 

@@ -130,7 +130,9 @@ fn what_is_no_header_is_said_and_not_taken() {
         drop(client);
         let mut rest = Vec::new();
         server.read_to_end(&mut rest).unwrap();
-        assert_eq!(rest, bytes, "nothing was taken");
+        // Of tcpmux it is, since the client is answered: what is left unread would reset the connection.
+        let left = if what == Preamble::Mux { &[][..] } else { bytes };
+        assert_eq!(rest.len(), left.len(), "{}", bytes.escape_ascii());
     }
 }
 
