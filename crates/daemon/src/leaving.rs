@@ -50,6 +50,11 @@ impl Leaving {
     }
 }
 
+/// Whether a worker has no connections that it could bring to an end.
+fn just_listens(worker: Worker) -> bool {
+    matches!(worker, Worker::Ledger | Worker::Firewall)
+}
+
 impl Supervisor {
     /// Tells a worker that a former version had to leave. Its number, if it has anything; who cannot say what has become of it is
     /// ended, and asked for anew.
@@ -69,7 +74,9 @@ impl Supervisor {
             return Ok(None);
         };
         let mut waiting = self.adopt_messages(&left.waiting)?;
-        waiting.push_back((LEAVE.to_vec(), None));
+        if !just_listens(worker) {
+            waiting.push_back((LEAVE.to_vec(), None));
+        }
         let number = self.staff.leaving.iter().map(|leaving| leaving.number + 1).max().unwrap_or(0);
         let channel = self.adopt(channel)?;
         let mut leaving = Leaving::new(worker, left.pid, channel, waiting);
@@ -196,6 +203,11 @@ impl Supervisor {
             }
         }
         let wants = !leaving.waiting.is_empty();
+        if !wants && just_listens(leaving.worker) {
+            // It has heard all that there was for it; the end of the channel is the order to leave.
+            self.has_left(number);
+            return;
+        }
         if wants != leaving.wants_write {
             let more = if wants { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
             let data = epoll::EventData::new_u64(Token::Leaving(number).raw());
