@@ -158,7 +158,9 @@ fn dump(world: &World, daemon: &Daemon<'_>) -> (String, u32) {
     let path = line.split_once(" in file ").map(|(_, path)| path.to_owned()).unwrap_or_default();
     let inside = world.inside(&path.replace("/var/run/", "/run/"));
     let mode = std::fs::metadata(&inside).map(|m| m.permissions().mode() & 0o777).unwrap_or(0);
-    (std::fs::read_to_string(inside).unwrap_or_default(), mode)
+    let read = || std::fs::read_to_string(&inside).unwrap_or_default();
+    must("the dump is whole", || read().contains("END OF DUMP"));
+    (read(), mode)
 }
 
 /// USR1: the state, under xinetd's headings; for root's eyes only in ours.

@@ -8,6 +8,8 @@ use portreeve_policy::Peer;
 use portreeve_sys::{clock, file};
 use rustix::fd::AsRawFd;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// Where the dump goes, beside the control socket, or in /run/portreeve.
@@ -23,9 +25,9 @@ impl Supervisor {
         let text = self.dump_text();
         let written = file::create_private(&path)
             .map_err(|e| e.to_string())
-            .and_then(|fd| rustix::io::write(&fd, text.as_bytes()).map_err(|e| e.to_string()));
+            .and_then(|fd| File::from(fd).write_all(text.as_bytes()).map_err(|e| e.to_string()));
         match written {
-            Ok(_) => {
+            Ok(()) => {
                 self.say(Level::Info, &format!("generated state dump in file {}", path.display()));
                 Ok(path)
             }
@@ -59,7 +61,7 @@ impl Supervisor {
             let _ = writeln!(o, "{name} server\nattempts = {}", put_off.client.attempts);
         }
         let available = self.slots.values().filter(|s| s.available()).count();
-        let active = self.slots.values().filter(|s| s.status == State::Active).count();
+        let active = self.slots.values().filter(|s| state(&s.status) == ACTIVE).count();
         let _ = writeln!(o, "\nactive_services = {active}\navailable_services = {available}");
         let _ = writeln!(o, "running_servers = {}", self.children.programs.len());
         let _ = writeln!(o, "Logging service = not enabled");
@@ -91,12 +93,7 @@ impl Supervisor {
 
     fn dump_slot(&self, o: &mut String, id: SlotId, slot: &Slot) {
         let s = &slot.service;
-        let state = match slot.status {
-            State::Active | State::NoWorker | State::Paused(..) => "Active",
-            State::Suspended => "Suspended",
-            State::Closed(_) | State::Removed => "Disabled",
-            State::Retrying(..) => "Not started",
-        };
+        let state = state(&slot.status);
         let _ = writeln!(o, "Service = {}\n\tState = {state}\n\tService configuration: {}", s.name, s.name);
         configuration(o, s, slot.port());
         let (registered, of, _) = self.registry.of(id);
@@ -110,6 +107,18 @@ impl Supervisor {
         let fds: Vec<String> = slot.listeners.iter().map(|l| l.fd.as_raw_fd().to_string()).collect();
         let fds = if fds.is_empty() { "-1".to_owned() } else { fds.join(" ") };
         let _ = writeln!(o, "\tservice fd = {fds}");
+    }
+}
+
+const ACTIVE: &str = "Active";
+
+/// In xinetd's words. A worker that is just being started makes no difference: clients wait for it in the queue.
+fn state(status: &State) -> &'static str {
+    match status {
+        State::Active | State::NoWorker | State::Paused(..) => ACTIVE,
+        State::Suspended => "Suspended",
+        State::Closed(_) | State::Removed => "Disabled",
+        State::Retrying(..) => "Not started",
     }
 }
 
