@@ -52,6 +52,7 @@ pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report
         advice.banners(host);
         advice.flags();
         advice.wait();
+        advice.transparent();
     }
     same_ids(served, report);
     without_tcpmux(served, report);
@@ -162,6 +163,19 @@ impl Advice<'_> {
             let message = format!("IDONLY of service `{}` has no effect without USERID", self.service.id);
             self.warn(&codes::ID_ONLY, None, message, Some("add USERID to log_on_success"));
         }
+    }
+
+    /// What no look at the files can tell.
+    fn transparent(&mut self) {
+        if !self.service.transparent {
+            return;
+        }
+        let message = format!(
+            "the targets of service `{}` answer its clients' addresses: this host must be their gateway and take the answers in",
+            self.service.id
+        );
+        let help = "`ip rule add iif INTERFACE lookup 100` and `ip route add local default dev lo table 100`, with `ip -6` too where IPv6 is carried; INTERFACE leads to the targets";
+        self.warn(&codes::TRANSPARENT_ROUTES, None, message, Some(help));
     }
 
     /// Who comes is not known where the program accepts by itself.

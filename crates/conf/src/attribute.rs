@@ -59,6 +59,7 @@ pub(crate) enum Id {
     ProxyProtocol,
     Protect,
     ProxyFrom,
+    Transparent,
     TlsCert,
     TlsKey,
     TlsClientCa,

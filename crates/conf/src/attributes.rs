@@ -246,6 +246,9 @@ static TABLE: &[Attribute] = &[
     row(Id::OnRemove, "on_remove", "kill|drain", "kill",
         "What happens to running processes when a reload removes the service: they are killed, as xinetd does, or left to end by themselves.")
         .kind(Kind::Words(&["kill", "drain"]), "").also_in_defaults().ours(),
+    row(Id::Transparent, "transparent", "yes|no", "no",
+        "The connection to the target of `redirect` is made from the client's address. The target's answers must come back to this host (it is the target's gateway) and be taken in by it; `portreeve check` says by which rule and route. A target of the other family than the client is passed over. Needs CAP_NET_ADMIN. Stream with targets by HOST PORT only.")
+        .kind(Kind::Words(YES_NO), "").ours(),
     row(Id::Stop, "stop", "end|leave", "end; leave when called as xinetd",
         "What happens to running programs when the daemon is told to stop: they are ended, or left running.")
         .kind(Kind::Words(&["end", "leave"]), "").also_in_defaults().ours(),

@@ -88,6 +88,7 @@ pub(crate) fn build(
             false => IDLE_TIMEOUT,
         }),
         listen_fds: draft.listen_fds.clone(),
+        transparent: draft.transparent == Some(true),
         tls: crate::tls::build(draft),
     })
 }

@@ -170,6 +170,7 @@ pub(crate) struct Draft {
     pub(crate) on_remove: Option<OnRemove>,
     pub(crate) stop: Option<Stop>,
     pub(crate) idle_timeout: Option<u32>,
+    pub(crate) transparent: Option<bool>,
     pub(crate) enabled: Option<Vec<String>>,
     pub(crate) disabled: Option<Vec<String>>,
     pub(crate) protect: Option<AddressSet>,

@@ -94,6 +94,11 @@ pub(crate) fn refuse(
             "accepts PROXY headers, for which proxies are told by their addresses",
             "write `send` or remove it, or listen at a port",
         )
+    } else if draft.transparent == Some(true) {
+        (
+            "is `transparent`, and its clients have no address to show",
+            "remove `transparent`, or listen at a port",
+        )
     } else if draft.tls.certificates.is_some() {
         ("has TLS, and its clients are on this host", "remove `tls_cert`, or listen at a port")
     } else if draft.log_success.userid && has(Id::LogOnSuccess)

@@ -28,6 +28,7 @@ pub(crate) fn refuse(
     mux(draft, bench)?;
     proxy_protocol(draft, bench)?;
     datagrams(draft, bench)?;
+    transparent(draft, bench)?;
     sensor_name(draft, builtin, bench)?;
     no_wait(draft, implied, bench)?;
     socket_mismatch(draft, bench)?;
@@ -67,6 +68,19 @@ fn proxy_protocol(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         draft.id()
     );
     bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `proxy_protocol`"))
+}
+
+/// From whose address, and to where?
+fn transparent(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let path = draft.redirect.iter().any(|target| matches!(target, Target::Path(_)));
+    let what = match draft.transparent {
+        Some(true) if !draft.is_redirected() => "has no `redirect`",
+        Some(true) if draft.socket != Some(SocketType::Stream) => "is no stream",
+        Some(true) if path => "has a unix socket for a target",
+        _ => return Ok(()),
+    };
+    let message = format!("service `{}` is `transparent` and {what}", draft.id());
+    bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `transparent`"))
 }
 
 /// What a redirected service of datagrams has no way to.

@@ -427,6 +427,8 @@ pub struct Service {
     pub on_remove: OnRemove,
     /// stop; `None` = not written (the way the supervisor was called decides).
     pub stop: Option<Stop>,
+    /// transparent: the target of `redirect` sees the client's address.
+    pub transparent: bool,
     /// idle_timeout of a built-in stream service, in seconds.
     pub idle_timeout: u32,
     /// listen_fds: the name under which the program gets its sockets as sd_listen_fds(3) has them.

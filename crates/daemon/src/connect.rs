@@ -6,7 +6,7 @@ use portreeve_sys::{acting, unix};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Way {
     pub keepalive: bool,
     /// By UDP.
     pub datagrams: bool,
+    /// From this address, which is the client's and not ours.
+    pub transparent: Option<IpAddr>,
     /// The service's ids: ident servers, the kernel's rules and the owner of a unix socket see them; `None`: our own.
     pub ids: Option<Ids>,
 }
@@ -22,7 +24,7 @@ pub struct Way {
 /// Begins to connect.
 ///
 /// # Errors
-/// That of connect(2). A unix socket whose queue is full says `EAGAIN`: the kernel does not wait for it in our name.
+/// That of connect(2); `EAFNOSUPPORT` where the client to speak for is of the other family, `EPERM` without CAP_NET_ADMIN. A unix socket whose queue is full says `EAGAIN`: the kernel does not wait for it in our name.
 pub fn begin(place: &Place, way: &Way) -> Result<OwnedFd, Errno> {
     match place {
         Place::Ip(address) => inet(*address, way),
@@ -55,6 +57,10 @@ fn inet(target: SocketAddr, way: &Way) -> Result<OwnedFd, Errno> {
         if way.keepalive {
             sockopt::set_socket_keepalive(&fd, true)?;
         }
+    }
+    if let Some(ip) = way.transparent {
+        portreeve_sys::socket::speak_for(&fd, ip)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     }
     if let Some(ids) = &way.ids {
         // A kernel that does not know it counts it as ours.

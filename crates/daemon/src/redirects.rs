@@ -132,7 +132,7 @@ impl Supervisor {
         let now = self.stamp.mono();
         loop {
             let Some(session) = self.children.carried.get_mut(&ticket) else { return };
-            let (id, Some(leg)) = (session.slot, &mut session.way) else { return };
+            let (id, peer, Some(leg)) = (session.slot, session.peer, &mut session.way) else { return };
             let Some(slot) = self.slots.get_mut(&id) else { return };
             let Some(choice) = slot.targets.choose(&leg.tried, now) else {
                 if let Some(since) = leg.busy
@@ -152,7 +152,13 @@ impl Supervisor {
             leg.tried.push(choice.place.clone());
             leg.began = now;
             let ids = crate::launch::ids(&slot.service).filter(|_| process::is_root());
-            let way = Way { keepalive: slot.service.listen.keepalive, datagrams: !slot.is_stream(), ids };
+            let transparent = peer.filter(|_| slot.service.transparent);
+            let way = Way {
+                keepalive: slot.service.listen.keepalive,
+                datagrams: !slot.is_stream(),
+                transparent: transparent.and_then(|peer| peer.address()).map(|peer| peer.ip().to_canonical()),
+                ids,
+            };
             match connect::begin(&choice.place, &way) {
                 Ok(begun) => {
                     let goes = match choice.place {
@@ -182,6 +188,10 @@ impl Supervisor {
                             _ => self.say_unreached(&choice.place, errno),
                         }
                     }
+                }
+                // Of the other family than the client it is to be reached for, or we may not: no fault of its own.
+                Err(errno @ (Errno::AFNOSUPPORT | Errno::PERM)) if way.transparent.is_some() => {
+                    self.say_unreached(&choice.place, errno);
                 }
                 Err(errno) => self.unreached(id, &choice.place, errno, now),
             }

@@ -191,6 +191,33 @@ pub fn is_bound(address: SocketAddr, datagrams: bool) -> bool {
     rustix::net::bind(&fd, &address).is_err()
 }
 
+/// Binds a socket that is to connect to an address that is none of this host (IP_TRANSPARENT, ip(7)), without taking a port yet.
+///
+/// # Errors
+/// `EAFNOSUPPORT` for an address of the other family, `EPERM` without CAP_NET_ADMIN or CAP_NET_RAW.
+pub fn speak_for(fd: impl AsFd, ip: std::net::IpAddr) -> io::Result<()> {
+    let v6 = sockopt::socket_domain(&fd)? == AddressFamily::INET6;
+    if v6 != ip.is_ipv6() {
+        return Err(Errno::AFNOSUPPORT.into());
+    }
+    let (level, option) = match v6 {
+        true => (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
+        false => (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
+    };
+    set_on(fd.as_fd(), level, option)?;
+    // Otherwise a port of this address would be taken for this connection alone, whatever the target.
+    set_on(fd.as_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
+    Ok(rustix::net::bind(&fd, &SocketAddr::new(ip, 0))?)
+}
+
+fn set_on(fd: std::os::fd::BorrowedFd<'_>, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the pointer is to an int that lives for the call, and the length is that of an int.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, option, (&raw const on).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whether an address is one of this host. Found out by binding to it for a moment; what cannot be found out counts as one.
 pub fn is_own(ip: std::net::IpAddr) -> bool {
     let address = SocketAddr::new(ip.to_canonical(), 0);

@@ -93,6 +93,7 @@ fn nothing_about_addresses_is_passed_over() {
         &["type = TCPMUX UNLISTED", "protocol = tcp"],
         &["proxy_protocol = accept", "proxy_from = 127.0.0.1"],
         &["tls_cert = /etc/cert"],
+        &["redirect = 127.0.0.1 80", "transparent = yes"],
     ] {
         let reading = read("/run/s", lines);
         assert_eq!((names(&reading), codes(&reading)), (vec![], vec!["unix-socket"]), "{lines:?}");

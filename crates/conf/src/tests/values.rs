@@ -311,3 +311,22 @@ fn redirects_of_datagrams() {
         assert!(refused.services.is_empty());
     }
 }
+
+#[test]
+fn transparent_redirects() {
+    let text = |more: &str| {
+        format!(
+            "service a\n{{\n\ttype = UNLISTED\n\tport = 80\n\tsocket_type = stream\n\twait = no\n\tuser = root\n{more}\ttransparent = yes\n}}\n"
+        )
+    };
+    let fine = reading(text("\tredirect = 192.0.2.1 80\n"));
+    assert_eq!(codes(&fine), ["transparent-routes"]);
+    assert!(fine.services[0].transparent);
+    for more in ["\tserver = /bin/sh\n", "\tredirect = 192.0.2.1 80 /run/x\n"] {
+        let refused = reading(text(more));
+        assert_eq!((codes(&refused), refused.services.len()), (vec!["flag-conflict"], 0), "{more}");
+    }
+    let datagrams =
+        text("\tredirect = 192.0.2.1 53\n").replace("stream", "dgram").replace("wait = no", "wait = yes");
+    assert_eq!(codes(&reading(datagrams)), ["flag-conflict"]);
+}

@@ -182,6 +182,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::Wait => draft.wait = Some(line.yes_no("Bad value for wait")?),
         Id::Redirect => redirect::targets(draft, line)?,
         Id::ProxyProtocol => redirect::proxy_protocol(draft, line)?,
+        Id::Transparent => draft.transparent = Some(line.yes_no("Bad value for transparent")?),
         Id::RpcVersion => network::rpc_version(draft, line)?,
         Id::RpcNumber => network::rpc_number(draft, line)?,
         Id::Server => process::server(draft, line)?,
