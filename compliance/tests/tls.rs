@@ -265,6 +265,11 @@ fn certificates_change_under_a_session() {
             world.daemon_log().join("\n").contains("/run/w/one.pem: it holds no certificate")
         });
         assert_eq!(subject(), "subject=CN = next.example");
+        let note = || daemon.service_status("r1")["note"].to_string();
+        assert!(note().contains("new TLS cannot be used: /run/w/one.pem"), "{}", note());
+        std::fs::copy(world.path("next.pem"), world.path("one.pem")).expect("to copy");
+        daemon.reload(&config);
+        must("it is in order", || note() == "\"\"");
         client.send(b"after");
         assert_eq!(client.read_count(5).text(), "after", "the session goes on");
         assert_eq!(workers(world), worker, "in the same process");
@@ -451,7 +456,7 @@ fn nobody_to_serve_tls() {
         let config = Config::new().with(spawned("s1", 2001, "/run/w/tell.sh")).with(plain);
         let through = ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec();
         let daemon = world.start_with(&config, Start { through, ..Start::default() });
-        let why = "TLS is served by portreeve, which is not there: neither /run/w/portreeve";
+        let why = "the executable portreeve is not there: neither /run/w/portreeve";
         must("the service's note says it", || {
             daemon.service_status("s1")["note"].as_str().unwrap_or_default().contains(why)
         });

@@ -110,11 +110,14 @@ impl Supervisor {
         let had = link.keyed == Keyed::Yes;
         let Some(WrongFile { kind, index: at, why }) = wrong else {
             link.keyed = Keyed::Yes;
+            link.stale.clear();
             self.tls_has_room(index);
             return;
         };
         let what = format!("{}: {why}", set.path(kind, at));
-        if !had {
+        if had {
+            link.stale.clone_from(&what);
+        } else {
             link.keyed = Keyed::Wrong(what.clone());
         }
         let ids: Vec<&str> =

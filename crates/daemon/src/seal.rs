@@ -150,6 +150,13 @@ impl Supervisor {
         }
     }
 
+    /// That a service is served with files that have been replaced since, by others that cannot be used.
+    pub fn tls_stale(&self, slot: &Slot) -> Option<String> {
+        let link = slot.tls.and_then(|index| self.staff.links.get(index as usize))?;
+        let stale = !link.stale.is_empty();
+        stale.then(|| format!("its new TLS cannot be used: {}; what was in use goes on", link.stale))
+    }
+
     fn tls_slots(&self, index: u32) -> Vec<SlotId> {
         self.slots.iter().filter(|(_, slot)| slot.tls == Some(index)).map(|(&id, _)| id).collect()
     }
@@ -426,6 +433,7 @@ impl Supervisor {
     pub fn tls_lost(&mut self, index: u32) {
         if let Some(link) = self.staff.links.get_mut(index as usize) {
             (link.keyed, link.holds) = (Keyed::No, 0);
+            link.stale.clear();
         }
         self.rest_sealed(index);
         let of = |behind: &Behind| behind.is_with(index);

@@ -80,6 +80,8 @@ pub struct Link {
     pub set: Option<Rc<Set>>,
     /// Of TLS: whether it can.
     pub keyed: Keyed,
+    /// Of TLS: why its newest files are not those in use; empty where they are.
+    pub stale: String,
     /// Of TLS: connections that it has.
     pub holds: usize,
     /// Of TLS: why a handshake failed is not said again before.
@@ -111,6 +113,7 @@ impl Link {
             dropped: 0,
             set: None,
             keyed: Keyed::No,
+            stale: String::new(),
             holds: 0,
             quiet_until: Duration::ZERO,
             channel: None,

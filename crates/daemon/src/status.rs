@@ -203,8 +203,8 @@ impl Supervisor {
             State::Active if self.throttled(slot) => {
                 "sources above their share of cps are refused".to_owned()
             }
-            State::Active if slot.missing.is_empty() => self.registry.of(id).2.unwrap_or_default(),
-            State::Active => partly(slot),
+            State::Active if !slot.missing.is_empty() => partly(slot),
+            State::Active => self.tls_stale(slot).or_else(|| self.registry.of(id).2).unwrap_or_default(),
         }
     }
 

@@ -399,7 +399,7 @@ records! {
         3 set: Option<SetState>,
         /// Of TLS: whether it can: 0 it has not said, 1 it can, 2 it cannot.
         3 keyed: u8,
-        /// And why not.
+        /// And why not, or why it cannot with its newest files.
         3 wrong: String,
     }
     /// What one worker of TLS serves.

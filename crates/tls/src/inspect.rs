@@ -45,7 +45,10 @@ pub fn inspect_pair(certificate: &Path, key: &Path, now: i64) -> Vec<Complaint> 
     let mut said = Vec::new();
     let chain_pem = read(certificate, false, &mut said);
     let key_pem = if key == certificate { chain_pem.clone() } else { read(key, true, &mut said) };
-    open_to_others(key, &mut said);
+    let holds_key = |pem: &Vec<u8>| pem.windows(MARK.len()).any(|window| window == MARK);
+    if key_pem.as_ref().is_some_and(holds_key) {
+        open_to_others(key, &mut said);
+    }
     let Some(chain_pem) = chain_pem else { return said };
     match keys::chain(&chain_pem) {
         Ok(chain) => {
@@ -91,6 +94,9 @@ pub fn inspect_authorities(file: &Path, now: i64) -> Vec<Complaint> {
     }
     said
 }
+
+/// What the first line of every kind of private key in PEM has.
+const MARK: &[u8] = b"PRIVATE KEY-----";
 
 const BAD_CERTIFICATE: &str = "name a file with certificates in PEM";
 
@@ -164,4 +170,26 @@ fn open_to_others(key: &Path, said: &mut Vec<Complaint>) {
     let text = format!("{what} (mode {:04o}), and holds a private key", mode.bits() & 0o7777);
     let help = "chmod 0600, or 0640 where a group must read it; change the key if others may have read it";
     said.push(Complaint::new(true, Weight::Warning, text, help));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A file that everybody can read is complained about where it holds a key, and only there.
+    #[test]
+    fn what_is_no_key_may_be_read() {
+        let path = std::env::temp_dir().join(format!("portreeve-inspect-{}", std::process::id()));
+        let open = |text: &str| {
+            std::fs::write(&path, text).expect("to write");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("to open");
+            let said = inspect_pair(&path, &path, 0);
+            said.iter().any(|complaint| complaint.text.contains("can be read by everybody"))
+        };
+        assert!(!open(""));
+        assert!(!open("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"));
+        assert!(open("-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n"));
+        std::fs::remove_file(&path).expect("to remove");
+    }
 }

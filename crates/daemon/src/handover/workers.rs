@@ -56,7 +56,8 @@ impl Link {
             },
             wrong: match &self.keyed {
                 Keyed::Wrong(why) => why.clone(),
-                Keyed::No | Keyed::Yes => String::new(),
+                Keyed::No => String::new(),
+                Keyed::Yes => self.stale.clone(),
             },
         }
     }
@@ -130,6 +131,9 @@ impl Supervisor {
             2 => Keyed::Wrong(left.wrong.clone()),
             _ => Keyed::No,
         };
+        if link.keyed == Keyed::Yes {
+            link.stale.clone_from(&left.wrong);
+        }
         if link.presence == Presence::Down
             && let Ok(alarm) = u8::try_from(index)
         {
