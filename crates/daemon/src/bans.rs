@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// A look at whom no ban touches holds for so long.
 const FRESH: Duration = Duration::from_secs(1);
-/// Bits of an IPv6 address that name one subscriber.
-const SUBSCRIBER: u8 = 64;
 
 /// What is known of the kernel's bans.
 #[derive(Debug, Default)]
@@ -51,14 +49,6 @@ pub enum Standing {
     Refused(u16),
 }
 
-/// What one subscriber has.
-fn subscriber(address: IpAddr) -> Prefix {
-    match address.to_canonical() {
-        IpAddr::V4(_) => Prefix::host(address),
-        IpAddr::V6(_) => Prefix::around(address, SUBSCRIBER),
-    }
-}
-
 impl Supervisor {
     /// Whether bans go to the kernel here.
     pub fn bans_in_kernel(&self) -> bool {
@@ -85,7 +75,7 @@ impl Supervisor {
             self.tell_firewall(&ToFirewall::Bans(vec![(prefix, left)]), None);
         } else {
             let host = Prefix::host(address);
-            let network = subscriber(address);
+            let network = Prefix::subscriber(address);
             // Another address of the same network may still be denied.
             let others = self.host.denied.iter().any(|(ip, _)| ip != address && network.contains(ip));
             let mut pardons = vec![host];
@@ -104,7 +94,7 @@ impl Supervisor {
         }
         let (_, protection) = self.bans.protection.as_ref()?;
         let host = Prefix::host(address);
-        let network = subscriber(address);
+        let network = Prefix::subscriber(address);
         let why = |prefix: &Prefix| match protection.why(prefix) {
             None if self.host.protect.meets(prefix) => Some(None),
             None => None,

@@ -68,6 +68,22 @@ impl Prefix {
         Self::around(address, Self::bits(address))
     }
 
+    /// What one subscriber has: an IPv4 address, a /64 of IPv6. Where translators put all of IPv4, or all clients of one relay,
+    /// into one /64 (RFC 6052, RFC 8215, RFC 4380), the address: nobody shall be banned for another's deed.
+    pub fn subscriber(address: IpAddr) -> Self {
+        let shared = |first: [u16; 3], length| {
+            Self::around([first[0], first[1], first[2], 0, 0, 0, 0, 0].into(), length)
+        };
+        let shared =
+            [shared([0x64, 0xff9b, 0], 96), shared([0x64, 0xff9b, 1], 48), shared([0x2001, 0, 0], 32)];
+        match address.to_canonical() {
+            IpAddr::V6(_) if !shared.iter().any(|network| network.contains(address)) => {
+                Self::around(address, 64)
+            }
+            _ => Self::host(address),
+        }
+    }
+
     /// The first address.
     pub fn address(&self) -> IpAddr {
         self.address
@@ -188,6 +204,21 @@ mod tests {
         assert!(prefix("0.0.0.0/0").covers(&prefix("10.0.0.0/8")));
         assert!(!prefix("10.0.0.0/8").covers(&prefix("0.0.0.0/0")));
         assert!(prefix("10.0.0.0/8").meets(&prefix("0.0.0.0/0")));
+    }
+
+    #[test]
+    fn a_subscriber_is_nobody_else() {
+        for (address, network) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+            ("64:ff9b::192.0.2.1", "64:ff9b::c000:201"),
+            ("64:ff9b:1:7::192.0.2.1", "64:ff9b:1:7::c000:201"),
+            ("2001:0:c000:201::7", "2001:0:c000:201::7"),
+            ("2001:1::7", "2001:1::/64"),
+        ] {
+            assert_eq!(Prefix::subscriber(address.parse().unwrap()), prefix(network), "{address}");
+        }
     }
 
     proptest! {
