@@ -7,6 +7,11 @@ use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Daemon, Entry, Start, World, ours, signals};
 use serde_json::Value;
+use std::io::Read;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::time::Duration;
 
 const ON: &str = "[Install]\nWantedBy=sockets.target\n";
 
@@ -164,5 +169,62 @@ fn a_connection_as_descriptor_three() {
         assert_eq!(said["start"]["fds"][3]["is"], "socket 0");
         let environment = said["start"]["env"].to_string();
         assert!(environment.contains("REMOTE_HOST=::ffff:127.0.0.1"), "{environment}");
+    });
+}
+
+/// Units of unix sockets: each kind, the mode that systemd gives where nothing is written, and what is said of that.
+#[test]
+fn unix_sockets() {
+    ours(|world| {
+        let socket = |name: &str, lines: &str| {
+            unit(world, &format!("{name}.socket"), &format!("[Socket]\n{lines}\n{ON}"));
+            let service = format!("[Service]\nUser=65534\nExecStart={PROBE} listen-fds 1\n");
+            unit(world, &format!("{name}.service"), &service);
+        };
+        socket("all", &format!("ListenStream={HERE}/all\nListenStream={HERE}/more"));
+        socket(
+            "own",
+            &format!(
+                "ListenStream={HERE}/own\nSocketUser=65534\nSocketGroup=7\nSocketMode=0640\nRemoveOnStop=yes"
+            ),
+        );
+        socket("name", "ListenStream=@portreeve-unit");
+        unit(
+            world,
+            "seq.socket",
+            &format!("[Socket]\nListenSequentialPacket={HERE}/seq\nSocketMode=0600\nAccept=yes\n{ON}"),
+        );
+        unit(world, "seq@.service", "[Service]\nStandardInput=socket\nExecStart=/bin/cat\n");
+        let daemon = start(world, &Config::default());
+        let get = |stream: std::io::Result<UnixStream>| -> Value {
+            let mut text = String::new();
+            let mut stream = stream.expect("to connect");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+            stream.read_to_string(&mut text).expect("an answer");
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+        };
+        let rights = |name: &str| {
+            let meta = std::fs::symlink_metadata(world.path(name)).expect(name);
+            (meta.mode() & 0o7777, meta.uid(), meta.gid())
+        };
+        let first = get(UnixStream::connect(world.path("all")));
+        assert_eq!((&first["for_me"], &first["count"], &first["at"]), (&true.into(), &"2".into(), &0.into()));
+        assert_eq!(get(UnixStream::connect(world.path("more")))["at"], 1, "in the order of the unit");
+        assert_eq!((rights("all"), rights("more")), ((0o666, 0, 0), (0o666, 0, 0)), "systemd's own default");
+        assert_eq!(get(UnixStream::connect(world.path("own")))["names"], "own.socket");
+        assert_eq!(rights("own"), (0o640, 65534, 7));
+        let name = SocketAddr::from_abstract_name("portreeve-unit").expect("a name");
+        assert_eq!(get(UnixStream::connect_addr(&name))["at"], 0);
+        assert_eq!(rights("seq").0, 0o600);
+        let kind = rustix::net::SocketType::SEQPACKET;
+        let seq = rustix::net::socket(rustix::net::AddressFamily::UNIX, kind, None).expect("a socket");
+        let address = rustix::net::SocketAddrUnix::new(world.path("seq")).expect("an address");
+        rustix::net::connect(&seq, &address).expect("to connect");
+        rustix::net::send(&seq, b"ping", rustix::net::SendFlags::NOSIGNAL).expect("to send");
+        let mut buffer = [0u8; 8];
+        let (length, _) =
+            rustix::net::recv(&seq, &mut buffer, rustix::net::RecvFlags::empty()).expect("an echo");
+        assert_eq!(&buffer[..length], b"ping");
+        assert!(daemon.runs());
     });
 }

@@ -7,8 +7,8 @@ use crate::fill::Implied;
 use crate::host::Host;
 use crate::place::Place;
 use crate::service::{
-    Action, DenyTime, Ids, Listen, LogType, Mux, OnRemove, Overload, Rpc, Service, Set, SocketRights,
-    SocketType,
+    Action, DenyTime, Ids, Listen, LogFailure, LogSuccess, LogType, Mux, OnRemove, Overload, Rpc, Service,
+    Set, SocketRights, SocketType,
 };
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
@@ -18,7 +18,7 @@ const REDIRECT_IDLE: u32 = 86_400;
 /// The same of datagrams: nobody says that they are done. More than what clients and routers wait at most (RFC 4787 section 4.3).
 const FLOW_IDLE: u32 = 120;
 /// The daemon's own user alone.
-const SOCKET_MODE: u32 = 0o600;
+pub(crate) const SOCKET_MODE: u32 = 0o600;
 /// One source: an IPv4 address, an IPv6 network of the size that one customer gets.
 const PREFIX: (u8, u8) = (32, 64);
 
@@ -31,7 +31,8 @@ pub(crate) fn build(
     place: &Place,
 ) -> Option<Service> {
     let action = action(draft, builtin)?;
-    // A list is about addresses; `local.rs` has said so where `defaults` has one for a service without any.
+    // Lists and ident are about addresses; `local.rs` has said so where `defaults` has one for a service without any.
+    let asks = |userid| userid && !implied.is_local();
     let about = |list| Option::as_ref(list).filter(|_: &&AddressSet| !implied.is_local());
     Some(Service {
         name: draft.name().to_owned(),
@@ -78,8 +79,8 @@ pub(crate) fn build(
         banner_success: draft.banner_success.as_ref().map(|set| set.value.clone()),
         banner_fail: draft.banner_fail.as_ref().map(|set| set.value.clone()),
         log_type: draft.log_type.as_ref().map_or(LogType::None, |set| set.value.clone()),
-        log_success: draft.log_success,
-        log_failure: draft.log_failure,
+        log_success: LogSuccess { userid: asks(draft.log_success.userid), ..draft.log_success },
+        log_failure: LogFailure { userid: asks(draft.log_failure.userid), ..draft.log_failure },
         on_remove: draft.on_remove.unwrap_or(OnRemove::Kill),
         stop: draft.stop,
         idle_timeout: draft.idle_timeout.unwrap_or(match draft.is_redirected() {
@@ -166,7 +167,7 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
         last_port,
         bind: implied.bind.clone(),
         family: implied.family,
-        v6only: draft.v6only.unwrap_or(false),
+        v6only: !local && draft.v6only.unwrap_or(false),
         // Always on both legs of a redirected service, as in xinetd.
         nodelay: !local && (draft.flag(Flag::Nodelay) || draft.is_redirected()),
         keepalive: draft.flag(Flag::Keepalive),

@@ -184,6 +184,7 @@ fn service(
             held.said.push((attribute, said));
         }
     }
+    of_ports(&mut held, &draft, &mut sheet.notes);
     held.said.sort_by_key(|(attribute, _)| attributes().iter().position(|known| known.id == attribute.id));
     let hostile = |text: &str| text.chars().any(char::is_control);
     if !name.utf8 || hostile(&name.text) || held.said.iter().any(|(_, said)| hostile(&said.value)) {
@@ -200,6 +201,30 @@ fn service(
         off: !(on && followed),
         said,
     }));
+}
+
+/// Takes out of a service on unix sockets what `defaults` says of addresses: it does not hold there, and would be an error in the
+/// service itself.
+fn of_ports(held: &mut Held, draft: &Draft, notes: &mut Vec<Note>) {
+    let local = |said: &Said| said.value.split_whitespace().any(|word| word.starts_with(['/', '@']));
+    if !held.get("bind").is_some_and(local) {
+        return;
+    }
+    let of_defaults = |id| !draft.marks.has(id);
+    held.said.retain_mut(|(attribute, said)| match attribute.id {
+        id @ (Id::OnlyFrom | Id::NoAccess) if of_defaults(id) => {
+            let text = format!("`{}` of `defaults` does not hold for clients of a unix socket", said.name);
+            notes.push(note(Some(said.place.clone()), draft.id(), Some(attribute.name), false, text));
+            false
+        }
+        Id::V6only => !of_defaults(Id::V6only),
+        id @ (Id::LogOnSuccess | Id::LogOnFailure) if of_defaults(id) => {
+            let words = said.value.split_whitespace().filter(|word| !word.eq_ignore_ascii_case("USERID"));
+            said.value = words.collect::<Vec<_>>().join(" ");
+            true
+        }
+        _ => true,
+    });
 }
 
 /// The comments of the files, each with its line, and the lines on which sections end.

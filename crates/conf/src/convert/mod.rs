@@ -8,6 +8,7 @@ mod lenient;
 mod sheet;
 mod to_inetd;
 mod to_xinetd;
+mod unix;
 
 #[cfg(test)]
 mod tests;

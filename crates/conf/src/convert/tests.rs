@@ -87,6 +87,13 @@ fn parts(service: &Service) -> BTreeMap<&'static str, String> {
     if !service.nolibwrap {
         parts.insert("libwrap", service.wrap_name.clone());
     }
+    if service.listen.is_local() {
+        // Without a word it is the daemon's own, which is root here.
+        let rights = service.listen.rights;
+        parts.insert("socket_owner", rights.owner.unwrap_or(0).to_string());
+        parts.insert("socket_group", rights.group.unwrap_or(0).to_string());
+        parts.insert("socket_mode", format!("{:o}", rights.mode));
+    }
     // A built-in service has no process of its own.
     if external {
         let ids = &service.ids;
@@ -226,7 +233,7 @@ fn attribute() -> impl Strategy<Value = Vec<String>> {
     let third = (
         pick("banner", &["/etc/issue"]),
         pick("log_type", &["SYSLOG daemon info", "FILE /var/log/x"]),
-        pick("log_on_success", &["HOST PID"]),
+        pick("log_on_success", &["HOST PID", "HOST USERID"]),
         pick("overload", &["close"]),
         pick("on_remove", &["drain"]),
         pick("disable", &["yes", "no"]),
@@ -255,6 +262,11 @@ fn service() -> impl Strategy<Value = String> {
             "service range\n{\n\ttype = UNLISTED\n\tport = 7100-7102\n\twait = no\n\tsocket_type = stream\n\tuser = root\n\tserver = /usr/bin/a\n\tlisten_fds = connection\n",
             "service passed\n{\n\ttype = UNLISTED\n\tport = 7200-7201\n\twait = yes\n\tsocket_type = stream\n\tuser = root\n\tserver = /usr/bin/a\n\tlisten_fds = web\n\tflags = NOLIBWRAP\n",
             "service acceptor\n{\n\ttype = UNLISTED\n\tport = 7001\n\twait = yes\n\tsocket_type = stream\n\tuser = root\n\tflags = NOLIBWRAP\n\tserver = /usr/bin/a\n",
+            "service local\n{\n\tbind = /run/local%n.sock\n\tsocket_type = stream\n\twait = no\n\tuser = nobody\n\tserver = /usr/bin/a\n",
+            "service owned\n{\n\tbind = /run/owned\n\tsocket_mode = 660\n\tsocket_owner = nobody\n\tsocket_type = seqpacket\n\twait = no\n\tuser = root\n\tserver = /usr/bin/a\n",
+            "service grouped\n{\n\tbind = /run/g1 /run/g2\n\tsocket_mode = 620\n\tsocket_group = 1000\n\tsocket_type = dgram\n\twait = yes\n\tuser = root\n\tserver = /usr/bin/a\n\tlisten_fds = g\n",
+            "service lines\n{\n\tbind = /run/lines\n\tsocket_mode = 606\n\tsocket_owner = nobody\n\tsocket_group = nobody\n\tsocket_type = stream\n\twait = yes\n\tuser = root\n\tserver = /usr/bin/a\n",
+            "service abstract\n{\n\tbind = @abstract\n\tsocket_type = stream\n\twait = no\n\tuser = root\n\tserver = /usr/bin/a\n",
         ][..],
     );
     (core, attribute()).prop_map(|(core, lines)| {
@@ -269,7 +281,7 @@ fn service() -> impl Strategy<Value = String> {
 fn configuration() -> impl Strategy<Value = String> {
     let defaults = proptest::option::of(proptest::sample::select(
         &[
-            "defaults\n{\n\tinstances = 9\n\tonly_from = 10.0.0.0/8\n\tlog_type = SYSLOG daemon\n}\n",
+            "defaults\n{\n\tinstances = 9\n\tonly_from = 10.0.0.0/8\n\tv6only = yes\n\tlog_on_failure = USERID\n\tlog_type = SYSLOG daemon\n}\n",
             "defaults\n{\n\tper_source = 4\n\tdisabled = telnet\n\tcps = 30 1\n}\n",
         ][..],
     ));

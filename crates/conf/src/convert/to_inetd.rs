@@ -6,6 +6,7 @@
 use super::account::{Account, Stop};
 use super::from_inetd::from_inetd;
 use super::sheet::{Note, Piece, Sheet, Stanza};
+use super::unix;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -121,10 +122,14 @@ fn line(stanza: &Stanza, account: &mut Account<'_>, tables: bool) -> Result<Stri
     }
     let internal = is("INTERNAL");
     account.take("id");
-    let name = name(stanza, account, internal, &is)?;
-    let (socket, protocol) = protocol(account, &has, is("RPC"))?;
+    let local = stanza.get("bind").is_some_and(|bind| bind.contains(['/', '@']));
+    let (name, (socket, protocol)) = match local {
+        true => unix::socket(account)?,
+        false => (name(stanza, account, internal, &is)?, protocol(account, &has, is("RPC"))?),
+    };
     let address = match account.value("bind") {
         None => String::new(),
+        Some(_) if local => String::new(),
         Some(bind) if bind.contains('%') => {
             return Stop::new("bind", format!("`{bind}` names an interface, which no line can"));
         }

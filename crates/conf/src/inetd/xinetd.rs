@@ -217,7 +217,7 @@ fn unix_socket(
         note(
             false,
             format!(
-                "only the daemon's own user may connect to `{path}`, as with FreeBSD's inetd; `:user:group:mode:` before the path, or `socket_mode` in xinetd's language, says who else"
+                "only the daemon's own user may connect to `{path}`, as with FreeBSD's inetd, where openbsd-inetd lets everybody; `:user:group:mode:` before the path, or `socket_mode` in xinetd's language, says who else"
             ),
         );
         return Some(());

@@ -1,4 +1,4 @@
-//! `Listen…=` both ways (systemd.socket(5)): ports, addresses with ports. Paths and others are named.
+//! `Listen…=` of ports both ways (systemd.socket(5)): ports, addresses with ports. Others are named.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,9 +18,6 @@ pub(crate) struct Where {
 /// # Errors
 /// A sentence that says why it cannot be carried over.
 pub(crate) fn read(value: &str, six_only: bool) -> Result<Where, String> {
-    if value.starts_with(['/', '@']) {
-        return Err(format!("`{value}` is a unix-domain socket"));
-    }
     if value.starts_with("vsock:") {
         return Err(format!("`{value}` is a socket between virtual machines"));
     }

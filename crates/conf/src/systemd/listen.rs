@@ -3,6 +3,7 @@
 
 use super::addresses;
 use super::find::Loaded;
+use super::local::{self, UNIX};
 use super::pair::{Out, SECTION};
 use super::specifier::expand;
 use super::unit::Setting;
@@ -37,7 +38,23 @@ struct Group<'a> {
     count: usize,
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// A stream socket at a path or an abstract name.
+    fn local(setting: &'a Setting, word: String) -> Self {
+        let (bind, protocol) = (vec![word], UNIX);
+        Self {
+            setting,
+            socket: "stream",
+            protocol,
+            first: 0,
+            last: 0,
+            bind,
+            family: None,
+            v6only: false,
+            count: 1,
+        }
+    }
+
     /// Its address as a word of `bind`; none for a wildcard of both families.
     fn word(&self) -> Option<String> {
         match (self.bind.as_slice(), self.family) {
@@ -50,7 +67,11 @@ impl Group<'_> {
 
     /// Takes another address of the same port in.
     fn joined(&mut self, other: &Self) -> bool {
-        let same = (self.socket, self.first, self.last) == (other.socket, other.first, other.last);
+        let of = |group: &Self| {
+            let file = group.bind.first().is_some_and(|word| word.starts_with('/'));
+            (group.socket, group.protocol, file, group.first, group.last)
+        };
+        let same = of(self) == of(other);
         let (Some(mine), Some(theirs)) = (self.word(), other.word()) else { return false };
         let six = |group: &Self, word: &str| group.v6only || !word.split(' ').any(|word| word == "::");
         // `v6only` holds for all of them: it must change none.
@@ -87,7 +108,11 @@ pub(super) fn stanzas(
 ) -> Result<Vec<Stanza>, String> {
     let listen = written(socket);
     let mut groups: Vec<Group<'_>> = Vec::new();
-    for group in sockets(socket, &listen, accept, out)? {
+    let all = sockets(socket, &listen, accept, out)?;
+    let files = all.iter().flat_map(|group| group.bind.iter().map(|word| (group.setting, word.as_str())));
+    let files: Vec<_> = files.filter(|(_, word)| word.starts_with('/')).collect();
+    let rights = local::rights(host, socket, &files, out)?;
+    for group in all {
         if !groups.iter_mut().any(|known| known.joined(&group)) {
             groups.push(group);
         }
@@ -100,11 +125,16 @@ pub(super) fn stanzas(
     }
     one_program(accept, &ranges, &said)?;
     let mut stanzas: Vec<Stanza> = Vec::new();
+    let mut local_said = said.clone();
+    if ranges.iter().any(|group| group.protocol == UNIX) {
+        local::without_lists(socket, &mut local_said, out);
+    }
     for group in &ranges {
         let id = (!stanzas.is_empty()).then(|| format!("{name}-{}", stanzas.len() + 1));
-        let mut all = place(host, name, group);
+        let mut all =
+            if group.protocol == UNIX { local_place(group, &rights) } else { place(host, name, group) };
         all.splice(0..0, id.map(|id| ("id", id)));
-        all.extend(said.iter().cloned());
+        all.extend(if group.protocol == UNIX { &local_said } else { &said }.iter().cloned());
         if let (Some(family), Some((_, flags))) =
             (group.family, all.iter_mut().find(|(name, _)| *name == "flags"))
         {
@@ -163,25 +193,34 @@ fn sockets<'a>(
     }
     let mut groups = Vec::new();
     for setting in listen {
+        let value = expand(&setting.value, &socket.name);
+        let local = value.as_ref().is_ok_and(|value| local::is_local(value));
         let (kind, protocol) = match setting.key.as_str() {
             "ListenStream" => ("stream", "tcp"),
             "ListenDatagram" if accept => {
                 return Err("`ListenDatagram=` and Accept=yes exclude each other".to_owned());
             }
             "ListenDatagram" => ("dgram", "udp"),
+            "ListenSequentialPacket" if local => ("seqpacket", UNIX),
             _ => {
                 out.lost(setting, "portreeve does not listen there");
                 continue;
             }
         };
-        let place =
-            match expand(&setting.value, &socket.name).and_then(|value| addresses::read(&value, six_only)) {
-                Ok(place) => place,
-                Err(why) => {
-                    out.lost(setting, &why);
-                    continue;
-                }
-            };
+        if local {
+            match value.and_then(|value| local::word(&value)) {
+                Ok(word) => groups.push(Group { socket: kind, ..Group::local(setting, word) }),
+                Err(why) => out.lost(setting, &why),
+            }
+            continue;
+        }
+        let place = match value.and_then(|value| addresses::read(&value, six_only)) {
+            Ok(place) => place,
+            Err(why) => {
+                out.lost(setting, &why);
+                continue;
+            }
+        };
         // An address may name its interface itself.
         let here = device.filter(|_| !place.bind.as_ref().is_some_and(|bind| bind.contains('%')));
         let bind = match (place.bind, here) {
@@ -215,7 +254,7 @@ fn one_program(accept: bool, groups: &[Group<'_>], said: &[(&'static str, String
     match groups {
         [_] if sockets <= MOST_PASSED => Ok(()),
         [_] => Err(format!("one program gets {sockets} sockets, and {MOST_PASSED} are the most")),
-        _ => Err("one program gets several sockets that are neither the addresses of one port nor the ports of one address".to_owned()),
+        _ => Err("one program gets several sockets that are neither the addresses of one port nor the ports of one address, nor paths, nor abstract names".to_owned()),
     }
 }
 
@@ -236,4 +275,11 @@ fn place(host: &dyn Host, name: &str, group: &Group<'_>) -> Vec<(&'static str, S
         all.push(("v6only", "yes".to_owned()));
     }
     all
+}
+
+/// The attributes that say where, of unix sockets.
+fn local_place(group: &Group<'_>, rights: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+    let file = group.bind.iter().any(|word| word.starts_with('/'));
+    let place = [("socket_type", group.socket.to_owned()), ("bind", group.bind.join(" "))];
+    place.into_iter().chain(rights.iter().filter(|_| file).cloned()).collect()
 }

@@ -7,6 +7,7 @@ mod find;
 mod keys;
 mod limits;
 mod listen;
+mod local;
 mod networks;
 mod pair;
 mod read;
@@ -23,6 +24,8 @@ mod write_listen;
 mod tests;
 #[cfg(test)]
 mod tests_serving;
+#[cfg(test)]
+mod tests_unix;
 
 pub use read::from_systemd;
 pub(crate) use serve::gather;

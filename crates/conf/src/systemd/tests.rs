@@ -171,9 +171,9 @@ fn forms_of_sockets() {
 fn what_cannot_be_carried_over_is_named_at_its_place() {
     for (socket, service, wanted) in [
         (
-            SOCKET.replace("Accept", "SocketMode=0600\nAccept"),
+            SOCKET.replace("Accept", "Priority=3\nAccept"),
             SERVICE.to_owned(),
-            "/u/a.socket:3:1: `SocketMode=` has no counterpart",
+            "/u/a.socket:3:1: `Priority=` has no counterpart",
         ),
         (
             SOCKET.replace("Accept", "MaxConections=3\nAccept"),
@@ -181,9 +181,9 @@ fn what_cannot_be_carried_over_is_named_at_its_place() {
             "/u/a.socket:3:1: there is no setting `MaxConections=` in `[Socket]`; did you mean `MaxConnections=`?",
         ),
         (
-            SOCKET.replace("70", "/run/x"),
+            SOCKET.replace("70", "/run/x y"),
             SERVICE.to_owned(),
-            "/u/a.socket:2:1: `ListenStream=`: `/run/x` is a unix-domain socket",
+            "/u/a.socket:2:1: `ListenStream=`: `/run/x y` holds blanks",
         ),
         (
             SOCKET.into(),

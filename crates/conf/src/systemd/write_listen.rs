@@ -1,6 +1,7 @@
-//! `Listen…=` of a service: one line for each of its addresses and ports.
+//! `Listen…=` of a service: one line for each of its addresses and ports, or paths and names.
 
-use super::addresses;
+use super::{addresses, local, words};
+use crate::build::SOCKET_MODE;
 use crate::convert::{Account, Lenient, Stanza, Stop};
 use crate::host::Host;
 use std::net::IpAddr;
@@ -17,6 +18,9 @@ pub(super) fn listen(
     host: &Lenient<'_>,
 ) -> Result<Vec<String>, Stop> {
     let socket = account.value("socket_type").map(str::to_ascii_lowercase);
+    if stanza.get("bind").is_some_and(|bind| bind.split_whitespace().any(local::is_local)) {
+        return unix(stanza, account, socket.as_deref(), accept);
+    }
     let protocol = account.value("protocol").map(str::to_ascii_lowercase);
     let (key, protocol) = match (socket.as_deref(), protocol.as_deref()) {
         (Some("stream") | None, Some("tcp")) | (Some("stream"), None) => ("ListenStream", "tcp"),
@@ -69,6 +73,46 @@ pub(super) fn listen(
     }
     lines.extend(only.map(|only| format!("BindIPv6Only={only}")));
     lines.extend(device.map(|device| format!("BindToDevice={device}")));
+    Ok(lines)
+}
+
+/// The lines of unix sockets, and who may connect to them.
+fn unix(
+    stanza: &Stanza,
+    account: &mut Account<'_>,
+    socket: Option<&str>,
+    accept: bool,
+) -> Result<Vec<String>, Stop> {
+    let key = match socket {
+        Some("stream") => "ListenStream",
+        Some("seqpacket") => "ListenSequentialPacket",
+        Some("dgram") if accept => return Stop::new("wait", "datagrams need `wait = yes`"),
+        Some("dgram") => "ListenDatagram",
+        _ => return Stop::new("socket_type", "a unix socket has stream, seqpacket or dgram"),
+    };
+    let sockets: Vec<&str> =
+        account.value("bind").map(|bind| bind.split_whitespace().collect()).unwrap_or_default();
+    if sockets.iter().any(|word| !local::is_local(word)) {
+        return Stop::new("bind", "addresses beside unix sockets are a service of their own");
+    }
+    if let Some(name) = ["port", "protocol", "v6only"].into_iter().find(|name| stanza.get(name).is_some()) {
+        return Stop::new(name, format!("`{name}` beside unix sockets is an error"));
+    }
+    if sockets.len() > 1 && !accept && stanza.get("listen_fds").is_none() {
+        return Stop::new("wait", "one program has one standard input, and the service several sockets");
+    }
+    let mut lines: Vec<String> = sockets.iter().map(|word| format!("{key}={}", words::text(word))).collect();
+    if !sockets.iter().any(|word| word.starts_with('/')) {
+        return Ok(lines);
+    }
+    let (owner, group) = (account.value("socket_owner"), account.value("socket_group"));
+    lines.extend(owner.map(|owner| format!("SocketUser={}", words::text(owner))));
+    // Of a user without a group systemd takes the user's.
+    let group = group.or(owner.map(|_| "0"));
+    lines.extend(group.map(|group| format!("SocketGroup={}", words::text(group))));
+    let mode = account.value("socket_mode").map_or(Some(SOCKET_MODE), crate::number::octal);
+    let Some(mode) = mode else { return Stop::new("socket_mode", "`socket_mode` is no mode") };
+    lines.push(format!("SocketMode={mode:04o}\nRemoveOnStop=yes"));
     Ok(lines)
 }
 
