@@ -91,8 +91,7 @@ fn who_trips_a_sensor_is_dropped_by_the_kernel() {
         assert!(line("CapPrm:").ends_with("\t0000000000001000"), "{status}");
         assert!(!line("Uid:").starts_with("Uid:\t0"), "{status}");
 
-        let answer: Value =
-            serde_json::from_str(&daemon.control(&format!("undeny {SCANNER}"))).expect("JSON");
+        let answer: Value = serde_json::from_str(&daemon.control(&format!("unban {SCANNER}"))).expect("JSON");
         assert_eq!(answer["ok"], true, "{answer}");
         must("it is let in again", || reaches(&next, SCANNER));
         enforced(&daemon, 0);

@@ -149,7 +149,7 @@ fn what_runs_goes_on() {
         let datagrams = datagram_socket("127.0.0.1", 2004);
         assert!(ask(&datagrams, b"one", DEADLINE).is_some());
         talk("127.0.0.66", 2006, b"");
-        assert!(daemon.control("denied").contains("127.0.0.66"));
+        assert!(daemon.control("bans").contains("127.0.0.66"));
         daemon.control("hold queue");
         let mut waiting = dial("127.0.0.1", 2007).expect("the queue");
         let before = daemon.status();

@@ -389,10 +389,9 @@ impl Supervisor {
                 });
                 let text = format!("Adding {peer} to the global_no_access list for {minutes} minutes");
                 self.critical("process_sensor", &text);
-                if let Some(until) = until {
-                    self.timers.set(until, Alarm::Denied);
-                }
-                self.denied_changed(source, true, until);
+                let name = self.slots.get(&id).map(|s| s.id().to_owned()).unwrap_or_default();
+                self.host.denied.explain(source, &format!("tripped the sensor {name}"));
+                self.bans_changed(&[source.into()]);
             }
             SensorHit::Full => self.critical("process_sensor", "Maximum global_no_access count reached."),
             SensorHit::Protected => {

@@ -1,24 +1,22 @@
 //! Takes what is denied to the kernel: who tripped a sensor is dropped there, for every port of this host, until its time is
 //! over. Owns what the firewall worker said of it; who is denied is decided in policy, and checked by this daemon as well.
 //!
-//! IPv6 is banned by the /64, which is what one subscriber has; where somebody protected lies in it, by the address. Under the
+//! A source that tripped a sensor is banned by its /64 in IPv6, which is what one subscriber has; where somebody protected lies in
+//! it, by the address. Under the
 //! names of xinetd and inetd nothing is taken to the kernel: their users count the FAIL lines that a dropped packet never makes.
 
+use crate::ban_list::millis_until;
 use crate::json::Json;
 use crate::options::Program;
-use crate::protection::{Protection, Why};
+use crate::protection::Protection;
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
-use portreeve_policy::Prefix;
+use portreeve_policy::{Ban, Prefix, later};
 use portreeve_workers::protocol::{FromFirewall, Hold, MAX_BANS, ToFirewall, Worker};
 use rustix::fd::OwnedFd;
-use std::net::IpAddr;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// A look at whom no ban touches holds for so long.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// What is known of the kernel's bans.
 #[derive(Debug, Default)]
@@ -27,7 +25,8 @@ pub struct Bans {
     sockets: Option<(OwnedFd, OwnedFd)>,
     /// What the worker said last.
     pub standing: Standing,
-    protection: Option<(Duration, Protection)>,
+    /// Whom no ban touches, and when that was looked up.
+    pub protection: Option<(Duration, Protection)>,
 }
 
 /// Whether the kernel enforces.
@@ -49,6 +48,12 @@ pub enum Standing {
     Refused(u16),
 }
 
+/// What the subscriber has whose one address this is, where that is more.
+fn subscriber(network: &Prefix) -> Option<Prefix> {
+    let whole = Prefix::subscriber(network.address());
+    (network.is_host() && whole != *network).then_some(whole)
+}
+
 impl Supervisor {
     /// Whether bans go to the kernel here.
     pub fn bans_in_kernel(&self) -> bool {
@@ -62,59 +67,65 @@ impl Supervisor {
         }
     }
 
-    /// A source is denied until a moment, or no more.
-    pub fn ban_changed(&mut self, address: IpAddr, denied: bool, until: Option<Duration>) {
-        if !self.bans_in_kernel() {
+    /// Entries of the list have changed: the kernel gets what follows.
+    pub fn tell_kernel_of_bans(&mut self, networks: &[Prefix]) {
+        if !self.bans_in_kernel() || networks.is_empty() {
             return;
         }
-        if denied {
-            let Some(prefix) = self.bannable(address, true) else { return };
-            self.need_worker(Worker::Firewall);
-            let left = until.map(|until| until.saturating_sub(self.stamp.mono()).as_millis());
-            let left = left.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX));
-            self.tell_firewall(&ToFirewall::Bans(vec![(prefix, left)]), None);
-        } else {
-            let host = Prefix::host(address);
-            let network = Prefix::subscriber(address);
-            // Another address of the same network may still be denied.
-            let others = self.host.denied.iter().any(|(ip, _)| ip != address && network.contains(ip));
-            let mut pardons = vec![host];
-            if network != host && !others {
-                pardons.push(network);
+        let now = self.stamp.mono();
+        let (mut bans, mut pardons) = (Vec::new(), Vec::new());
+        for network in networks {
+            self.warn_of_protected(network);
+            for part in [Some(*network), subscriber(network)].into_iter().flatten() {
+                match self.wanted_of_kernel(&part, now) {
+                    Some(until) => bans.push((part, until.map(|until| millis_until(until, now)))),
+                    None => pardons.push(part),
+                }
             }
-            self.tell_firewall(&ToFirewall::Pardon(pardons), None);
+        }
+        if !bans.is_empty() {
+            self.need_worker(Worker::Firewall);
+        }
+        for part in pardons.chunks(MAX_BANS) {
+            self.tell_firewall(&ToFirewall::Pardon(part.to_vec()), None);
+        }
+        for part in bans.chunks(MAX_BANS) {
+            self.tell_firewall(&ToFirewall::Bans(part.to_vec()), None);
         }
     }
 
-    /// The network to ban for an address; `None`, which is said where asked, when no ban may touch it.
-    fn bannable(&mut self, address: IpAddr, aloud: bool) -> Option<Prefix> {
-        let now = self.stamp.mono();
-        if self.bans.protection.as_ref().is_none_or(|(looked, _)| now.saturating_sub(*looked) >= FRESH) {
-            self.bans.protection = Some((now, Protection::look(Path::new("/"))));
+    /// Until when the kernel is to drop exactly this network, the inner `None` being for ever; `None` when it is not.
+    fn wanted_of_kernel(&mut self, network: &Prefix, now: Duration) -> Option<Option<Duration>> {
+        let own = self.host.denied.get(*network).filter(|ban| ban.lasts(now));
+        // One that tripped a sensor is banned with its network, where that can be.
+        let tripped = own.is_some_and(|ban| ban.term.is_some());
+        let mut end = own.map(|ban| ban.until);
+        if tripped
+            && let Some(whole) = subscriber(network)
+            && self.protected_in(&whole).is_none()
+        {
+            return None;
         }
-        let (_, protection) = self.bans.protection.as_ref()?;
-        let host = Prefix::host(address);
-        let network = Prefix::subscriber(address);
-        let why = |prefix: &Prefix| match protection.why(prefix) {
-            None if self.host.protect.meets(prefix) => Some(None),
-            None => None,
-            why => Some(why),
-        };
-        match (why(&network), why(&host)) {
-            (None, _) => Some(network),
-            (_, None) => Some(host),
-            (_, Some(reason)) => {
-                // Of a loopback address nothing else can be expected.
-                if aloud && !address.to_canonical().is_loopback() {
-                    let reason =
-                        reason.map_or_else(|| "`protect` names it".to_owned(), |why: Why| why.to_string());
-                    let text = format!(
-                        "{host} is denied by this daemon alone and not banned in the kernel: {reason}"
-                    );
-                    self.say(Level::Warning, &text);
-                }
-                None
-            }
+        if !network.is_host() && network.address().is_ipv6() {
+            let of_it = |host: &Prefix, ban: &Ban| ban.term.is_some() && subscriber(host) == Some(*network);
+            let inside =
+                self.host.denied.inside(*network).filter(|(host, ban)| ban.lasts(now) && of_it(host, ban));
+            end = inside.map(|(_, ban)| ban.until).chain(end).reduce(later);
+        }
+        end.filter(|_| self.protected_in(network).is_none())
+    }
+
+    /// Says of one that tripped a sensor that it stays with this daemon's own check.
+    fn warn_of_protected(&mut self, network: &Prefix) {
+        // Of a loopback address nothing else can be expected.
+        let tripped = self.host.denied.get(*network).is_some_and(|ban| ban.term.is_some());
+        if tripped
+            && !network.address().is_loopback()
+            && let Some(why) = self.protected_in(network)
+        {
+            let text =
+                format!("{network} is denied by this daemon alone and not banned in the kernel: {why}");
+            self.say(Level::Warning, &text);
         }
     }
 
@@ -146,15 +157,18 @@ impl Supervisor {
             self.tell_firewall(&ToFirewall::Listening, Some(listening));
         }
         let now = self.stamp.mono();
-        let denied: Vec<_> = self.host.denied.iter().collect();
-        let mut list = Vec::with_capacity(denied.len());
-        for (address, until) in denied {
-            let left =
-                until.map(|until| u64::try_from(until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX));
-            list.extend(
-                self.bannable(address, false).filter(|_| left != Some(0)).map(|prefix| (prefix, left)),
-            );
+        let all: Vec<Prefix> = self.host.denied.iter().map(|(network, _)| network).collect();
+        let mut list = BTreeMap::new();
+        for network in &all {
+            for part in [Some(*network), subscriber(network)].into_iter().flatten() {
+                if !list.contains_key(&part)
+                    && let Some(until) = self.wanted_of_kernel(&part, now)
+                {
+                    list.insert(part, until.map(|until| millis_until(until, now)));
+                }
+            }
         }
+        let list: Vec<_> = list.into_iter().collect();
         for part in list.chunks(MAX_BANS) {
             self.tell_firewall(&ToFirewall::Bans(part.to_vec()), None);
         }
@@ -191,6 +205,11 @@ impl Supervisor {
         });
     }
 
+    /// Whether the kernel drops whom it is told to.
+    pub fn kernel_enforces(&self) -> bool {
+        self.bans_in_kernel() && matches!(self.bans.standing, Standing::Enforced { .. })
+    }
+
     /// The worker is gone; the kernel's table is not.
     pub fn firewall_lost(&mut self) {
         self.bans.standing = Standing::Unknown;
@@ -214,6 +233,7 @@ impl Supervisor {
                 } else if matches!(self.bans.standing, Standing::Refused(_)) {
                     self.say(Level::Notice, &format!("bans in the kernel: all {wanted} are in force again"));
                 }
+                self.filters_stale |= !matches!(self.bans.standing, Standing::Enforced { .. });
                 self.bans.standing = Standing::Enforced { hold, enforced, wanted };
             }
             FromFirewall::Refused { errno, .. } => self.kernel_refuses(errno),
@@ -225,6 +245,7 @@ impl Supervisor {
             return;
         }
         self.bans.standing = Standing::Refused(errno);
+        self.filters_stale = true;
         let error = std::io::Error::from_raw_os_error(errno.into());
         let text = format!(
             "bans in the kernel: it does not take them ({}); this daemon's own check is the only one",

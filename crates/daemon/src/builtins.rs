@@ -176,21 +176,6 @@ impl Supervisor {
         self.children.sessions.get(&ticket)?.leaving
     }
 
-    /// Entries of the list of denied sources have ended.
-    pub fn expire_denied(&mut self) {
-        let now = self.stamp.mono();
-        let ended = self.host.denied.expire(now);
-        for address in &ended {
-            self.denied_changed(*address, false, None);
-        }
-        if !ended.is_empty() {
-            self.say(Level::Info, "At least 1 DENY_TIME has expired, global_no_access list updated");
-            if self.host.denied.iter().next().is_none() {
-                self.say(Level::Info, "global_no_access list is empty.");
-            }
-        }
-    }
-
     fn rest_builtins(&mut self) {
         for id in self.builtin_slots() {
             let Some(slot) = self.slots.get_mut(&id) else { continue };

@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SocketFlags, accept_with};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -220,16 +219,19 @@ impl Supervisor {
     fn request(&mut self, number: u32, line: &str, may_change: bool) {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let first = words.first().copied().unwrap_or_default();
-        let changing =
-            matches!(first, "reload" | "undeny" | "dump" | "kill" | "upgrade") || VERBS.contains(&first);
+        let changing = matches!(first, "reload" | "ban" | "unban" | "dump" | "kill" | "upgrade")
+            || VERBS.contains(&first);
         if changing && !may_change {
             self.answer(number, failure("this needs root (or the user that the supervisor runs as)"));
             return;
         }
         let answer = match words.as_slice() {
             ["status"] => self.status(),
-            ["denied"] => self.denied_list(),
-            ["undeny", who] => self.undeny(who),
+            ["ban", network, time, reason @ ..] => self.order_ban(network, time, reason),
+            ["unban", which] => self.order_unban(which),
+            ["bans"] => self.list_bans(None),
+            ["bans", "after", network] => self.list_bans(Some(network)),
+            ["why", address] => self.why_banned(address),
             ["dump"] => match self.dump() {
                 Ok(path) => Json::object(|j| {
                     j.plain("ok", true);
@@ -257,7 +259,7 @@ impl Supervisor {
                 return;
             }
             _ => failure(
-                "unknown request; known are status, explain, reload, denied, undeny, dump, instances, upgrade, hold, release, drain, stop, start, kill",
+                "unknown request; known are status, explain, reload, ban, unban, bans, why, dump, instances, upgrade, hold, release, drain, stop, start, kill",
             ),
         };
         self.answer(number, answer);
@@ -319,46 +321,6 @@ impl Supervisor {
             });
         });
         self.answer(number, text);
-    }
-
-    fn denied_list(&self) -> String {
-        let now = self.stamp.mono();
-        Json::object(|j| {
-            j.plain("ok", true);
-            self.bans_view(j);
-            j.list("denied", |j| {
-                for (address, until) in self.host.denied.iter() {
-                    j.item(|j| {
-                        j.text("address", address);
-                        j.optional("seconds_left", until.map(|u| u.saturating_sub(now).as_secs()));
-                    });
-                }
-            });
-        })
-    }
-
-    fn undeny(&mut self, who: &str) -> String {
-        let now = self.stamp.mono();
-        let addresses: Vec<IpAddr> = if who == "all" {
-            self.host.denied.iter().map(|(ip, _)| ip).collect()
-        } else {
-            match who.parse::<IpAddr>() {
-                Ok(ip) if self.host.denied.contains(ip, now) => vec![ip.to_canonical()],
-                Ok(ip) => return failure(&format!("{ip} is not denied")),
-                Err(_) => return failure("expected an address, or all"),
-            }
-        };
-        for address in &addresses {
-            self.host.denied.remove(*address);
-            self.denied_changed(*address, false, None);
-        }
-        let text =
-            format!("{} address(es) removed from the global_no_access list by command", addresses.len());
-        self.say(Level::Notice, &text);
-        Json::object(|j| {
-            j.plain("ok", true);
-            j.plain("removed", addresses.len());
-        })
     }
 }
 

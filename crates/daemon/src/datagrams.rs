@@ -10,14 +10,13 @@ use portreeve_conf::Level;
 use portreeve_sys::{filter, pktinfo};
 use portreeve_workers::protocol::{Datagrams, Policy, ToBuiltin, ToProxy, Worker, rules_messages};
 use rustix::fd::{AsFd, OwnedFd};
-use std::net::IpAddr;
-use std::time::Duration;
 
 /// The workers that own datagram sockets.
-const OWNERS: [Worker; 2] = [Worker::Builtin, Worker::Proxy];
+pub const OWNERS: [Worker; 2] = [Worker::Builtin, Worker::Proxy];
 
 impl Supervisor {
-    fn tell_policy(&mut self, worker: Worker, policy: Policy, fd: Option<OwnedFd>) -> bool {
+    /// Tells a worker that owns datagram sockets.
+    pub fn tell_policy(&mut self, worker: Worker, policy: Policy, fd: Option<OwnedFd>) -> bool {
         match worker {
             Worker::Builtin => self.tell_builtin(&ToBuiltin::Policy(policy), fd),
             Worker::Proxy => self.tell_proxy(&ToProxy::Policy(policy), fd),
@@ -28,10 +27,7 @@ impl Supervisor {
     /// A worker is ready: it gets the datagram sockets that are its own, and what it must know of the policy.
     pub fn give_all_datagrams(&mut self, worker: Worker) {
         self.hosts.given.retain(|&given| given != worker);
-        let denied: Vec<_> = self.host.denied.iter().collect();
-        for (address, until) in denied {
-            self.tell_denied(worker, address, true, until);
-        }
+        self.tell_all_bans(worker);
         let own = |slot: &Slot| slot.manner().owner() == Some(worker);
         let ids: Vec<SlotId> = self.slots.iter().filter(|(_, slot)| own(slot)).map(|(&id, _)| id).collect();
         for id in ids {
@@ -132,24 +128,6 @@ impl Supervisor {
             if self.staff.link(worker).presence != Presence::Off {
                 self.tell_policy(worker, Policy::Forget { slot: id }, None);
             }
-        }
-    }
-
-    /// The list of denied sources has changed: whoever decides by a copy of it is told.
-    pub fn denied_changed(&mut self, address: IpAddr, denied: bool, until: Option<Duration>) {
-        for worker in OWNERS {
-            self.tell_denied(worker, address, denied, until);
-        }
-        self.ban_changed(address, denied, until);
-        self.filters_stale = true;
-    }
-
-    fn tell_denied(&mut self, worker: Worker, address: IpAddr, denied: bool, until: Option<Duration>) {
-        let protected = self.host.protect.matches_address(address);
-        if self.staff.link(worker).presence == Presence::Ready && !protected {
-            let left = until.map(|until| until.saturating_sub(self.stamp.mono()).as_millis());
-            let until_ms = left.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
-            self.tell_policy(worker, Policy::Denied { address, denied, until_ms }, None);
         }
     }
 

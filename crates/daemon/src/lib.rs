@@ -7,6 +7,8 @@
 
 mod admit;
 mod announce;
+mod ban_list; // the list as it changes: who is told, who is protected
+mod ban_orders; // what an operator orders about it
 mod banner;
 mod bans;
 mod boot;

@@ -33,6 +33,16 @@ pub enum Why {
     Session,
 }
 
+impl Why {
+    /// As a part of a sentence about somebody.
+    pub fn of_it(self) -> String {
+        match self {
+            Why::Session => "where an administrator is logged in".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -70,12 +80,14 @@ impl Protection {
         Protection { known }
     }
 
-    /// Why no ban may touch all of `prefix`; `None` when one may.
-    pub fn why(&self, prefix: &Prefix) -> Option<Why> {
-        if special().iter().any(|special| special.meets(prefix)) {
-            return Some(Why::Special);
-        }
-        self.known.iter().find(|(ip, _)| prefix.contains(*ip)).map(|(_, why)| *why)
+    /// Whom no ban of `prefix` may touch, and why; `None` when it touches nobody of these.
+    pub fn find(&self, prefix: &Prefix) -> Option<(Prefix, Why)> {
+        let known = self.known.iter().find(|(ip, _)| prefix.contains(*ip));
+        let known = known.map(|(ip, why)| (Prefix::host(*ip), *why));
+        // What is known of this host says more than that an address is a special one.
+        known.or_else(|| {
+            special().into_iter().find(|special| special.meets(prefix)).map(|special| (special, Why::Special))
+        })
     }
 }
 
@@ -248,13 +260,13 @@ mod tests {
             ("192.0.2.0/24", Some(Why::Gateway)),
             ("192.0.2.2", None),
             ("127.0.0.5", Some(Why::Special)),
-            ("0.0.0.0/0", Some(Why::Special)),
+            ("0.0.0.0/0", Some(Why::Gateway)),
             ("::/0", Some(Why::Special)),
             ("::1", Some(Why::Special)),
             ("fe80::/64", Some(Why::Special)),
             ("2001:db8::/64", None),
         ] {
-            assert_eq!(protection.why(&prefix(text)), why, "{text}");
+            assert_eq!(protection.find(&prefix(text)).map(|(_, why)| why), why, "{text}");
         }
     }
 

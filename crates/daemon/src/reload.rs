@@ -119,7 +119,7 @@ impl Supervisor {
             self.say(Level::Notice, "Swapping defaults");
             portreeve_sys::clock::load_zone();
         }
-        self.host.protect = translate::protected(&result.settings.protect, result.services.iter());
+        self.protect_instead(translate::protected(&result.settings.protect, result.services.iter()));
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
         let mut seen: HashMap<String, u32> = HashMap::new();

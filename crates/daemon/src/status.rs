@@ -10,6 +10,7 @@ use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
+use portreeve_policy::{MOST_BANS, MOST_TRIPPED};
 use portreeve_workers::protocol::{MAX_REGISTRATIONS, Missing, Worker};
 
 /// Most listeners that are not open and are shown one by one.
@@ -105,7 +106,8 @@ impl Supervisor {
             0,
         );
         bound("workers that leave", self.staff.leaving.len(), crate::leaving::MOST_LEAVING, 0);
-        bound("denied sources", self.host.denied.iter().count(), 10_240, 0);
+        bound("bans", self.host.denied.len(), MOST_BANS, 0);
+        bound("bans by sensors", self.host.denied.tripped(), MOST_TRIPPED, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
             bound("processes", self.host.running() as usize, limit as usize, 0);

@@ -7,12 +7,12 @@ use crate::launch::{Ends, client_variables};
 use crate::machine::percent_m;
 use crate::passing::{self, How};
 use crate::programs::slot_name;
-use crate::slot::{Listener, ListenerId, Manner, SlotId, State};
+use crate::slot::{Listener, ListenerId, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{
-    Arrival, Cause, Facts, HostState, Pattern, Peer, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
+    Arrival, Cause, Facts, Pattern, Peer, Prefix, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
     WaitVerdict, decide, decide_wait,
 };
 use portreeve_sys::spawn::SpawnError;
@@ -30,6 +30,8 @@ const TABLES_PAUSE: Duration = Duration::from_secs(2);
 const REFUSALS: usize = 64;
 /// A source that is refused again within this time is not logged again (reference xinetd §3.2).
 const SAME_SOURCE: Duration = Duration::from_secs(60);
+/// Bans that a filter has where the kernel drops whom they are about anyway.
+const MOST_FILTERED: usize = 1024;
 /// What one IPv6 host has at its disposal. Denied sources count by it where one by one they do not fit into a filter, so
 /// that nobody fills it, and thereby stops the service, from addresses that cost nothing.
 const ONE_HOST: u8 = 64;
@@ -258,14 +260,15 @@ impl Supervisor {
 
     /// Puts the filter of a wait=yes stream service onto its listener, anew at each change of lists or denied sources.
     pub fn attach_filter(&mut self, id: SlotId) {
-        let now = self.stamp.mono();
-        let Some(slot) = self.slots.get(&id) else { return };
-        if slot.manner() != Manner::Wait || !slot.is_stream() {
+        let asked = |slot: &Slot| slot.manner() == Manner::Wait && slot.is_stream();
+        if !self.slots.get(&id).is_some_and(asked) {
             return;
         }
+        let denied = self.denied_by_filter();
+        let Some(slot) = self.slots.get(&id) else { return };
         let put_on = |listener: &Listener, address: SocketAddr, bits| {
             let dual = address.is_ipv6() && !slot.service.listen.v6only;
-            match program(slot.rules.rules(), &self.host, now, dual, bits) {
+            match program(slot.rules.rules(), &denied, dual, bits) {
                 Ok(None) => {
                     let _ = filter::detach(&listener.fd);
                     Ok(())
@@ -282,6 +285,17 @@ impl Supervisor {
             Ok(()) => self.filter_fits(id),
             Err(error) => self.filter_does_not_fit(id, error),
         }
+    }
+
+    /// The networks that a filter has to keep out. Of a long list those that the kernel does not drop already.
+    fn denied_by_filter(&mut self) -> Vec<Prefix> {
+        let now = self.stamp.mono();
+        let lasting = self.host.denied.iter().filter(|(_, ban)| ban.lasts(now)).map(|(network, _)| network);
+        let mut denied: Vec<Prefix> = lasting.filter(|network| !self.host.protect.meets(network)).collect();
+        if denied.len() > MOST_FILTERED && self.kernel_enforces() {
+            denied.retain(|network| self.protected_in(network).is_some());
+        }
+        denied
     }
 
     /// Rather nobody than everybody: the service rests until the lists fit, which each change of them and each source
@@ -317,18 +331,15 @@ impl Supervisor {
 /// `None` when everybody may come.
 fn program(
     rules: &portreeve_policy::Rules,
-    host: &HostState,
-    now: Duration,
+    denied: &[Prefix],
     dual: bool,
     v6_bits: u8,
 ) -> Result<Option<Vec<filter::Insn>>, filter::TooLong> {
     let (mut deny4, mut deny6) = nets(rules.no_access.as_deref().unwrap_or_default(), dual);
-    for (ip, _) in host.denied.iter() {
-        if host.denies(ip, now) {
-            match ip {
-                IpAddr::V4(ip) => deny4.push((ip.to_bits(), 32)),
-                IpAddr::V6(ip) => deny6.push((ip.to_bits(), v6_bits)),
-            }
+    for network in denied {
+        match network.address() {
+            IpAddr::V4(ip) => deny4.push((ip.to_bits(), network.len())),
+            IpAddr::V6(ip) => deny6.push((ip.to_bits(), network.len().min(v6_bits))),
         }
     }
     let allow = rules.only_from.as_deref().map(|rules| nets(rules, dual));

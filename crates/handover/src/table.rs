@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// What a state begins with.
 pub(crate) const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -349,7 +349,7 @@ records! {
         /// The worker that reads it is leaving: its number.
         3 leaving: Option<u32>,
     }
-    /// A denied source.
+    /// A ban.
     DeniedState {
         /// Its address.
         1 address: Option<IpAddr>,
@@ -357,6 +357,10 @@ records! {
         1 until: Option<Duration>,
         /// By a sensor, and for how long; the inner none is for ever, the outer one is by hand.
         1 term: Option<Option<Duration>>,
+        /// How many leading bits of the address count; none is all.
+        5 length: Option<u8>,
+        /// What for.
+        5 reason: String,
     }
     /// A command of hosts.allow or hosts.deny.
     HookState {

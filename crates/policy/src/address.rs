@@ -80,7 +80,12 @@ impl AddressSet {
 
     /// Whether an address rule and `network` have an address in common, names left aside.
     pub fn meets(&self, network: &Prefix) -> bool {
-        self.rules.iter().any(|rule| match rule.pattern {
+        self.meeting(network).is_some()
+    }
+
+    /// The first address rule that has an address in common with `network`.
+    pub fn meeting(&self, network: &Prefix) -> Option<&Rule> {
+        self.rules.iter().find(|rule| match rule.pattern {
             Pattern::V4(net, bits) => Prefix::around(Ipv4Addr::from_bits(net).into(), bits).meets(network),
             Pattern::V6(net, bits) => Prefix::around(Ipv6Addr::from_bits(net).into(), bits).meets(network),
             Pattern::Name(_) | Pattern::Suffix(_) => false,

@@ -1,16 +1,21 @@
-//! The list of denied sources (reference xinetd §5): filled by sensors and by hand, consulted by every service.
+//! The list of bans (reference xinetd §5): filled by sensors and by hand, consulted by every service.
 //!
-//! One entry per address, whether it came mapped or not; expiry is exact; the size is bounded. It never decides who is
-//! protected or whether an address is proven: the caller of `trip` says so.
+//! One entry per network, whether it came mapped or not, each with its own end; an address is denied while an entry that holds it
+//! lasts. Expiry is exact; the size is bounded, and sensors have a part of it, so that nobody fills it by touching them. It
+//! never decides who is protected or whether an address is proven: the caller of `trip` says so.
 
+use crate::prefix::Prefix;
 use crate::rules::Denial;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 use std::time::Duration;
 
-/// Entries at most, as in xinetd.
-const CAPACITY: usize = 10_240;
+/// Entries at most.
+pub const MOST_BANS: usize = 262_144;
+/// Entries of sensors at most, as in xinetd.
+pub const MOST_TRIPPED: usize = 10_240;
 
 /// What touching a sensor did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +48,37 @@ pub struct DeniedFull;
 
 impl fmt::Display for DeniedFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the list of denied sources is full ({CAPACITY} entries); remove some or clear it")
+        write!(f, "the list of bans is full ({MOST_BANS} entries); remove some")
     }
 }
 
 impl std::error::Error for DeniedFull {}
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    until: Option<Duration>,
-    /// deny_time of the sensor that made the entry; `None` when it was made by hand.
-    term: Option<Term>,
+/// A ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// The monotonic moment of its end; `None` is for ever.
+    pub until: Option<Duration>,
+    /// deny_time of the sensor that made it, the inner `None` being for ever; `None` when it was made by hand.
+    pub term: Option<Option<Duration>>,
+    /// What for; may be empty.
+    pub reason: Rc<str>,
+}
+
+impl Ban {
+    /// One made by hand.
+    pub fn by_hand(until: Option<Duration>, reason: &str) -> Self {
+        Ban { until, term: None, reason: reason.into() }
+    }
+
+    /// Whether it has not ended by `now`.
+    pub fn lasts(&self, now: Duration) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
+    fn term(&self) -> Option<Term> {
+        self.term.map(|term| term.map_or(Term::Forever, Term::For))
+    }
 }
 
 /// deny_time in the order of length.
@@ -63,14 +88,19 @@ enum Term {
     Forever,
 }
 
-/// The denied sources. All times are monotonic.
+/// The bans. All times are monotonic.
 #[derive(Clone, Debug, Default)]
 pub struct Denied {
-    entries: HashMap<IpAddr, Entry>,
+    entries: BTreeMap<Prefix, Ban>,
+    /// How many entries there are of each length that there is: what a look for an address has to try.
+    v4: BTreeMap<u8, usize>,
+    v6: BTreeMap<u8, usize>,
     /// Those with an end, the next to expire first.
-    ends: BTreeSet<(Duration, IpAddr)>,
+    ends: BTreeSet<(Duration, Prefix)>,
+    /// How many entries sensors have made.
+    tripped: usize,
     /// Expired entries that made room before `expire` could report them.
-    expired_early: Vec<IpAddr>,
+    expired_early: Vec<Prefix>,
 }
 
 impl Denied {
@@ -84,35 +114,95 @@ impl Denied {
         self.entries.is_empty()
     }
 
+    /// How many of them sensors have made.
+    pub fn tripped(&self) -> usize {
+        self.tripped
+    }
+
     /// Whether `ip`, mapped or not, is denied at `now`.
     pub fn contains(&self, ip: IpAddr, now: Duration) -> bool {
-        !self.entries.is_empty()
-            && self
-                .entries
-                .get(&ip.to_canonical())
-                .is_some_and(|entry| entry.until.is_none_or(|until| now < until))
+        self.of(ip).any(|(_, ban)| ban.lasts(now))
     }
 
-    /// The end of the entry of `ip`, the inner `None` being for ever; `None` when it has no entry.
+    /// The entries that hold `ip`, mapped or not, the widest first; expired ones included. Costs as much as there are different
+    /// lengths.
+    pub fn of(&self, ip: IpAddr) -> impl Iterator<Item = (Prefix, &Ban)> {
+        let ip = ip.to_canonical();
+        let lengths = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        lengths.keys().filter_map(move |length| {
+            let network = Prefix::around(ip, *length);
+            self.entries.get(&network).map(|ban| (network, ban))
+        })
+    }
+
+    /// The last end of the entries that hold `ip`, the inner `None` being for ever; `None` when there is none.
     pub fn until(&self, ip: IpAddr) -> Option<Option<Duration>> {
-        self.entries.get(&ip.to_canonical()).map(|entry| entry.until)
+        self.of(ip).map(|(_, ban)| ban.until).reduce(later)
     }
 
-    /// Denies `ip` until a moment, or for ever, in place of what was said about it before.
+    /// The entry of exactly this network.
+    pub fn get(&self, network: impl Into<Prefix>) -> Option<&Ban> {
+        self.entries.get(&network.into())
+    }
+
+    /// The entries that lie in `network`, itself included.
+    pub fn inside(&self, network: Prefix) -> impl Iterator<Item = (Prefix, &Ban)> {
+        let last = match network.address() {
+            IpAddr::V4(v4) => IpAddr::from(
+                (v4.to_bits() | u32::MAX.checked_shr(network.len().into()).unwrap_or(0)).to_be_bytes(),
+            ),
+            IpAddr::V6(v6) => {
+                Ipv6Addr::from_bits(v6.to_bits() | u128::MAX.checked_shr(network.len().into()).unwrap_or(0))
+                    .into()
+            }
+        };
+        self.entries
+            .range(network..=Prefix::host(last))
+            .filter(move |(prefix, _)| network.covers(prefix))
+            .map(|(prefix, ban)| (*prefix, ban))
+    }
+
+    /// Bans a network until a moment, or for ever, in place of what was said about it before.
     ///
     /// # Errors
     /// `DeniedFull` when there is no room; call [`Denied::expire`] first to make what room there is.
-    pub fn deny(&mut self, ip: IpAddr, until: Option<Duration>) -> Result<(), DeniedFull> {
-        self.put(ip.to_canonical(), Entry { until, term: None })
+    pub fn deny(&mut self, network: impl Into<Prefix>, ban: Ban) -> Result<(), DeniedFull> {
+        let network = network.into();
+        if self.entries.len() >= MOST_BANS && !self.entries.contains_key(&network) {
+            return Err(DeniedFull);
+        }
+        self.remove(network);
+        if let Some(until) = ban.until {
+            self.ends.insert((until, network));
+        }
+        self.tripped += usize::from(ban.term.is_some());
+        *self.lengths(&network).entry(network.len()).or_default() += 1;
+        self.entries.insert(network, ban);
+        Ok(())
     }
 
-    /// Forgets `ip`; whether it was there.
-    pub fn remove(&mut self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        match self.entries.remove(&ip) {
-            Some(Entry { until: Some(until), .. }) => self.ends.remove(&(until, ip)),
-            Some(_) => true,
-            None => false,
+    /// Forgets the entry of exactly this network; whether it was there.
+    pub fn remove(&mut self, network: impl Into<Prefix>) -> bool {
+        let network = network.into();
+        let Some(ban) = self.entries.remove(&network) else { return false };
+        if let Some(until) = ban.until {
+            self.ends.remove(&(until, network));
+        }
+        self.tripped -= usize::from(ban.term.is_some());
+        let lengths = self.lengths(&network);
+        if let Some(count) = lengths.get_mut(&network.len()) {
+            *count -= 1;
+            if *count == 0 {
+                lengths.remove(&network.len());
+            }
+        }
+        true
+    }
+
+    /// Says what an entry is for.
+    pub fn explain(&mut self, network: impl Into<Prefix>, reason: &str) {
+        if let Some(ban) = self.entries.get_mut(&network.into()) {
+            ban.reason = reason.into();
         }
     }
 
@@ -122,10 +212,10 @@ impl Denied {
     }
 
     /// Drops what has expired by `now` and returns it.
-    pub fn expire(&mut self, now: Duration) -> Vec<IpAddr> {
+    pub fn expire(&mut self, now: Duration) -> Vec<Prefix> {
         let mut expired = std::mem::take(&mut self.expired_early);
-        while let Some(ip) = self.drop_expired(now) {
-            expired.push(ip);
+        while let Some(network) = self.drop_expired(now) {
+            expired.push(network);
         }
         expired
     }
@@ -138,90 +228,64 @@ impl Denied {
         self.ends.first().map(|&(until, _)| until)
     }
 
-    /// Every entry with its end, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, Option<Duration>)> + '_ {
-        self.entries.iter().map(|(&ip, entry)| (ip, entry.until))
+    /// Every entry, in the order of the networks.
+    pub fn iter(&self) -> impl Iterator<Item = (Prefix, &Ban)> {
+        self.entries.iter().map(|(network, ban)| (*network, ban))
     }
 
-    /// Every entry as plain values: address, end, and the deny_time of the sensor that made it. Of the end and of the
-    /// deny_time the inner `None` is for ever; the outer one is an entry made by hand.
-    pub fn save(&self) -> impl Iterator<Item = (IpAddr, Option<Duration>, Option<Option<Duration>>)> + '_ {
-        self.entries.iter().map(|(&ip, entry)| {
-            let term = entry.term.map(|term| match term {
-                Term::For(time) => Some(time),
-                Term::Forever => None,
-            });
-            (ip, entry.until, term)
-        })
-    }
-
-    /// Puts back what [`Denied::save`] gave, end and deny_time unchanged.
-    ///
-    /// # Errors
-    /// `DeniedFull` beyond the list's size.
-    pub fn restore(
-        &mut self,
-        ip: IpAddr,
-        until: Option<Duration>,
-        term: Option<Option<Duration>>,
-    ) -> Result<(), DeniedFull> {
-        let term = term.map(|term| term.map_or(Term::Forever, Term::For));
-        self.put(ip.to_canonical(), Entry { until, term })
+    /// The entries behind this network in that order.
+    pub fn after(&self, network: Option<Prefix>) -> impl Iterator<Item = (Prefix, &Ban)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.entries
+            .range((network.map_or(Unbounded, Excluded), Unbounded))
+            .map(|(network, ban)| (*network, ban))
     }
 
     /// A proven, unprotected source touched a sensor. An entry made by hand is left as it is.
     pub(crate) fn trip(&mut self, ip: IpAddr, denial: Denial, now: Duration) -> SensorHit {
-        let ip = ip.to_canonical();
+        let host = Prefix::host(ip);
         let term = match denial {
             Denial::Never | Denial::For(Duration::ZERO) => return SensorHit::Never,
             Denial::For(time) => Term::For(time),
             Denial::Forever => Term::Forever,
         };
-        let until = match term {
-            Term::For(time) => Some(now.saturating_add(time)),
-            Term::Forever => None,
+        let (until, deny_time) = match term {
+            Term::For(time) => (Some(now.saturating_add(time)), Some(time)),
+            Term::Forever => (None, None),
         };
-        let known = self.entries.get(&ip).copied().filter(|_| self.contains(ip, now));
-        let hit = match known {
-            Some(Entry { term: Some(old), .. }) if term > old => SensorHit::Extended { until },
+        let hit = match self.entries.get(&host).filter(|ban| ban.lasts(now)).map(Ban::term) {
+            Some(Some(old)) if term > old => SensorHit::Extended { until },
             Some(_) => return SensorHit::AlreadyDenied,
             None => SensorHit::Denied { until },
         };
-        if self.entries.len() >= CAPACITY && !self.entries.contains_key(&ip) {
+        while (self.tripped >= MOST_TRIPPED || self.entries.len() >= MOST_BANS)
+            && !self.entries.contains_key(&host)
+        {
             let Some(gone) = self.drop_expired(now) else { return SensorHit::Full };
-            if self.expired_early.len() < CAPACITY {
+            if self.expired_early.len() < MOST_BANS {
                 self.expired_early.push(gone);
             }
         }
-        match self.put(ip, Entry { until, term: Some(term) }) {
+        match self.deny(host, Ban { until, term: Some(deny_time), reason: "".into() }) {
             Ok(()) => hit,
             Err(DeniedFull) => SensorHit::Full,
         }
     }
 
-    fn put(&mut self, ip: IpAddr, entry: Entry) -> Result<(), DeniedFull> {
-        if self.entries.len() >= CAPACITY && !self.entries.contains_key(&ip) {
-            return Err(DeniedFull);
-        }
-        if let Some(Entry { until: Some(old), .. }) = self.entries.insert(ip, entry) {
-            self.ends.remove(&(old, ip));
-        }
-        if let Some(until) = entry.until {
-            self.ends.insert((until, ip));
-        }
-        Ok(())
+    fn lengths(&mut self, network: &Prefix) -> &mut BTreeMap<u8, usize> {
+        if network.address().is_ipv4() { &mut self.v4 } else { &mut self.v6 }
     }
 
     /// Drops the entry that expired first, if one has by `now`.
-    fn drop_expired(&mut self, now: Duration) -> Option<IpAddr> {
-        let &(until, ip) = self.ends.first()?;
-        if until > now {
-            return None;
-        }
-        self.ends.pop_first();
-        self.entries.remove(&ip);
-        Some(ip)
+    fn drop_expired(&mut self, now: Duration) -> Option<Prefix> {
+        let &(until, network) = self.ends.first()?;
+        (until <= now && self.remove(network)).then_some(network)
     }
+}
+
+/// The later of two ends.
+pub fn later(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.zip(other).map(|(one, other)| one.max(other))
 }
 
 #[cfg(test)]
@@ -235,16 +299,33 @@ mod tests {
         let ip = |n: u8| IpAddr::from([192, 0, 2, n]);
         list.trip(ip(1), Denial::For(Duration::from_secs(60)), now);
         list.trip(ip(2), Denial::Forever, now);
-        assert_eq!(list.deny(ip(3), Some(Duration::new(99, 7))), Ok(()));
+        assert_eq!(list.deny(ip(3), Ban::by_hand(Some(Duration::new(99, 7)), "why")), Ok(()));
         let mut again = Denied::default();
-        for (ip, until, term) in list.save() {
-            assert_eq!(again.restore(ip, until, term), Ok(()));
+        for (network, ban) in list.iter() {
+            assert_eq!(again.deny(network, ban.clone()), Ok(()));
         }
+        assert_eq!(again.tripped(), 2);
         assert_eq!(again.until(ip(1)), Some(Some(Duration::new(70, 1))));
         assert_eq!(again.until(ip(2)), Some(None));
         assert_eq!(again.next_expiry(), Some(Duration::new(70, 1)));
         assert_eq!(again.trip(ip(1), Denial::For(Duration::from_secs(60)), now), SensorHit::AlreadyDenied);
         assert_eq!(again.trip(ip(1), Denial::Forever, now), SensorHit::Extended { until: None });
         assert_eq!(again.trip(ip(3), Denial::Forever, now), SensorHit::AlreadyDenied, "made by hand");
+    }
+
+    #[test]
+    fn sensors_do_not_fill_what_is_kept_for_hands() {
+        let mut list = Denied::default();
+        let host = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        for n in 0..10_240 {
+            list.trip(host(n), Denial::Forever, Duration::ZERO);
+        }
+        assert_eq!(list.trip(host(20_000), Denial::Forever, Duration::ZERO), SensorHit::Full);
+        for n in 10_240..262_144 {
+            assert_eq!(list.deny(host(n), Ban::by_hand(None, "")), Ok(()));
+        }
+        assert_eq!(list.deny(host(262_144), Ban::by_hand(None, "")), Err(DeniedFull));
+        assert_eq!(list.deny(host(5), Ban::by_hand(None, "")), Ok(()), "no new entry, no room needed");
+        assert_eq!((list.len(), list.tripped()), (262_144, 10_239));
     }
 }

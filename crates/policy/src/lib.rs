@@ -30,7 +30,7 @@ mod wait;
 pub use address::{AddressSet, Match, Pattern, Rule};
 pub use arrival::{Arrival, Credentials, Facts, Names, NoPeer, Now, Peer, Proof, Tables};
 pub use decide::{decide, decide_datagram, turns_away};
-pub use denied::{Denied, DeniedFull, SensorHit};
+pub use denied::{Ban, Denied, DeniedFull, MOST_BANS, MOST_TRIPPED, SensorHit, later};
 pub use explain::{Check, Outcome, TABLES, end_at_refusal, explain};
 pub use front::{decide_front, explain_front};
 pub use prefix::{BadPrefix, Prefix};

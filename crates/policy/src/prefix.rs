@@ -128,6 +128,12 @@ impl fmt::Display for Prefix {
     }
 }
 
+impl From<IpAddr> for Prefix {
+    fn from(address: IpAddr) -> Self {
+        Self::host(address)
+    }
+}
+
 impl FromStr for Prefix {
     type Err = BadPrefix;
 

@@ -27,7 +27,7 @@ fn refused_by_all() -> World {
     let taken =
         decide(&rules, &other, &mut world.host, &stream("192.0.2.99"), &Facts::default(), &at(0), false);
     std::mem::forget(seat(taken)); // the host stays full
-    world.host.denied.deny(ip("192.0.2.1"), None).unwrap();
+    world.host.denied.deny(ip("192.0.2.1"), Ban::by_hand(None, "")).unwrap();
     assert_eq!(world.cause("192.0.2.1", at(0)), Some(Cause::Load), "the first of a second passes the rate");
     world
 }

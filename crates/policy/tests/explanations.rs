@@ -119,8 +119,8 @@ fn an_overload_and_a_denial() {
          is 2 per second; the source is above its share of the connections per second [/etc/xinetd.d/s1:5]"
     );
     let denied = |world: &World, peer: &str, now| lines(&world.explain(stream(peer), now))[8].clone();
-    world.host.denied.deny(ip("192.0.2.1"), Some(at(1500).mono)).unwrap();
-    world.host.denied.deny(ip("192.0.2.2"), None).unwrap();
+    world.host.denied.deny(ip("192.0.2.1"), Ban::by_hand(Some(at(1500).mono), "")).unwrap();
+    world.host.denied.deny(ip("192.0.2.2"), Ban::by_hand(None, "")).unwrap();
     assert_eq!(denied(&world, "::ffff:192.0.2.1", at(0)), "denied Refuse denied for another 2 seconds");
     assert_eq!(denied(&world, "192.0.2.1", at(1500)), "denied Pass not among the 2 denied sources");
     assert_eq!(denied(&world, "192.0.2.2", at(0)), "denied Refuse denied until cleared");

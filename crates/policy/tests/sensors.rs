@@ -13,6 +13,10 @@ use world::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+fn entries(world: &World) -> Vec<(Prefix, Option<Duration>)> {
+    world.host.denied.iter().map(|(network, ban)| (network, ban.until)).collect()
+}
+
 fn sensor(denial: Denial) -> World {
     World::new(Rules { sensor: Some(denial), only_from: Some(Vec::new()), ..unlimited() })
 }
@@ -41,7 +45,7 @@ fn a_hit_denies_the_source_everywhere_and_exactly_as_long_as_said() {
     assert_eq!(elsewhere(&mut world, "127.0.0.7", at(60_000)), None);
     assert_eq!(world.host.denied.next_expiry(), until);
     assert!(world.host.denied.expire(at(59_999).mono).is_empty());
-    assert_eq!(world.host.denied.expire(at(60_000).mono), [ip("127.0.0.7")]);
+    assert_eq!(world.host.denied.expire(at(60_000).mono), [ip("127.0.0.7").into()]);
     assert!(world.host.denied.is_empty());
     assert_eq!(world.host.denied.next_expiry(), None);
 }
@@ -82,7 +86,7 @@ fn one_entry_whether_it_came_mapped_or_not() {
         let _ = hit(&mut world, stream(trips), at(0));
         assert_eq!(hit(&mut world, stream(meets), at(0)), SensorHit::AlreadyDenied);
         assert_eq!(elsewhere(&mut world, meets, at(0)), Some(Cause::Denied));
-        assert_eq!(world.host.denied.iter().collect::<Vec<_>>(), [(ip("192.0.2.7"), None)]);
+        assert_eq!(entries(&world), [(ip("192.0.2.7").into(), None)]);
         assert!(world.host.denied.remove(ip(meets)));
         assert!(!world.host.denied.remove(ip(meets)));
         assert_eq!(elsewhere(&mut world, trips, at(0)), None);
@@ -104,7 +108,7 @@ fn who_is_never_denied() {
     ] {
         assert_eq!(hit(&mut world, arrival, at(0)), expected, "{arrival:?}");
     }
-    assert_eq!(world.host.denied.iter().collect::<Vec<_>>(), [(ip("127.0.0.1"), None)]);
+    assert_eq!(entries(&world), [(ip("127.0.0.1").into(), None)]);
     for denial in [Denial::Never, Denial::For(Duration::ZERO)] {
         let mut world = sensor(denial);
         assert_eq!(hit(&mut world, stream("192.0.2.77"), at(0)), SensorHit::Never);
@@ -115,7 +119,7 @@ fn who_is_never_denied() {
 #[test]
 fn protection_beats_a_denial_that_is_older() {
     let mut world = World::new(unlimited());
-    world.host.denied.deny(ip("192.0.2.1"), None).unwrap();
+    world.host.denied.deny(ip("192.0.2.1"), Ban::by_hand(None, "")).unwrap();
     assert_eq!(world.cause("::ffff:192.0.2.1", at(0)), Some(Cause::Denied));
     world.host.protect = AddressSet::build(list("192.0.2.1", 1));
     assert_eq!(world.cause("::ffff:192.0.2.1", at(0)), None);
@@ -148,14 +152,12 @@ fn the_list_is_bounded_and_what_has_expired_makes_room() {
     }
     assert_eq!(hit(&mut world, stream("192.0.2.1"), at(59_999)), SensorHit::Full);
     assert_eq!(hit(&mut world, stream("10.0.0.1"), at(59_999)), SensorHit::AlreadyDenied);
-    assert_eq!(world.host.denied.deny(ip("192.0.2.1"), None), Err(DeniedFull));
-    assert_eq!(world.host.denied.deny(ip("10.0.0.5"), None), Ok(()), "no new entry, no room needed");
     assert!(matches!(hit(&mut world, stream("192.0.2.1"), at(60_000)), SensorHit::Denied { .. }));
     assert_eq!(hit(&mut world, stream("192.0.2.2"), at(60_000)), SensorHit::Full);
     assert_eq!(world.host.denied.len(), 10_240);
     // Nobody's release goes untold.
     assert_eq!(world.host.denied.next_expiry(), Some(Duration::ZERO));
-    assert_eq!(world.host.denied.expire(at(60_000).mono), [peer(0)]);
+    assert_eq!(world.host.denied.expire(at(60_000).mono), [peer(0).into()]);
     world.host.denied.clear();
     assert!(world.host.denied.is_empty());
     assert_eq!(world.host.denied.next_expiry(), None);
@@ -164,10 +166,10 @@ fn the_list_is_bounded_and_what_has_expired_makes_room() {
 #[test]
 fn an_entry_made_by_hand_is_changed_by_hand_only() {
     let mut world = sensor(Denial::Forever);
-    world.host.denied.deny(ip("192.0.2.1"), Some(at(10_000).mono)).unwrap();
+    world.host.denied.deny(ip("192.0.2.1"), Ban::by_hand(Some(at(10_000).mono), "")).unwrap();
     assert_eq!(hit(&mut world, stream("192.0.2.1"), at(0)), SensorHit::AlreadyDenied);
     assert_eq!(world.host.denied.until(ip("::ffff:192.0.2.1")), Some(Some(at(10_000).mono)));
-    world.host.denied.deny(ip("192.0.2.1"), None).unwrap();
+    world.host.denied.deny(ip("192.0.2.1"), Ban::by_hand(None, "")).unwrap();
     assert_eq!(world.host.denied.until(ip("192.0.2.1")), Some(None));
     assert!(world.host.denied.expire(at(10_000).mono).is_empty());
 }
@@ -228,7 +230,7 @@ proptest! {
                 }
                 Step::Deny(n, after) => {
                     let until = after.map(|after| now.mono + Duration::from_millis(after.into()));
-                    world.host.denied.deny(peer(n), until).unwrap();
+                    world.host.denied.deny(peer(n), Ban::by_hand(until, "")).unwrap();
                     model.retain(|entry| entry.0 != peer(n));
                     model.push((peer(n), until, None));
                 }
@@ -238,12 +240,12 @@ proptest! {
                     model.retain(|entry| entry.0 != peer(n));
                 }
                 Step::Expire => {
-                    let mut gone = world.host.denied.expire(now.mono);
+                    let mut gone: Vec<Prefix> = world.host.denied.expire(now.mono);
                     gone.sort();
-                    let mut expected: Vec<IpAddr> = model
+                    let mut expected: Vec<Prefix> = model
                         .iter()
                         .filter(|entry| entry.1.is_some_and(|end| end <= now.mono))
-                        .map(|entry| entry.0)
+                        .map(|entry| entry.0.into())
                         .collect();
                     expected.sort();
                     prop_assert_eq!(gone, expected);

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_request_is_one_line() {
         let socket = Socket { control: Some("/nonexistent/control".into()) };
-        assert!(matches!(socket.ask("explain a\nundeny all"), Err(Unanswered::Failed(_))));
+        assert!(matches!(socket.ask("explain a\nunban all"), Err(Unanswered::Failed(_))));
     }
 
     #[test]

@@ -238,14 +238,9 @@ fn explain_answers_from_a_file() {
 
 #[test]
 fn a_daemon_that_is_not_there_is_named() {
-    for command in [
-        &["status"][..],
-        &["reload"],
-        &["denied"],
-        &["denied", "list"],
-        &["denied", "clear", "all"],
-        &["dump"],
-    ] {
+    for command in
+        [&["status"][..], &["reload"], &["ban"], &["ban", "list"], &["ban", "remove", "all"], &["dump"]]
+    {
         let output = portreeve(&[command, &["--control", "/nonexistent/control"]].concat());
         assert_eq!(code(&output), Some(2), "{command:?}");
         assert!(err(&output).contains("no daemon answers at /nonexistent/control"), "{}", err(&output));
@@ -291,15 +286,49 @@ fn what_the_daemon_is_asked_and_what_is_made_of_its_answer() {
             "access_times  refuse   d       /f:3",
             1,
         ),
-        (&["denied"], r#"{"ok":true,"denied":[]}"#, "denied\n", "nobody is denied\n", 0),
+        (&["denied"], r#"{"ok":true,"list":[]}"#, "bans\n", "nobody is banned\n", 0),
         (
-            &["denied", "list"],
-            r#"{"ok":true,"denied":[{"address":"192.0.2.1","seconds_left":61},{"address":"::1","seconds_left":null}]}"#,
-            "denied\n",
-            "192.0.2.1  1m 1s\n::1        until cleared\n",
+            &["ban", "list"],
+            r#"{"ok":true,"list":[{"network":"192.0.2.1","seconds_left":61,"by":"sensor","reason":"x"},{"network":"2001:db8::/64","seconds_left":null,"by":"operator","reason":""}]}"#,
+            "bans\n",
+            "192.0.2.1      1m 1s          sensor    x\n2001:db8::/64  until removed  operator",
             0,
         ),
-        (&["denied", "clear", "192.0.2.1"], r#"{"ok":true,"removed":1}"#, "undeny 192.0.2.1\n", "cleared", 0),
+        (
+            &["ban", "add", "::ffff:192.0.2.0/120", "--for", "2h", "--reason", "noel \"x\""],
+            r#"{"ok":true,"network":"192.0.2.0/24","seconds_left":7200,"bans":{"kernel":"not used"}}"#,
+            "ban 192.0.2.0/24 7200 noel \"x\"\n",
+            "192.0.2.0/24 is banned for 2h\nonly this daemon's own services are closed to it: the kernel is not used\n",
+            0,
+        ),
+        (
+            &["ban", "add", "192.0.2.1", "--forever"],
+            r#"{"ok":false,"error":"192.0.2.1 is protected: a gateway of this host"}"#,
+            "ban 192.0.2.1 forever\n",
+            "",
+            2,
+        ),
+        (
+            &["ban", "why", "192.0.2.1"],
+            r#"{"ok":true,"banned":true,"list":[{"network":"192.0.2.0/24","by":"operator","reason":"r"}]}"#,
+            "why 192.0.2.1\n",
+            "192.0.2.1 is banned\n  network       for another    by        reason\n  192.0.2.0/24  until removed  operator  r\n",
+            1,
+        ),
+        (
+            &["ban", "remove", "192.0.2.1"],
+            r#"{"ok":true,"removed":1}"#,
+            "unban 192.0.2.1\n",
+            "192.0.2.1 is let in again",
+            0,
+        ),
+        (
+            &["ban", "status"],
+            r#"{"ok":true,"held":2,"most":9,"bans":{"kernel":"enforced","enforced":1,"wanted":2,"table":"t"}}"#,
+            "bans\n",
+            "bans: 2, of at most 9\nbans: enforced 1 of 2 in the kernel",
+            0,
+        ),
         (&["reload"], r#"{"ok":true,"applied":true,"new":["x"]}"#, "reload\n", "applied\n  new: x\n", 0),
         (&["reload"], r#"{"ok":true,"applied":false}"#, "reload\n", "not applied", 1),
         (

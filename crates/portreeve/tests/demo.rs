@@ -204,12 +204,12 @@ fn the_tripwire_denies_and_can_be_cleared() {
     let demo = Demo::start(portreeve(), None);
     assert_eq!(demo.hear("tripwire"), "");
     demo.wait_line("FAIL: tripwire address");
-    let denied = demo.ask_json(&["denied", "list"]);
-    assert_eq!(denied["denied"][0]["address"], "127.0.0.1", "{denied}");
-    assert!(denied["denied"][0]["seconds_left"].as_u64().is_some_and(|left| left <= 60), "{denied}");
+    let denied = demo.ask_json(&["ban", "list"]);
+    assert_eq!(denied["list"][0]["network"], "127.0.0.1", "{denied}");
+    assert!(denied["list"][0]["seconds_left"].as_u64().is_some_and(|left| left <= 60), "{denied}");
     assert_eq!(demo.hear("hello"), "", "who touched it is denied everywhere");
     demo.wait_line("FAIL: hello address");
-    let cleared = demo.ask(&["denied", "clear", "all"]);
+    let cleared = demo.ask(&["ban", "remove", "all"]);
     assert_eq!(cleared.status.code(), Some(0), "{cleared:?}");
     assert!(demo.hear("hello").starts_with("hello "));
     demo.end(Signal::TERM);

@@ -11,7 +11,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The commands, built, with their full names: `portreeve`, `portreeve check`, `portreeve denied list`.
+/// The commands, built, with their full names: `portreeve`, `portreeve check`, `portreeve ban list`.
 fn commands() -> Vec<(String, clap::Command)> {
     fn collect(command: &clap::Command, name: String, found: &mut Vec<(String, clap::Command)>) {
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
@@ -154,9 +154,8 @@ fn every_command_is_in_the_guide() {
 
 #[test]
 fn calls_are_found() {
-    let found =
-        calls("sudo /opt/portreeve check -f x --json | jq . ; portreeve denied clear all --control=/x");
-    let wanted = [("check", vec!["json"]), ("denied", vec!["control"])];
+    let found = calls("sudo /opt/portreeve check -f x --json | jq . ; portreeve ban remove all --control=/x");
+    let wanted = [("check", vec!["json"]), ("ban", vec!["control"])];
     let found: Vec<_> =
         found.iter().map(|(c, o)| (c.as_str(), o.iter().map(String::as_str).collect::<Vec<_>>())).collect();
     assert_eq!(found, wanted);

@@ -100,8 +100,14 @@ impl Supervisor {
             denied: self
                 .host
                 .denied
-                .save()
-                .map(|(address, until, term)| DeniedState { address: Some(address), until, term })
+                .iter()
+                .map(|(network, ban)| DeniedState {
+                    address: Some(network.address()),
+                    until: ban.until,
+                    term: ban.term,
+                    length: Some(network.len()),
+                    reason: ban.reason.to_string(),
+                })
                 .collect(),
             hooks: self.hooks.leave(),
             hook_counts: vec![self.hooks.started, self.hooks.dropped, self.hooks.killed],

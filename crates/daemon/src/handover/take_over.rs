@@ -24,7 +24,7 @@ use portreeve_conf::{Level, Service};
 use portreeve_handover::{
     AwaitedState, ClientState, Fd, ProgramState, RateState, SealedState, SeatState, SessionState, SlotState,
 };
-use portreeve_policy::{Reason, SavedRate, Seat, ServiceState};
+use portreeve_policy::{Ban, Prefix, Reason, SavedRate, Seat, ServiceState};
 use portreeve_sys::handover;
 use portreeve_workers::protocol::Preamble;
 use rustix::fd::OwnedFd;
@@ -69,7 +69,9 @@ impl Supervisor {
         }
         for denied in state.denied {
             if let Some(address) = denied.address {
-                let _ = self.host.denied.restore(address, denied.until, denied.term);
+                let network = Prefix::around(address, denied.length.unwrap_or(u8::MAX));
+                let ban = Ban { until: denied.until, term: denied.term, reason: denied.reason.into() };
+                let _ = self.host.denied.deny(network, ban);
             }
         }
         if let Some(next) = self.host.denied.next_expiry() {

@@ -51,6 +51,8 @@ fn full() -> State {
             address: Some("192.0.2.1".parse().unwrap()),
             until: None,
             term: Some(None),
+            length: Some(24),
+            reason: "why".into(),
         }],
         workers: vec![WorkerState {
             channel: Some(Fd(6)),
@@ -147,6 +149,8 @@ fn the_former_version_is_read() {
     wanted.slots[0].gone = 0;
     wanted.workers[0].set = None;
     wanted.slots[0].listeners[0].file = None;
+    wanted.denied[0].length = None;
+    wanted.denied[0].reason.clear();
     (wanted.sealed, wanted.leaving, wanted.guard) = Default::default();
     assert_eq!(state, wanted);
 }

@@ -1,12 +1,12 @@
 //! The commands: one file each, with its arguments, its help and what it does. This file only lists them.
 
 pub mod attributes;
+pub mod ban;
 pub mod check;
 pub mod compile_hosts;
 pub mod completions;
 pub mod convert;
 pub mod demo;
-pub mod denied;
 pub mod dump;
 pub mod duty;
 pub mod events;
@@ -61,7 +61,8 @@ pub enum Command {
     Enable(switch::Enable),
     Instances(instances::Arguments),
     Kill(instances::Kill),
-    Denied(denied::Arguments),
+    #[command(alias = "denied")]
+    Ban(ban::Arguments),
     Events(events::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
@@ -98,7 +99,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Enable(arguments) => switch::enable(&arguments, out),
         Command::Instances(arguments) => instances::run(&arguments, out),
         Command::Kill(arguments) => instances::kill(&arguments, out),
-        Command::Denied(arguments) => denied::run(&arguments, out),
+        Command::Ban(arguments) => ban::run(&arguments, out),
         Command::Events(arguments) => events::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),

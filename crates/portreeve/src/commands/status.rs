@@ -1,6 +1,6 @@
 //! `portreeve status`: what the running daemon serves, and how full its limits are. Reads the control socket only.
 
-use super::denied;
+use super::ban;
 use crate::answer::{count, items, number, span, text};
 use crate::control::Socket;
 use crate::escape;
@@ -133,7 +133,7 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
         }
         writeln!(out)?;
     }
-    if let Some(bans) = denied::in_kernel(answer) {
+    if let Some(bans) = ban::in_kernel(answer) {
         writeln!(out, "{bans}")?;
     }
     for table in items(answer, "tables").iter().filter(|table| text(table, "state") != "missing") {

@@ -40,7 +40,7 @@ impl Teller<'_> {
             .map_or_else(|_| "portreeve".to_owned(), |path| escape::os(path.as_os_str()));
         let control = escape::os(self.control.as_os_str());
         writeln!(out, "\n  and what the daemon knows:\n")?;
-        for rest in ["status", "explain elsewhere 127.0.0.1", "denied list", "denied clear all"] {
+        for rest in ["status", "explain elsewhere 127.0.0.1", "ban list", "ban remove all"] {
             writeln!(out, "             {own} {rest} --control {control}")?;
         }
         writeln!(

@@ -248,9 +248,8 @@ impl Engine {
     fn learn(&mut self, policy: Policy, fd: Option<OwnedFd>, now: &Now) -> Result<(), BadMessage> {
         match (policy, fd) {
             (Policy::Tables { allow, deny }, Some(file)) => self.standing.read(file, allow, deny),
-            (Policy::Denied { address, denied, until_ms }, _) => {
-                self.standing.deny(address, denied, until_ms, now.mono);
-            }
+            (Policy::Bans(bans), _) => self.standing.ban(bans, now.mono),
+            (Policy::Pardon(networks), _) => self.standing.pardon(networks),
             (Policy::Forget { slot }, _) => self.forget(slot, now.mono),
             (policy, _) => {
                 let slot = policy.slot();

@@ -408,8 +408,8 @@ fn a_rule_by_name_refuses_because_nobody_can_be_asked() {
 fn a_ban_takes_effect_and_ends() {
     let worker = Worker::usual();
     let (client, _) = worker.datagrams(1, BuiltinKind::Echo, &unlimited());
-    let address = Ipv4Addr::LOCALHOST.to_ipv6_mapped().into();
-    worker.tell(&ToBuiltin::Policy(Policy::Denied { address, denied: true, until_ms: None }), None);
+    let network = portreeve_policy::Prefix::around(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), 120);
+    worker.tell(&ToBuiltin::Policy(Policy::Bans(vec![(network, None)])), None);
     worker.settle();
     client.send(b"banned").unwrap();
     match worker.hear() {
@@ -418,11 +418,11 @@ fn a_ban_takes_effect_and_ends() {
         }
         other => panic!("{other:?}"),
     }
-    worker.tell(&ToBuiltin::Policy(Policy::Denied { address, denied: false, until_ms: None }), None);
+    worker.tell(&ToBuiltin::Policy(Policy::Pardon(vec![network])), None);
     worker.settle();
     client.send(b"back").unwrap();
     assert_eq!(client.recv(&mut [0; 8]).unwrap(), 4);
-    worker.tell(&ToBuiltin::Policy(Policy::Denied { address, denied: true, until_ms: Some(0) }), None);
+    worker.tell(&ToBuiltin::Policy(Policy::Bans(vec![(network, Some(0))])), None);
     worker.settle();
     client.send(b"over").unwrap();
     assert_eq!(client.recv(&mut [0; 8]).unwrap(), 4);

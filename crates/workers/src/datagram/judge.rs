@@ -5,8 +5,8 @@ use super::report::Report;
 use super::tables::Texts;
 use crate::protocol::{BadMessage, Datagrams, Policy, RateNote, RulesInParts};
 use portreeve_policy::{
-    Arrival, CompiledRules, Facts, HostState, Names, Now, Proof, RateChange, Reason, ServiceState, Tables,
-    Verdict, decide_datagram,
+    Arrival, Ban, CompiledRules, Facts, HostState, Names, Now, Prefix, Proof, RateChange, Reason,
+    ServiceState, Tables, Verdict, decide_datagram,
 };
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -30,21 +30,20 @@ impl Standing {
         self.tables = Texts::read(file, allow, deny);
     }
 
-    /// A ban begins or ends.
-    pub(crate) fn deny(
-        &mut self,
-        address: std::net::IpAddr,
-        denied: bool,
-        until_ms: Option<u64>,
-        now: Duration,
-    ) {
-        if denied {
-            let until = until_ms.map(|ms| now.saturating_add(Duration::from_millis(ms)));
-            self.host.denied.expire(now);
+    /// Bans begin, each for so many milliseconds.
+    pub(crate) fn ban(&mut self, bans: Vec<(Prefix, Option<u64>)>, now: Duration) {
+        self.host.denied.expire(now);
+        for (network, left) in bans {
+            let until = left.map(|ms| now.saturating_add(Duration::from_millis(ms)));
             // Full here is full there: the supervisor's list has the same bound and reports it.
-            let _ = self.host.denied.deny(address, until);
-        } else {
-            self.host.denied.remove(address);
+            let _ = self.host.denied.deny(network, Ban::by_hand(until, ""));
+        }
+    }
+
+    /// Bans end before their time.
+    pub(crate) fn pardon(&mut self, networks: Vec<Prefix>) {
+        for network in networks {
+            self.host.denied.remove(network);
         }
     }
 
@@ -107,7 +106,7 @@ impl Judge {
                 self.rules = Some((CompiledRules::new(rules.finish()), log_served));
             }
             Policy::Wrapped { daemon, .. } => self.wrapped = daemon,
-            Policy::Tables { .. } | Policy::Forget { .. } | Policy::Denied { .. } => {}
+            Policy::Tables { .. } | Policy::Forget { .. } | Policy::Bans(_) | Policy::Pardon(_) => {}
         }
         Ok(())
     }

@@ -75,21 +75,6 @@ pub enum FromFirewall {
     },
 }
 
-fn put_prefix(writer: &mut Writer<'_>, prefix: &Prefix) {
-    writer.ip(prefix.address());
-    writer.u8(prefix.len());
-}
-
-fn take_prefix(input: &mut Reader<'_>) -> Result<Prefix, BadMessage> {
-    let (address, length) = (input.ip()?, input.u8()?);
-    let prefix = Prefix::around(address, length);
-    if (prefix.address(), prefix.len()) == (address, length) {
-        Ok(prefix)
-    } else {
-        Err(BadMessage::BadValue("prefix"))
-    }
-}
-
 impl ToFirewall {
     /// Whether a descriptor travels with this message.
     pub fn carries_descriptor(&self) -> bool {
@@ -109,7 +94,7 @@ impl ToFirewall {
                 writer = Writer::new(out, BANS);
                 writer.count("bans", bans.len(), MAX_BANS)?;
                 for (prefix, left) in bans {
-                    put_prefix(&mut writer, prefix);
+                    writer.prefix(prefix);
                     writer.option(*left, Writer::u64);
                 }
             }
@@ -117,7 +102,7 @@ impl ToFirewall {
             ToFirewall::Pardon(prefixes) => {
                 writer = Writer::new(out, PARDON);
                 writer.count("pardons", prefixes.len(), MAX_BANS)?;
-                prefixes.iter().for_each(|prefix| put_prefix(&mut writer, prefix));
+                prefixes.iter().for_each(|prefix| writer.prefix(prefix));
             }
         }
         writer.finish()
@@ -129,16 +114,17 @@ impl ToFirewall {
     /// Bytes that are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
         let (tag, mut input) = Reader::new(bytes)?;
-        let message = match tag {
-            ASKING => ToFirewall::Asking,
-            LISTENING => ToFirewall::Listening,
-            BANS => ToFirewall::Bans(input.list("bans", MAX_BANS, |input| {
-                Ok((take_prefix(input)?, input.option("left", Reader::u64)?))
-            })?),
-            STAND => ToFirewall::Stand,
-            PARDON => ToFirewall::Pardon(input.list("pardons", MAX_BANS, take_prefix)?),
-            other => return Err(BadMessage::UnknownTag(other)),
-        };
+        let message =
+            match tag {
+                ASKING => ToFirewall::Asking,
+                LISTENING => ToFirewall::Listening,
+                BANS => ToFirewall::Bans(input.list("bans", MAX_BANS, |input| {
+                    Ok((input.prefix()?, input.option("left", Reader::u64)?))
+                })?),
+                STAND => ToFirewall::Stand,
+                PARDON => ToFirewall::Pardon(input.list("pardons", MAX_BANS, Reader::prefix)?),
+                other => return Err(BadMessage::UnknownTag(other)),
+            };
         input.finish()?;
         Ok(message)
     }

@@ -1,10 +1,10 @@
 //! What a worker that owns datagram sockets must know of the policy: the rules of each service, hosts.allow and hosts.deny, and who is
 //! denied. The builtin and the proxy worker are told the same.
 
+use super::firewall::MAX_BANS;
 use super::rules::{List, RulesHead, put_head, put_patterns, take_head, take_patterns};
 use super::wire::{BadMessage, Reader, Writer};
-use portreeve_policy::Pattern;
-use std::net::IpAddr;
+use portreeve_policy::{Pattern, Prefix};
 
 /// The longest of hosts.allow and hosts.deny that is sent, in bytes: it is read for each datagram.
 pub const MAX_TABLE: usize = 1 << 20;
@@ -13,9 +13,10 @@ const RULES_HEAD: u8 = 35;
 const RULES_PART: u8 = 36;
 const RULES_END: u8 = 37;
 const FORGET: u8 = 38;
-const DENIED: u8 = 39;
+const BANS: u8 = 39;
 const WRAPPED: u8 = 42;
 const TABLES: u8 = 43;
+const PARDON: u8 = 46;
 
 /// One of the tables on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,15 +99,10 @@ pub enum Policy {
         /// Which.
         slot: u32,
     },
-    /// A ban begins or ends. Sources that are protected are never told to be denied.
-    Denied {
-        /// Whom it is about (a mapped IPv4 address means the IPv4 address).
-        address: IpAddr,
-        /// Whether it begins.
-        denied: bool,
-        /// In how many milliseconds from now it ends by itself; `None` is for ever.
-        until_ms: Option<u64>,
-    },
+    /// These are banned, each for so many milliseconds more; none is for ever. No part of them is protected.
+    Bans(Vec<(Prefix, Option<u64>)>),
+    /// These are banned no more.
+    Pardon(Vec<Prefix>),
 }
 
 impl Policy {
@@ -123,7 +119,7 @@ impl Policy {
             | Policy::RulesEnd { slot }
             | Policy::Wrapped { slot, .. }
             | Policy::Forget { slot } => Some(*slot),
-            Policy::Tables { .. } | Policy::Denied { .. } => None,
+            Policy::Tables { .. } | Policy::Bans(_) | Policy::Pardon(_) => None,
         }
     }
 
@@ -167,11 +163,18 @@ impl Policy {
                 writer = Writer::new(out, FORGET);
                 writer.u32(*slot);
             }
-            Policy::Denied { address, denied, until_ms } => {
-                writer = Writer::new(out, DENIED);
-                writer.ip(*address);
-                writer.flag(*denied);
-                writer.option(*until_ms, Writer::u64);
+            Policy::Bans(bans) => {
+                writer = Writer::new(out, BANS);
+                writer.count("bans", bans.len(), MAX_BANS)?;
+                for (prefix, left) in bans {
+                    writer.prefix(prefix);
+                    writer.option(*left, Writer::u64);
+                }
+            }
+            Policy::Pardon(prefixes) => {
+                writer = Writer::new(out, PARDON);
+                writer.count("pardons", prefixes.len(), MAX_BANS)?;
+                prefixes.iter().for_each(|prefix| writer.prefix(prefix));
             }
         }
         writer.finish()
@@ -197,11 +200,12 @@ impl Policy {
             },
             TABLES => Policy::Tables { allow: TableSent::take(input)?, deny: TableSent::take(input)? },
             FORGET => Policy::Forget { slot: input.u32()? },
-            DENIED => Policy::Denied {
-                address: input.ip()?,
-                denied: input.flag("denied")?,
-                until_ms: input.option("until", Reader::u64)?,
-            },
+            BANS => {
+                Policy::Bans(input.list("bans", MAX_BANS, |input| {
+                    Ok((input.prefix()?, input.option("left", Reader::u64)?))
+                })?)
+            }
+            PARDON => Policy::Pardon(input.list("pardons", MAX_BANS, Reader::prefix)?),
             other => return Err(BadMessage::UnknownTag(other)),
         })
     }

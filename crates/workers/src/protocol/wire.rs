@@ -1,6 +1,7 @@
 //! The binary form of numbers, strings, addresses and lists. Knows no message.
 
 use super::{MAX_MESSAGE, MAX_NAME};
+use portreeve_policy::Prefix;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Why bytes are not a message, or a value cannot be put into one.
@@ -157,6 +158,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    pub(super) fn prefix(&mut self, value: &Prefix) {
+        self.ip(value.address());
+        self.u8(value.len());
+    }
+
     pub(super) fn socket_address(&mut self, value: SocketAddr) {
         self.ip(value.ip());
         self.u16(value.port());
@@ -295,6 +301,14 @@ impl<'a> Reader<'a> {
             6 => Ok(IpAddr::V6(Ipv6Addr::from(self.array::<16>()?))),
             _ => Err(BadMessage::BadValue("address family")),
         }
+    }
+
+    /// A network in its one form, and in no other.
+    pub(super) fn prefix(&mut self) -> Result<Prefix, BadMessage> {
+        let (address, length) = (self.ip()?, self.u8()?);
+        let prefix = Prefix::around(address, length);
+        let same = (prefix.address(), prefix.len()) == (address, length);
+        same.then_some(prefix).ok_or(BadMessage::BadValue("prefix"))
     }
 
     pub(super) fn socket_address(&mut self) -> Result<SocketAddr, BadMessage> {

@@ -112,9 +112,8 @@ impl Datagrams {
     ) -> Result<(), BadMessage> {
         match (policy, fd) {
             (Policy::Tables { allow, deny }, Some(file)) => self.standing.read(file, allow, deny),
-            (Policy::Denied { address, denied, until_ms }, _) => {
-                self.standing.deny(address, denied, until_ms, turn.now);
-            }
+            (Policy::Bans(bans), _) => self.standing.ban(bans, turn.now),
+            (Policy::Pardon(networks), _) => self.standing.pardon(networks),
             (Policy::Forget { slot }, _) => self.forget(slot, turn),
             (policy, _) => {
                 let Some(slot) = policy.slot() else { return Ok(()) };

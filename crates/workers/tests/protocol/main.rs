@@ -4,7 +4,7 @@
 
 mod carriers;
 
-use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
+use portreeve_policy::{Origin, Pattern, Prefix, Reason, Rule, Rules};
 use portreeve_workers::protocol::{
     Answer, BadMessage, BuiltinKind, Carried, Datagrams, Entered, Family, Fault, Found, FromBuiltin,
     FromHeader, FromProxy, FromRegistrar, FromResolver, HostName, IdentAnswer, IdentFailure, List,
@@ -24,6 +24,10 @@ fn ip() -> impl Strategy<Value = IpAddr> {
         any::<u32>().prop_map(|n| IpAddr::V4(Ipv4Addr::from(n))),
         any::<u128>().prop_map(|n| IpAddr::V6(Ipv6Addr::from(n))),
     ]
+}
+
+fn prefix() -> impl Strategy<Value = Prefix> {
+    (ip(), any::<u8>()).prop_map(|(ip, length)| Prefix::around(ip, length))
 }
 
 fn socket_address() -> impl Strategy<Value = SocketAddr> {
@@ -113,8 +117,8 @@ fn policy() -> impl Strategy<Value = Policy> {
         (any::<u32>(), option::of(name())).prop_map(|(slot, daemon)| Policy::Wrapped { slot, daemon }),
         (table_sent(), table_sent()).prop_map(|(allow, deny)| Policy::Tables { allow, deny }),
         any::<u32>().prop_map(|slot| Policy::Forget { slot }),
-        (ip(), any::<bool>(), option::of(any::<u64>()))
-            .prop_map(|(address, denied, until_ms)| Policy::Denied { address, denied, until_ms }),
+        vec((prefix(), option::of(any::<u64>())), 0..100).prop_map(Policy::Bans),
+        vec(prefix(), 0..100).prop_map(Policy::Pardon),
     ]
 }
 

@@ -1,0 +1,200 @@
+//! What an operator orders about bans over the control socket: bans, pardons, lists, asks why. Decides what may be banned by
+//! hand: nothing wider than a bound, nobody who is protected. Who may order is the control socket's to decide.
+
+use crate::ban_list::millis_until;
+use crate::control::failure;
+use crate::json::Json;
+use crate::supervisor::Supervisor;
+use portreeve_conf::Level;
+use portreeve_policy::{Ban, MOST_BANS, Prefix};
+use std::time::Duration;
+
+/// The widest networks that are banned by hand: the fewest leading bits.
+const WIDEST_V4: u8 = 8;
+const WIDEST_V6: u8 = 19;
+/// Entries in one answer: it is written while nobody is served.
+const MOST_LISTED: usize = 2000;
+/// The longest reason, in bytes.
+const LONGEST_REASON: usize = 200;
+
+/// Why a network is not banned by hand for its width alone.
+fn too_wide(network: &Prefix) -> Option<String> {
+    let (widest, family) =
+        if network.address().is_ipv4() { (WIDEST_V4, "IPv4") } else { (WIDEST_V6, "IPv6") };
+    (network.len() < widest).then(|| {
+        format!("{network} is too wide: of {family} a ban takes a network of /{widest} or longer, since a wider one is no one's")
+    })
+}
+
+impl Supervisor {
+    /// `ban NETWORK forever|SECONDS [REASON...]`.
+    pub fn order_ban(&mut self, network: &str, time: &str, reason: &[&str]) -> String {
+        match self.ban_by_hand(network, time, &reason.join(" ")) {
+            Ok(answer) => answer,
+            Err(why) => failure(&why),
+        }
+    }
+
+    fn ban_by_hand(&mut self, network: &str, time: &str, reason: &str) -> Result<String, String> {
+        let network: Prefix = network.parse().map_err(|bad: portreeve_policy::BadPrefix| bad.to_string())?;
+        let time = match time {
+            "forever" => None,
+            seconds => Some(
+                seconds.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(
+                    || format!("{seconds:?} is no time: seconds from now, or `forever`, was expected"),
+                )?,
+            ),
+        };
+        if reason.len() > LONGEST_REASON {
+            return Err(format!("the reason has {} bytes; {LONGEST_REASON} are the most", reason.len()));
+        }
+        self.bannable_by_hand(&network)?;
+        let now = self.stamp.mono();
+        let ended = self.host.denied.expire(now);
+        let until = time.map(|time| now.saturating_add(time));
+        let replaced = self.host.denied.get(network).is_some();
+        let added = self.host.denied.deny(network, Ban::by_hand(until, reason));
+        // What had ended in the meantime is told in any case.
+        let changed: Vec<Prefix> = ended.into_iter().chain(added.is_ok().then_some(network)).collect();
+        self.bans_changed(&changed);
+        added.map_err(|full| full.to_string())?;
+        let span =
+            time.map_or_else(|| "until it is removed".to_owned(), |time| format!("for {} s", time.as_secs()));
+        let what_for = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        self.say(Level::Notice, &format!("{network} is banned by command {span}{what_for}"));
+        Ok(Json::object(|j| {
+            j.plain("ok", true);
+            j.text("network", network);
+            j.optional("seconds_left", time.map(|time| time.as_secs()));
+            j.plain("replaced", replaced);
+            self.bans_view(j);
+        }))
+    }
+
+    /// Whether an operator may ban this.
+    fn bannable_by_hand(&mut self, network: &Prefix) -> Result<(), String> {
+        let why = too_wide(network)
+            .or_else(|| self.protected_in(network).map(|why| format!("{network} is protected: {why}")));
+        why.map_or(Ok(()), Err)
+    }
+
+    /// `unban NETWORK|all`.
+    pub fn order_unban(&mut self, which: &str) -> String {
+        let gone: Vec<Prefix> = if which == "all" {
+            self.host.denied.iter().map(|(network, _)| network).collect()
+        } else {
+            match which.parse::<Prefix>() {
+                Ok(network) if self.host.denied.get(network).is_some() => vec![network],
+                Ok(network) => {
+                    let over: Vec<String> =
+                        self.host.denied.of(network.address()).map(|(over, _)| over.to_string()).collect();
+                    let hint = match over.is_empty() {
+                        true => String::new(),
+                        false => format!("; it lies in {}, which is", over.join(" and in ")),
+                    };
+                    return failure(&format!("{network} is not banned by itself{hint}"));
+                }
+                Err(bad) => return failure(&format!("{bad}; an address, a network or `all` was expected")),
+            }
+        };
+        for network in &gone {
+            self.host.denied.remove(*network);
+        }
+        self.bans_changed(&gone);
+        self.say(Level::Notice, &format!("{} ban(s) removed by command", gone.len()));
+        Json::object(|j| {
+            j.plain("ok", true);
+            j.plain("removed", gone.len());
+        })
+    }
+
+    /// `bans [after NETWORK]`: a part of the list, and where the next one begins.
+    pub fn list_bans(&mut self, after: Option<&str>) -> String {
+        let after = match after.map(str::parse::<Prefix>) {
+            None => None,
+            Some(Ok(network)) => Some(network),
+            Some(Err(bad)) => return failure(&bad.to_string()),
+        };
+        let part: Vec<(Prefix, Ban)> = self
+            .host
+            .denied
+            .after(after)
+            .take(MOST_LISTED)
+            .map(|(network, ban)| (network, ban.clone()))
+            .collect();
+        Json::object(|j| {
+            j.plain("ok", true);
+            j.plain("held", self.host.denied.len());
+            j.plain("most", MOST_BANS);
+            self.bans_view(j);
+            if let Some((last, _)) = part.last().filter(|_| part.len() == MOST_LISTED) {
+                j.text("next", last);
+            }
+            j.list("list", |j| {
+                for (network, ban) in &part {
+                    j.item(|j| self.ban_view(j, *network, ban));
+                }
+            });
+        })
+    }
+
+    /// `why ADDRESS`: the bans that hold it, and whether anything protects it.
+    pub fn why_banned(&mut self, address: &str) -> String {
+        let Ok(address) = address.parse::<std::net::IpAddr>() else {
+            return failure(&format!("{address:?} is no IPv4 or IPv6 address"));
+        };
+        let now = self.stamp.mono();
+        let protected = self.protected_in(&Prefix::host(address));
+        let bans: Vec<(Prefix, Ban)> = self
+            .host
+            .denied
+            .of(address)
+            .filter(|(_, ban)| ban.lasts(now))
+            .map(|(network, ban)| (network, ban.clone()))
+            .collect();
+        let exempt = self.host.protect.matches_address(address);
+        Json::object(|j| {
+            j.plain("ok", true);
+            j.text("address", address.to_canonical());
+            j.plain("banned", !bans.is_empty() && !exempt);
+            if let Some(why) = protected {
+                j.text("protected", why);
+            }
+            j.list("list", |j| {
+                for (network, ban) in &bans {
+                    j.item(|j| self.ban_view(j, *network, ban));
+                }
+            });
+        })
+    }
+
+    fn ban_view(&self, j: &mut Json, network: Prefix, ban: &Ban) {
+        let now = self.stamp.mono();
+        j.text("network", network);
+        j.text("by", if ban.term.is_some() { "sensor" } else { "operator" });
+        j.text("reason", &ban.reason);
+        j.optional("seconds_left", ban.until.map(|until| millis_until(until, now) / 1000));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_everybody_is_not_banned() {
+        for (text, wide) in [
+            ("0.0.0.0/0", true),
+            ("10.0.0.0/7", true),
+            ("10.0.0.0/8", false),
+            ("::/0", true),
+            ("::ffff:0.0.0.0/96", true),
+            ("2000::/18", true),
+            ("2000::/19", false),
+            ("192.0.2.1", false),
+        ] {
+            let parsed = text.parse::<Prefix>().unwrap_or_else(|_| Prefix::around([10, 0, 0, 0].into(), 7));
+            assert_eq!(too_wide(&parsed).is_some(), wide, "{text}");
+        }
+    }
+}
