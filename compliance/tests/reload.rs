@@ -69,6 +69,35 @@ fn nothing_changes() {
     });
 }
 
+/// Lines that have only moved are no change, and are told of where they are now.
+#[test]
+fn lines_move() {
+    ours(|world| {
+        let config = Config::of(Entry::probe("s1", 2001, "hold").set("instances", "9").set("cps", "50 3"))
+            .with(Entry::internal("echo", "echo", 2002, "dgram").set("only_from", "127.0.0.0/8 ::1"))
+            .with(Entry::program("s2", 2003).set("access_times", "00:00-23:59").set("max_load", "900"));
+        let daemon = world.start(&config);
+        let mut held = hold(2001);
+        let before: Vec<_> = [2001, 2002, 2003].map(|port| listener(world, port)).to_vec();
+        let reload = |text: &str| -> serde_json::Value {
+            world.write("xinetd.conf", text);
+            serde_json::from_str(&daemon.control("reload")).expect("JSON")
+        };
+        let moved = format!("# one\n\n# two\n{}", config.text(Side::Ours).replace("{\n", "{\n\n\t# of it\n"));
+        let answer = reload(&moved);
+        assert_eq!(answer["kept"], serde_json::json!(["s1", "echo", "s2"]), "{answer}");
+        assert_eq!(answer["changed"], serde_json::json!([]), "{answer}");
+        let answer = reload(&moved.replace("cps = 50 3", "cps = 50 4"));
+        assert_eq!(answer["changed"], serde_json::json!(["s1"]), "{answer}");
+        let after: Vec<_> = [2001, 2002, 2003].map(|port| listener(world, port)).to_vec();
+        assert_eq!(after, before, "the same sockets");
+        assert!(is_open(&mut held));
+        let line = moved.lines().position(|line| line.contains("only_from")).expect("it is there") + 1;
+        let explained = daemon.control("explain echo 192.0.2.1");
+        assert!(explained.contains(&format!("\"line\":{line}")), "line {line} in {explained}");
+    });
+}
+
 /// Attributes that do not move the socket: new clients meet the new ones, running programs are not asked again.
 #[test]
 fn settings_change() {

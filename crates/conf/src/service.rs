@@ -5,14 +5,22 @@ use crate::place::Place;
 use crate::redirect::{ProxyProtocol, Target};
 use std::net::IpAddr;
 
-/// A value with the place that set it; `None` for a built-in default.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value with the place that set it; `None` for a built-in default. Equal is what has the same value, wherever it stands.
+#[derive(Clone, Debug)]
 pub struct Set<T> {
     /// The value.
     pub value: T,
     /// Where it was set.
     pub place: Option<Place>,
 }
+
+impl<T: PartialEq> PartialEq for Set<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Set<T> {}
 
 /// A number that may be unlimited.
 pub type Limit = Option<u32>;
@@ -152,8 +160,9 @@ pub enum BindTo {
     Abstract(String),
 }
 
-/// One word of only_from, no_access or protect, as xinetd reads it (reference xinetd §4.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One word of only_from, no_access or protect, as xinetd reads it (reference xinetd §4.2). Equal is what is written the same and
+/// matches the same, wherever it stands.
+#[derive(Clone, Debug)]
 pub struct AddressEntry {
     /// The word as written.
     pub text: String,
@@ -162,6 +171,14 @@ pub struct AddressEntry {
     /// What it matches.
     pub matches: AddressMatch,
 }
+
+impl PartialEq for AddressEntry {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.matches == other.matches
+    }
+}
+
+impl Eq for AddressEntry {}
 
 /// What an address word matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -435,4 +452,17 @@ pub struct Service {
     pub listen_fds: Option<String>,
     /// TLS, towards the clients or the target.
     pub tls: Option<Tls>,
+}
+
+impl Service {
+    /// Whether clients are served the same by both: all is equal but where it stands in the files.
+    pub fn serves_as(&self, other: &Service) -> bool {
+        let moved = Service {
+            place: self.place.clone(),
+            action_place: self.action_place.clone(),
+            only_from_place: self.only_from_place.clone(),
+            ..other.clone()
+        };
+        *self == moved
+    }
 }

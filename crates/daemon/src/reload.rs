@@ -138,7 +138,7 @@ impl Supervisor {
             let name = old.id.clone();
             let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|(n, _)| same_service(&old, n)));
             if let Some((service, nth)) = successor.and_then(Option::take) {
-                let same = *service == *old;
+                let same = service.serves_as(&old);
                 if self.readjust(id, service, nth) {
                     moved.push(id);
                 }
@@ -290,8 +290,10 @@ impl Supervisor {
         let answers = self.answers.clone();
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let old = slot.service.clone();
-        if *old == *service {
-            (slot.origin, slot.nth) = (answers, nth);
+        if service.serves_as(&old) {
+            // Its lines may have moved: what is told of them says where they are now.
+            slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
+            (slot.service, slot.origin, slot.nth) = (service, answers, nth);
             return false;
         }
         if old.log_type != service.log_type {
