@@ -115,6 +115,8 @@ fn drained_and_stopped_services_open_again() {
         let datagrams = datagram_socket("127.0.0.1", 2003);
         assert!(ask(&datagrams, b"one", DEADLINE).is_some());
         order(&daemon, "drain dg");
+        let note = daemon.service_status("dg")["note"].clone();
+        assert_eq!(note, "its program has the socket and goes on, no other is started until `start`");
         assert!(ask(&datagrams, b"two", DEADLINE).is_some());
         must("it is drained", || state(&daemon, "dg") == "drained");
         order(&daemon, "start dg");

@@ -299,3 +299,27 @@ fn reload() {
         assert_eq!(talk("127.0.0.1", 2002, b""), Answer::closed("served\n"));
     });
 }
+
+/// A service behind tcpmux has no socket: none is missing after an upgrade, and there is no queue to hold its clients in.
+#[test]
+fn orders_and_upgrades() {
+    ours(|world| {
+        let config = Config::new().with(tcpmux()).with(muxed("TCPMUX", "plain", "/bin/echo", "+served"));
+        let daemon = world.start(&config);
+        let note = || daemon.service_status("plain")["note"].as_str().unwrap_or_default().to_owned();
+        let upgraded = daemon.control("upgrade");
+        assert!(upgraded.contains("\"ok\":true"), "{upgraded}");
+        assert_eq!(note(), "");
+        assert_eq!(talk("127.0.0.1", 2001, b"plain\r\n"), Answer::closed("+served\n"));
+        daemon.control("hold plain");
+        assert!(
+            note().starts_with("who names it at tcpmux is told that it is not available until"),
+            "{}",
+            note()
+        );
+        let unavailable = Answer::closed("-Service not available\r\n");
+        assert_eq!(talk("127.0.0.1", 2001, b"plain\r\n"), unavailable);
+        daemon.control("release plain");
+        assert_eq!(talk("127.0.0.1", 2001, b"plain\r\n"), Answer::closed("+served\n"));
+    });
+}

@@ -3,7 +3,7 @@
 
 use crate::control::failure;
 use crate::json::Json;
-use crate::slot::{Slot, SlotId, State};
+use crate::slot::{Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -255,11 +255,20 @@ pub fn order_word(slot: &Slot) -> &'static str {
     }
 }
 
+/// Of a program with `wait = yes` that runs: the order reaches it when it ends.
+const ITS_OWN: &str = "its program has the socket and goes on, no other is started";
+
 /// What there is to say about an order.
 pub fn order_note(slot: &Slot) -> Option<String> {
     let keep = if slot.order.keep { "; reloads do not end it" } else { "" };
+    let has_socket = slot.manner() == Manner::Wait && slot.state.running() > 0;
     let (text, back) = match slot.order.duty {
         Duty::Serve => return None,
+        Duty::Hold if has_socket => (ITS_OWN, "release"),
+        Duty::Drain if has_socket => (ITS_OWN, "start"),
+        Duty::Hold if slot.service.mux.is_some() => {
+            ("who names it at tcpmux is told that it is not available", "release")
+        }
         Duty::Hold => ("nobody is accepted, the kernel's queue takes the clients", "release"),
         Duty::Drain => ("no new clients", "start"),
         Duty::Stop => ("stopped by command", "start"),

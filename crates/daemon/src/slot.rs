@@ -276,6 +276,10 @@ impl Slot {
 
     /// Notes which of these places are not open.
     pub fn note_missing(&mut self, places: &[Endpoint]) {
+        if self.service.mux.is_some() {
+            // Its clients come through tcpmux.
+            return;
+        }
         let open = |place: &&Endpoint| self.listeners.iter().any(|listener| listener.place == **place);
         let missing = places.iter().filter(|place| !open(place));
         let why = || "not tried since the upgrade".to_owned();
