@@ -6,8 +6,9 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recvfrom, send
 use rustix::process::{Resource, getpgrp, getpriority_process, getrlimit, getsid};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -178,10 +179,16 @@ fn listen_and_run(port: &str, argv: &[String]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A listener that is descriptor 3 and survives exec.
-fn listening(port: &str) -> std::io::Result<std::net::TcpListener> {
-    let port: u16 = port.parse().map_err(std::io::Error::other)?;
-    let listener = std::net::TcpListener::bind(("127.0.0.1", port))?;
+/// A listener at a port of 127.0.0.1, a path or an abstract name, that is descriptor 3 and survives exec.
+fn listening(place: &str) -> std::io::Result<OwnedFd> {
+    let listener: OwnedFd = if let Some(name) = place.strip_prefix('@') {
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?.into()
+    } else if place.starts_with('/') {
+        UnixListener::bind(place)?.into()
+    } else {
+        let port: u16 = place.parse().map_err(std::io::Error::other)?;
+        std::net::TcpListener::bind(("127.0.0.1", port))?.into()
+    };
     if listener.as_raw_fd() != 3 {
         return Err(std::io::Error::other("descriptor 3 is taken"));
     }
@@ -209,7 +216,7 @@ fn accept(count: u64, how: &str) -> ExitCode {
 }
 
 /// The listener may be non-blocking, and its client may have gone: ask again, for a bounded time.
-fn accept_patiently() -> Option<std::os::fd::OwnedFd> {
+fn accept_patiently() -> Option<OwnedFd> {
     crate::wait::until(Duration::from_secs(60), || {
         accept_with(rustix::stdio::stdin(), SocketFlags::CLOEXEC).ok()
     })

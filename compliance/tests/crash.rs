@@ -4,6 +4,10 @@ use portreeve_compliance::client::{ask, datagram_socket, dial, talk};
 use portreeve_compliance::init::PROBE;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Connection, DEADLINE, Ended, Entry, Start, World, ours, signals};
+use std::io::Read;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 fn config() -> Config {
     Config::of(Entry::program("s1", 2001))
@@ -118,4 +122,75 @@ fn the_store_keeps_the_queue() {
         assert!(world.signal(supervisor(world), signals::TERM));
         assert_eq!(world.wait(daemon.pid), Ended::Status(0));
     });
+}
+
+/// Unix sockets: of the watcher and of a store that a manager has, whose files go in the end, and whose places are free for
+/// whoever comes there meanwhile.
+#[test]
+fn unix_sockets_are_kept() {
+    let store = || [PROBE, "manager", "/run/w/notify"].map(str::to_owned).to_vec();
+    let watch = || vec!["-watch".to_owned()];
+    for (through, options) in [(Vec::new(), watch()), (store(), Vec::new())] {
+        ours(|world| {
+            let at = |place: &str, entry: Entry| {
+                entry.unset("port").unset("protocol").unset("type").set("bind", place)
+            };
+            let stream = || at("/run/w/s1", Entry::program("s1", 1)).set("socket_mode", "640");
+            let config = Config::of(stream())
+                .with(at("@portreeve-kept", Entry::program("name", 1)))
+                .with(at("/run/w/other", Entry::program("other", 1)));
+            let stored = !through.is_empty();
+            let start = Start { options: options.clone(), through: through.clone(), ..Start::default() };
+            let daemon = world.start_with(&config, start);
+            if stored {
+                must("all are stored", || world.read("daemon.out").matches("store portreeve-").count() == 3);
+            }
+            let read = |mut stream: UnixStream| {
+                let mut text = String::new();
+                stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+                stream.read_to_string(&mut text).expect("an answer");
+                text
+            };
+            let dial = || UnixStream::connect(world.path("s1"));
+            let file = |name: &str| {
+                std::fs::symlink_metadata(world.path(name)).ok().map(|meta| (meta.ino(), meta.mode() & 0o777))
+            };
+            let (first, other) = (file("s1").expect("its file"), file("other").expect("its file"));
+            assert_eq!(first.1, 0o640);
+            for _ in 0..2 {
+                let before = supervisor(world);
+                for id in ["s1", "name"] {
+                    world.run(&[PROBE, "control", "/run/w/control", &format!("hold {id}")], &[]);
+                }
+                let name = SocketAddr::from_abstract_name("portreeve-kept").expect("a name");
+                let mut waiting = vec![UnixStream::connect_addr(&name).expect("the queue")];
+                waiting.extend((0..5).map(|_| dial().expect("the queue")));
+                assert!(world.signal(before, signals::KILL));
+                for client in waiting {
+                    assert_eq!(read(client), "served\n");
+                }
+                must("another process serves", || ask_status(world).is_some_and(|s| s["pid"] != before));
+                assert_eq!((file("s1"), file("other")), (Some(first), Some(other)));
+            }
+            // Somebody else is there now: it is theirs, and the socket that nobody finds is let go of.
+            let before = supervisor(world);
+            std::fs::remove_file(world.path("other")).expect("to remove");
+            let theirs = UnixListener::bind(world.path("other")).expect("to bind");
+            let other = file("other");
+            assert!(world.signal(before, signals::KILL));
+            must("another process serves", || ask_status(world).is_some_and(|s| s["pid"] != before));
+            assert_eq!(file("other"), other, "neither removed nor given other rights");
+            must("s1 is served", || dial().is_ok_and(|client| read(client) == "served\n"));
+            // Its own it still owns: what a reload says of it holds, and it goes with the service.
+            world.write("xinetd.conf", Config::of(stream().set("socket_mode", "600")).text(world.side));
+            assert!(world.signal(supervisor(world), signals::HUP));
+            must("other rights", || file("s1") == Some((first.0, 0o600)));
+            assert!(world.signal(supervisor(world), signals::TERM));
+            assert_eq!(world.wait(daemon.pid), Ended::Status(0));
+            // A store has the socket still, for the one that is started next.
+            let stays = Some((first.0, 0o600)).filter(|_| stored);
+            assert_eq!((file("s1"), file("other")), (stays, other));
+            drop(theirs);
+        });
+    }
 }

@@ -4,7 +4,10 @@ use portreeve_compliance::client::talk;
 use portreeve_compliance::init::PROBE;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Ended, Entry, Start, ours, signals};
-use std::os::unix::net::UnixDatagram;
+use std::io::Read;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::time::Duration;
 
 /// READY when it listens, RELOADING and READY around a reload, STOPPING at the end.
@@ -63,4 +66,55 @@ fn sockets_that_are_handed_in() {
         assert_eq!(world.daemon_log_count("bind failed"), 0);
         assert!(daemon.runs());
     });
+}
+
+/// So do unix sockets; the file of one is left as its maker has made it, with a watcher and without.
+#[test]
+fn unix_sockets_that_are_handed_in() {
+    for options in [&[][..], &["-watch"]] {
+        for place in ["/run/w/given", "@portreeve-given"] {
+            ours(|world| {
+                let start = Start {
+                    through: [PROBE, "listen-and-run", place].map(str::to_owned).to_vec(),
+                    options: options.iter().map(|word| (*word).to_owned()).collect(),
+                    ..Start::default()
+                };
+                let service = Entry::shell("s1", 1, "echo${IFS}served");
+                let service = service.unset("port").unset("protocol").unset("type").set("bind", place);
+                let config = |mode| match place.strip_prefix('@') {
+                    Some(_) => Config::of(service.clone()),
+                    None => Config::of(service.clone().set("socket_mode", mode)),
+                };
+                let daemon = world.start_with(&config("600"), start);
+                let file =
+                    || std::fs::symlink_metadata(world.path("given")).ok().map(|m| (m.ino(), m.mode()));
+                let before = file();
+                assert_eq!(before.is_some(), place.starts_with('/'));
+                let get = || {
+                    let mut stream = match place.strip_prefix('@') {
+                        Some(name) => SocketAddr::from_abstract_name(name)
+                            .and_then(|name| UnixStream::connect_addr(&name)),
+                        None => UnixStream::connect(world.path("given")),
+                    }?;
+                    let mut text = String::new();
+                    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+                    stream.read_to_string(&mut text).map(|_| text)
+                };
+                assert_eq!(get().expect("an answer"), "served\n");
+                if !options.is_empty() {
+                    let status = daemon.control("status");
+                    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+                    let pid =
+                        status["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a number");
+                    assert!(world.signal(pid, signals::KILL));
+                    must("the next one serves", || get().is_ok_and(|text| text == "served\n"));
+                }
+                daemon.reload(&config("640"));
+                assert_eq!(get().expect("an answer"), "served\n");
+                assert_eq!((file(), world.daemon_log_count("bind failed")), (before, 0), "its maker's");
+                assert_eq!(daemon.stop(), Ended::Status(0));
+                assert_eq!(file(), before, "it stays");
+            });
+        }
+    }
 }

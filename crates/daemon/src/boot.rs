@@ -178,7 +178,7 @@ fn prepare(
     readiness: Option<Readiness>,
 ) -> Result<Supervisor, String> {
     let mut supervisor = build(options, before, readiness)?;
-    supervisor.spare = Spare::from_systemd(supervisor.base, options.watched.is_some());
+    supervisor.spare = Spare::from_systemd(supervisor.base);
     supervisor.know_store();
     if let Some(channel) = options.watched
         && let Ok(fd) = portreeve_sys::handover::adopt(channel, supervisor.base)

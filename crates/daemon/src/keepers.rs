@@ -2,11 +2,11 @@
 //! (systemd's FileDescriptorStoreMax=). Told whenever a listener comes or goes; never waited for. Whoever holds a socket keeps
 //! its clients in the queue until the next supervisor asks for its address.
 
-use crate::slot::{SlotId, State};
+use crate::slot::{Listener, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use crate::watcher::{FREE, KEEP, MOST, NOTICE, UPGRADE};
-use portreeve_conf::Level;
+use crate::watcher::{FREE, KEEP, KEEP_MADE, MADE, MOST, NOTICE, UPGRADE};
+use portreeve_conf::{Endpoint, Level};
 use portreeve_sys::{seqpacket, systemd};
 use rustix::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -27,12 +27,27 @@ pub struct Keepers {
     full: bool,
 }
 
+/// Behind it, of one whose file we have not made: whoever handed it to us has it too, and its file is theirs.
+const GIVEN: &str = "given-";
+
+/// Whether the file of a socket that was kept under this name was made by a supervisor, which is to remove it.
+pub fn made_here(name: &str) -> bool {
+    name == MADE || name.strip_prefix(PREFIX).is_some_and(|rest| !rest.starts_with(GIVEN))
+}
+
 /// The name of a socket in the store: what `Spare` knows it by, in the letters that a name may have.
-fn name(address: &str, stream: bool) -> String {
+fn name(listener: &Listener, stream: bool) -> String {
+    let given = if is_given(listener) { GIVEN } else { "" };
     let kind = if stream { "stream" } else { "dgram" };
+    let address = listener.address.to_string();
     let safe = |c: char| if c.is_ascii_alphanumeric() || ".[]%/@-".contains(c) { c } else { '_' };
     let address: String = address.chars().take(200).map(safe).collect();
-    format!("{PREFIX}{kind}-{address}")
+    format!("{PREFIX}{given}{kind}-{address}")
+}
+
+/// Whether a socket has a file that is somebody else's.
+fn is_given(listener: &Listener) -> bool {
+    matches!(listener.address, Endpoint::Path(_)) && listener.file.is_none()
 }
 
 impl Supervisor {
@@ -82,7 +97,7 @@ impl Supervisor {
             return;
         }
         let sockets = self.slots.values().flat_map(|slot| {
-            slot.listeners.iter().map(|l| (name(&l.address.to_string(), slot.is_stream()), l.fd.as_fd()))
+            slot.listeners.iter().map(|l| (name(l, slot.is_stream()), l.fd.as_fd(), l.file.is_some()))
         });
         let sockets: Vec<_> = sockets.collect();
         let many = sockets.len() > MOST;
@@ -100,7 +115,10 @@ impl Supervisor {
             };
             let kept = sockets.iter().take(MOST).enumerate();
             let sent = kept
-                .map(|(at, (_, fd))| seqpacket::send(watcher, &said(KEEP, at), Some(*fd)))
+                .map(|(at, (_, fd, made))| {
+                    let kind = if *made { KEEP_MADE } else { KEEP };
+                    seqpacket::send(watcher, &said(kind, at), Some(*fd))
+                })
                 .chain([seqpacket::send(watcher, &said(FREE, sockets.len().min(MOST)), None)])
                 .collect::<std::io::Result<()>>();
             match sent {
@@ -114,7 +132,7 @@ impl Supervisor {
                 .keepers
                 .stored
                 .iter()
-                .filter(|stored| !sockets.iter().any(|(name, _)| name == *stored))
+                .filter(|stored| !sockets.iter().any(|(name, ..)| name == *stored))
                 .cloned()
                 .collect();
             for name in gone {
@@ -124,7 +142,7 @@ impl Supervisor {
                     again = true;
                 }
             }
-            for (name, fd) in sockets.iter().take(MOST) {
+            for (name, fd, _) in sockets.iter().take(MOST) {
                 if self.keepers.stored.contains(name) {
                     continue;
                 }
@@ -137,6 +155,23 @@ impl Supervisor {
         }
         if again {
             self.timers.set(self.stamp.mono() + REST, Alarm::Keepers);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_file_it_is() {
+        for (name, made) in
+            [(MADE, true), ("portreeve-stream-/run/s", true), ("portreeve-given-stream-/run/s", false)]
+        {
+            assert_eq!(made_here(name), made, "{name}");
+        }
+        for name in ["given", "unknown", "s.socket", ""] {
+            assert!(!made_here(name), "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Opens the sockets of services: family and address as reference xinetd §2.3, taken over from systemd or from the
 //! service that had the place before, parked at high descriptor numbers so that children need not close them.
 
-use crate::keepers::PREFIX;
+use crate::keepers::made_here;
 use crate::local::{self, OwnFile};
 use portreeve_conf::{Endpoint, Listen, SocketType};
 use portreeve_sys::{filter, highfd, socket};
@@ -47,11 +47,10 @@ impl Spare {
     }
 
     /// Takes the sockets that systemd handed over: IP and unix sockets. The file of a unix one belongs to whoever made it.
-    /// `watched`: by ourselves, through our own watcher.
-    pub fn from_systemd(base: i32, watched: bool) -> Self {
+    pub fn from_systemd(base: i32) -> Self {
         let mut spare = Self::default();
         for portreeve_sys::systemd::Inherited { fd, name } in portreeve_sys::systemd::listen_fds() {
-            let ours = watched || name.starts_with(PREFIX);
+            let ours = made_here(&name);
             spare.names.push(name);
             let kind = match rustix::net::sockopt::socket_type(&fd) {
                 Ok(rustix::net::SocketType::STREAM) if listens(&fd) => SocketType::Stream,
@@ -63,7 +62,7 @@ impl Spare {
                 && let Ok(()) = rustix::io::ioctl_fionbio(&fd, true)
                 && let Ok(fd) = highfd::park(fd, base)
             {
-                match local::file_of(&place) {
+                match local::file_of(&fd, &place) {
                     // Nobody could find it any more.
                     None if matches!(place, Endpoint::Path(_)) => {}
                     file => spare.keep(Kept { place, kind, fd, file: file.filter(|_| ours) }),

@@ -63,10 +63,10 @@ pub fn set_rights(listen: &Listen, place: &Endpoint, file: Option<&mut OwnFile>)
     Ok(())
 }
 
-/// The file of a unix socket that somebody kept for us.
-pub fn file_of(place: &Endpoint) -> Option<OwnFile> {
+/// The file of a unix socket that somebody kept for us, if it still stands there.
+pub fn file_of(fd: impl AsFd, place: &Endpoint) -> Option<OwnFile> {
     let Endpoint::Path(path) = place else { return None };
-    let id = local::file_of(Path::new(path))?;
+    let id = local::file_of(fd, Path::new(path))?;
     Some(OwnFile { id, owner: None })
 }
 

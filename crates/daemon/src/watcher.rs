@@ -2,6 +2,7 @@
 //! queue are served by the next one. Passes signals down and notices up. Parses nothing, grows by nothing: its messages have
 //! one byte of meaning, and its table has its size from the start.
 
+use crate::keepers::made_here;
 use crate::options::Options;
 use portreeve_sys::reap::{Pid, Signal, Status, kill, reap_next};
 use portreeve_sys::{handover, highfd, limits, process, seqpacket, signals, stdio, systemd, watch};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 pub const MOST: usize = 2048;
 /// Message: keep this socket; its place follows as two bytes.
 pub const KEEP: u8 = b'+';
+/// Message: the same of one whose file a supervisor has made, and is to remove.
+pub const KEEP_MADE: u8 = b'*';
 /// Message: the places from this one on are free.
 pub const FREE: u8 = b'=';
 /// Message: what follows is for the service manager.
@@ -24,6 +27,10 @@ pub const NOTICE: u8 = b'N';
 pub const UPGRADE: u8 = b'U';
 /// Message: it stands.
 pub const STANDS: u8 = b'S';
+/// What a socket is called whose file a supervisor has made.
+pub const MADE: &str = "made";
+/// What others are called.
+const GIVEN: &str = "given";
 /// The longest message.
 const LONGEST: usize = 4096;
 /// Own descriptors lie above all that a child gets.
@@ -50,7 +57,8 @@ struct Watcher {
     former: Option<OwnedFd>,
     /// What lies at the executable's place has died in an upgrade.
     distrusts: bool,
-    held: Vec<Option<OwnedFd>>,
+    /// Each with whether a supervisor made its file.
+    held: Vec<Option<(OwnedFd, bool)>>,
     child: Option<i32>,
     channel: Option<OwnedFd>,
     started: Instant,
@@ -86,7 +94,7 @@ fn prepare(options: &Options) -> Result<(Watcher, signals::SignalFd), String> {
     process::adopt_orphans();
     let mut held = Vec::with_capacity(MOST);
     for inherited in systemd::listen_fds().into_iter().take(MOST) {
-        held.push(Some(highfd::park(inherited.fd, HIGH).map_err(text)?));
+        held.push(Some((highfd::park(inherited.fd, HIGH).map_err(text)?, made_here(&inherited.name))));
     }
     held.resize_with(MOST, || None);
     let watcher = Watcher {
@@ -156,11 +164,15 @@ impl Watcher {
         let newest = handover::trusted_executable(&self.executable).ok().filter(|_| !self.distrusts);
         let newest = newest.and_then(|fd| highfd::park(fd, HIGH).ok());
         let Some(executable) = newest.as_ref().or(self.own.as_ref()) else { return false };
-        let sockets: Vec<BorrowedFd<'_>> = self.held.iter().flatten().map(AsFd::as_fd).collect();
+        let held = || self.held.iter().flatten();
+        let sockets: Vec<BorrowedFd<'_>> = held().map(|(fd, _)| fd.as_fd()).collect();
+        let names: Vec<&str> = held().map(|(_, made)| if *made { MADE } else { GIVEN }).collect();
         let argv = |channel: i32| {
             self.argv.iter().cloned().chain([OsString::from(format!("{WATCHED}{channel}"))]).collect()
         };
-        let Ok(pid) = watch::start(executable.as_fd(), &argv, &sockets, theirs.as_fd()) else { return false };
+        let Ok(pid) = watch::start(executable.as_fd(), &argv, &sockets, &names, theirs.as_fd()) else {
+            return false;
+        };
         (self.child, self.channel) = (Some(pid), Some(ours));
         self.started = Instant::now();
         true
@@ -190,10 +202,10 @@ impl Watcher {
                 break;
             }
             match (buffer.get(..received.len).unwrap_or_default(), received.fd) {
-                ([KEEP, low, high], Some(fd)) => {
+                ([kind @ (KEEP | KEEP_MADE), low, high], Some(fd)) => {
                     let at = usize::from(u16::from_le_bytes([*low, *high]));
                     if let (Some(place), Ok(fd)) = (self.held.get_mut(at), highfd::park(fd, HIGH)) {
-                        *place = Some(fd);
+                        *place = Some((fd, *kind == KEEP_MADE));
                     }
                 }
                 ([FREE, low, high], None) => {

@@ -8,12 +8,15 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
+
+/// Of unix sockets (linux/un.h): opens the file that one is bound to, close-on-exec.
+const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
 
 /// The kinds of unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,10 +133,27 @@ pub fn remove(path: &Path, id: FileId, owner: Option<u32>) -> bool {
     ours && rustix::fs::unlinkat(&directory, name, AtFlags::empty()).is_ok()
 }
 
-/// What stands at `path`, if that is a socket.
-pub fn file_of(path: &Path) -> Option<FileId> {
-    let stat = rustix::fs::lstat(path).ok()?;
-    is_socket(&stat).then(|| FileId::of(&stat))
+/// The file of a socket that was bound at `path`, if it is what stands there now. Who may not ask the kernel which file that is
+/// (CAP_NET_ADMIN) takes any socket there for it.
+pub fn file_of(fd: impl AsFd, path: &Path) -> Option<FileId> {
+    let stat = rustix::fs::lstat(path).ok().filter(is_socket)?;
+    match bound_file(fd) {
+        Ok(file) => {
+            rustix::fs::fstat(file).ok().map(|stat| FileId::of(&stat)).filter(|id| *id == FileId::of(&stat))
+        }
+        Err(_) => Some(FileId::of(&stat)),
+    }
+}
+
+/// The file that a unix socket was bound to, opened as a path alone.
+fn bound_file(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: the request takes no argument and changes nothing; `fd` is open.
+    let file = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), SIOCUNIXFILE) };
+    if file < 0 {
+        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    }
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
 }
 
 /// What a unix socket is bound to; `None` of one that is not bound, or of another family.

@@ -6,8 +6,8 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-/// Executes `executable` in a child, with `sockets` from descriptor 3 up and `channel` behind the last of them. `argv` is given
-/// that number. Call it from a process with one thread whose descriptors all lie above those numbers.
+/// Executes `executable` in a child, with `sockets` from descriptor 3 up, which `names` are for (LISTEN_FDNAMES), and `channel` behind
+/// the last of them. `argv` is given that number. Call it from a process with one thread whose descriptors all lie above those numbers.
 ///
 /// # Errors
 /// `EAGAIN`, `ENOMEM`: there is no process. A child that cannot execute ends with status 127.
@@ -15,6 +15,7 @@ pub fn start(
     executable: BorrowedFd<'_>,
     argv: &dyn Fn(RawFd) -> Vec<OsString>,
     sockets: &[BorrowedFd<'_>],
+    names: &[&str],
     channel: BorrowedFd<'_>,
 ) -> io::Result<i32> {
     // SAFETY: this process has one thread, so the child may go on as any program does.
@@ -27,7 +28,7 @@ pub fn start(
             let own = std::process::id().to_string();
             variable("LISTEN_FDS", Some(&count).filter(|_| !sockets.is_empty()));
             variable("LISTEN_PID", Some(&own).filter(|_| !sockets.is_empty()));
-            variable("LISTEN_FDNAMES", None);
+            variable("LISTEN_FDNAMES", Some(&names.join(":")).filter(|_| !sockets.is_empty()));
             // The signs of life that are asked of this process are given by that one.
             variable("WATCHDOG_PID", None);
             signals::restore(&signals::none());

@@ -177,3 +177,22 @@ fn there_is_no_moment_in_between() {
     });
     assert_eq!(came.load(Ordering::Relaxed), 0);
 }
+
+/// The file that a socket was bound to is told from another one of its name.
+#[test]
+fn a_kept_socket_knows_its_file() {
+    if !skip::is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    let path = dir.at("s");
+    let (fd, id) = local::listen(&path, Kind::Stream, &OURS).unwrap();
+    assert_eq!(local::file_of(&fd, &path), Some(id));
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(local::file_of(&fd, &path), None);
+    let (theirs, other) = local::listen(&path, Kind::Stream, &OURS).unwrap();
+    assert_eq!(local::file_of(&fd, &path), None);
+    assert_eq!(local::file_of(&theirs, &path), Some(other));
+    let abstracted = local::listen_abstract(b"portreeve-no-file", Kind::Stream).unwrap();
+    assert_eq!(local::file_of(&abstracted, &dir.at("none")), None);
+}
