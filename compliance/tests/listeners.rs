@@ -118,6 +118,32 @@ fn a_reload_compares_by_address() {
     });
 }
 
+/// Who waits in the queue of a listener that makes way for another one of the same address is served by that one.
+#[test]
+fn a_narrower_or_wider_listener_takes_the_queue() {
+    ours(|world| {
+        let service = |lines: [&str; 2]| {
+            Config::of(Entry::program("s1", 2001).set("cps", "0 0").set(lines[0], lines[1]))
+        };
+        let ways = [["bind", "127.0.0.1"], ["bind", "0.0.0.0"], ["flags", "IPv6"], ["flags", "IPv4"]];
+        let daemon = world.start(&service(ways[3]));
+        for lines in ways.iter().chain(ways.iter().rev()) {
+            assert!(daemon.control("hold s1").contains("\"ok\":true"));
+            let queued: Vec<_> =
+                (0..10).map(|_| dial_to("127.0.0.1", "127.0.0.1", 2001, DEADLINE).unwrap()).collect();
+            let lost = dial_to("127.0.0.1", "127.0.0.9", 2001, DEADLINE);
+            daemon.reload(&service(*lines));
+            for mut client in queued {
+                assert_eq!(client.read_all(), served(), "{lines:?}");
+            }
+            if let (Ok(mut lost), "127.0.0.1") = (lost, lines[1]) {
+                assert_ne!(lost.read_all(), served(), "nobody listens at its address");
+            }
+            assert_eq!(at("127.0.0.1", "127.0.0.1", 2001), served(), "{lines:?}");
+        }
+    });
+}
+
 /// A place moves from one service to another in one reload: the socket goes over, with whoever waits in its queue.
 #[test]
 fn a_place_goes_over_to_another_service() {

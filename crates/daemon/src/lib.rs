@@ -34,6 +34,7 @@ mod keepers;
 mod launch;
 mod leaving;
 mod ledger;
+mod left;
 mod listeners;
 mod local;
 mod log;

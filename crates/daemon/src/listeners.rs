@@ -80,14 +80,36 @@ impl Spare {
             || listen.socket == SocketType::Raw
             || rustix::net::sockopt::ipv6_v6only(&fd).is_ok_and(|only| only == listen.v6only);
         let same = socket::protocol(&fd).is_ok_and(|number| number == number_of(listen));
+        if !families && listen.socket == SocketType::Stream {
+            // Another is opened beside it, and serves who waits in its queue.
+            self.sockets.push(Kept { place: place.clone(), kind: listen.socket, fd, file });
+            return None;
+        }
         let adopted = families
             && same
             && adopt(&fd, listen).is_ok()
+            && (place.address().is_none() || socket::share(&fd, false).is_ok())
             && local::set_rights(listen, place, file.as_mut()).is_ok();
         if !adopted && let Some(file) = file {
             file.remove(place);
         }
         adopted.then_some((fd, file))
+    }
+
+    /// Lets a listener be opened beside those of the same port. Whether there are any.
+    fn share(&self, place: &Endpoint) -> bool {
+        let Some(port) = place.address().map(|address| address.port()) else { return false };
+        let in_the_way = |kept: &&Kept| {
+            kept.kind == SocketType::Stream && kept.place.address().is_some_and(|a| a.port() == port)
+        };
+        let shared = |kept: &Kept| socket::share(&kept.fd, true).is_ok();
+        self.sockets.iter().filter(in_the_way).map(shared).fold(false, |any, one| any | one)
+    }
+
+    /// The stream listeners that nobody has wanted: there may be clients in their queues.
+    pub fn take_streams(&mut self) -> Vec<OwnedFd> {
+        let streams = |kept: &mut Kept| kept.kind == SocketType::Stream && kept.place.address().is_some();
+        self.sockets.extract_if(.., streams).map(|kept| kept.fd).collect()
     }
 
     /// Closes what may be in the way of this place: a spare socket of the same port, as that of every address is where one
@@ -171,8 +193,15 @@ pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> 
         let (fd, file) = local::open(listen, place)?;
         return Ok(Opened { fd: highfd::park(fd, base)?, address: place.clone(), file, fell_back: false });
     }
-    let opened = match open_at(listen, place) {
-        Err(error) if in_use(&error) && spare.make_way(place) => open_at(listen, place),
+    let beside = |error: &std::io::Error, spare: &Spare| {
+        in_use(error) && listen.socket == SocketType::Stream && spare.share(place)
+    };
+    let opened = match open_at(listen, place, false) {
+        Err(error) if beside(&error, spare) => open_at(listen, place, true),
+        other => other,
+    };
+    let opened = match opened {
+        Err(error) if in_use(&error) && spare.make_way(place) => open_at(listen, place, false),
         other => other,
     };
     match opened {
@@ -182,7 +211,7 @@ pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> 
             let v4 = Endpoint::Inet { address, device: device.clone() };
             let fd = match spare.take(&v4, listen) {
                 Some((fd, _)) => fd,
-                None => open_at(listen, &v4)?,
+                None => open_at(listen, &v4, false)?,
             };
             finish(fd, base, true)
         }
@@ -200,7 +229,7 @@ fn no_ipv6(error: &std::io::Error) -> bool {
     matches!(errno, Some(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL))
 }
 
-fn open_at(listen: &Listen, place: &Endpoint) -> std::io::Result<OwnedFd> {
+fn open_at(listen: &Listen, place: &Endpoint, beside: bool) -> std::io::Result<OwnedFd> {
     let Endpoint::Inet { address, device } = place else {
         return Err(std::io::ErrorKind::Unsupported.into());
     };
@@ -209,6 +238,7 @@ fn open_at(listen: &Listen, place: &Endpoint) -> std::io::Result<OwnedFd> {
         nodelay: listen.nodelay,
         keepalive: listen.keepalive,
         device: device.as_deref(),
+        beside,
         ..socket::ListenOptions::default()
     };
     let protocol = number_of(listen);

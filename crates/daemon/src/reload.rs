@@ -168,6 +168,7 @@ impl Supervisor {
         }
         self.tls_reloaded();
         self.ledger_reloaded();
+        let (left, held) = (self.spare.take_streams(), self.spare.held);
         self.spare.let_go();
         self.generation += 1;
         if !start {
@@ -182,6 +183,7 @@ impl Supervisor {
             // A rate that was switched off ends its overload.
             self.rate_alarm(id);
         }
+        self.serve_left(left, held);
         let available = self.slots.values().filter(|s| s.available()).count();
         if start {
             let s = if available == 1 { "" } else { "s" };

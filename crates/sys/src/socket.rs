@@ -20,6 +20,8 @@ pub struct ListenOptions<'a> {
     pub keepalive: bool,
     /// Length of the accept queue; none takes all that the kernel allows (`net.core.somaxconn`).
     pub backlog: Option<u32>,
+    /// Of a stream: beside another listener of this user that has SO_REUSEPORT (see [`share`]). Once it listens, it shares with nobody.
+    pub beside: bool,
     /// SO_BINDTODEVICE: only what comes in by this interface.
     pub device: Option<&'a str>,
 }
@@ -38,11 +40,25 @@ pub fn listen_stream(address: SocketAddr, protocol: u32, options: ListenOptions<
     if options.keepalive {
         sockopt::set_socket_keepalive(&fd, true)?;
     }
+    if options.beside {
+        share(&fd, true)?;
+    }
     rustix::net::bind(&fd, &address)?;
     // The kernel cuts the number to somaxconn, read anew for each listener; reading it here would only be older.
     let backlog = options.backlog.map_or(i32::MAX, |n| i32::try_from(n).unwrap_or(i32::MAX));
     rustix::net::listen(&fd, backlog)?;
+    if options.beside {
+        share(&fd, false)?;
+    }
     Ok(fd)
+}
+
+/// Whether another listener of this user may be opened where this one is (SO_REUSEPORT, socket(7)).
+///
+/// # Errors
+/// None of a socket of the Internet's families.
+pub fn share(fd: impl AsFd, shared: bool) -> io::Result<()> {
+    Ok(sockopt::set_socket_reuseport(fd, shared)?)
 }
 
 /// Opens a nonblocking, close-on-exec datagram socket of an IP protocol; 0 is UDP. No SO_REUSEADDR: with it a second program could bind the same
