@@ -59,6 +59,7 @@ mod registrations;
 mod reload;
 mod seal;
 mod serve;
+mod shaking;
 mod slot;
 mod staff;
 mod status;

@@ -196,6 +196,7 @@ impl Supervisor {
         if let Some(link) = self.staff.links.get_mut(index as usize) {
             link.holds += 1;
         }
+        self.make_room(index);
         if !self.tls_takes(Some(index)) {
             self.rest_sealed(index);
         }
@@ -401,7 +402,8 @@ impl Supervisor {
         self.forget_if_done(slot);
     }
 
-    fn say_not_shaken(&mut self, index: u32, client: &Client, outcome: &Sealed) {
+    /// One line in the log of the service, and now and then why.
+    pub fn say_not_shaken(&mut self, index: u32, client: &Client, outcome: &Sealed) {
         let now = self.stamp.mono();
         let why = match outcome {
             Sealed::Handshake(why) | Sealed::Target(why) => why.as_str(),

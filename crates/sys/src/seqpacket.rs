@@ -17,6 +17,8 @@ pub struct Received {
     pub len: usize,
     /// The descriptor that came with it, close-on-exec.
     pub fd: Option<OwnedFd>,
+    /// One came with it, and this process has no number left for it: it is closed.
+    pub lost: bool,
 }
 
 /// A connected pair, both ends close-on-exec and nonblocking.
@@ -53,7 +55,7 @@ pub fn send(fd: impl AsFd, message: &[u8], attached: Option<BorrowedFd<'_>>) -> 
     }
 }
 
-/// Receives one message into `buffer`.
+/// Receives one message into `buffer`. Where its descriptor cannot be had (`RLIMIT_NOFILE`), the message comes without it and says so.
 ///
 /// # Errors
 /// `EAGAIN` when there is none; `EMSGSIZE` when it was longer than `buffer` or carried more than one descriptor:
@@ -79,10 +81,12 @@ pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
         surplus |= first.is_some();
         first.get_or_insert(fd); // a second one is dropped, and so closed
     }
-    if surplus || message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    let short = message.flags.contains(ReturnFlags::CTRUNC);
+    let lost = short && first.is_none();
+    if surplus || message.flags.contains(ReturnFlags::TRUNC) || (short && !lost) {
         return Err(Errno::MSGSIZE.into());
     }
-    Ok(Received { len: message.bytes, fd: first })
+    Ok(Received { len: message.bytes, fd: first, lost })
 }
 
 #[cfg(test)]

@@ -193,6 +193,16 @@ impl Sessions {
         self.finish(ticket, Sealed::Carried(Carried::Ended), out);
     }
 
+    /// There is no descriptor for a client, or for its target.
+    pub(crate) fn give_up(&mut self, ticket: u64, out: &mut Outbox<FromTls>) {
+        let outcome = Sealed::Carried(Carried::Full);
+        if self.places.contains_key(&ticket) {
+            self.finish(ticket, outcome, out);
+        } else {
+            out.put(FromTls::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
+        }
+    }
+
     fn finish(&mut self, ticket: u64, outcome: Sealed, out: &mut Outbox<FromTls>) {
         if let Some(session) = self.places.remove(&ticket) {
             self.over(ticket, session, outcome, out);

@@ -138,6 +138,12 @@ impl Engine {
                 continue;
             }
             let message = ToTls::decode(bytes).map_err(io::Error::other)?;
+            if let (true, ToTls::Client { ticket, .. } | ToTls::Target { ticket, .. }) =
+                (received.lost, &message)
+            {
+                self.sessions.give_up(*ticket, &mut self.out);
+                continue;
+            }
             self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }
         Ok(true)

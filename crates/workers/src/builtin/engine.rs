@@ -192,6 +192,11 @@ impl Engine {
                 continue;
             }
             let message = ToBuiltin::decode(bytes).map_err(io::Error::other)?;
+            if let (true, ToBuiltin::Serve { ticket, .. }) = (received.lost, &message) {
+                let (ticket, outcome) = (*ticket, Outcome::Full);
+                self.out.put(FromBuiltin::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
+                continue;
+            }
             self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }
         Ok(Goes::On)

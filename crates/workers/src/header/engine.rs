@@ -118,6 +118,11 @@ impl Engine {
                 continue;
             }
             let message = ToHeader::decode(bytes).map_err(io::Error::other)?;
+            if let (true, ToHeader::Read { ticket, .. }) = (received.lost, &message) {
+                let (ticket, found) = (*ticket, Found::Failed(Fault::Full));
+                self.out.put(FromHeader::Read { ticket, found });
+                continue;
+            }
             self.obey(message, received.fd).map_err(io::Error::other)?;
         }
         Ok(Goes::On)

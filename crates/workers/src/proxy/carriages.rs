@@ -178,6 +178,11 @@ impl Carriages {
         self.finish(ticket, Carried::Ended, out);
     }
 
+    /// There is no descriptor for the target of a client.
+    pub(super) fn give_up(&mut self, ticket: u64, out: &mut Outbox<FromProxy>) {
+        self.finish(ticket, Carried::Full, out);
+    }
+
     fn finish(&mut self, ticket: u64, outcome: Carried, out: &mut Outbox<FromProxy>) {
         if let Some(carriage) = self.places.remove(&ticket) {
             self.over(ticket, carriage, outcome, out);

@@ -6,7 +6,7 @@ use super::carriages::{Arrived, Carriages};
 use super::datagrams::{self, Datagrams, Turn};
 use super::flows::Limits;
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, FromProxy, LEAVE, MAX_MESSAGE, ToProxy};
+use crate::protocol::{BadMessage, Carried, FromProxy, LEAVE, MAX_MESSAGE, ToProxy};
 use portreeve_sys::{clock, seqpacket};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -138,9 +138,31 @@ impl Engine {
                 continue;
             }
             let message = ToProxy::decode(bytes).map_err(io::Error::other)?;
+            if received.lost {
+                self.do_without(&message, now).map_err(io::Error::other)?;
+                continue;
+            }
             self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }
         Ok(Goes::On)
+    }
+
+    /// No number was left for the descriptor that came: who needs it is let go, and the others stay.
+    fn do_without(&mut self, message: &ToProxy, now: Duration) -> Result<(), BadMessage> {
+        match *message {
+            ToProxy::Client { ticket, .. } => {
+                let outcome = Carried::Full;
+                self.out.put(FromProxy::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
+            }
+            ToProxy::Target { ticket, .. } => {
+                if !self.datagrams.end(ticket, &mut self.out) {
+                    self.carriages.give_up(ticket, &mut self.out);
+                }
+            }
+            ToProxy::Flow { number, .. } => self.datagrams.answer(number, None, &mut turn!(self, now)),
+            _ => return Err(BadMessage::BadValue("descriptor")),
+        }
+        Ok(())
     }
 
     fn obey(&mut self, message: ToProxy, fd: Option<OwnedFd>, now: Duration) -> Result<(), BadMessage> {
