@@ -392,6 +392,7 @@ impl Supervisor {
                 let name = self.slots.get(&id).map(|s| s.id().to_owned()).unwrap_or_default();
                 self.host.denied.explain(source, &format!("tripped the sensor {name}"));
                 self.bans_changed(&[source.into()]);
+                self.keep_bans(&[source.into()]);
             }
             SensorHit::Full => self.critical("process_sensor", "Maximum global_no_access count reached."),
             SensorHit::Protected => {

@@ -7,6 +7,7 @@ use crate::json::Json;
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
 use portreeve_policy::{Ban, MOST_BANS, Prefix};
+use portreeve_workers::protocol::MAX_REASON;
 use std::time::Duration;
 
 /// The widest networks that are banned by hand: the fewest leading bits.
@@ -14,11 +15,9 @@ const WIDEST_V4: u8 = 8;
 const WIDEST_V6: u8 = 19;
 /// Entries in one answer: it is written while nobody is served.
 const MOST_LISTED: usize = 2000;
-/// The longest reason, in bytes.
-const LONGEST_REASON: usize = 200;
 
 /// Why a network is not banned by hand for its width alone.
-fn too_wide(network: &Prefix) -> Option<String> {
+pub fn too_wide(network: &Prefix) -> Option<String> {
     let (widest, family) =
         if network.address().is_ipv4() { (WIDEST_V4, "IPv4") } else { (WIDEST_V6, "IPv6") };
     (network.len() < widest).then(|| {
@@ -45,8 +44,8 @@ impl Supervisor {
                 )?,
             ),
         };
-        if reason.len() > LONGEST_REASON {
-            return Err(format!("the reason has {} bytes; {LONGEST_REASON} are the most", reason.len()));
+        if reason.len() > MAX_REASON {
+            return Err(format!("the reason has {} bytes; {MAX_REASON} are the most", reason.len()));
         }
         self.bannable_by_hand(&network)?;
         let now = self.stamp.mono();
@@ -57,6 +56,9 @@ impl Supervisor {
         // What had ended in the meantime is told in any case.
         let changed: Vec<Prefix> = ended.into_iter().chain(added.is_ok().then_some(network)).collect();
         self.bans_changed(&changed);
+        if added.is_ok() {
+            self.keep_bans(&[network]);
+        }
         added.map_err(|full| full.to_string())?;
         let span =
             time.map_or_else(|| "until it is removed".to_owned(), |time| format!("for {} s", time.as_secs()));
@@ -68,6 +70,7 @@ impl Supervisor {
             j.optional("seconds_left", time.map(|time| time.as_secs()));
             j.plain("replaced", replaced);
             self.bans_view(j);
+            self.not_kept_view(j);
         }))
     }
 
@@ -101,6 +104,7 @@ impl Supervisor {
             self.host.denied.remove(*network);
         }
         self.bans_changed(&gone);
+        self.keep_bans(&gone);
         self.say(Level::Notice, &format!("{} ban(s) removed by command", gone.len()));
         Json::object(|j| {
             j.plain("ok", true);
@@ -127,6 +131,7 @@ impl Supervisor {
             j.plain("held", self.host.denied.len());
             j.plain("most", MOST_BANS);
             self.bans_view(j);
+            self.not_kept_view(j);
             if let Some((last, _)) = part.last().filter(|_| part.len() == MOST_LISTED) {
                 j.text("next", last);
             }
@@ -166,6 +171,12 @@ impl Supervisor {
                 }
             });
         })
+    }
+
+    fn not_kept_view(&self, j: &mut Json) {
+        if let Some(why) = self.not_kept() {
+            j.text("not_kept", why);
+        }
     }
 
     fn ban_view(&self, j: &mut Json, network: Prefix, ban: &Ban) {

@@ -25,6 +25,8 @@ pub struct Bans {
     sockets: Option<(OwnedFd, OwnedFd)>,
     /// What the worker said last.
     pub standing: Standing,
+    /// What is known of the ledger's store of them.
+    pub keeping: crate::ban_keeping::Keeping,
     /// Whom no ban touches, and when that was looked up.
     pub protection: Option<(Duration, Protection)>,
 }

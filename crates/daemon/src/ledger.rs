@@ -70,6 +70,8 @@ pub struct Ledger {
     pub last_id: u64,
     /// Of the dropped ones those that the database does not know of.
     pub untold: u64,
+    /// The list of bans has learned what the store has.
+    pub recalled: bool,
     /// What was sent and not answered: events, and lost ones that were told with them.
     pub sent: VecDeque<(u64, u64)>,
     batch: EventBatch,
@@ -91,7 +93,8 @@ impl Ledger {
         self.last_id
     }
 
-    fn is_on(&self) -> bool {
+    /// Whether there is one, or shall be.
+    pub fn is_on(&self) -> bool {
         matches!(self.journal, Journal::Wanted | Journal::Open)
     }
 
@@ -189,6 +192,7 @@ impl Ledger {
             untold: self.untold,
             last_id: self.last_id,
             sent: self.sent.iter().copied().collect(),
+            recalled: self.recalled,
         }
     }
 
@@ -206,6 +210,7 @@ impl Ledger {
         (self.written, self.dropped, self.untold) = (left.written, left.dropped, left.untold);
         self.last_id = self.last_id.max(left.last_id);
         self.sent = left.sent.iter().copied().collect();
+        self.recalled = left.recalled;
         self.settings = settings_mark();
     }
 }
@@ -248,6 +253,7 @@ impl Supervisor {
             Some(why) => ledger.close(Journal::Off, why.to_owned()),
             None => ledger.journal = Journal::Wanted,
         }
+        self.want_bans_kept();
     }
 
     /// The words for the worker that say where.
@@ -347,8 +353,11 @@ impl Supervisor {
                 if !note.is_empty() {
                     self.say(Level::Error, &format!("ledger: {note}"));
                 }
+                self.compare_kept_bans();
             }
             FromLedger::Closed { wanted, why } => {
+                self.keeping_lost();
+                let ledger = &mut self.announcer.ledger;
                 let known = ledger.place == why;
                 ledger.close(if wanted { Journal::Off } else { Journal::Failed }, why.clone());
                 // It waits to be dismissed.
@@ -362,6 +371,16 @@ impl Supervisor {
                         );
                     }
                 }
+            }
+            FromLedger::Kept { trouble } => {
+                ledger.sent.pop_front();
+                self.heard_kept(trouble);
+            }
+            FromLedger::Recalled { bans, last, trouble } => {
+                if last {
+                    ledger.sent.pop_front();
+                }
+                self.heard_recalled(bans, last, trouble);
             }
             FromLedger::Written { written, lost, bytes, trouble } => {
                 let Some((count, told)) = ledger.sent.pop_front() else {
@@ -391,6 +410,7 @@ impl Supervisor {
     pub fn ledger_again(&mut self) {
         if self.announcer.ledger.journal == Journal::Failed && self.stopping.is_none() {
             self.announcer.ledger.journal = Journal::Wanted;
+            self.want_bans_kept();
         }
     }
 
@@ -401,6 +421,7 @@ impl Supervisor {
         if ledger.journal == Journal::Open {
             ledger.journal = Journal::Wanted;
         }
+        self.keeping_lost();
     }
 
     /// Serving ends: the ledger is given what happened last.

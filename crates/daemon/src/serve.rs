@@ -106,6 +106,7 @@ impl Supervisor {
             // The turn itself sends them.
             Alarm::Events => {}
             Alarm::Ledger => self.ledger_again(),
+            Alarm::Keep => self.compare_kept_bans(),
             Alarm::Flush => self.flush_set = false,
         }
     }

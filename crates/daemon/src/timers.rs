@@ -60,6 +60,8 @@ pub enum Alarm {
     Flush,
     /// Events for the ledger have waited long enough.
     Events,
+    /// The ledger's store of bans is to be compared with the list again.
+    Keep,
     /// A ledger that could not be opened is to be tried again.
     Ledger,
     /// The interfaces of listeners are to be looked at.

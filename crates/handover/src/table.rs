@@ -439,6 +439,8 @@ records! {
         4 last_id: u64,
         /// What was sent and not answered: events, and lost ones that were told with them.
         4 sent: Vec<(u64, u64)>,
+        /// The list of bans has learned what the store has.
+        5 recalled: bool,
     }
     /// A message that waits for a worker.
     MessageState {

@@ -3,7 +3,7 @@
 
 use crate::fault::Fault;
 use crate::store::Store;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// A ban.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,35 +36,54 @@ fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
 const COLUMNS: &str = "prefix, since, until, origin, reason, strikes";
 
 impl Store {
-    /// Adds a ban, or replaces that of the same network; the strikes of one that has ended go on. It is on the disk when this
-    /// returns, so it outlasts a loss of power. Returns the strikes.
+    /// Adds bans, or replaces those of the same networks; the strikes of one that has ended go on. They are on the disk when this
+    /// returns, so they outlast a loss of power.
     ///
     /// # Errors
-    /// It was not added.
-    pub fn ban(&mut self, ban: &Ban) -> Result<u32, Fault> {
-        self.db.pragma_update(None, "synchronous", "FULL")?;
-        let strikes = self.db.query_row(
+    /// None was added.
+    pub fn ban(&mut self, bans: &[Ban]) -> Result<(), Fault> {
+        self.durably(|db| {
+            let mut statement = db.prepare(
             "INSERT INTO bans (prefix, since, until, origin, reason, strikes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (prefix) DO UPDATE SET since = excluded.since, until = excluded.until,
              origin = excluded.origin, reason = excluded.reason,
              strikes = bans.strikes + (bans.until IS NOT NULL AND bans.until <= excluded.since)
-             RETURNING strikes",
-            params![ban.prefix, ban.since, ban.until, ban.origin, ban.reason, ban.strikes],
-            |row| row.get(0),
-        );
-        self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        Ok(strikes?)
+            ",
+            )?;
+            for ban in bans {
+                let Ban { prefix, since, until, origin, reason, strikes } = ban;
+                statement.execute(params![prefix, since, until, origin, reason, strikes])?;
+            }
+            Ok(())
+        })
     }
 
-    /// Ends a ban; its strikes are forgotten. False when there was none.
+    /// Ends bans; their strikes are forgotten.
     ///
     /// # Errors
-    /// It was not ended.
-    pub fn unban(&mut self, prefix: &str) -> Result<bool, Fault> {
+    /// None was ended.
+    pub fn unban(&mut self, prefixes: &[String]) -> Result<(), Fault> {
+        self.durably(|db| {
+            let mut statement = db.prepare("DELETE FROM bans WHERE prefix = ?1")?;
+            for prefix in prefixes {
+                statement.execute(params![prefix])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// One transaction that is on the disk, whole or not at all, when this returns.
+    fn durably(&mut self, change: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> Result<(), Fault> {
         self.db.pragma_update(None, "synchronous", "FULL")?;
-        let removed = self.db.execute("DELETE FROM bans WHERE prefix = ?1", params![prefix]);
+        let done = self.db.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
+            let done = change(&self.db).and_then(|()| self.db.execute_batch("COMMIT"));
+            if done.is_err() {
+                let _ = self.db.execute_batch("ROLLBACK");
+            }
+            done
+        });
         self.db.pragma_update(None, "synchronous", "NORMAL")?;
-        Ok(removed? > 0)
+        Ok(done?)
     }
 
     /// The ban of a network, ended or not.

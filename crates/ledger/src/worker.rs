@@ -1,12 +1,15 @@
 //! The way in, and the loop: waits for batches, writes what has come as one, tells what became of it, and deletes what is too old
 //! while nothing comes.
 
+use crate::bans::Ban;
 use crate::directory::{Place, prepare};
 use crate::fault::Fault;
 use crate::settings::{Keep, Settings};
 use crate::store::{Batch, Store};
-use portreeve_sys::seqpacket;
-use portreeve_workers::protocol::{Event, Events, FromLedger, MAX_MESSAGE, Worker, sentence};
+use portreeve_sys::{clock, seqpacket};
+use portreeve_workers::protocol::{
+    BanOrder, Event, Events, FromLedger, KeptBan, MAX_KEPT, MAX_MESSAGE, Worker, sentence,
+};
 use portreeve_workers::{complain, enter, supervisor_has_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
@@ -18,6 +21,8 @@ use std::process::ExitCode;
 
 /// Messages before the next look at what is to be deleted.
 const MESSAGES: usize = 64;
+/// The origin of bans by sensors, as the store has it.
+const SENSOR: &str = "sensor";
 /// How long it is quiet before old events are looked for.
 const QUIET: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
@@ -191,6 +196,10 @@ impl Clerk {
                 return Ok(false);
             }
             let message = bytes.get(..received.len).unwrap_or_default();
+            if BanOrder::is_one(message) {
+                self.obey(BanOrder::decode(message).map_err(io::Error::other)?)?;
+                continue;
+            }
             let events = Events::decode(message).map_err(io::Error::other)?;
             let (wall_at_zero, dropped) = (events.wall_at_zero, events.dropped);
             let events = events.collect::<Result<Vec<Event<'_>>, _>>().map_err(io::Error::other)?;
@@ -199,6 +208,41 @@ impl Clerk {
             tell_unless_gone(&self.channel, &said)?;
         }
         Ok(true)
+    }
+
+    /// Does what is asked about bans, and answers.
+    fn obey(&mut self, order: BanOrder) -> io::Result<()> {
+        let done = match (order, &mut self.store) {
+            (_, None) => Err(Fault::Passing("there is no database".to_owned())),
+            (BanOrder::Keep(bans), Some(store)) => store.ban(&bans.into_iter().map(ban).collect::<Vec<_>>()),
+            (BanOrder::Forget(networks), Some(store)) => store.unban(&networks),
+            (BanOrder::Recall, Some(store)) => match store.bans(now()) {
+                Ok(bans) => return self.recall(bans, String::new()),
+                Err(fault) => return self.recall(Vec::new(), sentence(&fault.to_string())),
+            },
+        };
+        let damaged = matches!(done, Err(Fault::Damaged(_)));
+        let trouble = done.err().map(|fault| sentence(&fault.to_string())).unwrap_or_default();
+        tell_unless_gone(&self.channel, &FromLedger::Kept { trouble })?;
+        if damaged {
+            let _ = self.renew();
+        }
+        Ok(())
+    }
+
+    fn recall(&self, bans: Vec<Ban>, trouble: String) -> io::Result<()> {
+        let mut bans = bans.into_iter().map(kept).peekable();
+        loop {
+            let part: Vec<KeptBan> = bans.by_ref().take(MAX_KEPT).collect();
+            let last = bans.peek().is_none();
+            tell_unless_gone(
+                &self.channel,
+                &FromLedger::Recalled { bans: part, last, trouble: trouble.clone() },
+            )?;
+            if last {
+                return Ok(());
+            }
+        }
     }
 
     fn write(&mut self, batch: &Batch<'_>) -> FromLedger {
@@ -231,6 +275,32 @@ impl Clerk {
             None => Ok(None),
         }
     }
+}
+
+fn ban(kept: KeptBan) -> Ban {
+    Ban {
+        prefix: kept.network,
+        since: kept.since,
+        until: kept.until,
+        origin: if kept.by_sensor { SENSOR } else { "operator" }.to_owned(),
+        reason: kept.reason,
+        strikes: 1,
+    }
+}
+
+fn kept(ban: Ban) -> KeptBan {
+    KeptBan {
+        network: ban.prefix,
+        since: ban.since,
+        until: ban.until,
+        by_sensor: ban.origin == SENSOR,
+        reason: ban.reason,
+    }
+}
+
+/// Microseconds since 1970.
+fn now() -> i64 {
+    i64::try_from(clock::wall().as_micros()).unwrap_or(i64::MAX)
 }
 
 /// An answer that nobody hears is no reason not to write what is still in the channel.

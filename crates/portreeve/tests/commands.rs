@@ -296,9 +296,9 @@ fn what_the_daemon_is_asked_and_what_is_made_of_its_answer() {
         ),
         (
             &["ban", "add", "::ffff:192.0.2.0/120", "--for", "2h", "--reason", "noel \"x\""],
-            r#"{"ok":true,"network":"192.0.2.0/24","seconds_left":7200,"bans":{"kernel":"not used"}}"#,
+            r#"{"ok":true,"network":"192.0.2.0/24","seconds_left":7200,"bans":{"kernel":"not used"},"not_kept":"there is no ledger: off"}"#,
             "ban 192.0.2.0/24 7200 noel \"x\"\n",
-            "192.0.2.0/24 is banned for 2h\nonly this daemon's own services are closed to it: the kernel is not used\n",
+            "192.0.2.0/24 is banned for 2h\nonly this daemon's own services are closed to it: the kernel is not used\nnot kept over a restart: there is no ledger: off\n",
             0,
         ),
         (

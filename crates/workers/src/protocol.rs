@@ -16,6 +16,7 @@ mod from_ledger;
 mod from_proxy;
 mod from_tls;
 mod identity;
+mod kept;
 mod names;
 mod parting;
 mod policy;
@@ -37,6 +38,7 @@ pub use from_ledger::{FromLedger, sentence};
 pub use from_proxy::{Carried, FromProxy};
 pub use from_tls::{FromTls, MAX_SUBJECT, MAX_WHY, Sealed, WrongFile};
 pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
+pub use kept::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON};
 pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
 };

@@ -185,6 +185,14 @@ fn note(answer: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
         let why = escape::text(kernel);
         writeln!(out, "only this daemon's own services are closed to it: the kernel is {why}")?;
     }
+    not_kept(answer, out)
+}
+
+fn not_kept(answer: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    let why = text(answer, "not_kept");
+    if !why.is_empty() {
+        writeln!(out, "not kept over a restart: {}", escape::text(why))?;
+    }
     Ok(())
 }
 
@@ -236,6 +244,7 @@ fn status(list: &List, out: &mut Output<'_>) -> Result<Exit, Failure> {
             writeln!(out, "bans in the kernel: {}", escape::text(text(bans, "kernel")))?;
         }
     }
+    not_kept(&answer, out)?;
     Ok(Exit::Fine)
 }
 

@@ -1,5 +1,6 @@
 //! What the ledger tells the supervisor: whether there is a database, and what became of each batch.
 
+use super::kept::{KeptBan, MAX_KEPT};
 use super::referee::{Missing, put_ready, tag, take_ready};
 use super::wire::{BadMessage, Reader, Writer};
 
@@ -49,6 +50,20 @@ pub enum FromLedger {
         /// What is wrong, each time that this changes; empty when nothing is.
         trouble: Option<String>,
     },
+    /// What was to be kept or forgotten of bans is on the disk; or it is not, and why.
+    Kept {
+        /// What is wrong; empty when it is done.
+        trouble: String,
+    },
+    /// Bans that are kept.
+    Recalled {
+        /// They.
+        bans: Vec<KeptBan>,
+        /// There are no more.
+        last: bool,
+        /// Why they could not be read; empty when they could.
+        trouble: String,
+    },
 }
 
 impl FromLedger {
@@ -75,6 +90,17 @@ impl FromLedger {
                 writer = Writer::new(out, tag::CLOSED);
                 writer.flag(*wanted);
                 writer.printable("reason", why.as_bytes(), MAX_WHY)?;
+            }
+            FromLedger::Kept { trouble } => {
+                writer = Writer::new(out, tag::KEPT);
+                writer.printable("trouble", trouble.as_bytes(), MAX_WHY)?;
+            }
+            FromLedger::Recalled { bans, last, trouble } => {
+                writer = Writer::new(out, tag::RECALLED);
+                writer.count("bans", bans.len(), MAX_KEPT)?;
+                bans.iter().for_each(|ban| ban.put(&mut writer));
+                writer.flag(*last);
+                writer.printable("trouble", trouble.as_bytes(), MAX_WHY)?;
             }
             FromLedger::Written { written, lost, bytes, trouble } => {
                 writer = Writer::new(out, tag::WRITTEN);
@@ -109,6 +135,12 @@ impl FromLedger {
             tag::CLOSED => FromLedger::Closed {
                 wanted: input.flag("wanted")?,
                 why: text(&mut input, "reason", MAX_WHY)?,
+            },
+            tag::KEPT => FromLedger::Kept { trouble: text(&mut input, "trouble", MAX_WHY)? },
+            tag::RECALLED => FromLedger::Recalled {
+                bans: input.list("bans", MAX_KEPT, KeptBan::take)?,
+                last: input.flag("last")?,
+                trouble: text(&mut input, "trouble", MAX_WHY)?,
             },
             tag::WRITTEN => FromLedger::Written {
                 written: input.u32()?,
@@ -158,6 +190,18 @@ mod tests {
             FromLedger::Closed { wanted: true, why: "off".into() },
             FromLedger::Written { written: 1, lost: 2, bytes: 3, trouble: Some(String::new()) },
             FromLedger::Written { written: 1, lost: 0, bytes: 3, trouble: None },
+            FromLedger::Kept { trouble: "the disk is full".into() },
+            FromLedger::Recalled {
+                bans: vec![KeptBan {
+                    network: "192.0.2.0/24".into(),
+                    since: 1,
+                    until: Some(2),
+                    by_sensor: true,
+                    reason: "r".into(),
+                }],
+                last: true,
+                trouble: "none".into(),
+            },
         ];
         let mut bytes = Vec::new();
         for message in all {

@@ -30,6 +30,8 @@ pub(super) mod tag {
     pub(in super::super) const OPENED: u8 = 50;
     pub(in super::super) const CLOSED: u8 = 51;
     pub(in super::super) const WRITTEN: u8 = 52;
+    pub(in super::super) const KEPT: u8 = 53;
+    pub(in super::super) const RECALLED: u8 = 54;
     pub(in super::super) const STANDING: u8 = 60;
     pub(in super::super) const REFUSED: u8 = 61;
 }
@@ -119,6 +121,8 @@ const TABLE: &[Row] = &[
     Row { tag: tag::HEADER, name: "Read", senders: &[Worker::Header] },
     Row { tag: tag::OPENED, name: "Opened", senders: &[Worker::Ledger] },
     Row { tag: tag::CLOSED, name: "Closed", senders: &[Worker::Ledger] },
+    Row { tag: tag::KEPT, name: "Kept", senders: &[Worker::Ledger] },
+    Row { tag: tag::RECALLED, name: "Recalled", senders: &[Worker::Ledger] },
     Row { tag: tag::WRITTEN, name: "Written", senders: &[Worker::Ledger] },
 ];
 

@@ -1,0 +1,257 @@
+//! Bans over restarts: the ledger keeps them by the wall's clock, and gives them back to a supervisor that begins. Owns what is known
+//! of the store; what is banned is the list's.
+//!
+//! Whenever the ledger opens, its store is compared with the list: at the start the list learns from the store, afterwards the
+//! store from the list. So it does not matter what a ledger that died has still written, nor what happened while there was none.
+
+use crate::ban_list::millis_until;
+use crate::ban_orders::too_wide;
+use crate::ledger::Journal;
+use crate::options::Program;
+use crate::staff::{Presence, Staff};
+use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
+use portreeve_conf::Level;
+use portreeve_policy::{Ban, Prefix};
+use portreeve_sys::clock;
+use portreeve_workers::protocol::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON, Worker};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// After how long a store that could not be written is compared again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Ends that differ by no more are the same: the two clocks are read one after the other.
+const SLACK: u64 = 2000;
+/// So many bans of the store are passed on together.
+const TOGETHER: usize = 2000;
+
+/// What is known of the store.
+#[derive(Debug, Default)]
+pub struct Keeping {
+    /// It has been asked, and has not said everything yet.
+    asked: bool,
+    /// What the store has to be told when it has said everything.
+    differs: BTreeSet<Prefix>,
+    /// New on the list by what it said, and not passed on yet.
+    adopted: Vec<Prefix>,
+    count: usize,
+    /// Why the store is not what the list is; empty when it is.
+    trouble: String,
+}
+
+impl Supervisor {
+    fn keeps_bans(&self) -> bool {
+        self.options.program == Program::Portreeve
+    }
+
+    /// There shall be a ledger: it is started without waiting for an event, since it has the bans.
+    pub fn want_bans_kept(&mut self) {
+        if self.keeps_bans() && self.announcer.ledger.is_on() {
+            self.need_worker(Worker::Ledger);
+        }
+    }
+
+    /// Why bans do not outlast a restart; `None` when they do.
+    pub fn not_kept(&self) -> Option<String> {
+        let ledger = &self.announcer.ledger;
+        match ledger.journal {
+            _ if !self.keeps_bans() => Some("under this name none are".to_owned()),
+            Journal::Off => Some(format!("there is no ledger: {}", ledger.place)),
+            Journal::Failed => Some(format!("the ledger cannot be opened: {}", ledger.place)),
+            Journal::Wanted | Journal::Open => {
+                let trouble = &self.bans.keeping.trouble;
+                (!trouble.is_empty()).then(|| format!("the ledger does not take them: {trouble}"))
+            }
+        }
+    }
+
+    /// The ledger is open: its store is compared with the list.
+    pub fn compare_kept_bans(&mut self) {
+        if !self.keeps_bans() || self.bans.keeping.asked || self.announcer.ledger.journal != Journal::Open {
+            return;
+        }
+        let all = self.host.denied.iter().map(|(network, _)| network).collect();
+        let asked = self.order_ledger(&BanOrder::Recall);
+        let trouble = std::mem::take(&mut self.bans.keeping.trouble);
+        self.bans.keeping = Keeping { asked, differs: all, trouble, ..Keeping::default() };
+    }
+
+    /// The ledger is gone; the next one is asked anew.
+    pub fn keeping_lost(&mut self) {
+        self.bans.keeping.asked = false;
+        self.pass_on_adopted();
+    }
+
+    /// These were banned or let in again, not by the course of time: the store is told.
+    pub fn keep_bans(&mut self, networks: &[Prefix]) {
+        if !self.keeps_bans() {
+            return;
+        }
+        if self.bans.keeping.asked {
+            self.bans.keeping.differs.extend(networks);
+            return;
+        }
+        match self.announcer.ledger.journal {
+            Journal::Open => {}
+            Journal::Wanted => return self.need_worker(Worker::Ledger),
+            Journal::Off | Journal::Failed => return,
+        }
+        let (mut keep, mut forget) = (Vec::new(), Vec::new());
+        for network in networks {
+            match self.host.denied.get(*network) {
+                Some(ban) => keep.push(self.as_kept(*network, ban)),
+                None => forget.push(full_form(network)),
+            }
+        }
+        for part in forget.chunks(MAX_KEPT) {
+            self.order_ledger(&BanOrder::Forget(part.to_vec()));
+        }
+        for part in keep.chunks(MAX_KEPT) {
+            self.order_ledger(&BanOrder::Keep(part.to_vec()));
+        }
+    }
+
+    fn as_kept(&self, network: Prefix, ban: &Ban) -> KeptBan {
+        let wall = wall_micros();
+        let left = |until| i64::try_from(millis_until(until, self.stamp.mono())).unwrap_or(i64::MAX);
+        let until = ban.until.map(|until| wall.saturating_add(left(until).saturating_mul(1000)));
+        let term = ban.term.flatten().map_or(0, |term| i64::try_from(term.as_micros()).unwrap_or(i64::MAX));
+        let since = until.filter(|_| term > 0).map_or(wall, |until| until.saturating_sub(term));
+        let reason = ban.reason.to_string();
+        KeptBan { network: full_form(&network), since, until, by_sensor: ban.term.is_some(), reason }
+    }
+
+    /// Sends it; whether that could be done. It counts among what the ledger has to answer, in its turn.
+    fn order_ledger(&mut self, order: &BanOrder) -> bool {
+        let mut bytes = Vec::new();
+        if self.staff.link(Worker::Ledger).presence != Presence::Ready || order.encode(&mut bytes).is_err() {
+            return false;
+        }
+        self.announcer.ledger.sent.push_back((0, 0));
+        if self.tell(Worker::Ledger, bytes, None) {
+            return true;
+        }
+        if self.announcer.ledger.journal == Journal::Open {
+            // Too many wait for it; one that was lost has taken what was sent with it.
+            self.announcer.ledger.sent.pop_back();
+            self.keeping_failed("too much waits for it".to_owned());
+        }
+        false
+    }
+
+    fn keeping_failed(&mut self, why: String) {
+        if self.bans.keeping.trouble.is_empty() {
+            self.say(Level::Error, &format!("bans are not kept over a restart: the ledger says: {why}"));
+        }
+        self.bans.keeping.trouble = why;
+        self.timers.set(self.stamp.mono() + AGAIN, Alarm::Keep);
+    }
+
+    /// The ledger has kept or forgotten what it was told to, or could not.
+    pub fn heard_kept(&mut self, trouble: String) {
+        if !trouble.is_empty() {
+            self.keeping_failed(trouble);
+        } else if !std::mem::take(&mut self.bans.keeping.trouble).is_empty() {
+            self.say(Level::Notice, "bans are kept over a restart again");
+            // What it missed in the meantime.
+            self.compare_kept_bans();
+        }
+    }
+
+    /// The ledger says what it has.
+    pub fn heard_recalled(&mut self, bans: Vec<KeptBan>, last: bool, trouble: String) {
+        if !self.bans.keeping.asked {
+            let index = Staff::index(Worker::Ledger);
+            self.lose_worker(index, "it has told bans that it was not asked for");
+            return;
+        }
+        if !trouble.is_empty() {
+            self.bans.keeping.asked = false;
+            return self.keeping_failed(trouble);
+        }
+        let mut forget = Vec::new();
+        for kept in bans {
+            if let Some(unwanted) = self.compare_kept(kept) {
+                forget.push(unwanted);
+            }
+        }
+        if self.bans.keeping.adopted.len() >= TOGETHER || last {
+            self.pass_on_adopted();
+        }
+        self.bans.keeping.differs.extend(forget);
+        if !last {
+            return;
+        }
+        self.announcer.ledger.recalled = true;
+        let keeping = std::mem::take(&mut self.bans.keeping);
+        if keeping.count > 0 {
+            self.say(Level::Notice, &format!("{} ban(s) of before are in force again", keeping.count));
+        }
+        if keeping.differs.is_empty() && !keeping.trouble.is_empty() {
+            self.say(Level::Notice, "bans are kept over a restart again");
+        } else {
+            // Until it has taken what it was told.
+            self.bans.keeping.trouble = keeping.trouble;
+        }
+        let differs: Vec<Prefix> = keeping.differs.into_iter().collect();
+        self.keep_bans(&differs);
+    }
+
+    /// Compares one of the store with the list; gives it back where the store should not have it.
+    fn compare_kept(&mut self, kept: KeptBan) -> Option<Prefix> {
+        let network: Prefix = kept.network.parse().ok().filter(|network| too_wide(network).is_none())?;
+        let (wall, now) = (wall_micros(), self.stamp.mono());
+        let left = match kept.until {
+            Some(until) => {
+                Some(u64::try_from(until.saturating_sub(wall) / 1000).ok().filter(|left| *left > 0)?)
+            }
+            None => None,
+        };
+        if let Some(own) = self.host.denied.get(network) {
+            let same = match (own.until, left) {
+                (None, None) => true,
+                (Some(until), Some(left)) => millis_until(until, now).abs_diff(left) <= SLACK,
+                _ => false,
+            };
+            if same {
+                self.bans.keeping.differs.remove(&network);
+            }
+            return None;
+        }
+        if self.announcer.ledger.recalled || self.bans.keeping.differs.contains(&network) {
+            return Some(network);
+        }
+        let term = kept
+            .until
+            .map(|until| Duration::from_micros(u64::try_from(until.saturating_sub(kept.since)).unwrap_or(0)));
+        let short = kept.reason.char_indices().take_while(|(at, c)| at + c.len_utf8() <= MAX_REASON);
+        let reason: String = short.map(|(_, c)| if c.is_control() { ' ' } else { c }).collect();
+        let ban = Ban {
+            until: left.map(|left| now.saturating_add(Duration::from_millis(left))),
+            term: kept.by_sensor.then_some(term),
+            reason: reason.into(),
+        };
+        if self.host.denied.deny(network, ban).is_ok() {
+            self.bans.keeping.adopted.push(network);
+            self.bans.keeping.count += 1;
+        }
+        None
+    }
+
+    fn pass_on_adopted(&mut self) {
+        let adopted = std::mem::take(&mut self.bans.keeping.adopted);
+        if !adopted.is_empty() {
+            self.bans_changed(&adopted);
+        }
+    }
+}
+
+/// As the store has networks: with the length, always.
+fn full_form(network: &Prefix) -> String {
+    format!("{}/{}", network.address(), network.len())
+}
+
+/// Microseconds since 1970.
+fn wall_micros() -> i64 {
+    i64::try_from(clock::wall().as_micros()).unwrap_or(i64::MAX)
+}

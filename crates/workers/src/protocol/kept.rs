@@ -1,0 +1,141 @@
+//! Bans on their way to the ledger's store and back: which to keep, which to forget, and those that are kept. Times are the wall
+//! clock's, since they outlast the machine's.
+
+use super::wire::{BadMessage, Reader, Writer};
+
+/// The most bans, or networks, in one message.
+pub const MAX_KEPT: usize = 100;
+/// The longest reason of a ban, in bytes.
+pub const MAX_REASON: usize = 200;
+
+const KEEP: u8 = 113;
+const FORGET: u8 = 114;
+const RECALL: u8 = 115;
+
+/// A ban as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptBan {
+    /// The network, as `address/length`.
+    pub network: String,
+    /// Since when, microseconds since 1970.
+    pub since: i64,
+    /// Until when; for ever without.
+    pub until: Option<i64>,
+    /// Whether a sensor has made it; otherwise an operator has.
+    pub by_sensor: bool,
+    /// What for.
+    pub reason: String,
+}
+
+impl KeptBan {
+    pub(super) fn put(&self, writer: &mut Writer<'_>) {
+        writer.short(&self.network);
+        writer.u64(self.since.cast_unsigned());
+        writer.option(self.until, |writer, until| writer.u64(until.cast_unsigned()));
+        writer.flag(self.by_sensor);
+        writer.short(&self.reason);
+    }
+
+    pub(super) fn take(input: &mut Reader<'_>) -> Result<Self, BadMessage> {
+        Ok(KeptBan {
+            network: input.short("network")?.to_owned(),
+            since: input.u64()?.cast_signed(),
+            until: input.option("until", |input| Ok(input.u64()?.cast_signed()))?,
+            by_sensor: input.flag("by_sensor")?,
+            reason: input.short("reason")?.to_owned(),
+        })
+    }
+}
+
+/// What the supervisor tells the ledger about bans. Each is answered: by `Kept`, and `Recall` by `Recalled`, the last one marked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BanOrder {
+    /// Keep these, in place of what is kept of the same networks.
+    Keep(Vec<KeptBan>),
+    /// Keep these no longer.
+    Forget(Vec<String>),
+    /// Say which are kept and have not ended.
+    Recall,
+}
+
+impl BanOrder {
+    /// Whether these bytes are one of these messages, and not a batch of events.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        matches!(bytes.first(), Some(&(KEEP | FORGET | RECALL)))
+    }
+
+    /// Writes the message into `out`, replacing what it held.
+    ///
+    /// # Errors
+    /// A list beyond the protocol's bounds.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        let mut writer;
+        match self {
+            BanOrder::Keep(bans) => {
+                writer = Writer::new(out, KEEP);
+                writer.count("bans", bans.len(), MAX_KEPT)?;
+                bans.iter().for_each(|ban| ban.put(&mut writer));
+            }
+            BanOrder::Forget(networks) => {
+                writer = Writer::new(out, FORGET);
+                writer.count("networks", networks.len(), MAX_KEPT)?;
+                networks.iter().for_each(|network| writer.short(network));
+            }
+            BanOrder::Recall => writer = Writer::new(out, RECALL),
+        }
+        writer.finish()
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
+        let (tag, mut input) = Reader::new(bytes)?;
+        let order = match tag {
+            KEEP => BanOrder::Keep(input.list("bans", MAX_KEPT, KeptBan::take)?),
+            FORGET => BanOrder::Forget(
+                input.list("networks", MAX_KEPT, |input| Ok(input.short("network")?.to_owned()))?,
+            ),
+            RECALL => BanOrder::Recall,
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
+        input.finish()?;
+        Ok(order)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_heard_and_nothing_else() {
+        let ban = |until| KeptBan {
+            network: "192.0.2.0/24".into(),
+            since: -1,
+            until,
+            by_sensor: until.is_none(),
+            reason: "\u{e9}".into(),
+        };
+        let mut bytes = Vec::new();
+        for order in [
+            BanOrder::Keep(vec![ban(None), ban(Some(i64::MAX))]),
+            BanOrder::Forget(vec!["2001:db8::/32".into()]),
+            BanOrder::Recall,
+        ] {
+            order.encode(&mut bytes).unwrap();
+            assert!(BanOrder::is_one(&bytes));
+            assert_eq!(BanOrder::decode(&bytes), Ok(order));
+            for length in 0..bytes.len() {
+                assert!(BanOrder::decode(&bytes[..length]).is_err());
+            }
+            bytes.push(0);
+            assert!(BanOrder::decode(&bytes).is_err());
+        }
+        let many = BanOrder::Keep(vec![ban(None); MAX_KEPT + 1]);
+        assert_eq!(many.encode(&mut bytes), Err(BadMessage::TooLong("bans")));
+        let longest = KeptBan { reason: "x".repeat(255), network: "x".repeat(255), ..ban(Some(1)) };
+        assert_eq!(BanOrder::Keep(vec![longest; MAX_KEPT]).encode(&mut bytes), Ok(()));
+    }
+}
