@@ -4,6 +4,7 @@
 use portreeve_compliance::client::{ask, datagram_socket, dial_to, talk_to};
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, DEADLINE, Entry, Side, World, both, ours};
+use std::net::{IpAddr, UdpSocket};
 
 fn served() -> Answer {
     Answer::closed("served\n")
@@ -181,6 +182,53 @@ fn an_address_that_comes_later() {
         ip(world, "address add 192.0.2.77/32 dev lo");
         must("it listens", || daemon.count("s1", "/listeners/open") == 2);
         assert_eq!(at("127.0.0.1", "192.0.2.77", 2001), served());
+    });
+}
+
+/// FREEBIND: the sockets are open from the start, and the very same ones serve once the host has the addresses.
+#[test]
+fn an_address_that_is_listened_on_before_it_is_there() {
+    ours(|world| {
+        let freely = |entry: Entry, bind: &str| entry.set("bind", bind).set("flags", "FREEBIND");
+        let config = Config::of(freely(Entry::program("s1", 2001), "192.0.2.77 2001:db8::77"))
+            .with(freely(Entry::internal("echo", "echo", 2002, "dgram"), "192.0.2.77 2001:db8::77"))
+            .with(Entry::program("other", 2003).set("bind", "192.0.2.77"));
+        let daemon = world.start(&config);
+        // Local address and port, and the inode, of what is bound to the two ports.
+        let sockets = || {
+            let tables = ["tcp", "tcp6", "udp", "udp6"].map(|name| format!("/proc/net/{name}"));
+            let argv: Vec<&str> = ["/bin/cat"].into_iter().chain(tables.iter().map(String::as_str)).collect();
+            let (_, text) = world.run(&argv, &[]);
+            let of = |line: &str| -> Option<String> {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let (local, state, inode) = (*words.get(1)?, *words.get(3)?, words.get(9)?);
+                let ours = local.ends_with(":07D1") && state == "0A" || local.ends_with(":07D2");
+                ours.then(|| format!("{local} {inode}"))
+            };
+            text.lines().filter_map(of).collect::<Vec<_>>()
+        };
+        let before = sockets();
+        assert_eq!(before.len(), 4, "{before:?}");
+        for id in ["s1", "echo"] {
+            assert_eq!(daemon.service_status(id)["state"], "active", "{id}");
+        }
+        assert_eq!(daemon.service_status("other")["not_open"][0]["address"], "192.0.2.77:2003");
+        assert_eq!(world.daemon_log_count("bind failed"), 1, "of the one without the flag");
+        ip(world, "address add 192.0.2.77/32 dev lo");
+        ip(world, "address add 2001:db8::77/128 dev lo nodad");
+        for to in ["192.0.2.77", "2001:db8::77"] {
+            assert_eq!(at(to, to, 2001), served(), "{to}");
+            let to: IpAddr = to.parse().expect("an address");
+            let socket = UdpSocket::bind((to, 0)).expect("a datagram socket");
+            socket.connect((to, 2002)).expect("an address");
+            assert_eq!(ask(&socket, b"x", DEADLINE), Some(b"x".to_vec()), "{to}");
+        }
+        assert_eq!(sockets(), before, "the same sockets");
+        // Without the address it goes on, and is there again.
+        ip(world, "address delete 192.0.2.77/32 dev lo");
+        ip(world, "address add 192.0.2.77/32 dev lo");
+        assert_eq!(at("192.0.2.77", "192.0.2.77", 2001), served());
+        assert_eq!(sockets(), before);
     });
 }
 

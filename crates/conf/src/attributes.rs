@@ -20,6 +20,7 @@ pub(crate) const FLAGS: &[&str] = &[
     "IPv4",
     "IPv6",
     "LABELED",
+    "FREEBIND",
 ];
 /// Words of `log_on_success`, in the order of xinetd's dump.
 pub(crate) const SUCCESS: &[&str] = &["HOST", "DURATION", "EXIT", "PID", "USERID", "TRAFFIC"];
@@ -88,7 +89,7 @@ static TABLE: &[Attribute] = &[
         "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time, tcpmux; servers, services and xadmin, which tell what runs and what is served, on loopback unless there is a `bind`). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. TCPMUX, together with UNLISTED: has no port; a client names the service to `tcpmux`. TCPMUXPLUS: the same, and the client is told `+Go` before the program starts. RPC: registered with rpcbind under its number in /etc/rpc (UNLISTED: `rpc_number`). SPECIAL: accepted, without effect.")
         .values(Values::Some).kind(Kind::Words(TYPES), ""),
     row(Id::Flags, "flags", "WORD …", "none",
-        "NAMEINARGS: the first word of `server_args` is argv[0]. NODELAY, KEEPALIVE: set TCP_NODELAY, SO_KEEPALIVE. NOLIBWRAP: hosts.allow and hosts.deny do not apply. SENSOR: refuse every client and deny its address all services for `deny_time`. IPv4, IPv6: the family of the socket. NORETRY: no second attempt when the process cannot be started. IDONLY: only clients with an ident server, together with USERID in log_on_success. REUSE: always on, accepted. INTERCEPT: accepted with a warning, without effect. LABELED: the program runs in the SELinux context of the supervisor with the level range of the client, as the policy has it for the program; whoever has no context is not served.")
+        "NAMEINARGS: the first word of `server_args` is argv[0]. NODELAY, KEEPALIVE: set TCP_NODELAY, SO_KEEPALIVE. NOLIBWRAP: hosts.allow and hosts.deny do not apply. SENSOR: refuse every client and deny its address all services for `deny_time`. IPv4, IPv6: the family of the socket. NORETRY: no second attempt when the process cannot be started. IDONLY: only clients with an ident server, together with USERID in log_on_success. REUSE: always on, accepted. INTERCEPT: accepted with a warning, without effect. LABELED: the program runs in the SELinux context of the supervisor with the level range of the client, as the policy has it for the program; whoever has no context is not served. FREEBIND: listen at addresses in `bind` that this host does not have yet, and are served from the moment it has them; without it they are tried again from time to time.")
         .values(Values::Some).kind(Kind::Words(FLAGS), ""),
     row(Id::Disable, "disable", "yes|no", "no",
         "`yes` switches the service off; the rest of the section is not read. `no` never switches on a service with an error.")

@@ -171,6 +171,7 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
         // Always on both legs of a redirected service, as in xinetd.
         nodelay: !local && (draft.flag(Flag::Nodelay) || draft.is_redirected()),
         keepalive: draft.flag(Flag::Keepalive),
+        freebind: draft.flag(Flag::Freebind),
     })
 }
 

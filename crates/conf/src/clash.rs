@@ -107,6 +107,7 @@ mod tests {
             rights: SocketRights { owner: None, group: None, mode: 0o600 },
             nodelay: false,
             keepalive: false,
+            freebind: false,
         }
     }
 

@@ -100,6 +100,7 @@ pub(crate) enum Flag {
     Ipv4,
     Ipv6,
     Labeled,
+    Freebind,
 }
 
 /// What a section says of the file of a unix socket.
@@ -253,6 +254,7 @@ mod tests {
         assert_eq!(TYPES[Type::Tcpmuxplus as usize], "TCPMUXPLUS");
         assert_eq!(TYPES[Type::Unlisted as usize], "UNLISTED");
         assert_eq!(FLAGS[Flag::Labeled as usize], "LABELED");
+        assert_eq!(FLAGS[Flag::Freebind as usize], "FREEBIND");
         assert_eq!(FLAGS[Flag::Sensor as usize], "SENSOR");
         assert!((Id::SocketMode as usize) < 128);
     }

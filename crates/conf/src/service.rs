@@ -122,6 +122,8 @@ pub struct Listen {
     pub nodelay: bool,
     /// Flag KEEPALIVE.
     pub keepalive: bool,
+    /// Flag FREEBIND.
+    pub freebind: bool,
 }
 
 /// socket_owner, socket_group, socket_mode.

@@ -237,6 +237,7 @@ fn open_at(listen: &Listen, place: &Endpoint, beside: bool) -> std::io::Result<O
         v6only: listen.v6only,
         nodelay: listen.nodelay,
         keepalive: listen.keepalive,
+        freebind: listen.freebind,
         device: device.as_deref(),
         beside,
         ..socket::ListenOptions::default()

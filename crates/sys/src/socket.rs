@@ -22,6 +22,8 @@ pub struct ListenOptions<'a> {
     pub backlog: Option<u32>,
     /// Of a stream: beside another listener of this user that has SO_REUSEPORT (see [`share`]). Once it listens, it shares with nobody.
     pub beside: bool,
+    /// IP_FREEBIND: the address need not be one of this host yet.
+    pub freebind: bool,
     /// SO_BINDTODEVICE: only what comes in by this interface.
     pub device: Option<&'a str>,
 }
@@ -253,6 +255,12 @@ fn open(
     if address.is_ipv6() && kind != SocketType::RAW {
         // Always said, because the default is the administrator's (net.ipv6.bindv6only).
         sockopt::set_ipv6_v6only(&fd, options.v6only)?;
+    }
+    if options.freebind {
+        match address {
+            SocketAddr::V4(_) => sockopt::set_ip_freebind(&fd, true)?,
+            SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&fd, true)?,
+        }
     }
     if let Some(name) = options.device {
         bind_to_device(&fd, name)?;

@@ -82,7 +82,13 @@ fn parts(service: &Service) -> BTreeMap<&'static str, String> {
         ("on_remove", format!("{:?}", service.on_remove)),
         ("stop", format!("{:?}", service.stop)),
     ]);
-    let flags = (service.listen.family, service.listen.nodelay, service.listen.keepalive, service.noretry);
+    let flags = (
+        service.listen.family,
+        service.listen.nodelay,
+        service.listen.keepalive,
+        service.listen.freebind,
+        service.noretry,
+    );
     parts.insert("flags", format!("{flags:?} {}", service.nolibwrap));
     if !service.nolibwrap {
         parts.insert("libwrap", service.wrap_name.clone());
@@ -199,6 +205,7 @@ fn attribute() -> impl Strategy<Value = Vec<String>> {
                 "REUSE IPv4",
                 "IPv6 NOLIBWRAP",
                 "KEEPALIVE NODELAY",
+                "FREEBIND",
                 "IDONLY",
                 "NORETRY NOLIBWRAP",
                 "SENSOR",

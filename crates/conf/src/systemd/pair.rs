@@ -104,7 +104,7 @@ pub(super) fn pair(
     }
     connections(unit, accept, &mut said, &mut out)?;
     clients(unit, &mut said, &mut out)?;
-    for (key, flag) in [("NoDelay", "NODELAY"), ("KeepAlive", "KEEPALIVE")] {
+    for (key, flag) in [("NoDelay", "NODELAY"), ("KeepAlive", "KEEPALIVE"), ("FreeBind", "FREEBIND")] {
         if unit.last(SECTION, key).is_some_and(|setting| boolean(&setting.value) == Some(true))
             && let Some((_, flags)) = said.iter_mut().find(|(name, _)| *name == "flags")
         {

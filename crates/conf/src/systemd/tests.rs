@@ -98,7 +98,7 @@ fn words_for_yes_and_spans_of_time() {
 #[test]
 fn a_pair_is_a_service() {
     let stanza = only(
-        "[Socket]\nListenStream=127.0.0.1:70\nAccept=yes\nMaxConnections=9\nMaxConnectionsPerSource=2\nNoDelay=true\nKeepAlive=on\n\
+        "[Socket]\nListenStream=127.0.0.1:70\nAccept=yes\nMaxConnections=9\nMaxConnectionsPerSource=2\nNoDelay=true\nKeepAlive=on\nFreeBind=1\n\
          IPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.0/8\nPollLimitIntervalSec=2s\nPollLimitBurst=60\n[Install]\nWantedBy=sockets.target\n",
         "[Unit]\nDescription=x\n[Service]\nType=simple\nUser=nobody\nGroup=root\nEnvironment=\"A=1\" 'B=%p'\nEnvironment=A=2\nPassEnvironment=PATH\n\
          ExecStart=-/bin/sh -c ${A} $B\nStandardInput=socket\nStandardOutput=inherit\nNice=5\nUMask=027\nLimitNOFILE=64\nLimitAS=1M\n",
@@ -124,7 +124,7 @@ fn a_pair_is_a_service() {
         ("per_source", "2"),
         ("cps", "30 1"),
         ("only_from", "127.0.0.0/8 ::1 10.0.0.0/8"),
-        ("flags", "NOLIBWRAP NODELAY KEEPALIVE"),
+        ("flags", "NOLIBWRAP NODELAY KEEPALIVE FREEBIND"),
     ] {
         assert_eq!(stanza.get(name), Some(value), "{name}");
     }

@@ -153,7 +153,7 @@ fn units(stanza: &Stanza, account: &mut Account<'_>, host: &Lenient<'_>) -> Resu
         socket.push(format!("FileDescriptorName={}", words::text(name)));
     }
     connections(account, accept, &mut socket);
-    for (flag, key) in [("NODELAY", "NoDelay"), ("KEEPALIVE", "KeepAlive")] {
+    for (flag, key) in [("NODELAY", "NoDelay"), ("KEEPALIVE", "KeepAlive"), ("FREEBIND", "FreeBind")] {
         if has(flag) {
             socket.push(format!("{key}=yes"));
         }
@@ -162,7 +162,8 @@ fn units(stanza: &Stanza, account: &mut Account<'_>, host: &Lenient<'_>) -> Resu
     for flag in &flags {
         match flag.as_str() {
             "IDONLY" => account.opens("flags", "`IDONLY` has no counterpart in systemd"),
-            "REUSE" | "NOLIBWRAP" | "NAMEINARGS" | "IPV4" | "IPV6" | "NODELAY" | "KEEPALIVE" => {}
+            "REUSE" | "NOLIBWRAP" | "NAMEINARGS" | "IPV4" | "IPV6" | "NODELAY" | "KEEPALIVE" | "FREEBIND" => {
+            }
             other => account.lost("flags", format!("`{other}` has no counterpart in systemd")),
         }
     }
