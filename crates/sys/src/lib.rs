@@ -18,6 +18,7 @@
 //! | [`filter`] | packet filters on listeners |
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`netlink`] | sockets to the packet filter |
+//! | [`sock_diag`] | the sockets of a network namespace, as the kernel lists them |
 //! | [`pktinfo`] | datagrams with the address that they were sent to |
 //! | [`seqpacket`] | messages with descriptors between processes |
 //! | [`local`] | listening unix sockets: their files and who may connect |
@@ -65,6 +66,7 @@ pub mod reap;
 pub mod replace;
 pub mod seqpacket;
 pub mod signals;
+pub mod sock_diag;
 pub mod socket;
 pub mod source;
 pub mod spawn;

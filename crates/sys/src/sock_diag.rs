@@ -1,0 +1,361 @@
+//! The sockets of the calling thread's network namespace as the kernel lists them: sock_diag(7) over netlink(7). One dump for
+//! each kind; what a socket is for is not known here.
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// Sockets of one dump at most; the rest is left out and [`Dump::cut`] says so.
+pub const MOST: usize = 1 << 20;
+/// The kernel answers within the call; a longer wait is a fault.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// SOCK_DIAG_BY_FAMILY.
+const BY_FAMILY: u16 = 20;
+/// NLM_F_REQUEST and NLM_F_DUMP.
+const DUMP: u16 = 0x301;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+/// TCP_LISTEN as a state of any kind of socket.
+const LISTEN: u32 = 10;
+/// TCP_CLOSE: a socket without a peer.
+const CLOSE: u32 = 7;
+
+/// What one dump brought.
+#[derive(Debug)]
+pub struct Dump<T> {
+    /// The sockets, as the kernel orders them.
+    pub sockets: Vec<T>,
+    /// There were more than [`MOST`].
+    pub cut: bool,
+}
+
+/// A socket of the internet families.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inet {
+    /// Where it is bound.
+    pub address: IpAddr,
+    /// The port; for raw sockets the protocol's number.
+    pub port: u16,
+    /// The interface that it is bound to, 0 for none.
+    pub interface: u32,
+    /// IPv6 only; None where the kernel does not say.
+    pub v6_only: Option<bool>,
+    /// Who made it.
+    pub uid: u32,
+    /// The socket's inode.
+    pub inode: u32,
+}
+
+/// A unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unix {
+    /// SOCK_STREAM 1, SOCK_DGRAM 2, SOCK_SEQPACKET 5.
+    pub kind: u8,
+    /// Its name: a path, or a NUL and an abstract name; None without.
+    pub name: Option<Vec<u8>>,
+    /// Who made it, where the kernel says.
+    pub uid: Option<u32>,
+    /// The socket's inode.
+    pub inode: u32,
+}
+
+/// A packet socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// SOCK_RAW 3, SOCK_DGRAM 2.
+    pub kind: u8,
+    /// The Ethernet protocol: 3 for all, 0 for none.
+    pub protocol: u16,
+    /// The interface, 0 for all.
+    pub interface: u32,
+    /// Who made it, where the kernel says.
+    pub uid: Option<u32>,
+    /// The socket's inode.
+    pub inode: u32,
+}
+
+/// A listening vsock socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vsock {
+    /// The context that it is bound to; `u32::MAX` for any.
+    pub context: u32,
+    /// The port.
+    pub port: u32,
+    /// The socket's inode.
+    pub inode: u32,
+}
+
+/// Transport protocols that [`inet`] lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    UdpLite,
+    Sctp,
+    Raw,
+}
+
+/// A socket to ask with.
+///
+/// # Errors
+/// The kernel has no sock_diag.
+pub fn asking() -> io::Result<OwnedFd> {
+    let fd = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(netlink::SOCK_DIAG),
+    )?;
+    let _ = set_socket_recv_buffer_size_force(&fd, 1 << 20);
+    set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
+    Ok(fd)
+}
+
+/// Whether an error of a dump means that this kernel does not list such sockets.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::OPNOTSUPP | Errno::PROTONOSUPPORT))
+}
+
+/// Listening sockets of a transport; those without connections: the bound ones without a peer.
+///
+/// # Errors
+/// The kernel's; see [`is_unsupported`].
+pub fn inet(fd: impl AsFd, v6: bool, transport: Transport) -> io::Result<Dump<Inet>> {
+    let family = if v6 { 10u8 } else { 2 };
+    let (protocol, states) = match transport {
+        Transport::Tcp => (6u8, 1 << LISTEN),
+        Transport::Sctp => (132, 1 << LISTEN),
+        Transport::Udp => (17, 1 << CLOSE),
+        Transport::UdpLite => (136, 1 << CLOSE),
+        Transport::Raw => (255, 1 << CLOSE),
+    };
+    let mut question = vec![family, protocol, 0, 0];
+    question.extend_from_slice(&u32::to_ne_bytes(states));
+    // inet_diag_sockid: any.
+    question.resize(56, 0);
+    dump(fd, &question, |body| inet_socket(body, v6))
+}
+
+/// Unix sockets that listen, and datagram sockets without a peer.
+///
+/// # Errors
+/// The kernel's; see [`is_unsupported`].
+pub fn unix(fd: impl AsFd) -> io::Result<Dump<Unix>> {
+    /// UDIAG_SHOW_NAME and UDIAG_SHOW_UID.
+    const SHOW: u32 = 1 | 0x40;
+    let mut question = vec![1u8, 0, 0, 0];
+    for word in [1u32 << LISTEN | 1 << CLOSE, 0, SHOW, u32::MAX, u32::MAX] {
+        question.extend_from_slice(&word.to_ne_bytes());
+    }
+    dump(fd, &question, unix_socket)
+}
+
+/// Packet sockets.
+///
+/// # Errors
+/// The kernel's; see [`is_unsupported`].
+pub fn packet(fd: impl AsFd) -> io::Result<Dump<Packet>> {
+    /// PACKET_SHOW_INFO.
+    const SHOW: u32 = 1;
+    let mut question = vec![17u8, 0, 0, 0];
+    for word in [0u32, SHOW, u32::MAX, u32::MAX] {
+        question.extend_from_slice(&word.to_ne_bytes());
+    }
+    dump(fd, &question, packet_socket)
+}
+
+/// Vsock sockets that listen.
+///
+/// # Errors
+/// The kernel's; see [`is_unsupported`].
+pub fn vsock(fd: impl AsFd) -> io::Result<Dump<Vsock>> {
+    let mut question = vec![40u8, 0, 0, 0];
+    for word in [1u32 << LISTEN, 0, 0, u32::MAX, u32::MAX] {
+        question.extend_from_slice(&word.to_ne_bytes());
+    }
+    dump(fd, &question, vsock_socket)
+}
+
+/// The name of an interface of this network namespace.
+pub fn interface(fd: impl AsFd, index: u32) -> Option<String> {
+    rustix::net::netdevice::index_to_name(fd, index).ok()
+}
+
+fn dump<T>(fd: impl AsFd, question: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Dump<T>> {
+    let length = u32::try_from(16 + question.len()).map_err(io::Error::other)?;
+    let mut request = length.to_ne_bytes().to_vec();
+    request.extend_from_slice(&BY_FAMILY.to_ne_bytes());
+    request.extend_from_slice(&DUMP.to_ne_bytes());
+    request.extend_from_slice(&[0; 8]);
+    request.extend_from_slice(question);
+    rustix::net::sendto(&fd, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    let mut found = Dump { sockets: Vec::new(), cut: false };
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let (kept, count) = match rustix::net::recv(&fd, &mut buffer[..], RecvFlags::TRUNC) {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        // MSG_TRUNC gives the whole length.
+        if count > kept {
+            return Err(io::Error::other("an answer of sock_diag was cut off"));
+        }
+        if count == 0 {
+            return Err(io::Error::other("sock_diag gave an empty answer"));
+        }
+        let mut bytes = buffer.get(..kept).unwrap_or_default();
+        while let Some((kind, body, rest)) = message(bytes) {
+            bytes = rest;
+            match kind {
+                // A dump that failed ends with its error; 0 is none.
+                DONE if word(body, 0).is_some_and(|number| number.cast_signed() < 0) => {
+                    return Err(error(body));
+                }
+                DONE => return Ok(found),
+                ERROR => return Err(error(body)),
+                BY_FAMILY if found.sockets.len() < MOST => found.sockets.extend(read(body)),
+                BY_FAMILY => found.cut = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The first message: its kind, its body and what follows it.
+fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = usize::try_from(word(bytes, 0)?).ok()?;
+    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+    let body = bytes.get(16..length)?;
+    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+fn error(body: &[u8]) -> io::Error {
+    let number = word(body, 0).map_or(0, u32::cast_signed);
+    io::Error::from_raw_os_error(number.checked_neg().filter(|number| *number > 0).unwrap_or(libc::EIO))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// The first attribute of a kind.
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & 0x3fff;
+        let value = bytes.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+/// inet_diag_msg.
+fn inet_socket(body: &[u8], v6: bool) -> Option<Inet> {
+    /// INET_DIAG_SKV6ONLY.
+    const V6_ONLY: u16 = 11;
+    let address = if v6 {
+        IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(body.get(8..24)?).ok()?))
+    } else {
+        IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(body.get(8..12)?).ok()?))
+    };
+    Some(Inet {
+        address,
+        port: u16::from_be_bytes(body.get(4..6)?.try_into().ok()?),
+        interface: word(body, 40)?,
+        v6_only: attribute(body.get(72..)?, V6_ONLY).and_then(|value| value.first()).map(|only| *only != 0),
+        uid: word(body, 64)?,
+        inode: word(body, 68)?,
+    })
+}
+
+/// unix_diag_msg. None for a stream that does not listen.
+fn unix_socket(body: &[u8]) -> Option<Unix> {
+    /// UNIX_DIAG_NAME.
+    const NAME: u16 = 0;
+    /// UNIX_DIAG_UID.
+    const UID: u16 = 7;
+    let (kind, state) = (*body.get(1)?, *body.get(2)?);
+    let attributes = body.get(16..)?;
+    let listens = u32::from(state) == LISTEN || kind == 2;
+    listens.then_some(Unix {
+        kind,
+        name: attribute(attributes, NAME).filter(|name| !name.is_empty()).map(<[u8]>::to_vec),
+        uid: attribute(attributes, UID).and_then(|value| word(value, 0)),
+        inode: word(body, 4)?,
+    })
+}
+
+/// packet_diag_msg.
+fn packet_socket(body: &[u8]) -> Option<Packet> {
+    /// PACKET_DIAG_INFO.
+    const INFO: u16 = 0;
+    /// PACKET_DIAG_UID.
+    const UID: u16 = 5;
+    let attributes = body.get(16..)?;
+    Some(Packet {
+        kind: *body.get(1)?,
+        protocol: u16::from_ne_bytes(body.get(2..4)?.try_into().ok()?),
+        interface: attribute(attributes, INFO).and_then(|value| word(value, 0)).unwrap_or(0),
+        uid: attribute(attributes, UID).and_then(|value| word(value, 0)),
+        inode: word(body, 4)?,
+    })
+}
+
+/// vsock_diag_msg.
+fn vsock_socket(body: &[u8]) -> Option<Vsock> {
+    Some(Vsock { context: word(body, 4)?, port: word(body, 8)?, inode: word(body, 20)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::AsRawFd;
+
+    fn inode(fd: &impl AsRawFd) -> u32 {
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+        let text = link.to_str().unwrap().trim_start_matches("socket:[").trim_end_matches(']').to_owned();
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn own_sockets_are_listed() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let fd = asking().unwrap();
+        let all = inet(&fd, false, Transport::Tcp).unwrap();
+        let found = all.sockets.iter().find(|socket| socket.inode == inode(&tcp)).expect("listed");
+        assert_eq!(
+            (found.address, found.port),
+            (tcp.local_addr().unwrap().ip(), tcp.local_addr().unwrap().port())
+        );
+        assert!(!all.cut);
+        let all = inet(&fd, false, Transport::Udp).unwrap();
+        let found = all.sockets.iter().find(|socket| socket.inode == inode(&udp)).expect("listed");
+        assert_eq!(found.port, udp.local_addr().unwrap().port());
+        let there = unix(&fd).unwrap();
+        assert!(there.sockets.iter().all(|socket| [1, 2, 5].contains(&socket.kind)));
+        assert_eq!(interface(&fd, 1).as_deref(), Some("lo"));
+    }
+
+    #[test]
+    fn nonsense_is_no_socket_and_no_panic() {
+        let mut bytes = Vec::new();
+        for length in 0..120usize {
+            bytes.resize(length, 0xff);
+            let _ = (inet_socket(&bytes, true), inet_socket(&bytes, false), unix_socket(&bytes));
+            let _ = (packet_socket(&bytes), vsock_socket(&bytes), message(&bytes), attribute(&bytes, 1));
+        }
+        assert_eq!(inet_socket(&[0; 71], true), None);
+        assert!(message(&[0; 20]).is_none());
+        assert_eq!(error(&[]).raw_os_error(), Some(libc::EIO));
+    }
+}
