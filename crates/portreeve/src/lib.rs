@@ -19,6 +19,7 @@ pub mod finding; //   a diagnostic, read here or told by the daemon
 pub mod gate; //      where portreeve-gate is
 pub mod hosts_tables; // hosts.allow and hosts.deny, and what the linter says of them
 pub mod labels; //    what a kernel without SELinux cannot serve
+pub mod looking; //   what listens, with what the daemon says of its own
 pub mod machine; //   the real machine behind `portreeve_conf::Host`
 pub mod output; //    standard output, its colour and width
 pub mod overlay; //   a machine on which one file is another

@@ -1,6 +1,7 @@
 //! The commands: one file each, with its arguments, its help and what it does. This file only lists them.
 
 pub mod attributes;
+pub mod audit;
 pub mod ban;
 pub mod check;
 pub mod compile_hosts;
@@ -14,6 +15,7 @@ pub mod explain;
 pub mod inetd;
 pub mod instances;
 pub mod links;
+pub mod listeners;
 pub mod reload;
 pub mod run;
 pub mod safe_finger;
@@ -64,6 +66,8 @@ pub enum Command {
     #[command(alias = "denied")]
     Ban(ban::Arguments),
     Events(events::Arguments),
+    Listeners(listeners::Arguments),
+    Audit(audit::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
     Convert(convert::Arguments),
@@ -101,6 +105,8 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Kill(arguments) => instances::kill(&arguments, out),
         Command::Ban(arguments) => ban::run(&arguments, out),
         Command::Events(arguments) => events::run(&arguments, out),
+        Command::Listeners(arguments) => listeners::run(&arguments, out),
+        Command::Audit(arguments) => audit::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),
         Command::Convert(arguments) => convert::run(&arguments, out),

@@ -1,0 +1,182 @@
+//! THE table of checks: what each looks for, why it matters, how to mend it. The manual's page is made from it.
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Severity {
+    Low,
+    Medium,
+    High,
+}
+
+impl Severity {
+    /// The word for people and machines.
+    pub fn word(self) -> &'static str {
+        match self {
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+        }
+    }
+}
+
+/// One check.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Its name, for ever.
+    pub id: &'static str,
+    /// How bad a finding is.
+    pub severity: Severity,
+    /// What is found, in a few words.
+    pub title: &'static str,
+    /// When exactly it is a finding.
+    pub when: &'static str,
+    /// Why that matters.
+    pub why: &'static str,
+    /// What mends it, in general; a finding has the command for its case.
+    pub fix: &'static str,
+    /// What the fix may break.
+    pub risk: &'static str,
+    /// How the fix is undone, in general.
+    pub undo: &'static str,
+}
+
+/// What stops a listener, in the documentation's words.
+const STOP: &str = "`portreeve disable SERVICE` for a service of ours, `systemctl disable --now UNIT` for a unit, the runtime's \
+                    `stop` for a container, `kill PID` for anything else.";
+/// What starts it again.
+const START: &str = "`portreeve enable SERVICE`, `systemctl enable --now UNIT`, the runtime's `start`, or the command line that the \
+                     finding shows.";
+
+/// A login or commands in the clear.
+pub const PLAINTEXT_LOGIN: Check = Check {
+    id: "listener-plaintext-login",
+    severity: Severity::High,
+    title: "passwords or commands in plaintext, open to everybody",
+    when: "A TCP or UDP listener on all addresses or on a public one, at a port whose usual protocol sends passwords or takes \
+           commands without encryption: telnet, rlogin, rsh, rexec, cvs pserver, vnc, x11, redis, mqtt, uucp, docker's open api.",
+    why: "Whoever is on the path reads the password, or changes the command, and nobody notices.",
+    fix: STOP,
+    risk: "Its clients are cut off; see who they are first (`portreeve events`, `ss -tn`).",
+    undo: START,
+};
+
+/// Contents in the clear.
+pub const PLAINTEXT: Check = Check {
+    id: "listener-plaintext",
+    severity: Severity::Medium,
+    title: "a plaintext service, open to everybody",
+    when: "A TCP or UDP listener on all addresses or on a public one, at a port whose usual protocol sends its contents without \
+           encryption: http, tftp, rsync, finger, nfs, rpcbind, syslog, lpd, memcached, checkmk, elasticsearch. DNS, NTP and the like are none: their \
+           answers are for everybody. Protocols that can turn encryption on, as smtp and imap, are none.",
+    why: "Whoever is on the path reads and changes what is sent. Often such a service was meant for one network only.",
+    fix: STOP,
+    risk: "Its clients are cut off. Where they are all local, bind it to 127.0.0.1 in its own configuration instead.",
+    undo: START,
+};
+
+/// The program on disk is another one.
+pub const STALE_EXECUTABLE: Check = Check {
+    id: "listener-stale-executable",
+    severity: Severity::Medium,
+    title: "a listener runs a program that is no longer on disk",
+    when: "The executable of the first process that holds a listener of any kind was deleted, or another file has its name (device and \
+           inode are compared, in the process's own root), or it never was on disk (memfd). One finding for each process.",
+    why: "After an upgrade the old code, with its holes, still answers. A deleted program is also how intruders hide theirs.",
+    fix: "`systemctl restart UNIT`, the runtime's `restart`, or `kill PID` and its command line again.",
+    risk: "Running connections end.",
+    undo: "Nothing to undo: what is on disk runs. To go back, install the former package.",
+};
+
+/// Root, everywhere, and nobody's.
+pub const ROOT_UNPACKAGED: Check = Check {
+    id: "listener-root-unpackaged",
+    severity: Severity::High,
+    title: "a program of no package listens as root on all addresses",
+    when: "A TCP, UDP, SCTP or UDP-Lite listener on all addresses, whose first process has effective user 0 and runs an executable of \
+           this host's root that is in no list of dpkg. Not asked where dpkg's database is missing, nor of a process in a container. One \
+           finding for each process.",
+    why: "No update will ever mend it, nobody vouches for it, and a hole in it is root.",
+    fix: STOP,
+    risk: "It may be your own tool: then waive it with an owner, or let it run as a user of its own.",
+    undo: START,
+};
+
+/// All checks, in the order of the report.
+pub const CHECKS: [&Check; 4] = [&PLAINTEXT_LOGIN, &ROOT_UNPACKAGED, &PLAINTEXT, &STALE_EXECUTABLE];
+
+/// What a finding's evidence may hold, and what a waiver may match; the number of a process is shown but never matched, since
+/// a restart is no change.
+pub const EVIDENCE: [(&str, &str); 10] = [
+    ("protocol", "`tcp`, `udp`, …, as in `portreeve listeners`"),
+    ("address", "address and port, as in `portreeve listeners`; of several, the first"),
+    ("namespace", "`own`, a name, or `net:[number]`"),
+    ("usual", "the port's usual protocol"),
+    ("executable", "the path of what runs"),
+    ("image", "`deleted`, `replaced` or `memory`"),
+    ("uid", "the effective user's number"),
+    ("unit", "the systemd unit"),
+    ("container", "runtime and name"),
+    ("service", "the service of ours"),
+];
+
+/// The manual's page of the checks.
+pub fn page() -> String {
+    let mut page = String::from(
+        "# The checks of `portreeve audit`\n\n\
+         This page is generated from the table in `crates/audit/src/checks.rs`. An id never changes its meaning. What a finding \
+         holds, and how one is waived, stands in [the guide](../guide/listeners.md).\n\n\
+         | id | severity | found |\n|---|---|---|\n",
+    );
+    for check in CHECKS {
+        page.push_str(&format!(
+            "| [{0}](#{0}) | {1} | {2} |\n",
+            check.id,
+            check.severity.word(),
+            check.title
+        ));
+    }
+    for check in CHECKS {
+        page.push_str(&format!(
+            "\n## {}\n\n{} ({}).\n\n- **When**: {}\n- **Why it matters**: {}\n- **Fix**: {}\n- **Risk of the fix**: {}\n- **Undo**: {}\n",
+            check.id,
+            check.title,
+            check.severity.word(),
+            check.when,
+            check.why,
+            check.fix,
+            check.risk,
+            check.undo
+        ));
+    }
+    page.push_str("\n## Evidence\n\nA waiver matches these by name. A finding has those that are known.\n\n| name | what |\n|---|---|\n");
+    for (name, what) in EVIDENCE {
+        page.push_str(&format!("| `{name}` | {what} |\n"));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `PORTREEVE_BLESS=1 cargo test -p portreeve-audit --lib documents` writes the page.
+    #[test]
+    fn documents() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man/checks.md");
+        if std::env::var_os("PORTREEVE_BLESS").is_some() {
+            std::fs::write(&path, page()).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == page(), "{} is out of date: run with PORTREEVE_BLESS=1", path.display());
+    }
+
+    #[test]
+    fn ids_are_unique_and_plain() {
+        let mut ids: Vec<_> = CHECKS.iter().map(|check| check.id).collect();
+        assert!(ids.iter().all(|id| id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), CHECKS.len());
+    }
+}

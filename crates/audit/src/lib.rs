@@ -1,0 +1,20 @@
+//! What listens on this host, and what is wrong with it: table of contents.
+//!
+//! It looks and reports: it changes nothing, listens nowhere and starts nothing. The daemon never links it, so that nothing
+//! that reads /proc and other people's files lies in the process that root's ports depend on.
+#![forbid(unsafe_code)]
+
+mod bounded; //       files and directories read up to a bound
+pub mod cgroup; //    unit and container of a process, from its control group
+pub mod checks; //    THE table of checks
+pub mod exposure; //  the checks of listeners
+pub mod finding; //   one finding, as every check gives it
+pub mod inventory; // every listener with all that is known of it
+pub mod namespaces; // the network namespaces that this process can see
+pub mod packages; //  which package brought a file
+pub mod ports; //     which protocols show what they carry
+pub mod process; //   one process as /proc shows it
+pub mod report; //    findings with waivers, as JSON and as SARIF
+pub mod scope; //     from where an address can be reached
+pub mod sockets; //   the sockets of one network namespace
+pub mod waivers; //   findings that somebody answers for, until a day

@@ -1,0 +1,102 @@
+//! The network namespaces that this process can see: through the processes of /proc and the names that ip-netns(8) gives.
+
+use crate::bounded;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Namespaces that are looked into.
+const MOST: usize = 4096;
+/// Where ip-netns(8) keeps its names.
+const NAMES: &str = "/run/netns";
+
+/// One network namespace.
+#[derive(Debug)]
+pub struct Namespace {
+    /// The inode of its file: its number as lsns(8) shows it.
+    pub number: u64,
+    /// Its name by ip-netns(8).
+    pub name: Option<String>,
+    /// Whether this process is in it.
+    pub own: bool,
+    /// Its file.
+    pub fd: OwnedFd,
+}
+
+impl Namespace {
+    /// The word for people: `own` for this process's own, its name, or its number.
+    pub fn label(&self) -> String {
+        match &self.name {
+            _ if self.own => "own".to_owned(),
+            Some(name) => name.clone(),
+            None => format!("net:[{}]", self.number),
+        }
+    }
+}
+
+/// What there is.
+#[derive(Debug)]
+pub struct Namespaces {
+    /// This process's own first, then in order of their numbers.
+    pub all: Vec<Namespace>,
+    /// Processes whose namespace this process may not know.
+    pub hidden: usize,
+    /// Namespaces beyond the bound.
+    pub cut: usize,
+}
+
+/// Finds them.
+///
+/// # Errors
+/// /proc is not there.
+pub fn find(proc: &Path, pids: &[u32]) -> io::Result<Namespaces> {
+    let own_path = proc.join("self/ns/net");
+    let own = std::fs::metadata(&own_path)?;
+    let mut files: BTreeMap<u64, (PathBuf, Option<String>)> = BTreeMap::new();
+    let mut hidden = 0;
+    for pid in pids {
+        let path = proc.join(pid.to_string()).join("ns/net");
+        match std::fs::metadata(&path) {
+            Ok(there) => drop(files.entry(there.ino()).or_insert((path, None))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden += 1,
+            // It has ended.
+            Err(_) => {}
+        }
+    }
+    for entry in std::fs::read_dir(NAMES).into_iter().flatten().filter_map(Result::ok).take(MOST) {
+        // A name whose mount has gone is an empty file of another file system.
+        let Ok(there) = std::fs::metadata(entry.path()) else { continue };
+        if there.dev() != own.dev() {
+            continue;
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.entry(there.ino()).or_insert_with(|| (entry.path(), None)).1.get_or_insert(name);
+    }
+    files.remove(&own.ino());
+    let cut = files.len().saturating_sub(MOST);
+    let mut all = vec![Namespace { number: own.ino(), name: None, own: true, fd: open(&own_path)? }];
+    for (number, (path, name)) in files.into_iter().take(MOST) {
+        // Between the two looks its last process may have ended.
+        if let Ok(fd) = open(&path) {
+            all.push(Namespace { number, name, own: false, fd });
+        }
+    }
+    Ok(Namespaces { all, hidden, cut })
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The processes of /proc.
+///
+/// # Errors
+/// /proc is not there.
+pub fn processes(proc: &Path) -> io::Result<Vec<u32>> {
+    /// No kernel has more (PID_MAX_LIMIT).
+    const MOST_PROCESSES: usize = 1 << 22;
+    bounded::numbers(proc, MOST_PROCESSES)
+}

@@ -1,0 +1,113 @@
+//! Which package brought a file: dpkg's lists, read once and up to a bound. rpm's database is not read: there nothing is known.
+
+use crate::bounded;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Where dpkg keeps its lists.
+pub const DPKG: &str = "/var/lib/dpkg/info";
+/// Lists that are looked at.
+const MOST_LISTS: usize = 50_000;
+/// Bytes of one list, and of all.
+const LONGEST: usize = 32 << 20;
+const MOST_BYTES: usize = 1 << 30;
+
+/// The owner of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This package, as `openssh-server`.
+    Package(String),
+    /// No package of this host's database has it.
+    Nobody,
+    /// That cannot be told here; why.
+    Unknown(&'static str),
+}
+
+/// The owners of some files.
+#[derive(Debug, Default)]
+pub struct Owners {
+    found: BTreeMap<String, String>,
+    /// Why the database says nothing, if so.
+    missing: Option<&'static str>,
+}
+
+impl Owners {
+    /// Looks these paths up in the lists of `directory`. A path below /usr/bin and its like is looked for as /bin too: lists
+    /// keep the name from before the directories were merged.
+    pub fn of(directory: &Path, paths: &BTreeSet<String>) -> Owners {
+        let mut owners = Owners::default();
+        let Ok(entries) = std::fs::read_dir(directory) else {
+            owners.missing = Some("this host has no database of dpkg, and rpm's is not read");
+            return owners;
+        };
+        let mut wanted: BTreeMap<&[u8], &str> = BTreeMap::new();
+        for path in paths {
+            wanted.insert(path.as_bytes(), path);
+            if let Some(short) = path
+                .strip_prefix("/usr")
+                .filter(|rest| ["/bin/", "/sbin/", "/lib"].iter().any(|start| rest.starts_with(start)))
+            {
+                wanted.entry(short.as_bytes()).or_insert(path);
+            }
+        }
+        let (mut lists, mut left) = (0, MOST_BYTES);
+        for entry in entries.filter_map(Result::ok) {
+            let name = entry.file_name();
+            let Some(package) = name.to_str().and_then(|name| name.strip_suffix(".list")) else { continue };
+            lists += 1;
+            let text = bounded::file(&entry.path(), LONGEST.min(left)).unwrap_or_default();
+            left -= text.len().min(left);
+            if lists > MOST_LISTS || left == 0 {
+                owners.missing = Some("the database of dpkg is larger than what is read of it");
+                return owners;
+            }
+            for line in text.split(|byte| *byte == b'\n') {
+                if let Some(path) = wanted.get(line) {
+                    // libc6:amd64 is libc6, of this machine's kind.
+                    let package = package.split(':').next().unwrap_or(package);
+                    owners.found.insert((*path).to_owned(), package.to_owned());
+                }
+            }
+        }
+        if lists == 0 {
+            owners.missing = Some("the database of dpkg is empty");
+        }
+        owners
+    }
+
+    /// Who owns this path, which was asked for.
+    pub fn owner(&self, path: &str) -> Owner {
+        match (self.found.get(path), self.missing) {
+            (Some(package), _) => Owner::Package(package.clone()),
+            (None, Some(why)) => Owner::Unknown(why),
+            (None, None) => Owner::Nobody,
+        }
+    }
+
+    /// Why nothing is known of packages, if so.
+    pub fn missing(&self) -> Option<&'static str> {
+        self.missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_say_who_owns_a_file() {
+        let directory = std::env::temp_dir().join(format!("portreeve-packages-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("ssh.list"), "/.\n/usr\n/usr/sbin/sshd\n").unwrap();
+        std::fs::write(directory.join("libc6:amd64.list"), b"/lib/ld.so\n\xff\xfe\n/bin/old").unwrap();
+        std::fs::write(directory.join("ssh.md5sums"), "/usr/bin/none\n").unwrap();
+        let paths = ["/usr/sbin/sshd", "/usr/lib/ld.so", "/usr/bin/old", "/usr/bin/none", "/opt/x"];
+        let owners = Owners::of(&directory, &paths.iter().map(|path| (*path).to_owned()).collect());
+        let package = |name: &str| Owner::Package(name.to_owned());
+        let wanted = [package("ssh"), package("libc6"), package("libc6"), Owner::Nobody, Owner::Nobody];
+        assert_eq!(paths.map(|path| owners.owner(path)), wanted);
+        std::fs::remove_dir_all(&directory).unwrap();
+        let none = Owners::of(&directory, &BTreeSet::new());
+        assert!(matches!(none.owner("/x"), Owner::Unknown(why) if why.contains("rpm")));
+    }
+}

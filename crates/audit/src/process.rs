@@ -1,0 +1,232 @@
+//! Processes as /proc shows them: which hold a socket, and what one is. A process may end at any moment: what has gone is
+//! counted and no error.
+
+use crate::bounded;
+use crate::cgroup::{self, Home};
+use rustix::fs::{Dir, Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Holders of one socket that are looked at.
+const MOST_HOLDERS: usize = 64;
+/// Bytes of a command line, and of the other files.
+const LONGEST: usize = 4096;
+
+/// Whether what a process runs is what is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// The same file.
+    Same,
+    /// The file has gone.
+    Deleted,
+    /// Another file has its name.
+    Replaced,
+    /// It never was on disk: memfd_create(2).
+    Memory,
+    /// This process may not see it.
+    Unknown,
+}
+
+impl Image {
+    /// The word for people and machines.
+    pub fn word(self) -> &'static str {
+        match self {
+            Image::Same => "same",
+            Image::Deleted => "deleted",
+            Image::Replaced => "replaced",
+            Image::Memory => "memory",
+            Image::Unknown => "unknown",
+        }
+    }
+}
+
+/// One process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Its short name (comm).
+    pub name: String,
+    /// Its executable's path, without the kernel's " (deleted)".
+    pub executable: Option<String>,
+    /// Whether that is still the file of that name.
+    pub image: Image,
+    /// Its arguments; the first 4 KiB.
+    pub arguments: Vec<String>,
+    /// Its effective user.
+    pub uid: Option<u32>,
+    /// Unit and container.
+    pub home: Home,
+    /// Whether its root directory is ours: else this host's packages say nothing of its files.
+    pub our_root: bool,
+}
+
+/// Who holds which sockets.
+#[derive(Debug, Default)]
+pub struct Holders {
+    /// Inode → processes, in order of their numbers.
+    pub by_socket: HashMap<u32, Vec<u32>>,
+    /// Processes that ended while they were looked at.
+    pub vanished: usize,
+    /// Processes whose descriptors this process may not see.
+    pub hidden: usize,
+}
+
+/// Looks through the descriptors of these processes for these sockets.
+pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>) -> Holders {
+    let mut found = Holders::default();
+    for pid in pids {
+        match descriptors(&proc.join(pid.to_string()).join("fd"), wanted) {
+            Ok(sockets) => {
+                for socket in sockets {
+                    let holders = found.by_socket.entry(socket).or_default();
+                    if holders.last() != Some(pid) && holders.len() < MOST_HOLDERS {
+                        holders.push(*pid);
+                    }
+                }
+            }
+            Err(Errno::ACCESS | Errno::PERM) => found.hidden += 1,
+            Err(_) => found.vanished += 1,
+        }
+    }
+    found
+}
+
+fn descriptors(path: &Path, wanted: &HashSet<u32>) -> rustix::io::Result<Vec<u32>> {
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut found = Vec::new();
+    let mut buffer = Vec::with_capacity(64);
+    for entry in Dir::read_from(&fd)? {
+        let entry = entry?;
+        let link = match rustix::fs::readlinkat(&fd, entry.file_name(), std::mem::take(&mut buffer)) {
+            Ok(link) => link,
+            // The directory may be listed, and what it holds be hidden.
+            Err(error @ (Errno::ACCESS | Errno::PERM)) => return Err(error),
+            // `.` and `..`, and what was closed meanwhile.
+            Err(_) => continue,
+        };
+        found.extend(socket(link.as_bytes()).filter(|inode| wanted.contains(inode)));
+        buffer = link.into_bytes();
+    }
+    // Two descriptors of one socket are one holder.
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// The inode in `socket:[4711]`.
+fn socket(link: &[u8]) -> Option<u32> {
+    std::str::from_utf8(link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?).ok()?.parse().ok()
+}
+
+/// Reads one process; None when it has ended.
+pub fn read(proc: &Path, pid: u32) -> Option<Process> {
+    let directory = proc.join(pid.to_string());
+    let status = bounded::file(&directory.join("status"), LONGEST).ok()?;
+    let file = |name: &str| bounded::file(&directory.join(name), LONGEST).unwrap_or_default();
+    let name = String::from_utf8_lossy(&file("comm")).trim_end_matches('\n').to_owned();
+    let arguments = file("cmdline");
+    let arguments = arguments.strip_suffix(&[0]).unwrap_or(&arguments);
+    let arguments = match arguments {
+        [] => Vec::new(),
+        all => all.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect(),
+    };
+    let (executable, image) = image(&directory);
+    Some(Process {
+        pid,
+        name,
+        executable,
+        image,
+        arguments,
+        uid: effective_uid(&String::from_utf8_lossy(&status)),
+        home: cgroup::home(&String::from_utf8_lossy(&file("cgroup"))),
+        our_root: same(&directory.join("root"), Path::new("/")).unwrap_or(false),
+    })
+}
+
+/// The second number of `Uid:`.
+fn effective_uid(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Compares what runs with the file of that name in the process's own root, by device and inode: a file may be called
+/// " (deleted)".
+fn image(directory: &Path) -> (Option<String>, Image) {
+    let running = directory.join("exe");
+    let Ok(link) = std::fs::read_link(&running) else { return (None, Image::Unknown) };
+    let Ok(metadata) = std::fs::metadata(&running) else { return (None, Image::Unknown) };
+    let bytes = link.as_os_str().as_bytes();
+    if bytes.starts_with(b"/memfd:") && metadata.nlink() == 0 {
+        return (Some(String::from_utf8_lossy(bytes).into_owned()), Image::Memory);
+    }
+    let bytes = match bytes.strip_suffix(b" (deleted)") {
+        Some(name)
+            if metadata.nlink() == 0
+                || !inside(directory, bytes).is_some_and(|there| is(&there, &metadata)) =>
+        {
+            name
+        }
+        _ => bytes,
+    };
+    let image = match inside(directory, bytes) {
+        Some(there) if is(&there, &metadata) => Image::Same,
+        Some(_) => Image::Replaced,
+        None => Image::Deleted,
+    };
+    (Some(String::from_utf8_lossy(bytes).into_owned()), image)
+}
+
+/// A file of the process's own root.
+fn inside(directory: &Path, path: &[u8]) -> Option<std::fs::Metadata> {
+    let mut whole = directory.join("root").into_os_string();
+    whole.push(std::ffi::OsStr::from_bytes(path));
+    std::fs::metadata(whole).ok()
+}
+
+fn is(there: &std::fs::Metadata, running: &std::fs::Metadata) -> bool {
+    (there.dev(), there.ino()) == (running.dev(), running.ino())
+}
+
+fn same(one: &Path, other: &Path) -> io::Result<bool> {
+    Ok(is(&std::fs::metadata(one)?, &std::fs::metadata(other)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_read() {
+        let own = read(Path::new("/proc"), std::process::id()).unwrap();
+        assert_eq!(own.image, Image::Same);
+        assert_eq!(own.executable.as_deref().map(Path::new), std::env::current_exe().ok().as_deref());
+        assert!(own.our_root && own.uid.is_some() && !own.arguments.is_empty());
+    }
+
+    #[test]
+    fn odd_content_is_no_panic() {
+        let proc = std::env::temp_dir().join(format!("portreeve-proc-{}", std::process::id()));
+        let one = proc.join("7");
+        std::fs::create_dir_all(one.join("fd")).unwrap();
+        assert!(read(&proc, 7).is_none());
+        for name in ["status", "comm", "cmdline", "cgroup"] {
+            std::fs::write(one.join(name), b"Uid:\n\xff\xfe\0\0Uid: x y\n:::").unwrap();
+        }
+        std::fs::create_dir(one.join("root")).unwrap();
+        for (number, target) in
+            ["socket:[12]", "socket:[]", "socket:[99999999999]", "/x", "socket:[12]"].iter().enumerate()
+        {
+            std::os::unix::fs::symlink(target, one.join("fd").join(number.to_string())).unwrap();
+        }
+        let odd = read(&proc, 7).unwrap();
+        assert_eq!((odd.uid, odd.image, odd.home), (None, Image::Unknown, Home::default()));
+        let found = holders(&proc, &[7, 8], &[12].into());
+        assert_eq!(found.by_socket, [(12, vec![7])].into());
+        assert_eq!((found.vanished, found.hidden), (1, 0));
+        std::fs::remove_dir_all(&proc).unwrap();
+    }
+}

@@ -1,0 +1,129 @@
+//! `portreeve audit`: runs every check and prints the findings. Looks only.
+
+use super::listeners::write_gaps;
+use crate::control::Socket;
+use crate::escape;
+use crate::failure::{Exit, Failure};
+use crate::looking;
+use crate::output::{Output, Paint};
+use portreeve_audit::checks::Severity;
+use portreeve_audit::exposure;
+use portreeve_audit::finding::Finding;
+use portreeve_audit::report::{Report, Waived};
+use portreeve_audit::waivers::{self, Day};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Look for what is wrong with this host
+///
+/// Each finding says what was seen, why it matters, the command that mends it, what that may break, and how to undo it. Nothing is
+/// changed. The checks stand in docs/man/checks.md. A finding that somebody answers for is waived in /etc/portreeve/waivers.toml,
+/// until a day. Exit code 1 when a finding is not waived.
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub socket: Socket,
+    /// Findings that somebody answers for
+    #[arg(long, value_name = "FILE", default_value = waivers::PATH)]
+    pub waivers: PathBuf,
+    /// Answer in JSON
+    #[arg(long, conflicts_with = "sarif")]
+    pub json: bool,
+    /// Answer in SARIF 2.1.0
+    #[arg(long)]
+    pub sarif: bool,
+}
+
+/// Looks, weighs and prints.
+pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let waivers = waivers::read(&arguments.waivers).map_err(Failure::new)?;
+    let inventory = looking::take(&arguments.socket)?;
+    let report = Report::new(&inventory, exposure::check(&inventory), &waivers, Day::today());
+    if arguments.json {
+        out.json(&report.json())?;
+    } else if arguments.sarif {
+        out.json(&report.sarif(env!("CARGO_PKG_VERSION")))?;
+    } else {
+        write(out, &report)?;
+    }
+    Ok(if report.open().next().is_some() { Exit::Found } else { Exit::Fine })
+}
+
+fn write(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
+    for (finding, waived) in &report.findings {
+        match waived {
+            Waived::By(waiver) => writeln!(
+                out,
+                "{} {}: {}: waived by {} until {}: {}\n",
+                out.paint(Paint::Dim, "waived"),
+                finding.check.id,
+                escape::text(&finding.subject),
+                escape::text(&waiver.owner),
+                waiver.expires,
+                escape::text(&waiver.reason),
+            )?,
+            Waived::No => write_finding(out, finding)?,
+            Waived::Expired(waiver) => {
+                write_finding(out, finding)?;
+                let owner = escape::text(&waiver.owner).into_owned();
+                write_field(
+                    out,
+                    "waiver",
+                    &format!("of {owner}, expired on {}: it counts again", waiver.expires),
+                )?;
+            }
+        }
+        if !matches!(waived, Waived::By(_)) {
+            writeln!(out)?;
+        }
+    }
+    for (id, why) in &report.not_applicable {
+        writeln!(out, "{id} does not apply: {why}")?;
+    }
+    for waiver in &report.unused {
+        writeln!(
+            out,
+            "line {} of the waivers, for {}, waives nothing",
+            waiver.line,
+            escape::text(&waiver.id)
+        )?;
+    }
+    write_gaps(out, &report.gaps)?;
+    let (apply, clean) = report.score();
+    let waived = report.findings.len() - report.open().count();
+    writeln!(
+        out,
+        "{} listeners; {clean} of {apply} checks are clean; {} findings, {waived} more waived",
+        report.listeners,
+        report.open().count(),
+    )
+}
+
+fn write_finding(out: &mut Output<'_>, finding: &Finding) -> io::Result<()> {
+    let paint = match finding.severity() {
+        Severity::High => Paint::Red,
+        Severity::Medium => Paint::Yellow,
+        Severity::Low => Paint::Plain,
+    };
+    let severity = out.paint(paint, finding.severity().word());
+    writeln!(
+        out,
+        "{severity} {}: {}: {}",
+        finding.check.id,
+        escape::text(&finding.subject),
+        finding.check.title
+    )?;
+    let pid = finding.pid.map(|pid| ("pid", pid.to_string()));
+    let evidence = finding.evidence.iter().cloned().chain(pid);
+    let evidence: Vec<_> = evidence.map(|(name, value)| format!("{name} {}", escape::text(&value))).collect();
+    write_field(out, "evidence", &evidence.join(", "))?;
+    write_field(out, "why", finding.check.why)?;
+    write_field(out, "fix", &finding.fix)?;
+    write_field(out, "risk", finding.check.risk)?;
+    write_field(out, "undo", &finding.undo)
+}
+
+fn write_field(out: &mut Output<'_>, name: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "  {} {}", out.paint(Paint::Dim, &format!("{name:<9}")), escape::text(text))
+}

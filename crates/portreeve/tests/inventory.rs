@@ -1,0 +1,291 @@
+//! `portreeve listeners` and `portreeve audit` beside ss(8): known listeners in two network namespaces, the same facts from both, and the
+//! findings that they must give.
+
+#[path = "../../../compliance/src/skip.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod skip;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::{AddressFamily, Protocol, SocketType, bind, listen, socket};
+use rustix::net::{SocketAddrUnix, SocketAddrV4};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A named network namespace, removed when dropped.
+struct Space(String);
+
+impl Space {
+    fn new(word: &str) -> Option<Space> {
+        let name = format!("portreeve-{word}-{}", std::process::id());
+        let space = ip(&["netns", "add", &name]).then_some(Space(name))?;
+        ip(&["-n", &space.0, "link", "set", "lo", "up"]).then_some(space)
+    }
+
+    /// Runs in the namespace, in a thread of its own.
+    fn inside<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(Path::new("/run/netns").join(&self.0)).expect("its name");
+        let run = || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("entered");
+            body()
+        };
+        std::thread::scope(|scope| scope.spawn(run).join().expect("no panic inside"))
+    }
+
+    /// The lines of ss(8) inside, as words.
+    fn ss(&self, options: &str) -> Vec<Vec<String>> {
+        let output = Command::new("ip").args(["netns", "exec", &self.0, "ss", "-H", options]).output();
+        let output = output.expect("ss runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        ip(&["netns", "del", &self.0]);
+    }
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    Command::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// Two namespaces; none where this machine has none, and the test is skipped.
+fn spaces() -> Option<(Space, Space)> {
+    if !rustix::process::geteuid().is_root() {
+        skip::skip(skip::Reason::NoRoot);
+        return None;
+    }
+    if !skip::has_programs(&["ip", "ss"]) {
+        return None;
+    }
+    let word = std::thread::current().name().map_or(0, str::len).to_string();
+    let both = Space::new(&format!("a{word}")).zip(Space::new(&format!("b{word}")));
+    if both.is_none() {
+        skip::skip(skip::Reason::NoNamespaces);
+    }
+    both
+}
+
+fn portreeve(arguments: &[&str]) -> (Value, Option<i32>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_portreeve"))
+        .args(arguments)
+        .args(["--control", "/nonexistent/control"])
+        .output()
+        .expect("portreeve runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let value = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    (value, output.status.code())
+}
+
+/// Protocol and address of what `portreeve listeners` shows in a namespace.
+fn ours(answer: &Value, space: &Space, keep: &[&str]) -> BTreeSet<(String, String)> {
+    let all = answer["listeners"].as_array().expect("listeners").iter();
+    let text = |listener: &Value, name: &str| listener[name].as_str().expect("text").to_owned();
+    all.filter(|listener| listener["namespace"] == space.0.as_str())
+        .map(|listener| (text(listener, "protocol"), text(listener, "address")))
+        .filter(|(protocol, _)| keep.contains(&protocol.as_str()))
+        .collect()
+}
+
+/// A directory that is removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(word: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("portreeve-inventory-{word}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_same_facts_as_ss() {
+    let Some((one, other)) = spaces() else { return };
+    let folder = Folder::new("ss");
+    let (stream, packets) = (folder.0.join("stream"), folder.0.join("seqpacket"));
+    let _held = one.inside(|| {
+        let raw = |family, protocol: u32| -> OwnedFd {
+            socket(family, SocketType::RAW, Some(Protocol::from_raw(protocol.try_into().expect("not 0"))))
+                .expect("a socket")
+        };
+        let icmp = raw(AddressFamily::INET, 1);
+        bind(&icmp, &SocketAddrV4::new([127, 0, 0, 1].into(), 0)).expect("bound");
+        let seqpacket = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+        bind(&seqpacket, &SocketAddrUnix::new(&packets).expect("short")).expect("bound");
+        listen(&seqpacket, 1).expect("listens");
+        let tcp = ["0.0.0.0:2301", "[::1]:2302"].map(|address| TcpListener::bind(address).expect("tcp"));
+        let udp = ["127.0.0.1:2303", "[::]:2304"].map(|address| UdpSocket::bind(address).expect("udp"));
+        // A peer: no listener.
+        let connected = UdpSocket::bind("127.0.0.1:2305").expect("udp");
+        connected.connect("127.0.0.1:2303").expect("connected");
+        let unix = (
+            UnixListener::bind(&stream).expect("unix"),
+            UnixDatagram::bind(folder.0.join("datagram")).expect("unix"),
+            UnixDatagram::unbound().expect("unix"),
+        );
+        // ETH_P_ALL.
+        let all = raw(AddressFamily::PACKET, u32::from(3u16.to_be()));
+        (icmp, seqpacket, tcp, udp, connected, unix, all)
+    });
+    let _second = other.inside(|| TcpListener::bind("127.0.0.1:2306").expect("tcp"));
+    let (answer, code) = portreeve(&["listeners", "--json"]);
+    assert_eq!(code, Some(0));
+
+    for space in [&one, &other] {
+        let from_ss: BTreeSet<_> = space
+            .ss("-ltun")
+            .into_iter()
+            .map(|words| {
+                (words[0].clone(), words[4].replacen('*', "[::]", usize::from(words[4].starts_with('*'))))
+            })
+            .collect();
+        assert!(!from_ss.is_empty());
+        assert_eq!(ours(&answer, space, &["tcp", "udp"]), from_ss, "{}", space.0);
+    }
+    let unix = |words: Vec<String>| {
+        let kind = match words[0].as_str() {
+            "u_str" => "unix-stream",
+            "u_seq" => "unix-seqpacket",
+            _ => "unix-dgram",
+        };
+        (kind.to_owned(), words[4].clone())
+    };
+    let from_ss: BTreeSet<_> = one.ss("-lx").into_iter().map(unix).filter(|(_, name)| name != "*").collect();
+    assert_eq!(from_ss.len(), 3);
+    assert_eq!(ours(&answer, &one, &["unix-stream", "unix-seqpacket", "unix-dgram"]), from_ss);
+    let from_ss: BTreeSet<_> =
+        one.ss("-lwn").into_iter().map(|words| ("raw".to_owned(), words[3].clone())).collect();
+    assert_eq!(from_ss.len(), 1);
+    assert_eq!(ours(&answer, &one, &["raw"]), from_ss);
+    assert_eq!(one.ss("-l0").len(), 1);
+    assert_eq!(ours(&answer, &one, &["packet"]), [("packet".to_owned(), "*:*".to_owned())].into());
+
+    // Who holds it, as ss says, and as this test knows.
+    let pid = u64::from(std::process::id());
+    let marker = format!("pid={pid},");
+    assert!(one.ss("-ltnup").iter().all(|words| words.last().is_some_and(|users| users.contains(&marker))));
+    for listener in answer["listeners"].as_array().expect("listeners") {
+        if listener["namespace"] == one.0.as_str() {
+            let process = &listener["processes"][0];
+            assert_eq!(
+                (process["pid"].as_u64(), process["image"].as_str()),
+                (Some(pid), Some("same")),
+                "{listener}"
+            );
+            let own = std::env::current_exe().expect("own path");
+            assert_eq!(process["executable"].as_str().map(Path::new), Some(own.as_path()));
+            assert_eq!(listener["uid"], 0);
+        }
+    }
+    let scope = |address: &str| {
+        let all = answer["listeners"].as_array().expect("listeners");
+        all.iter().find(|listener| listener["address"] == address).map(|listener| listener["scope"].clone())
+    };
+    assert_eq!(scope("0.0.0.0:2301"), Some("all".into()));
+    assert_eq!(scope("[::1]:2302"), Some("host".into()));
+}
+
+/// A process that listens in a namespace; it is killed when dropped.
+struct Listening(Child);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
+    let Some((space, _)) = spaces() else { return };
+    let folder = Folder::new("audit");
+    // cat inherits the listener as its standard input and waits on a pipe that nobody writes to.
+    let program = folder.0.join("nobodys");
+    std::fs::copy("/bin/cat", &program).expect("a copy");
+    let listener = space.inside(|| TcpListener::bind("0.0.0.0:23").expect("tcp"));
+    let pipe = folder.0.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()));
+    let child = Command::new(&program).arg(&pipe).stdin(OwnedFd::from(listener)).spawn().expect("starts");
+    let child = Listening(child);
+    let pid = u64::from(child.0.id());
+    let waivers = folder.0.join("waivers.toml");
+    let audit = |extra: &[&str]| {
+        let mut arguments = vec!["audit", "--waivers", waivers.to_str().expect("UTF-8")];
+        arguments.extend(extra);
+        portreeve(&arguments)
+    };
+    let own = |answer: &Value| -> Vec<Value> {
+        let all = answer["findings"].as_array().expect("findings");
+        all.iter().filter(|finding| finding["pid"] == pid).cloned().collect()
+    };
+    let ids = |findings: &[Value]| {
+        findings.iter().map(|f| f["id"].as_str().expect("id").to_owned()).collect::<Vec<_>>()
+    };
+
+    let (answer, code) = audit(&["--json"]);
+    let packages = Path::new("/var/lib/dpkg/info").is_dir();
+    let mut wanted = vec!["listener-plaintext-login"];
+    wanted.extend(packages.then_some("listener-root-unpackaged"));
+    assert_eq!((ids(&own(&answer)), code), (wanted.iter().map(|id| (*id).to_owned()).collect(), Some(1)));
+
+    std::fs::remove_file(&program).expect("removed");
+    wanted.push("listener-stale-executable");
+    let (answer, _) = audit(&["--json"]);
+    let findings = own(&answer);
+    assert_eq!(ids(&findings), wanted);
+    let first = &findings[0];
+    assert_eq!(first["evidence"]["executable"], program.to_str().expect("UTF-8"));
+    assert_eq!(first["evidence"]["image"], "deleted");
+    for field in ["title", "why", "fix", "risk", "undo", "severity"] {
+        assert!(first[field].as_str().is_some_and(|text| !text.is_empty()), "{field}");
+    }
+    if first["evidence"]["unit"].is_null() && first["evidence"]["container"].is_null() {
+        assert_eq!(first["fix"], format!("kill {pid}"));
+    }
+
+    let waive = |expires: &str| {
+        let text = format!(
+            "[[waiver]]\nid = \"listener-plaintext-login\"\nmatch = {{ executable = \"{}\" }}\nowner = \"tests\"\nreason = \"r\"\nexpires = \"{expires}\"\n",
+            program.display()
+        );
+        std::fs::write(&waivers, text).expect("written");
+        std::fs::set_permissions(&waivers, std::fs::Permissions::from_mode(0o644)).expect("mode");
+    };
+    waive("2999-12-31");
+    let (answer, _) = audit(&["--json"]);
+    assert_eq!(own(&answer)[0]["waived"], "yes");
+    let (sarif, _) = audit(&["--sarif"]);
+    let results = sarif["runs"][0]["results"].as_array().expect("results");
+    let result = results.iter().find(|result| result["properties"]["pid"] == pid).expect("a result");
+    assert_eq!((&sarif["version"], &result["ruleId"]), (&"2.1.0".into(), &"listener-plaintext-login".into()));
+    assert_eq!(result["suppressions"][0]["justification"], "tests: r (until 2999-12-31)");
+
+    waive("2020-01-01");
+    let (answer, code) = audit(&["--json"]);
+    assert_eq!((&own(&answer)[0]["waived"], code), (&"expired".into(), Some(1)));
+    assert_eq!(own(&answer)[0]["waiver"]["owner"], "tests");
+
+    waive("soon");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_portreeve")).arg("audit").arg("--waivers").arg(&waivers).output();
+    let output = output.expect("runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("waivers.toml:6:") && told.contains("a day of the calendar"), "{told}");
+}
