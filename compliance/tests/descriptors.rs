@@ -136,6 +136,16 @@ fn one_source_never_shakes_hands() {
         assert_eq!(fared.refused, 0, "the port is never closed");
         assert!(served * 100 >= HONEST * 95, "{served} of {HONEST}; {fared:?}");
         must("nobody is left", || daemon.count("tls", "/running") == 0);
+        let given_up = || {
+            let status = daemon.status();
+            let bounds = status["bounds"].as_array().cloned().unwrap_or_default();
+            let bound = bounds.into_iter().find(|bound| bound["name"] == "connections behind TLS");
+            bound.and_then(|bound| bound["dropped"].as_u64()).unwrap_or(0)
+        };
+        let before = given_up();
+        assert!(before > 200, "{before}");
+        assert!(daemon.control("upgrade").contains("\"ok\":true"));
+        assert_eq!(given_up(), before, "counters go on");
         assert!(curl(world, "one.example", 2001, &[]).0);
         assert!(workers(&daemon).iter().all(|(_, _, restarts)| *restarts == 0), "no worker was lost");
     });

@@ -149,6 +149,7 @@ pub fn build(
         most_sealed: portreeve_workers::most_sealed(usize::try_from(before.hard).unwrap_or(usize::MAX))
             .max(1),
         sealed_carried: 0,
+        shaking_given_up: 0,
         base,
         generation: 0,
         files: Vec::new(),

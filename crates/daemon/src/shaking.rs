@@ -35,6 +35,7 @@ impl Supervisor {
         let taken = self.children.sealed.get_mut(&ticket).and_then(|behind| behind.client.take());
         if let Some((client, seat)) = taken {
             drop(seat);
+            self.shaking_given_up += 1;
             let why =
                 Sealed::Handshake("it has not shaken hands, and another client needs its place".to_owned());
             self.say_not_shaken(index, &client, &why);

@@ -103,7 +103,7 @@ impl Supervisor {
             "connections behind TLS",
             self.children.sealed.len(),
             self.most_sealed * crate::seal::MOST_SETS,
-            0,
+            self.shaking_given_up,
         );
         bound("workers that leave", self.staff.leaving.len(), crate::leaving::MOST_LEAVING, 0);
         bound("bans", self.host.denied.len(), MOST_BANS, 0);

@@ -104,6 +104,8 @@ pub struct Supervisor {
     pub most_sealed: usize,
     /// Connections of redirected services that workers of TLS carry.
     pub sealed_carried: usize,
+    /// Clients of TLS that had not shaken hands and made room for others.
+    pub shaking_given_up: u64,
     /// Descriptors of ours live at and above this number.
     pub base: i32,
     /// How many configurations were applied.

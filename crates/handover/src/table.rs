@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// What a state begins with.
 pub(crate) const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -98,6 +98,10 @@ records! {
         3 guard: Option<Fd>,
         /// The journal of events.
         4 ledger: Option<LedgerState>,
+        /// Connections whose header was awaited and that made room.
+        6 headers_given_up: u64,
+        /// Clients of TLS that had not shaken hands and made room.
+        6 shaking_given_up: u64,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {
@@ -150,6 +154,8 @@ records! {
         3 gone: u64,
         /// The starts of the last minute, the oldest first, for whom they were.
         3 starts: Vec<(Duration, Option<IpAddr>)>,
+        /// Flows of datagrams that made room.
+        6 crowded: u64,
     }
     /// An open socket of a service.
     ListenerState {

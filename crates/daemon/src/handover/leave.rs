@@ -121,6 +121,8 @@ impl Supervisor {
             leaving: self.staff.leaving.iter().map(crate::leaving::Leaving::leave).collect(),
             guard: None,
             ledger: Some(self.announcer.ledger.leave()),
+            headers_given_up: self.headers.given_up,
+            shaking_given_up: self.shaking_given_up,
         }
     }
 }
@@ -163,6 +165,7 @@ fn leave_slot(slot: &Slot) -> SlotState {
         start_failures: slot.counts.start_failures,
         lost: slot.counts.lost,
         gone: slot.counts.gone,
+        crowded: slot.counts.crowded,
         last_refused: slot.last_refused,
         overloaded: slot.overloaded,
         unfiltered: slot.unfiltered,

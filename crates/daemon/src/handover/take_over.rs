@@ -50,6 +50,7 @@ impl Supervisor {
         self.since = state.since;
         self.generation = state.generation;
         self.strangers = state.strangers;
+        (self.headers.given_up, self.shaking_given_up) = (state.headers_given_up, state.shaking_given_up);
         self.next_slot = state.next_slot;
         self.next_ticket = state.last_ticket;
         self.inherited.files = state.files;
@@ -215,7 +216,7 @@ impl Supervisor {
             start_failures: left.start_failures,
             lost: left.lost,
             gone: left.gone,
-            crowded: 0,
+            crowded: left.crowded,
         };
         slot.last_refused = left.last_refused;
         slot.overloaded = left.overloaded;

@@ -25,6 +25,7 @@ fn full() -> State {
             last_refused: Some((peer, Duration::from_secs(1))),
             starts: vec![(Duration::from_secs(7), Some("192.0.2.1".parse().unwrap())), (Duration::MAX, None)],
             gone: 3,
+            crowded: 4,
             rate: RateState {
                 sources: vec![("192.0.2.1".parse().unwrap(), (4, true))],
                 overflow: Some((1, false)),
@@ -146,7 +147,7 @@ fn the_former_version_is_read() {
     let (state, _) = State::decode(include_bytes!("version-2.state")).unwrap();
     let mut wanted = full();
     wanted.slots[0].starts.clear();
-    wanted.slots[0].gone = 0;
+    (wanted.slots[0].gone, wanted.slots[0].crowded) = (0, 0);
     wanted.workers[0].set = None;
     wanted.slots[0].listeners[0].file = None;
     wanted.denied[0].length = None;
