@@ -479,3 +479,62 @@ fn unix_sockets() {
         assert!(world.daemon_log().iter().any(|line| line.contains("`:x:` before a path is not")));
     });
 }
+
+/// The same lines as openbsd-inetd has them: who may connect, what a program is told, what stands in the way, and the end.
+#[test]
+fn unix_sockets_beside_openbsd() {
+    use std::io::Read;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    as_inetd(|world, inetd| {
+        let served = "/bin/echo echo served";
+        let text = format!(
+            "{HERE}/plain stream unix nowait nobody:daemon {PROBE} probe x\n\
+             :nobody:daemon:0640:{HERE}/rights stream unix nowait root {served}\n\
+             {HERE}/all stream unix wait root {PROBE} probe accept 1\n\
+             {HERE}/dg dgram unix wait root /bin/cat cat\n\
+             {HERE}/seq seqpacket unix nowait root /bin/cat cat\n\
+             {HERE}/file stream unix nowait root {served}\n\
+             7071 stream tcp4 nowait root {served}\n"
+        );
+        let conf = world.write("inetd.conf", text);
+        world.write("file", "text");
+        let pid = world.spawn("inetd", &[inetd, "-i", &conf], &[PATH]);
+        answers(7071, SERVED);
+        let get = |name: &str| {
+            let mut answer = String::new();
+            let mut stream = std::os::unix::net::UnixStream::connect(world.path(name)).expect("to connect");
+            stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+            stream.read_to_string(&mut answer).expect("an answer");
+            answer
+        };
+        let socket = |name: &str| {
+            let meta = std::fs::symlink_metadata(world.path(name)).ok()?;
+            meta.file_type().is_socket().then(|| (meta.mode() & 0o7777, meta.uid(), meta.gid()))
+        };
+        let alone = world.fix("inetd-unix-sockets-have-rights", (0o666, 0, 0), (0o600, 0, 0));
+        for name in ["plain", "all", "dg"] {
+            assert_eq!(socket(name), Some(alone), "{name}");
+        }
+        let rights = world.fix("inetd-unix-sockets-have-rights", (0o666, 0, 0), (0o640, 65534, 1));
+        assert_eq!((socket("rights"), get("rights").as_str()), (Some(rights), SERVED));
+        let there = world.fix("inetd-unix-seqpacket", None, Some((0o600, 0, 0)));
+        assert_eq!(socket("seq"), there);
+        let replaced = world.fix("inetd-unix-leaves-files-alone", Some((0o666, 0, 0)), None);
+        assert_eq!(socket("file"), replaced);
+        let report: Value = serde_json::from_str(&get("plain")).expect("a report");
+        assert_eq!(report["argv"], serde_json::json!(["probe", "x"]));
+        assert_eq!(
+            (report["uid"].as_str(), report["gid"].as_str()),
+            (Some("65534 65534 65534 65534"), Some("1 1 1 1"))
+        );
+        let variables = report["env"].as_array().cloned().unwrap_or_default();
+        let told = variables.iter().any(|v| v.as_str().is_some_and(|v| v.starts_with("UNIXREMOTEEUID=0")));
+        assert_eq!(told, world.fix("inetd-unix-clients-are-told", false, true), "{variables:?}");
+        assert!(get("all").starts_with("served"));
+        assert!(world.signal(pid, signals::TERM));
+        world.wait(pid);
+        for name in ["plain", "rights", "dg"] {
+            assert!(socket(name).is_none(), "{name} has gone");
+        }
+    });
+}
