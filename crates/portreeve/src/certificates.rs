@@ -3,21 +3,21 @@
 use crate::finding::Finding;
 use portreeve_conf::{Place, Reading, Service, Set, Severity};
 use portreeve_tls::{Complaint, Weight, inspect_authorities, inspect_pair};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// All there is to say, in the order of the services.
-pub fn findings(reading: &Reading) -> Vec<Finding> {
+/// All there is to say, in the order of the services; and the ids of those that would be held, since their TLS cannot be served.
+pub fn findings(reading: &Reading) -> (Vec<Finding>, BTreeSet<String>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let mut lines = Lines::default();
-    let mut found = Vec::new();
+    let (mut found, mut held) = (Vec::new(), BTreeSet::new());
     if let Some((service, gate, places)) = unserved(reading) {
         let shown = |path: &Path| crate::escape::os(path.as_os_str());
         let complaint = Complaint {
             of_key: false,
-            weight: Weight::Error,
+            weight: Weight::Unusable,
             text: format!(
                 "no TLS is served: `{}` would execute `portreeve`, which is neither {}",
                 shown(&gate),
@@ -25,6 +25,8 @@ pub fn findings(reading: &Reading) -> Vec<Finding> {
             ),
             help: "install both executables in one directory",
         };
+        let sealed = reading.services.iter().filter(|service| service.tls.is_some());
+        held.extend(sealed.map(|service| service.id.clone()));
         found.push(Finding {
             code: "tls-program".to_owned(),
             message: complaint.text.clone(),
@@ -36,17 +38,19 @@ pub fn findings(reading: &Reading) -> Vec<Finding> {
         for (certificate, key) in &tls.pairs {
             for complaint in inspect_pair(Path::new(&certificate.value), Path::new(&key.value), now) {
                 let file = if complaint.of_key { key } else { certificate };
+                held.extend((complaint.weight == Weight::Unusable).then(|| service.id.clone()));
                 found.push(finding(service, file, &complaint, &mut lines));
             }
         }
         let target_ca = tls.connect.as_ref().and_then(|connect| connect.ca.as_ref());
         for file in tls.client_ca.iter().chain(target_ca) {
             for complaint in inspect_authorities(Path::new(&file.value), now) {
+                held.extend((complaint.weight == Weight::Unusable).then(|| service.id.clone()));
                 found.push(finding(service, file, &complaint, &mut lines));
             }
         }
     }
-    found
+    (found, held)
 }
 
 /// The first service behind TLS, where the gate would find nobody to serve it; and where it would look.
@@ -65,7 +69,7 @@ fn of(service: &Service) -> Set<String> {
 fn finding(service: &Service, file: &Set<String>, complaint: &Complaint, lines: &mut Lines) -> Finding {
     let place = file.place.as_ref().unwrap_or(&service.place);
     let (severity, code) = match complaint.weight {
-        Weight::Error => (Severity::Error, "tls-file"),
+        Weight::Error | Weight::Unusable => (Severity::Error, "tls-file"),
         Weight::Warning => (Severity::Warning, "tls-file-warning"),
     };
     Finding {

@@ -429,6 +429,7 @@ fn check_says_that_nobody_serves_tls() {
         let said = answer["diagnostics"].as_array().expect("a list");
         let of = said.iter().find(|finding| finding["code"] == "tls-program");
         assert_eq!(of.is_none(), finds, "{answer}");
+        assert_eq!(answer["services"][0]["held"], true, "its files are absent: {answer}");
         assert_eq!(code(&output), Some(1));
         if let Some(of) = of {
             assert_eq!((&of["service"], &of["line"]), (&Value::from("hello"), &Value::from(10)), "{of}");

@@ -17,8 +17,10 @@ const DAY: i64 = 86_400;
 pub enum Weight {
     /// It is served, and clients will complain one day.
     Warning,
-    /// It cannot be served as it is.
+    /// It is served, and clients will refuse it.
     Error,
+    /// It cannot be served as it is.
+    Unusable,
 }
 
 /// Something about a file.
@@ -56,26 +58,26 @@ pub fn inspect_pair(certificate: &Path, key: &Path, now: i64) -> Vec<Complaint> 
                 validity(certificate, at, now, &mut said);
             }
         }
-        Err(fault) => said.push(Complaint::new(false, Weight::Error, fault.to_string(), BAD_CERTIFICATE)),
+        Err(fault) => said.push(Complaint::new(false, Weight::Unusable, fault.to_string(), BAD_CERTIFICATE)),
     }
     let Some(key_pem) = key_pem else { return said };
     match keys::pair(&chain_pem, &key_pem) {
         Ok(_) | Err(Fault::NoCertificate) => {}
         Err(Fault::BadCertificate) if !said.is_empty() => {}
         Err(fault @ (Fault::BadCertificate | Fault::NoAuthority)) => {
-            said.push(Complaint::new(false, Weight::Error, fault.to_string(), BAD_CERTIFICATE));
+            said.push(Complaint::new(false, Weight::Unusable, fault.to_string(), BAD_CERTIFICATE));
         }
         Err(fault @ Fault::Mismatch) => {
             let help = "name the key that the certificate was made for";
-            said.push(Complaint::new(true, Weight::Error, fault.to_string(), help));
+            said.push(Complaint::new(true, Weight::Unusable, fault.to_string(), help));
         }
         Err(fault @ Fault::EncryptedKey) => {
             let help = "store the key without a passphrase, readable by root alone";
-            said.push(Complaint::new(true, Weight::Error, fault.to_string(), help));
+            said.push(Complaint::new(true, Weight::Unusable, fault.to_string(), help));
         }
         Err(fault) => {
             let help = "name a file with the private key in PEM";
-            said.push(Complaint::new(true, Weight::Error, fault.to_string(), help));
+            said.push(Complaint::new(true, Weight::Unusable, fault.to_string(), help));
         }
     }
     said
@@ -86,7 +88,7 @@ pub fn inspect_authorities(file: &Path, now: i64) -> Vec<Complaint> {
     let mut said = Vec::new();
     let Some(pem) = read(file, false, &mut said) else { return said };
     if let Err(fault) = keys::authorities(&pem, true) {
-        said.push(Complaint::new(false, Weight::Error, fault.to_string(), BAD_CERTIFICATE));
+        said.push(Complaint::new(false, Weight::Unusable, fault.to_string(), BAD_CERTIFICATE));
         return said;
     }
     for (at, certificate) in keys::chain(&pem).unwrap_or_default().iter().enumerate() {
@@ -130,7 +132,7 @@ fn validity(certificate: &[u8], at: usize, now: i64, said: &mut Vec<Complaint>) 
 fn read(path: &Path, of_key: bool, said: &mut Vec<Complaint>) -> Option<Vec<u8>> {
     let mut complain = |text: String| {
         let help = "correct the path, or the permissions of the file";
-        said.push(Complaint::new(of_key, Weight::Error, text, help));
+        said.push(Complaint::new(of_key, Weight::Unusable, text, help));
         None
     };
     // A pipe would wait for its writer.

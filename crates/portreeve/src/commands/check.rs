@@ -15,6 +15,7 @@ use crate::table::{Cell, Table};
 use portreeve_conf::{Fatal, Host, LeftOut, Reading, Service, Severity, Sources};
 use portreeve_sys::label::SELINUX;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -74,13 +75,13 @@ fn check(
     let subject = reading.iter().flat_map(|reading| &reading.services).any(is_subject);
     let tables = (asked || subject).then_some(tables);
     let findings = tables.map(HostsTables::findings).unwrap_or_default();
-    let mut of_machine = reading.as_ref().map(certificates::findings).unwrap_or_default();
+    let (mut of_machine, held) = reading.as_ref().map(certificates::findings).unwrap_or_default();
     of_machine.extend(reading.iter().flat_map(|reading| labels::findings(reading, Path::new(SELINUX))));
     if as_json {
-        out.json(&to_json(reading.as_ref(), tables, &[&of_machine[..], &findings].concat()))?;
+        out.json(&to_json(reading.as_ref(), &held, tables, &[&of_machine[..], &findings].concat()))?;
     } else {
         if let Some(reading) = &reading {
-            write(out, reading, &of_machine)?;
+            write(out, reading, &of_machine, &held)?;
         }
         if let Some(tables) = tables {
             write_tables(out, tables, &findings)?;
@@ -116,10 +117,17 @@ fn as_written(reading: &Reading) -> bool {
         && reading.diagnostics.iter().all(|d| d.severity < Severity::Error)
 }
 
-fn to_json(reading: Option<&Reading>, tables: Option<&HostsTables>, findings: &[Finding]) -> Value {
+fn to_json(
+    reading: Option<&Reading>,
+    held: &BTreeSet<String>,
+    tables: Option<&HostsTables>,
+    findings: &[Finding],
+) -> Value {
     let usable = reading.is_some_and(|reading| reading.fatal.is_none());
     let readings = || reading.into_iter();
-    let served = readings().flat_map(|r| &r.services).map(|service| service_json(service, usable));
+    let served = readings()
+        .flat_map(|r| &r.services)
+        .map(|service| service_json(service, usable, held.contains(&service.id)));
     let left_out = readings().flat_map(|r| &r.left_out).map(left_out_json);
     let said = readings().flat_map(|r| &r.diagnostics).map(Finding::from);
     let said = said.map(|finding| finding.to_json()).chain(findings.iter().map(Finding::to_json));
@@ -136,7 +144,7 @@ fn to_json(reading: Option<&Reading>, tables: Option<&HostsTables>, findings: &[
     })
 }
 
-fn service_json(service: &Service, usable: bool) -> Value {
+fn service_json(service: &Service, usable: bool, held: bool) -> Value {
     let texts = |list: &portreeve_conf::AddressList| {
         list.as_ref().map(|list| list.iter().map(|entry| entry.text.clone()).collect::<Vec<_>>())
     };
@@ -144,6 +152,7 @@ fn service_json(service: &Service, usable: bool) -> Value {
         "name": service.name,
         "id": service.id,
         "accepted": usable,
+        "held": held,
         "reason": (!usable).then_some("`defaults` is bad, nothing is served"),
         "intended": false,
         "file": &*service.place.file,
@@ -177,7 +186,12 @@ fn left_out_json(entry: &LeftOut) -> Value {
     })
 }
 
-fn write(out: &mut Output<'_>, reading: &Reading, of_machine: &[Finding]) -> io::Result<()> {
+fn write(
+    out: &mut Output<'_>,
+    reading: &Reading,
+    of_machine: &[Finding],
+    held: &BTreeSet<String>,
+) -> io::Result<()> {
     for diagnostic in &reading.diagnostics {
         snippet::write(out, &Finding::from(diagnostic))?;
     }
@@ -193,6 +207,11 @@ fn write(out: &mut Output<'_>, reading: &Reading, of_machine: &[Finding]) -> io:
         None => {}
     }
     write_served(out, &reading.services)?;
+    if !held.is_empty() {
+        let title = out.paint(Paint::Red, "held, since their TLS cannot be served");
+        let ids: Vec<_> = held.iter().map(|id| escape::text(id)).collect();
+        writeln!(out, "{title}\n  {}\n", ids.join(" "))?;
+    }
     let (off, broken): (Vec<_>, Vec<_>) = reading.left_out.iter().partition(|entry| entry.intended);
     write_left_out(out, "not served", Paint::Red, &broken)?;
     write_left_out(out, "switched off", Paint::Plain, &off)?;
