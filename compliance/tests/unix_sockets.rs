@@ -312,3 +312,30 @@ fn redirected() {
         });
     });
 }
+
+/// servers, services and xadmin tell of services and clients that have no address.
+#[test]
+fn what_is_running_is_told() {
+    ours(|world| {
+        let telling =
+            |name: &str| at(&here(name), Entry::internal(name, name, 1, "stream")).set("type", "INTERNAL");
+        let config = Config::of(telling("servers"))
+            .with(telling("services"))
+            .with(telling("xadmin"))
+            .with(at("@portreeve-held", Entry::shell("held", 1, "cat")));
+        let daemon = world.start(&config);
+        let name = SocketAddr::from_abstract_name("portreeve-held").expect("a name");
+        let _held = UnixStream::connect_addr(&name).expect("to connect");
+        must("it runs", || daemon.count("held", "/running") == 1);
+        assert_eq!(get(world, "services"), "servers unix 0\nservices unix 0\nxadmin unix 0\nheld unix 0\n");
+        let told = get(world, "servers");
+        assert!(
+            told.contains("held server\n") && told.contains("remote_address = <no address> peer_pid="),
+            "{told}"
+        );
+        let mut xadmin = UnixStream::connect(world.path("xadmin")).expect("to connect");
+        xadmin.write_all(b"show avail\nbye\n").expect("to ask");
+        let told = read_all(xadmin);
+        assert!(told.contains("held       0      @portreeve-held"), "{told}");
+    });
+}
