@@ -102,8 +102,41 @@ pub const ROOT_UNPACKAGED: Check = Check {
     undo: START,
 };
 
+/// What nobody accepted.
+pub const LISTENER_UNEXPECTED: Check = Check {
+    id: "listener-unexpected",
+    severity: Severity::Medium,
+    title: "nobody answers for this listener",
+    when: "There is a baseline, and a listener is not in it with the same protocol, address, namespace, executable and user, or the day \
+           through which it was accepted has passed. Unix sockets, UDP at the ports that the kernel hands out to clients, and \
+           namespaces without a name are not compared.",
+    why: "What nobody declared is forgotten, a mistake, or an intruder's.",
+    fix: "Stop it as above; or accept it: `portreeve listeners accept --owner OWNER --expires DAY`.",
+    risk: "Its clients are cut off; see who they are first (`portreeve events`, `ss -tn`).",
+    undo: START,
+};
+
+/// What was accepted and is not there.
+pub const LISTENER_MISSING: Check = Check {
+    id: "listener-missing",
+    severity: Severity::Low,
+    title: "an accepted listener does not listen",
+    when: "The baseline has a listener that is not there with the same protocol, address, namespace, executable and user.",
+    why: "A service is down, or has moved; an entry that nothing needs lets the next program in unseen.",
+    fix: "Start it again, or drop the entry: `portreeve listeners accept --owner OWNER --expires DAY`.",
+    risk: "`accept` takes all that listens now, the unexpected too: look at it first.",
+    undo: "Put the former listeners.toml back: `accept` leaves it as listeners.toml.before.",
+};
+
 /// All checks, in the order of the report.
-pub const CHECKS: [&Check; 4] = [&PLAINTEXT_LOGIN, &ROOT_UNPACKAGED, &PLAINTEXT, &STALE_EXECUTABLE];
+pub const CHECKS: [&Check; 6] = [
+    &PLAINTEXT_LOGIN,
+    &ROOT_UNPACKAGED,
+    &PLAINTEXT,
+    &STALE_EXECUTABLE,
+    &LISTENER_UNEXPECTED,
+    &LISTENER_MISSING,
+];
 
 /// What a finding's evidence may hold, and what a waiver may match; the number of a process is shown but never matched, since
 /// a restart is no change.

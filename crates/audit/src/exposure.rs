@@ -1,6 +1,6 @@
 //! The checks of listeners: from an inventory to findings. Pure.
 
-use crate::checks::{CHECKS, Check, PLAINTEXT, PLAINTEXT_LOGIN, ROOT_UNPACKAGED, STALE_EXECUTABLE};
+use crate::checks::{Check, PLAINTEXT, PLAINTEXT_LOGIN, ROOT_UNPACKAGED, STALE_EXECUTABLE};
 use crate::finding::Finding;
 use crate::inventory::{Inventory, Listener};
 use crate::packages::Owner;
@@ -9,6 +9,9 @@ use crate::process::{Image, Process};
 use crate::scope::Scope;
 use crate::sockets::Protocol;
 use std::collections::HashMap;
+
+/// The checks that look at each listener by itself.
+const EXPOSURE: [&Check; 4] = [&PLAINTEXT_LOGIN, &ROOT_UNPACKAGED, &PLAINTEXT, &STALE_EXECUTABLE];
 
 /// What the checks gave.
 #[derive(Debug, Default)]
@@ -25,7 +28,7 @@ pub fn check(inventory: &Inventory) -> Outcome {
     if let Some(why) = inventory.no_packages {
         outcome.not_applicable.push((ROOT_UNPACKAGED.id, why));
     }
-    for check in CHECKS {
+    for check in EXPOSURE {
         let found = inventory.listeners.iter().filter(|listener| applies(check, listener));
         outcome.findings.extend(grouped(check, found).map(|(listener, more)| finding(check, listener, more)));
     }
@@ -74,7 +77,8 @@ fn applies(check: &Check, listener: &Listener) -> bool {
     }
 }
 
-fn finding(check: &'static Check, listener: &Listener, more: usize) -> Finding {
+/// The finding of a check about a listener, and how many more of the same.
+pub(crate) fn finding(check: &'static Check, listener: &Listener, more: usize) -> Finding {
     let process = listener.process();
     let mut evidence = vec![
         ("protocol", listener.socket.protocol.word().to_owned()),

@@ -4,6 +4,7 @@
 //! that reads /proc and other people's files lies in the process that root's ports depend on.
 #![forbid(unsafe_code)]
 
+pub mod baseline; //  listeners that somebody answers for, and drift
 mod bounded; //       files and directories read up to a bound
 pub mod cgroup; //    unit and container of a process, from its control group
 pub mod checks; //    THE table of checks

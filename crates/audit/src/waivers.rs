@@ -52,7 +52,7 @@ impl Day {
     }
 
     /// `2027-06-30`.
-    fn read(text: &str) -> Option<Day> {
+    pub fn read(text: &str) -> Option<Day> {
         let [year, month, day] = text.split('-').collect::<Vec<_>>()[..] else { return None };
         let plain = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_digit());
         if !plain(year, 4) || !plain(month, 2) || !plain(day, 2) {
@@ -89,10 +89,16 @@ impl Waiver {
 /// # Errors
 /// A sentence with the place.
 pub fn read(path: &Path) -> Result<Vec<Waiver>, String> {
+    let Some(text) = file(path)? else { return Ok(Vec::new()) };
+    parse(&text).map_err(|wrong| told(path, &text, wrong))
+}
+
+/// The text of a file that takes findings away; None when it is not there.
+pub(crate) fn file(path: &Path) -> Result<Option<String>, String> {
     let wrong = |what: &str| format!("{}: {what}", path.display());
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong(&bounded::words(&error))),
     };
     if FileType::from_raw_mode(metadata.mode()) != FileType::RegularFile {
@@ -103,32 +109,40 @@ pub fn read(path: &Path) -> Result<Vec<Waiver>, String> {
     }
     let bytes = bounded::file(path, LONGEST + 1).map_err(|error| wrong(&bounded::words(&error)))?;
     if bytes.len() > LONGEST {
-        return Err(wrong("longer than 1 MiB: that is no file of waivers"));
+        return Err(wrong("longer than 1 MiB: that is no such file"));
     }
-    let text = String::from_utf8(bytes).map_err(|_| wrong("this is not UTF-8"))?;
-    parse(&text).map_err(|(span, what)| {
-        let (line, column) = place(&text, span.start);
-        format!("{}:{line}:{column}: {what}", path.display())
-    })
+    String::from_utf8(bytes).map(Some).map_err(|_| wrong("this is not UTF-8"))
 }
 
-type Wrong = (Span, String);
+/// Where in a file what is wrong.
+pub(crate) type Wrong = (Span, String);
 
-fn parse(text: &str) -> Result<Vec<Waiver>, Wrong> {
+/// The same for people.
+pub(crate) fn told(path: &Path, text: &str, (span, what): Wrong) -> String {
+    let (line, column) = place(text, span.start);
+    format!("{}:{line}:{column}: {what}", path.display())
+}
+
+/// The tables `[[name]]` of a file that holds nothing else.
+pub(crate) fn tables<'a>(text: &'a str, name: &str) -> Result<Vec<Value<'a>>, Wrong> {
     let mut document = toml_span::parse(text).map_err(|error| (error.span, error.to_string()))?;
     let span = document.span;
     let ValueInner::Table(mut table) = document.take() else {
-        return Err((span, "expected [[waiver]]".to_owned()));
+        return Err((span, format!("expected [[{name}]]")));
     };
-    if let Some(key) = table.keys().find(|key| key.name != "waiver") {
-        return Err((key.span, format!("there is no {} here, only [[waiver]]", key.name)));
+    if let Some(key) = table.keys().find(|key| key.name != name) {
+        return Err((key.span, format!("there is no {} here, only [[{name}]]", key.name)));
     }
-    let Some(mut list) = table.remove("waiver") else { return Ok(Vec::new()) };
+    let Some(mut list) = table.remove(name) else { return Ok(Vec::new()) };
     let span = list.span;
-    let ValueInner::Array(list) = list.take() else {
-        return Err((span, "waiver must be a list: [[waiver]]".to_owned()));
-    };
-    list.into_iter().map(|value| waiver(text, value)).collect()
+    match list.take() {
+        ValueInner::Array(list) => Ok(list),
+        _ => Err((span, format!("{name} must be a list: [[{name}]]"))),
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<Waiver>, Wrong> {
+    tables(text, "waiver")?.into_iter().map(|value| waiver(text, value)).collect()
 }
 
 fn waiver(text: &str, mut value: Value<'_>) -> Result<Waiver, Wrong> {
@@ -145,10 +159,7 @@ fn waiver(text: &str, mut value: Value<'_>) -> Result<Waiver, Wrong> {
     if !ids.contains(&id.as_str()) {
         return Err((id_span, format!("there is no check {id}, only {}", ids.join(", "))));
     }
-    let expires_span = table.get("expires").map_or(span, |day| day.span);
-    let expires = word(&mut table, span, "expires")?;
-    let expires = Day::read(&expires)
-        .ok_or((expires_span, "expires must be a day of the calendar, as \"2027-06-30\"".to_owned()))?;
+    let expires = day(&mut table, span)?;
     Ok(Waiver {
         matches: matches(&mut table, span)?,
         owner: word(&mut table, span, "owner")?,
@@ -186,8 +197,16 @@ fn matches(table: &mut Table<'_>, span: Span) -> Result<Vec<(String, String)>, W
     Ok(found)
 }
 
-fn word(table: &mut Table<'_>, span: Span, name: &str) -> Result<String, Wrong> {
-    let mut value = table.remove(name).ok_or_else(|| (span, format!("a waiver needs {name}")))?;
+/// The value of `expires`.
+pub(crate) fn day(table: &mut Table<'_>, span: Span) -> Result<Day, Wrong> {
+    let at = table.get("expires").map_or(span, |day| day.span);
+    let text = word(table, span, "expires")?;
+    Day::read(&text).ok_or((at, "expires must be a day of the calendar, as \"2027-06-30\"".to_owned()))
+}
+
+/// The value of a key that is a text and must be there.
+pub(crate) fn word(table: &mut Table<'_>, span: Span, name: &str) -> Result<String, Wrong> {
+    let mut value = table.remove(name).ok_or_else(|| (span, format!("this needs {name}")))?;
     match value.take() {
         ValueInner::String(text) if !text.trim().is_empty() => Ok(text.into_owned()),
         _ => Err((value.span, format!("{name} must be a text in quotes"))),
@@ -226,7 +245,7 @@ mod tests {
         for (from, to, wanted) in [
             ("[[waiver]]", "[[waver]]", "2:3: there is no waver here, only [[waiver]]"),
             ("owner", "own", "5:1: there is no own in a waiver, only id, match, owner, reason, expires"),
-            ("owner = \"web\"\n", "", "a waiver needs owner"),
+            ("owner = \"web\"\n", "", "this needs owner"),
             ("\"web\"", "\" \"", "5:10: owner must be a text in quotes"),
             ("\"web\"", "5", "owner must be a text in quotes"),
             ("2028", "2027", "expires must be a day of the calendar, as \"2027-06-30\""),

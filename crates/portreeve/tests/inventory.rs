@@ -117,6 +117,9 @@ impl Drop for Folder {
 #[test]
 fn the_same_facts_as_ss() {
     let Some((one, other)) = spaces() else { return };
+    if !Path::new("/proc/net/if_inet6").exists() {
+        return skip::skip(skip::Reason::NoIpv6);
+    }
     let folder = Folder::new("ss");
     let (stream, packets) = (folder.0.join("stream"), folder.0.join("seqpacket"));
     let _held = one.inside(|| {
@@ -288,4 +291,43 @@ fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("waivers.toml:6:") && told.contains("a day of the calendar"), "{told}");
+}
+
+#[test]
+fn what_is_accepted_is_no_drift() {
+    let Some((space, _)) = spaces() else { return };
+    let folder = Folder::new("baseline");
+    let file = folder.0.join("listeners.toml");
+    let file = file.to_str().expect("UTF-8");
+    let audit = |id: &str| -> Vec<String> {
+        let (answer, _) =
+            portreeve(&["audit", "--json", "--waivers", "/nonexistent/waivers", "--baseline", file]);
+        let all = answer["findings"].as_array().expect("findings").iter();
+        all.filter(|finding| finding["id"] == id && finding["evidence"]["namespace"] == space.0.as_str())
+            .map(|finding| finding["evidence"]["address"].as_str().expect("an address").to_owned())
+            .collect()
+    };
+    let accept = |expires: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+        command.args(["listeners", "accept", "--owner", "tests", "--expires", expires, "--baseline", file]);
+        command.args(["--control", "/nonexistent/control"]).output().expect("runs").status.code()
+    };
+    let first = space.inside(|| TcpListener::bind("0.0.0.0:2310").expect("tcp"));
+    assert!(audit("listener-unexpected").is_empty(), "without a baseline there is no drift");
+    assert_eq!(accept("2020-01-01"), Some(2), "a day that has passed");
+    assert_eq!(accept("2999-12-31"), Some(0));
+    assert!(audit("listener-unexpected").is_empty() && audit("listener-missing").is_empty());
+    let second = space.inside(|| TcpListener::bind("127.0.0.1:2311").expect("tcp"));
+    drop(first);
+    assert_eq!(audit("listener-unexpected"), ["127.0.0.1:2311"]);
+    assert_eq!(audit("listener-missing"), ["0.0.0.0:2310"]);
+    // Accepted until yesterday is not accepted.
+    assert_eq!(accept("2999-12-31"), Some(0));
+    assert!(audit("listener-unexpected").is_empty() && audit("listener-missing").is_empty());
+    let text = std::fs::read_to_string(file).expect("written");
+    assert!(text.contains("owner = \"tests\"") && !text.contains("pid"));
+    std::fs::write(file, text.replace("2999", "2020")).expect("written");
+    assert_eq!(audit("listener-unexpected"), ["127.0.0.1:2311"]);
+    assert!(Path::new(&format!("{file}.before")).exists());
+    drop(second);
 }

@@ -6,7 +6,8 @@ use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::looking;
 use crate::output::{Output, Paint};
-use portreeve_audit::checks::Severity;
+use portreeve_audit::baseline;
+use portreeve_audit::checks::{Check, LISTENER_MISSING, LISTENER_UNEXPECTED, Severity};
 use portreeve_audit::exposure;
 use portreeve_audit::finding::Finding;
 use portreeve_audit::report::{Report, Waived};
@@ -27,6 +28,9 @@ pub struct Arguments {
     /// Findings that somebody answers for
     #[arg(long, value_name = "FILE", default_value = waivers::PATH)]
     pub waivers: PathBuf,
+    /// Listeners that somebody answers for
+    #[arg(long, value_name = "FILE", default_value = baseline::PATH)]
+    pub baseline: PathBuf,
     /// Answer in JSON
     #[arg(long, conflicts_with = "sarif")]
     pub json: bool,
@@ -35,11 +39,23 @@ pub struct Arguments {
     pub sarif: bool,
 }
 
+/// The checks that need a baseline.
+const DRIFT: [&Check; 2] = [&LISTENER_UNEXPECTED, &LISTENER_MISSING];
+
 /// Looks, weighs and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let waivers = waivers::read(&arguments.waivers).map_err(Failure::new)?;
+    let accepted = baseline::read(&arguments.baseline).map_err(Failure::new)?;
     let inventory = looking::take(&arguments.socket)?;
-    let report = Report::new(&inventory, exposure::check(&inventory), &waivers, Day::today());
+    let today = Day::today();
+    let mut outcome = exposure::check(&inventory);
+    match accepted {
+        Some(accepted) => outcome.findings.extend(baseline::drift(&inventory, &accepted, today)),
+        None => outcome
+            .not_applicable
+            .extend(DRIFT.map(|check| (check.id, "there is no baseline (portreeve listeners accept)"))),
+    }
+    let report = Report::new(&inventory, outcome, &waivers, today);
     if arguments.json {
         out.json(&report.json())?;
     } else if arguments.sarif {

@@ -1,18 +1,23 @@
-//! `portreeve listeners`: what listens on this host, who it is, and how far it is bound. Looks only.
+//! `portreeve listeners`: what listens on this host, who it is, and how far it is bound. Changes nothing but the baseline, when told to.
 
 use crate::control::Socket;
 use crate::escape;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, system_text};
 use crate::looking;
 use crate::output::{Output, Paint};
 use crate::table::{Cell, Table};
+use portreeve_audit::baseline;
 use portreeve_audit::inventory::{Inventory, Listener};
 use portreeve_audit::packages::Owner;
 use portreeve_audit::ports::Secrecy;
 use portreeve_audit::process::Image;
+use portreeve_audit::waivers::Day;
 use portreeve_sys::names;
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 /// Show what listens on this host
 ///
@@ -20,7 +25,11 @@ use std::io::{self, Write};
 /// holds it, which unit, container, package or service of ours that is, and how far its address reaches. No firewall is
 /// looked at. Root sees all; below the table stands what could not be seen.
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    #[allow(missing_docs)]
+    pub verb: Option<Verb>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub socket: Socket,
@@ -29,8 +38,94 @@ pub struct Arguments {
     pub json: bool,
 }
 
+/// What to do with the list.
+#[derive(clap::Subcommand, Debug)]
+pub enum Verb {
+    /// Answer for all that listens now: write it to the baseline
+    ///
+    /// What is in the baseline already keeps its owner and day, unless that has passed; what no longer listens is dropped. From then on
+    /// `portreeve audit` tells what listens beside it, and what is missing. The former file is kept as FILE.before.
+    Accept(Accept),
+}
+
+/// `listeners accept`.
+#[derive(clap::Args, Debug)]
+pub struct Accept {
+    /// Who answers for what is new
+    #[arg(long)]
+    pub owner: String,
+    /// The last day on which that holds, as 2027-06-30
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    pub expires: Day,
+    /// The baseline
+    #[arg(long, value_name = "FILE", default_value = baseline::PATH)]
+    pub baseline: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub socket: Socket,
+}
+
+fn day(text: &str) -> Result<Day, String> {
+    let day = Day::read(text).ok_or("expected a day of the calendar, as 2027-06-30")?;
+    if day < Day::today() {
+        return Err("this day has passed".to_owned());
+    }
+    Ok(day)
+}
+
+fn accept(arguments: &Accept, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    if arguments.owner.trim().is_empty() {
+        return Err(Failure::new("--owner must name somebody"));
+    }
+    let path = &arguments.baseline;
+    let before = baseline::read(path).map_err(Failure::new)?;
+    let inventory = looking::take(&arguments.socket)?;
+    let former = before.clone().unwrap_or_default();
+    let now = baseline::accept(&inventory, &former, &arguments.owner, arguments.expires, Day::today());
+    let beside = |end: &str| {
+        let mut name = path.clone().into_os_string();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let failed =
+        |error: io::Error| Failure::new(format!("{}: {}", escape::os(path.as_os_str()), system_text(&error)));
+    if before.is_some() {
+        std::fs::copy(path, beside(".before")).map_err(failed)?;
+    }
+    // Whole or not at all: another name first.
+    let new = beside(".new");
+    let written = write_new(&new, &baseline::text(&now)).and_then(|()| std::fs::rename(&new, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&new);
+        failed(error)
+    })?;
+    let changed = now.iter().filter(|(key, answer)| former.get(key) != Some(answer)).count();
+    let dropped = former.keys().filter(|key| !now.contains_key(key)).count();
+    writeln!(
+        out,
+        "{}: {} listeners, {changed} of them accepted now by {} until {}, {dropped} dropped",
+        escape::os(path.as_os_str()),
+        now.len(),
+        escape::text(&arguments.owner),
+        arguments.expires,
+    )?;
+    write_gaps(out, &inventory.gaps)?;
+    Ok(Exit::Fine)
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    // A former run may have been cut off.
+    let _ = std::fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
 /// Looks and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    if let Some(Verb::Accept(arguments)) = &arguments.verb {
+        return accept(arguments, out);
+    }
     let inventory = looking::take(&arguments.socket)?;
     if arguments.json {
         out.json(&inventory.json())?;
