@@ -22,12 +22,16 @@ pub(super) fn is_local(value: &str) -> bool {
     value.starts_with(['/', '@'])
 }
 
-/// The word of `bind`.
+/// The word of `bind`; of a path as systemd reads it, without needless slashes and dots.
 pub(super) fn word(value: &str) -> Result<String, String> {
     if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(format!("`{}` holds blanks, which a word of `bind` cannot", value.escape_debug()));
     }
-    Ok(value.to_owned())
+    if value.starts_with('@') {
+        return Ok(value.to_owned());
+    }
+    let steps: Vec<&str> = value.split('/').filter(|step| !matches!(*step, "" | ".")).collect();
+    Ok(format!("/{}", steps.join("/")))
 }
 
 /// Owner, group and mode of the files that `paths` name; nothing for a unit without.

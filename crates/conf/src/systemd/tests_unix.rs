@@ -43,6 +43,8 @@ fn where_and_for_whom() {
     for (listen, wanted) in [
         ("ListenStream=/run/a\nAccept=yes", &["stream /run/a -:- 666"][..]),
         ("ListenStream=%t/%p.sock", &["stream /run/a.sock -:- 666"]),
+        ("ListenStream=/run//a/./b/\nSocketMode=600", &["stream /run/a/b -:- 600"]),
+        ("ListenStream=@a//b", &["stream @a//b -:- -"]),
         ("ListenStream=@a%%b", &["stream @a%b -:- -"]),
         ("ListenSequentialPacket=/run/a\nSocketMode=0600", &["seqpacket /run/a -:- 600"]),
         ("ListenDatagram=/run/a\nSocketUser=nobody\nSocketMode=0640", &["dgram /run/a nobody:65534 640"]),
