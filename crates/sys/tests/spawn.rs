@@ -324,6 +324,16 @@ fn seen(extra: &[&CStr], stdio: Stdio<'_>) -> (Vec<String>, String) {
     };
     let pid = Spawner::new().unwrap().spawn(&image.build(), extra, stdio).unwrap();
     let number = pid.as_raw_nonzero();
+    // The kernel lets us go on before the new program has its environment; once it sleeps, it has.
+    let sleeps = || {
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
+        stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S"))
+    };
+    let begin = std::time::Instant::now();
+    while !sleeps() {
+        assert!(begin.elapsed().as_secs() < 20, "it does not sleep");
+        std::thread::yield_now();
+    }
     let link = |fd: usize| std::fs::read_link(format!("/proc/{number}/fd/{fd}"));
     // The loader of the program may have opened more.
     let links = (0..).map_while(|fd| link(fd).ok()).map(|path| path.display().to_string()).collect();
