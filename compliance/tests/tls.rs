@@ -431,6 +431,7 @@ fn held_until_it_can_be_served() {
             must("it is held", || {
                 daemon.service_status(id)["note"].as_str().unwrap_or_default().contains(why)
             });
+            assert_eq!(daemon.service_status(id)["tls_unusable"], true, "{id}");
         }
         let mut held = dial("127.0.0.1", 2002).expect("the kernel takes it");
         held.send(b"GET / HTTP/1.0\r\n\r\n");
@@ -438,6 +439,7 @@ fn held_until_it_can_be_served() {
         std::fs::copy(world.path("one.key"), world.path("two.key")).expect("to copy");
         daemon.reload(&config);
         keyed(&daemon, "s2");
+        assert_eq!(daemon.service_status("s2")["tls_unusable"], false);
         assert!(curl(world, "one.example", 2002, &[]).0);
         assert!(!held.read_all().text().contains("REMOTE_HOST"), "nobody is served in the clear");
     });

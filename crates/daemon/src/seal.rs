@@ -150,6 +150,13 @@ impl Supervisor {
         }
     }
 
+    /// Whether the files of a service with TLS are of no use, as they are now.
+    pub fn tls_is_unusable(&self, slot: &Slot) -> bool {
+        let sealed = slot.service.tls.is_some();
+        let link = slot.tls.and_then(|index| self.staff.links.get(index as usize));
+        sealed && link.is_none_or(|link| matches!(link.keyed, Keyed::Wrong(_)) || !link.stale.is_empty())
+    }
+
     /// That a service is served with files that have been replaced since, by others that cannot be used.
     pub fn tls_stale(&self, slot: &Slot) -> Option<String> {
         let link = slot.tls.and_then(|index| self.staff.links.get(index as usize))?;

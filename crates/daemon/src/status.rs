@@ -185,6 +185,7 @@ impl Supervisor {
             });
         }
         j.text("note", self.note(id, slot));
+        j.plain("tls_unusable", self.tls_is_unusable(slot));
     }
 
     /// What keeps a service from serving as it should.

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 /// Show what the running daemon serves
 ///
 /// For each service: its state, address, running instances, accepted and refused clients, limits and their fill.
-/// Exit code 1 when a service still waits for its address, a worker is down, or the ledger cannot be opened.
+/// Exit code 1 when a service still waits for its address, has certificates that cannot be used, a worker is down, or the ledger cannot be opened.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
@@ -36,8 +36,10 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
 }
 
 fn exit(answer: &Value) -> Exit {
-    let service_down =
-        items(answer, "services").iter().any(|s| matches!(text(s, "state"), "failed" | "retrying"));
+    let unusable = |service: &Value| service.get("tls_unusable").and_then(Value::as_bool) == Some(true);
+    let service_down = items(answer, "services")
+        .iter()
+        .any(|service| matches!(text(service, "state"), "failed" | "retrying") || unusable(service));
     let worker_down = items(answer, "workers").iter().any(|worker| text(worker, "state") == "down");
     let no_ledger = answer.get("ledger").is_some_and(|ledger| text(ledger, "state") == "failed");
     if service_down || worker_down || no_ledger { Exit::Found } else { Exit::Fine }
@@ -286,6 +288,9 @@ mod tests {
         ] {
             assert_eq!(exit(&answer(state)), wanted, "{state}");
         }
+        let mut held = answer("paused");
+        held["services"][0]["tls_unusable"] = json!(true);
+        assert_eq!(exit(&held), Exit::Found, "nobody is served");
         let mut down = answer("active");
         down["workers"][0]["state"] = json!("down");
         down["workers"][0]["why"] = json!("it could not be started: no\nsuch file");
