@@ -25,6 +25,17 @@ pub fn too_wide(network: &Prefix) -> Option<String> {
     })
 }
 
+/// How long: seconds, or `forever`, which is `None`.
+pub fn term(word: &str) -> Result<Option<Duration>, String> {
+    if word == "forever" {
+        return Ok(None);
+    }
+    let seconds = word.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    seconds
+        .map(Some)
+        .ok_or_else(|| format!("{word:?} is no time: seconds from now, or `forever`, was expected"))
+}
+
 impl Supervisor {
     /// `ban NETWORK forever|SECONDS [REASON...]`.
     pub fn order_ban(&mut self, network: &str, time: &str, reason: &[&str]) -> String {
@@ -36,14 +47,7 @@ impl Supervisor {
 
     fn ban_by_hand(&mut self, network: &str, time: &str, reason: &str) -> Result<String, String> {
         let network: Prefix = network.parse().map_err(|bad: portreeve_policy::BadPrefix| bad.to_string())?;
-        let time = match time {
-            "forever" => None,
-            seconds => Some(
-                seconds.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(
-                    || format!("{seconds:?} is no time: seconds from now, or `forever`, was expected"),
-                )?,
-            ),
-        };
+        let time = term(time)?;
         if reason.len() > MAX_REASON {
             return Err(format!("the reason has {} bytes; {MAX_REASON} are the most", reason.len()));
         }
@@ -75,7 +79,7 @@ impl Supervisor {
     }
 
     /// Whether an operator may ban this.
-    fn bannable_by_hand(&mut self, network: &Prefix) -> Result<(), String> {
+    pub fn bannable_by_hand(&mut self, network: &Prefix) -> Result<(), String> {
         let why = too_wide(network)
             .or_else(|| self.protected_in(network).map(|why| format!("{network} is protected: {why}")));
         why.map_or(Ok(()), Err)
@@ -173,7 +177,8 @@ impl Supervisor {
         })
     }
 
-    fn not_kept_view(&self, j: &mut Json) {
+    /// Says why bans are not kept, where they are not.
+    pub fn not_kept_view(&self, j: &mut Json) {
         if let Some(why) = self.not_kept() {
             j.text("not_kept", why);
         }

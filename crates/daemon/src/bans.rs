@@ -94,6 +94,10 @@ impl Supervisor {
         for part in bans.chunks(MAX_BANS) {
             self.tell_firewall(&ToFirewall::Bans(part.to_vec()), None);
         }
+        // A full message says that another one follows.
+        if !bans.is_empty() && bans.len().is_multiple_of(MAX_BANS) {
+            self.tell_firewall(&ToFirewall::Bans(Vec::new()), None);
+        }
     }
 
     /// Until when the kernel is to drop exactly this network, the inner `None` being for ever; `None` when it is not.

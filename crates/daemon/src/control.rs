@@ -1,6 +1,7 @@
 //! The control socket: one request line in, one JSON object out. Owns its clients and their bounds; reading verbs for
 //! whoever may connect, changing ones for uid 0 and our own user (ARCHITECTURE §2). No request carries a path.
 
+use crate::ban_import::BanImport;
 use crate::duty::VERBS;
 use crate::handover::{fd, path};
 use crate::json::Json;
@@ -26,6 +27,8 @@ pub const MOST_CLIENTS: usize = 32;
 const LONGEST_REQUEST: usize = 1024;
 /// How long a client may take over its request and over reading the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So much of a list of bans is taken at once.
+const LIST_CHUNK: usize = 32 * 1024;
 /// How long a reload may keep its client waiting.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the socket rests when no descriptor is left.
@@ -45,6 +48,8 @@ struct ControlClient {
     fd: OwnedFd,
     may_change: bool,
     request: Vec<u8>,
+    /// A list of bans that is on its way.
+    list: Option<BanImport>,
     answer: Option<Vec<u8>>,
     until: Duration,
 }
@@ -71,7 +76,9 @@ impl Control {
 impl Control {
     /// The socket and its clients as records.
     pub fn leave(&self) -> Option<ControlState> {
-        let clients = self.clients.iter().map(|(&number, client)| ControlClientState {
+        // Of a list that is not whole nothing is banned: its client sees the end, and sends it again.
+        let whole = self.clients.iter().filter(|(_, client)| client.list.is_none());
+        let clients = whole.map(|(&number, client)| ControlClientState {
             number,
             fd: fd(&client.fd),
             may_change: client.may_change,
@@ -103,7 +110,8 @@ impl Control {
             supervisor.timers.set(client.until, Alarm::Control(u64::from(client.number)));
             let (request, answer) = (client.request.0, client.answer.map(|answer| answer.0));
             let (may_change, until) = (client.may_change, client.until);
-            self.clients.insert(client.number, ControlClient { fd, may_change, request, answer, until });
+            self.clients
+                .insert(client.number, ControlClient { fd, may_change, request, list: None, answer, until });
         }
         Ok(())
     }
@@ -151,7 +159,8 @@ impl Supervisor {
             let may_change = peer.uid == 0 || peer.uid == portreeve_sys::process::euid();
             let until = self.stamp.mono() + PATIENCE;
             self.timers.set(until, Alarm::Control(u64::from(number)));
-            let client = ControlClient { fd, may_change, request: Vec::new(), answer: None, until };
+            let client =
+                ControlClient { fd, may_change, request: Vec::new(), list: None, answer: None, until };
             self.control.clients.insert(number, client);
         }
     }
@@ -179,6 +188,10 @@ impl Supervisor {
             self.send_answer(number);
             return;
         }
+        if client.list.is_some() {
+            self.take_list(number);
+            return;
+        }
         let mut chunk = [0u8; LONGEST_REQUEST];
         match rustix::net::recv(&client.fd, &mut chunk, RecvFlags::DONTWAIT) {
             Ok((_, 0)) => {
@@ -191,7 +204,9 @@ impl Supervisor {
                     let line =
                         String::from_utf8_lossy(client.request.get(..end).unwrap_or_default()).into_owned();
                     let may_change = client.may_change;
+                    let behind = client.request.split_off(end + 1);
                     self.request(number, &line, may_change);
+                    self.add_to_list(number, &behind);
                 } else if client.request.len() >= LONGEST_REQUEST {
                     self.answer(number, failure("the request is too long"));
                 }
@@ -199,6 +214,35 @@ impl Supervisor {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => {
                 self.control.clients.remove(&number);
+            }
+        }
+    }
+
+    /// More of a list has come.
+    fn take_list(&mut self, number: u32) {
+        let mut chunk = vec![0u8; LIST_CHUNK];
+        let Some(client) = self.control.clients.get_mut(&number) else { return };
+        match rustix::net::recv(&client.fd, &mut chunk, RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => {
+                self.control.clients.remove(&number);
+            }
+            Ok((_, n)) => self.add_to_list(number, chunk.get(..n).unwrap_or_default()),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                self.control.clients.remove(&number);
+            }
+        }
+    }
+
+    fn add_to_list(&mut self, number: u32, bytes: &[u8]) {
+        let Some(client) = self.control.clients.get_mut(&number) else { return };
+        let Some(mut list) = client.list.take() else { return };
+        match self.import(&mut list, bytes) {
+            Some(answer) => self.answer(number, answer),
+            None => {
+                if let Some(client) = self.control.clients.get_mut(&number) {
+                    client.list = Some(list);
+                }
             }
         }
     }
@@ -219,7 +263,7 @@ impl Supervisor {
     fn request(&mut self, number: u32, line: &str, may_change: bool) {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let first = words.first().copied().unwrap_or_default();
-        let changing = matches!(first, "reload" | "ban" | "unban" | "dump" | "kill" | "upgrade")
+        let changing = matches!(first, "reload" | "ban" | "unban" | "import" | "dump" | "kill" | "upgrade")
             || VERBS.contains(&first);
         if changing && !may_change {
             self.answer(number, failure("this needs root (or the user that the supervisor runs as)"));
@@ -228,6 +272,15 @@ impl Supervisor {
         let answer = match words.as_slice() {
             ["status"] => self.status(),
             ["ban", network, time, reason @ ..] => self.order_ban(network, time, reason),
+            ["import", bytes] => match BanImport::begin(bytes) {
+                Ok(list) => {
+                    if let Some(client) = self.control.clients.get_mut(&number) {
+                        (client.list, client.until) = (Some(list), self.stamp.mono() + RELOAD_PATIENCE);
+                    }
+                    return;
+                }
+                Err(why) => failure(&why),
+            },
             ["unban", which] => self.order_unban(which),
             ["bans"] => self.list_bans(None),
             ["bans", "after", network] => self.list_bans(Some(network)),
@@ -259,7 +312,7 @@ impl Supervisor {
                 return;
             }
             _ => failure(
-                "unknown request; known are status, explain, reload, ban, unban, bans, why, dump, instances, upgrade, hold, release, drain, stop, start, kill",
+                "unknown request; known are status, explain, reload, ban, unban, import, bans, why, dump, instances, upgrade, hold, release, drain, stop, start, kill",
             ),
         };
         self.answer(number, answer);

@@ -75,6 +75,20 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Sends a list of bans behind `import`; the daemon's answer, a refusal too.
+    pub fn import(&self, list: &str) -> Result<Value, Unanswered> {
+        let path = self.path();
+        let shown = escape::os(path.as_os_str());
+        let request = format!("import {}\n{list}", list.len());
+        let bytes =
+            exchange_bytes(&path, request.as_bytes()).map_err(|error| unreachable_socket(&shown, &error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Unanswered::Failed(Failure::new(format!("the answer from {shown} is not JSON: {error}")))
+        })
+    }
+}
+
 fn default_path(root: bool, variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> PathBuf {
     if !root && let Some(directory) = variable("XDG_RUNTIME_DIR") {
         let own = Path::new(&directory).join("portreeve/control");
@@ -86,16 +100,23 @@ fn default_path(root: bool, variable: impl Fn(&str) -> Option<std::ffi::OsString
 }
 
 fn exchange(path: &Path, request: &str) -> io::Result<Vec<u8>> {
+    exchange_bytes(path, format!("{request}\n").as_bytes())
+}
+
+fn exchange_bytes(path: &Path, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("{request}\n").as_bytes())?;
+    // One that refuses may do so before it has read everything: what it says counts.
+    let written = stream.write_all(request);
     let mut bytes = Vec::new();
-    stream.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes)?;
+    let read = stream.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes);
     if bytes.len() as u64 > ANSWER_LIMIT {
         return Err(io::Error::other("the answer is longer than 64 MiB"));
     }
     if bytes.is_empty() {
+        written?;
+        read?;
         return Err(io::Error::other("the connection was closed without an answer"));
     }
     Ok(bytes)

@@ -6,6 +6,7 @@
 
 pub mod answer; //    fields of the daemon's JSON answers
 pub mod applets; //   what this program does under another program's name
+pub mod ban_lists; // lists of bans as files have them
 pub mod call; //      argv[0] and the way from arguments to an exit code
 pub mod certificates; // what is wrong with the files of TLS
 pub mod commands; //  one file for each command

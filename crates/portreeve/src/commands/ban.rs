@@ -2,19 +2,24 @@
 //! daemon's, and so is the decision who may be banned.
 
 use crate::answer::{items, number, span, text};
+use crate::ban_lists;
 use crate::control::Socket;
 use crate::escape;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, system_text};
 use crate::output::Output;
 use crate::since;
 use crate::table::Table;
 use portreeve_policy::Prefix;
 use serde_json::Value;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 /// Parts of a list that are asked for at most: more than a daemon has.
 const PARTS: usize = 1000;
+/// The longest list that is imported, in bytes.
+const LONGEST_LIST: u64 = 16 << 20;
 
 /// Keep sources out of this host, and see who is
 #[derive(clap::Args, Debug)]
@@ -40,6 +45,13 @@ pub enum Verb {
     /// Let an address or a network in again
     #[command(alias = "clear")]
     Remove(Remove),
+    /// Ban everybody on a list, or, where one line is not right, nobody
+    ///
+    /// Reads what `export` writes (a line each: NETWORK SECONDS|forever REASON), plain lists with # and ; for comments, `fail2ban-client
+    /// status JAIL`, `cscli decisions list -o raw` and `-o json`, and lines of hosts.deny for ALL daemons.
+    Import(Import),
+    /// Write every ban in the form that `import` reads
+    Export(Export),
     /// Show which bans hold an address, and what protects it
     Why(Why),
     /// Show how many bans there are, and what the kernel does about them
@@ -118,6 +130,31 @@ pub struct Why {
     pub json: bool,
 }
 
+/// `ban import`.
+#[derive(clap::Args, Debug)]
+pub struct Import {
+    /// A file, or - for standard input
+    #[arg(value_name = "FILE|-")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub time: Time,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub socket: Socket,
+    /// Answer in JSON, as the daemon gives it
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ban export`.
+#[derive(clap::Args, Debug)]
+pub struct Export {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub socket: Socket,
+}
+
 fn seconds(text: &str) -> Result<u64, String> {
     let span = since::span(text).map(|span| span.as_secs()).filter(|seconds| *seconds > 0);
     span.ok_or_else(|| "expected a span as 30m, 1h or 2d".to_owned())
@@ -145,6 +182,8 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         Some(Verb::List(list)) => show(list, out),
         Some(Verb::Add(what)) => add(what, out),
         Some(Verb::Remove(which)) => remove(which, out),
+        Some(Verb::Import(what)) => import(what, out),
+        Some(Verb::Export(which)) => export(&which.socket, out),
         Some(Verb::Why(whom)) => why(whom, out),
         Some(Verb::Status(list)) => status(list, out),
     }
@@ -174,6 +213,84 @@ fn add(what: &Add, out: &mut Output<'_>) -> Result<Exit, Failure> {
         if again { ", instead of what was said before" } else { "" }
     )?;
     note(&answer, out)?;
+    Ok(Exit::Fine)
+}
+
+fn import(what: &Import, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let shown = if what.file.as_os_str() == "-" { "-".into() } else { escape::os(what.file.as_os_str()) };
+    let content = file_text(&what.file).map_err(|why| Failure::new(format!("{shown}: {why}")))?;
+    let at = |line: usize, column: usize, why: &str| {
+        Failure::new(format!("{shown}:{line}:{column}: {}; nothing was banned", escape::text(why)))
+    };
+    let list = ban_lists::read(&content).map_err(|wrong| at(wrong.line, wrong.column, &wrong.what))?;
+    let mut request = String::new();
+    for one in &list {
+        let ordered = match (what.time.forever, what.time.until.or(what.time.span)) {
+            (true, _) => Some(ban_lists::Time::Forever),
+            (false, seconds) => seconds.map(ban_lists::Time::Seconds),
+        };
+        let time = match one.time.or(ordered) {
+            Some(ban_lists::Time::Forever) => "forever".to_owned(),
+            Some(ban_lists::Time::Seconds(seconds)) => seconds.to_string(),
+            None => {
+                let why = "the list does not say for how long; say it by --for, --until or --forever";
+                return Err(at(one.line, 1, why));
+            }
+        };
+        request.push_str(format!("{} {time} {}", one.network, one.reason).trim_end());
+        request.push('\n');
+    }
+    if list.is_empty() {
+        writeln!(out, "{shown} bans nobody")?;
+        return Ok(Exit::Found);
+    }
+    let answer = what.socket.import(&request)?;
+    if answer.get("ok").and_then(Value::as_bool) != Some(true) {
+        let why = text(&answer, "error");
+        let line =
+            number(&answer, "line").and_then(|line| list.get(usize::try_from(line).ok()?.checked_sub(1)?));
+        return Err(match line {
+            Some(one) => at(
+                one.line,
+                1,
+                why.split_once(": ").map_or(why, |(_, why)| why).trim_end_matches("; nothing was banned"),
+            ),
+            None => Failure::new(format!("the daemon refused: {}", escape::text(why))),
+        });
+    }
+    if what.json {
+        out.json(&answer)?;
+        return Ok(Exit::Fine);
+    }
+    let (imported, new) = (number(&answer, "imported").unwrap_or(0), number(&answer, "new").unwrap_or(0));
+    writeln!(out, "banned: {imported}, of which {new} were not before")?;
+    note(&answer, out)?;
+    Ok(Exit::Fine)
+}
+
+/// The text of a list, which has a bound.
+fn file_text(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let source: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| system_text(&error))?)
+    };
+    source.take(LONGEST_LIST + 1).read_to_end(&mut bytes).map_err(|error| system_text(&error))?;
+    if bytes.len() as u64 > LONGEST_LIST {
+        return Err(format!("a list has at most {LONGEST_LIST} bytes; nothing was banned"));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8; nothing was banned".to_owned())
+}
+
+fn export(socket: &Socket, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let answer = whole_list(socket)?;
+    for ban in items(&answer, "list") {
+        let time =
+            number(ban, "seconds_left").map_or_else(|| "forever".to_owned(), |left| left.max(1).to_string());
+        let (network, reason) = (text(ban, "network"), text(ban, "reason"));
+        writeln!(out, "{}", escape::text(format!("{network} {time} {reason}").trim_end()))?;
+    }
     Ok(Exit::Fine)
 }
 

@@ -4,7 +4,7 @@
 use super::enforcer::{Enforcer, Found};
 use super::netlink::Netlink;
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, FromFirewall, MAX_MESSAGE, ToFirewall};
+use crate::protocol::{BadMessage, FromFirewall, MAX_BANS, MAX_MESSAGE, ToFirewall};
 use portreeve_policy::Prefix;
 use portreeve_sys::{clock, seqpacket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,6 +41,8 @@ pub(super) struct Engine {
     /// The list while it comes, and where the kernel takes none.
     gathered: BTreeMap<Prefix, Option<Duration>>,
     whole: bool,
+    /// Bans whose list goes on in the next message: they go to the kernel together.
+    held: Vec<(Prefix, Option<Duration>)>,
     enforcer: Option<Enforcer>,
     /// When to look at the kernel next.
     look: Duration,
@@ -55,6 +57,7 @@ impl Engine {
             listening: None,
             gathered: BTreeMap::new(),
             whole: false,
+            held: Vec::new(),
             enforcer: None,
             look: clock::monotonic() + ROUTINE,
         }
@@ -104,7 +107,8 @@ impl Engine {
 
     fn listen(&mut self) -> io::Result<Goes> {
         // Changes that came together go to the kernel together.
-        let (mut bans, mut pardons) = (Vec::new(), Vec::new());
+        let (mut bans, mut pardons) = (std::mem::take(&mut self.held), Vec::new());
+        let mut goes_on = !bans.is_empty();
         for _ in 0..MESSAGES {
             let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
                 Ok(received) => received,
@@ -125,6 +129,7 @@ impl Engine {
                 (ToFirewall::Listening, fd) => self.listening = fd.map(Netlink::over),
                 (ToFirewall::Bans(list), _) => {
                     self.flush(&mut Vec::new(), &mut pardons);
+                    goes_on = list.len() == MAX_BANS;
                     let until =
                         |left: Option<u64>| left.map(|left| now.saturating_add(Duration::from_millis(left)));
                     bans.extend(list.into_iter().map(|(prefix, left)| (prefix, until(left))));
@@ -140,7 +145,11 @@ impl Engine {
                 }
             }
         }
-        self.flush(&mut bans, &mut pardons);
+        if goes_on && pardons.is_empty() {
+            self.held = bans;
+        } else {
+            self.flush(&mut bans, &mut pardons);
+        }
         Ok(Goes::On)
     }
 

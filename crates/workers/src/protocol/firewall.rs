@@ -22,7 +22,8 @@ pub enum ToFirewall {
     Asking,
     /// The socket that tells of changes. Carries its descriptor.
     Listening,
-    /// These are banned, each for so many milliseconds more; none is for ever. Before `Stand` they are kept until then.
+    /// These are banned, each for so many milliseconds more; none is for ever. Before `Stand` they are kept until then; after
+    /// a full list they wait for the next one.
     Bans(Vec<(Prefix, Option<u64>)>),
     /// The list is whole: the kernel shall have it. Answered by [`FromFirewall::Standing`] or [`FromFirewall::Refused`].
     Stand,

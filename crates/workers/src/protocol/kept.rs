@@ -4,7 +4,7 @@
 use super::wire::{BadMessage, Reader, Writer};
 
 /// The most bans, or networks, in one message.
-pub const MAX_KEPT: usize = 100;
+pub const MAX_KEPT: usize = 200;
 /// The longest reason of a ban, in bytes.
 pub const MAX_REASON: usize = 200;
 
@@ -135,7 +135,7 @@ mod tests {
         }
         let many = BanOrder::Keep(vec![ban(None); MAX_KEPT + 1]);
         assert_eq!(many.encode(&mut bytes), Err(BadMessage::TooLong("bans")));
-        let longest = KeptBan { reason: "x".repeat(255), network: "x".repeat(255), ..ban(Some(1)) };
+        let longest = KeptBan { reason: "x".repeat(MAX_REASON), network: "x".repeat(43), ..ban(Some(1)) };
         assert_eq!(BanOrder::Keep(vec![longest; MAX_KEPT]).encode(&mut bytes), Ok(()));
     }
 }

@@ -1,0 +1,125 @@
+//! Lists of bans: read by the real command, checked before anything is banned, in the kernel at once, and there after a restart.
+
+use portreeve_compliance::skip::has_programs;
+use portreeve_compliance::wait::must;
+use portreeve_compliance::{Config, Daemon, Ended, Entry, Side, Start, World, ours};
+use serde_json::Value;
+use std::time::Instant;
+
+const ENV: &[&str] = &["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TZ=UTC"];
+
+fn start(world: &World) -> Daemon<'_> {
+    let options = vec!["--ledger".into(), "/run/w/ledger".into()];
+    let config = Config::of(Entry::program("s1", 2003));
+    world.start_with(&config, Start { options, ..Start::default() })
+}
+
+fn held(daemon: &Daemon<'_>) -> u64 {
+    let answer: Value = serde_json::from_str(&daemon.control("bans")).expect("JSON");
+    answer["held"].as_u64().expect("a number")
+}
+
+/// `portreeve ban ...` as a user types it.
+fn ban(world: &World, words: &[&str]) -> (Ended, String) {
+    let executable = Side::Ours.executable().with_file_name("portreeve");
+    let mut argv = vec![executable.to_str().expect("UTF-8"), "ban"];
+    argv.extend(words);
+    argv.extend(["--control", "/run/w/control"]);
+    world.run(&argv, ENV)
+}
+
+fn import(world: &World, text: &str, more: &[&str]) -> (Ended, String) {
+    world.write("list", text);
+    ban(world, &[&["import", "/run/w/list"], more].concat())
+}
+
+fn enforced(daemon: &Daemon<'_>, count: u64) {
+    must("the kernel has them", || {
+        let bans = daemon.status()["bans"].clone();
+        bans["kernel"] == "enforced" && bans["enforced"] == count && bans["wanted"] == count
+    });
+}
+
+/// A line that is not right is named, and nobody of the list is banned; what is exported comes back as it was.
+#[test]
+fn a_list_is_applied_whole_or_not_at_all() {
+    if !has_programs(&["nft"]) {
+        return;
+    }
+    ours(|world| {
+        let _next = world.neighbour(&["10.7.0.2"]);
+        let daemon = start(world);
+        for (text, more, wanted) in [
+            (
+                "192.0.2.1\n198.51.100.1/24\n",
+                &["--forever"][..],
+                "/run/w/list:2:1: 198.51.100.1/24 has bits set",
+            ),
+            ("192.0.2.1\n", &[], "/run/w/list:1:1: the list does not say for how long"),
+            ("# a\n192.0.2.1 60\n10.0.0.0/8 60\n", &[], "/run/w/list:3:1: 10.0.0.0/8 is protected: 10.7.0.1"),
+            ("192.0.2.1 60\n0.0.0.0/0 60\n", &[], "/run/w/list:2:1: 0.0.0.0/0 is too wide"),
+            ("ALL: ALL\n", &["--forever"], "/run/w/list:1:6: \"ALL\" is no IPv4"),
+        ] {
+            let (how, output) = import(world, text, more);
+            assert_eq!(how, Ended::Status(2), "{text}: {output}");
+            assert!(output.contains(wanted) && output.contains("nothing was banned"), "{text}: {output}");
+            assert_eq!(held(&daemon), 0, "{text}");
+        }
+        let list =
+            "192.0.2.0/24 forever one #1\n192.0.2.7 600\n192.0.2.7 900 twice\n::ffff:198.51.100.9 900\n";
+        let (how, output) = import(world, list, &[]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        assert!(output.contains("banned: 3, of which 3 were not before"), "{output}");
+        enforced(&daemon, 3);
+        let (_, exported) = ban(world, &["export"]);
+        let shown: Vec<String> =
+            exported.lines().map(|line| line.replace(" 899", " 900").replace(" 898", " 900")).collect();
+        assert_eq!(shown, ["192.0.2.0/24 forever one #1", "192.0.2.7 900 twice", "198.51.100.9 900"]);
+        ban(world, &["remove", "all"]);
+        assert_eq!(held(&daemon), 0);
+        let (how, output) = import(world, &exported, &[]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        assert_eq!(held(&daemon), 3);
+        let (how, output) = import(world, "# nobody\n", &[]);
+        assert_eq!((how, held(&daemon)), (Ended::Status(1), 3), "{output}");
+        let bad = daemon.control("import 99999999");
+        assert!(bad.contains("a list has 1 to"), "{bad}");
+    });
+}
+
+/// A hundred thousand: banned, kept, and back after a restart.
+#[test]
+fn a_hundred_thousand_bans_come_back() {
+    if !has_programs(&["nft"]) {
+        return;
+    }
+    ours(|world| {
+        let _next = world.neighbour(&["10.7.0.2"]);
+        let daemon = start(world);
+        let list: String = (0..100_000u32)
+            .map(|n| format!("{} forever listed\n", std::net::Ipv4Addr::from((100 << 24) + n * 3)))
+            .collect();
+        let begun = Instant::now();
+        let (how, output) = import(world, &list, &[]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        assert!(!output.contains("not kept"), "{output}");
+        enforced(&daemon, 100_000);
+        eprintln!("imported and enforced in {:?}", begun.elapsed());
+        let stored = || {
+            let words = ["sqlite3", "-readonly", "/run/w/ledger/ledger.db", "SELECT count(*) FROM bans"];
+            world.run(&words, ENV).1.trim().to_owned()
+        };
+        if has_programs(&["sqlite3"]) {
+            must("all are kept", || stored() == "100000");
+        }
+        daemon.stop();
+        let begun = Instant::now();
+        let daemon = start(world);
+        enforced(&daemon, 100_000);
+        eprintln!("started and enforced in {:?}", begun.elapsed());
+        assert_eq!(held(&daemon), 100_000);
+        let (how, _) = ban(world, &["remove", "all"]);
+        assert_eq!(how, Ended::Status(0));
+        enforced(&daemon, 0);
+    });
+}
