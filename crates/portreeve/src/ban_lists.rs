@@ -320,8 +320,8 @@ mod tests {
     #[test]
     fn each_form_is_read() {
         assert_eq!(
-            shown("# ours\n192.0.2.0/24 forever two #words\n\n ::ffff:192.0.2.9\n2001:db8::/32 60 ; SBL1\n"),
-            ["192.0.2.0/24 forever two #words", "192.0.2.9 - ", "2001:db8::/32 60 "]
+            shown("# ours\n192.0.2.0/24 forever two #words\n\n ::ffff:192.0.2.9\n2001:db8::/32 ; SBL1\n"),
+            ["192.0.2.0/24 forever two #words", "192.0.2.9 - ", "2001:db8::/32 - "]
         );
         assert_eq!(
             shown("ALL: 192.0.2. 198.51.100.0/255.255.255.0, [2001:db8::]/32\nall : 10.0.0.1 : DENY\n"),
