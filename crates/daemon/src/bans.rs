@@ -67,6 +67,8 @@ impl Supervisor {
         if self.bans_in_kernel() && portreeve_sys::netlink::has_table(portreeve_workers::FIREWALL_TABLE) {
             self.need_worker(Worker::Firewall);
         }
+        // After an upgrade the worker is there, and what it said is forgotten.
+        self.tell_firewall(&ToFirewall::Stand, None);
     }
 
     /// Entries of the list have changed: the kernel gets what follows.
