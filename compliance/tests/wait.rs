@@ -235,21 +235,28 @@ fn queued_datagrams_of_a_builtin() {
         let daemon = world.start(&Config::of(entry));
         let client = datagram_socket("127.0.0.2", 2001);
         assert!(ask_again(&client, b"up").is_some());
-        // Stopped, so that all five are in the queue when it looks.
-        let worker = world.processes("portreeve-gate").into_iter().chain([daemon.pid]);
-        let stopped: Vec<u32> = worker.collect();
-        for pid in &stopped {
-            world.signal(*pid, portreeve_compliance::signals::STOP);
+        let mut answered = 0;
+        // xinetd throws away what waits when it is done with the datagram before: that may be all of a round.
+        for _ in 0..if world.is_ours() { 1 } else { 5 } {
+            // Stopped, so that all five are in the queue when it looks.
+            let worker = world.processes("portreeve-gate").into_iter().chain([daemon.pid]);
+            let stopped: Vec<u32> = worker.collect();
+            for pid in &stopped {
+                world.signal(*pid, portreeve_compliance::signals::STOP);
+            }
+            let clients: Vec<_> = (0..5).map(|_| datagram_socket("127.0.0.2", 2001)).collect();
+            for client in &clients {
+                client.send(b"x").expect("to send");
+            }
+            for pid in &stopped {
+                world.signal(*pid, portreeve_compliance::signals::CONT);
+            }
+            let patience = if world.is_ours() { DEADLINE } else { Duration::from_secs(1) };
+            answered = clients.iter().filter(|client| hear(client, patience).is_some()).count();
+            if answered > 0 {
+                break;
+            }
         }
-        let clients: Vec<_> = (0..5).map(|_| datagram_socket("127.0.0.2", 2001)).collect();
-        for client in &clients {
-            client.send(b"x").expect("to send");
-        }
-        for pid in &stopped {
-            world.signal(*pid, portreeve_compliance::signals::CONT);
-        }
-        let patience = if world.is_ours() { DEADLINE } else { Duration::from_secs(1) };
-        let answered = clients.iter().filter(|client| hear(client, patience).is_some()).count();
         assert_eq!(answered, world.fix("no-datagram-is-thrown-away", 1, 5));
     });
 }

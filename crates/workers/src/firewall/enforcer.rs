@@ -19,6 +19,10 @@ use std::time::Duration;
 /// A difference of ends that is none: the kernel counts in its own ticks, and a dump takes its time.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// Looks at most, until nothing seems to be missing, and the time between them.
+const LOOKS: usize = 5;
+const BETWEEN: Duration = Duration::from_millis(40);
+
 /// What a comparison with the kernel found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -218,7 +222,7 @@ impl Enforcer {
     pub fn compare(&mut self, now: Duration) -> io::Result<Found> {
         self.expire(now);
         let mut found = Found { wanted: self.wanted.len(), ..Found::default() };
-        let (intact, kernel) = match self.look() {
+        let (intact, kernel) = match self.look_well(now) {
             Ok(seen) => seen,
             Err(error) if error.kind() == io::ErrorKind::NotFound => (false, HashMap::new()),
             // It changed while it was told, again and again; or nothing is known.
@@ -235,6 +239,8 @@ impl Enforcer {
                     strange.insert(*prefix);
                     missing.insert(*prefix, *until);
                 }
+                // It ends about now, by the kernel's clock or by ours.
+                None if until.is_some_and(|until| until <= now + SLACK) => found.enforced += 1,
                 None => drop(missing.insert(*prefix, *until)),
             }
         }
@@ -270,6 +276,24 @@ impl Enforcer {
         }
         self.note_generation()?;
         Ok(found)
+    }
+
+    /// What the kernel holds, looked at again where something seems to be missing: while the kernel makes a set's hash larger, which
+    /// goes on after a long list has come, a dump leaves out elements that are in force.
+    fn look_well(&mut self, now: Duration) -> io::Result<(bool, HashMap<Prefix, Option<Duration>>)> {
+        let (mut intact, mut kernel) = self.look()?;
+        for _ in 1..LOOKS {
+            let lasting = |until: &Option<Duration>| until.is_none_or(|until| until > now + SLACK);
+            let lacks = |(prefix, until)| lasting(until) && !kernel.contains_key(prefix);
+            if !intact || !self.wanted.iter().any(lacks) {
+                break;
+            }
+            std::thread::sleep(BETWEEN);
+            let (still, again) = self.look()?;
+            intact = still;
+            kernel.extend(again);
+        }
+        Ok((intact, kernel))
     }
 
     /// What the kernel holds: whether the skeleton is ours, and each element with the time that is left.
