@@ -40,7 +40,8 @@ impl Supervisor {
         let Some(slot) = self.slots.get(&id) else { return };
         let manner = slot.manner();
         let Some(worker) = manner.owner().filter(|_| slot.order.duty == Duty::Serve) else { return };
-        if self.staff.link(worker).presence == Presence::Off {
+        // One that is not ready yet gets all of it then, the tables before the sockets.
+        if self.staff.link(worker).presence != Presence::Ready {
             return;
         }
         let fds: Vec<OwnedFd> = slot.listeners.iter().filter_map(|l| l.fd.try_clone().ok()).collect();
@@ -69,6 +70,9 @@ impl Supervisor {
         self.give_tables();
         let Some(slot) = self.slots.get(&id) else { return };
         let Some(worker) = slot.manner().owner() else { return };
+        if self.staff.link(worker).presence != Presence::Ready {
+            return;
+        }
         let daemon = (!slot.service.nolibwrap).then(|| slot.service.wrap_name.clone());
         let on = slot.service.log_success;
         let log_served = on.host || on.pid || on.exit || on.duration;
