@@ -2,14 +2,14 @@
 //! over. Owns what the firewall worker said of it; who is denied is decided in policy, and checked by this daemon as well.
 //!
 //! A source that tripped a sensor is banned by its /64 in IPv6, which is what one subscriber has; where somebody protected lies in
-//! it, by the address. Under the
-//! names of xinetd and inetd nothing is taken to the kernel: their users count the FAIL lines that a dropped packet never makes.
+//! it, by the address. Under the names of xinetd and inetd nothing is taken to the kernel: their users count the FAIL lines that a
+//! dropped packet never makes.
 
 use crate::ban_list::millis_until;
 use crate::json::Json;
 use crate::options::Program;
 use crate::protection::Protection;
-use crate::staff::Presence;
+use crate::staff::{Presence, Staff};
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
 use portreeve_policy::{Ban, Prefix, later};
@@ -142,7 +142,12 @@ impl Supervisor {
             return false; // it will get the whole list
         }
         let mut bytes = Vec::new();
-        message.encode(&mut bytes).is_ok() && self.tell(Worker::Firewall, bytes, fd)
+        let told = message.encode(&mut bytes).is_ok() && self.tell(Worker::Firewall, bytes, fd);
+        if !told && self.staff.link(Worker::Firewall).presence == Presence::Ready {
+            // Its list is not ours any more; the next one gets the whole of it, and the kernel goes on meanwhile.
+            self.lose_worker(Staff::index(Worker::Firewall), "it does not take what it is told");
+        }
+        told
     }
 
     /// The worker is ready: it gets its sockets and everybody who is denied.

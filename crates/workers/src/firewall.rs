@@ -7,6 +7,8 @@ mod enforcer;
 mod engine;
 mod netlink;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use enforcer::{Enforcer, Found};
 pub use table::TABLE;

@@ -137,6 +137,8 @@ impl Messages {
 pub(super) struct Message<'a> {
     pub(super) kind: u16,
     pub(super) sequence: u32,
+    /// In an answer our own socket, in a notification the socket of whoever made the change.
+    pub(super) port: u32,
     /// What follows the netlink header.
     pub(super) body: &'a [u8],
 }
@@ -164,10 +166,10 @@ pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
         let number = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let length = usize::try_from(number(0)?).ok()?;
         let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-        let sequence = number(8)?;
+        let (sequence, port) = (number(8)?, number(12)?);
         let body = bytes.get(HEADER..length)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, sequence, body })
+        Some(Message { kind, sequence, port, body })
     })
 }
 

@@ -46,7 +46,6 @@ pub struct Enforcer {
     kin: BTreeSet<Kin>,
     /// Handles of our chains and rules, as the kernel numbered them: a rule in their midst or in their place shows.
     skeleton: Vec<(u16, u64)>,
-    generation: u32,
 }
 
 impl Enforcer {
@@ -87,7 +86,6 @@ impl Enforcer {
             wanted: bans.into_iter().collect(),
             kin: BTreeSet::new(),
             skeleton: Vec::new(),
-            generation: 0,
         };
         let mut refused = io::Error::other("nothing was tried");
         for &hold in holds {
@@ -199,20 +197,12 @@ impl Enforcer {
         if !fresh.is_empty() {
             self.skeleton = self.look_at_skeleton()?;
         }
-        self.note_generation()
-    }
-
-    fn note_generation(&mut self) -> io::Result<()> {
-        self.generation = self.netlink.generation()?;
         Ok(())
     }
 
-    /// Whether nothing at all was changed in the kernel's tables since our last own change.
-    ///
-    /// # Errors
-    /// The kernel does not answer.
-    pub fn is_undisturbed(&mut self) -> io::Result<bool> {
-        Ok(self.netlink.generation()? == self.generation)
+    /// The number of the socket by which the changes are made: notifications of our own bear it.
+    pub(super) fn port(&self) -> Option<u32> {
+        self.netlink.port()
     }
 
     /// Compares the kernel with what is wanted, and repairs it.
@@ -274,7 +264,6 @@ impl Enforcer {
             self.kin.extend(missing.keys().map(Kin::of));
             self.skeleton = self.look_at_skeleton()?;
         }
-        self.note_generation()?;
         Ok(found)
     }
 
@@ -398,7 +387,7 @@ impl Enforcer {
         })?;
         self.kin = kin;
         self.skeleton = self.look_at_skeleton()?;
-        self.note_generation()
+        Ok(())
     }
 }
 

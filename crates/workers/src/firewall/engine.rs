@@ -63,6 +63,18 @@ impl Engine {
         }
     }
 
+    /// With a table that stands.
+    #[cfg(test)]
+    pub(super) fn stand(&mut self, enforcer: Enforcer, listening: OwnedFd) {
+        (self.enforcer, self.listening, self.whole) = (Some(enforcer), Some(Netlink::over(listening)), true);
+    }
+
+    /// Whether the next look is the one of routine.
+    #[cfg(test)]
+    pub(super) fn rests(&self) -> bool {
+        self.look > clock::monotonic() + ROUTINE / 2
+    }
+
     /// Waits and does what there is to do.
     ///
     /// # Errors
@@ -162,7 +174,9 @@ impl Engine {
         let done = match &mut self.enforcer {
             Some(enforcer) => enforcer.pardon(pardons, now).and_then(|()| enforcer.ban(bans, now)),
             None => {
-                self.gathered.retain(|prefix, _| !pardons.contains(prefix));
+                for prefix in pardons.iter() {
+                    self.gathered.remove(prefix);
+                }
                 self.gathered.extend(bans.iter().copied());
                 Ok(())
             }
@@ -180,18 +194,18 @@ impl Engine {
         }
     }
 
-    /// Somebody has changed the tables, perhaps ourselves.
+    /// Something has changed in nf_tables. Other tables are others' business, however busy they are, and what we change ourselves
+    /// is no news.
     fn note_changes(&mut self) {
         let Some(listening) = &mut self.listening else { return };
-        // One that cannot tell any more is no news for anybody: there is still the routine.
-        if listening.heard().is_err() {
-            self.listening = None;
+        let own = self.enforcer.as_ref().and_then(Enforcer::port);
+        match listening.heard(own) {
+            Ok(heard) if !heard.ours && !heard.lost => return,
+            Ok(_) => {}
+            // One that cannot tell any more: there is still the routine.
+            Err(_) => self.listening = None,
         }
-        let undisturbed =
-            self.enforcer.as_mut().is_some_and(|enforcer| enforcer.is_undisturbed().unwrap_or(false));
-        if !undisturbed {
-            self.look = self.look.min(clock::monotonic() + SETTLE);
-        }
+        self.look = self.look.min(clock::monotonic() + SETTLE);
     }
 
     /// Makes the kernel's bans what they are to be, and tells.

@@ -18,15 +18,15 @@ const DONE: u16 = 3;
 pub(super) struct Netlink {
     fd: OwnedFd,
     sequence: u32,
+    /// The number of this socket, as the kernel's answers have it.
+    port: Option<u32>,
     buffer: Box<[u8]>,
 }
 
 /// What came of a change elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard {
-    /// The newest generation of all tables that was told of.
-    pub(super) generation: Option<u32>,
-    /// Something in our own table changed, by whomever.
+    /// Something in our own table changed, by another socket than ours.
     pub(super) ours: bool,
     /// More changed than could be kept for us.
     pub(super) lost: bool,
@@ -37,7 +37,7 @@ impl Netlink {
     pub(super) fn over(fd: OwnedFd) -> Self {
         // Not from 1: over a socket that another process had before, answers to its last question may wait.
         let sequence = portreeve_sys::clock::monotonic().subsec_nanos();
-        Netlink { fd, sequence, buffer: vec![0; 64 * 1024].into() }
+        Netlink { fd, sequence, port: None, buffer: vec![0; 64 * 1024].into() }
     }
 
     pub(super) fn fd(&self) -> &OwnedFd {
@@ -114,11 +114,12 @@ impl Netlink {
         let asked = self.sequence;
         self.sequence = question.next_sequence();
         self.send(question.bytes())?;
-        let mut ended = false;
+        let (mut ended, mut port) = (false, None);
         self.receive(|message| {
             if message.sequence != asked {
                 return Ok(());
             }
+            port = Some(message.port);
             match message.kind {
                 ERROR => {
                     ended = true;
@@ -140,6 +141,7 @@ impl Netlink {
                 }
             }
         })?;
+        self.port = port.or(self.port);
         if ended { Ok(()) } else { Err(io::Error::other("the kernel's answer has no end")) }
     }
 
@@ -160,21 +162,24 @@ impl Netlink {
         generation.ok_or_else(|| io::Error::other("the kernel names no generation"))
     }
 
-    /// What has changed, as told to a listening socket.
+    /// The number of this socket, once it has been answered.
+    pub(super) fn port(&self) -> Option<u32> {
+        self.port
+    }
+
+    /// What has changed, as told to a listening socket, by others than the socket `own`.
     ///
     /// # Errors
     /// The socket is of no use any more.
-    pub(super) fn heard(&mut self) -> io::Result<Heard> {
+    pub(super) fn heard(&mut self, own: Option<u32>) -> io::Result<Heard> {
         let mut heard = Heard::default();
         // A hundred rounds of what does not fit: a storm of changes is as good as one.
         for _ in 0..100 {
             let came = self.receive(|message| {
-                if message.kind == kind::GENERATION {
-                    heard.generation = message.attributes().u32(1).or(heard.generation);
-                } else if message.family() == INET && message.attributes().str(1) == Some(super::table::TABLE)
-                {
-                    heard.ours = true;
-                }
+                let table = message.family() == INET
+                    && message.kind != kind::GENERATION
+                    && message.attributes().str(1) == Some(super::table::TABLE);
+                heard.ours |= table && Some(message.port) != own;
                 Ok(())
             });
             match came {

@@ -1,0 +1,97 @@
+//! The worker's loop on a table that everybody can change, as before kernel 5.12, in a network namespace of the test's own.
+
+#[path = "../../../../compliance/src/skip.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with tests that need more of it")]
+mod skip;
+
+use super::enforcer::Enforcer;
+use super::engine::{Engine, Goes};
+use portreeve_sys::{clock, netlink, seqpacket};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// Holds a network namespace, which ends with the value.
+struct Apart(Child);
+
+impl Apart {
+    /// Puts the calling thread, and the programs that it starts, into one; none where that cannot be.
+    fn enter() -> Option<Apart> {
+        if !rustix::process::geteuid().is_root() {
+            skip::skip(skip::Reason::NoRoot);
+            return None;
+        }
+        if !skip::has_programs(&["nft", "unshare"]) {
+            return None;
+        }
+        let works = Command::new("unshare").args(["-n", "nft", "list", "ruleset"]).output();
+        if !works.is_ok_and(|ended| ended.status.success()) {
+            skip::skip(skip::Reason::NoNamespaces);
+            return None;
+        }
+        let apart = Apart(Command::new("unshare").args(["-n", "sleep", "60"]).spawn().expect("it starts"));
+        let theirs = format!("/proc/{}/ns/net", apart.0.id());
+        let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
+        for _ in 0..200 {
+            if std::fs::read_link(&theirs).is_ok_and(|theirs| theirs != own) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let network = File::open(theirs).expect("its network");
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).expect("to enter it");
+        Some(apart)
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn nft(command: &str) -> String {
+    let ended = Command::new("nft").args(command.split(' ')).output().expect("nft starts");
+    assert!(ended.status.success(), "{command}: {}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8_lossy(&ended.stdout).into_owned()
+}
+
+#[test]
+fn what_others_do_to_their_tables_is_no_news_and_what_they_do_to_ours_is_mended() {
+    let Some(_apart) = Apart::enter() else { return };
+    let (ours, theirs) = seqpacket::pair().expect("a channel");
+    let mut engine = Engine::new(theirs);
+    let ban = ("192.0.2.1".parse().expect("a network"), None);
+    let asking = netlink::asking().expect("a socket");
+    let enforcer = Enforcer::begin_open(asking, [ban], clock::monotonic()).expect("a table");
+    engine.stand(enforcer, netlink::listening().expect("a socket"));
+    // A busy firewall beside us.
+    nft("add table inet other");
+    nft("add set inet other s { type ipv4_addr; }");
+    for n in 1..20 {
+        nft(&format!("add element inet other s {{ 198.51.100.{n} }}"));
+        assert_eq!(engine.turn().expect("a turn"), Goes::On);
+        assert!(engine.rests(), "after {n}");
+    }
+    nft("delete element inet portreeve v4_32 { 192.0.2.1 }");
+    assert!(!nft("list set inet portreeve v4_32").contains("192.0.2.1"));
+    engine.turn().expect("it hears");
+    assert!(!engine.rests(), "it looks soon");
+    engine.turn().expect("it looks");
+    assert!(nft("list set inet portreeve v4_32").contains("192.0.2.1"));
+    // Its own repair tells it nothing.
+    for _ in 0..2 {
+        engine.turn().expect("it hears of itself");
+        assert!(engine.rests());
+        nft("add table inet another");
+        nft("delete table inet another");
+    }
+    nft("flush ruleset");
+    engine.turn().expect("it hears");
+    engine.turn().expect("it looks");
+    assert!(nft("list set inet portreeve v4_32").contains("192.0.2.1"));
+    drop(ours);
+}
