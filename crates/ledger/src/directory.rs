@@ -72,7 +72,7 @@ fn make(directory: &Path) -> io::Result<PathBuf> {
     std::fs::canonicalize(directory)
 }
 
-/// The directory and the files in it become the ledger's.
+/// The directory becomes the ledger's, and files that are made in it get its group.
 fn own(directory: &OwnedFd) -> io::Result<()> {
     let meta = File::from(directory.try_clone()?).metadata()?;
     let ids = worker_ids(Worker::Ledger);
