@@ -13,6 +13,7 @@ use crate::slot::{ListenerId, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
+use portreeve_policy::evidence::{Evidence, Grade, Kind};
 use portreeve_policy::{
     Arrival, Cause, Facts, Peer, Reason, Refusal, Seat, SensorHit, Tables, Verdict, decide,
 };
@@ -400,7 +401,16 @@ impl Supervisor {
                 let text = format!("{source} tripped the sensor {name} and is protected: not denied");
                 self.say(Level::Warning, &text);
             }
-            SensorHit::AlreadyDenied | SensorHit::Forgeable | SensorHit::Never => {}
+            // A datagram, or the word of a proxy: scored, and never more.
+            SensorHit::Forgeable => {
+                let name = self.slots.get(&id).map(|s| s.id().to_owned()).unwrap_or_default();
+                let (grade, kind) = (Grade::Forgeable, Kind::Sensor);
+                if peer.address().is_some() {
+                    let touch = Evidence { source, grade, kind, service: &name, count: 1, proxied: false };
+                    self.weigh_evidence(&touch);
+                }
+            }
+            SensorHit::AlreadyDenied | SensorHit::Never => {}
         }
     }
 

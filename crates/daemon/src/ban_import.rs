@@ -131,7 +131,7 @@ impl Supervisor {
         }
         let mut networks = Vec::with_capacity(list.bans.len());
         for (network, time, reason) in std::mem::take(&mut list.bans) {
-            let ban = Ban { until: time.map(|time| now.saturating_add(time)), term: None, reason };
+            let ban = Ban { reason, ..Ban::by_hand(time.map(|time| now.saturating_add(time)), "") };
             if self.host.denied.deny(network, ban).is_ok() {
                 networks.push(network);
             }

@@ -14,7 +14,7 @@ use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{Ban, Prefix};
 use portreeve_sys::clock;
-use portreeve_workers::protocol::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON, Worker};
+use portreeve_workers::protocol::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON, Maker, Worker};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -118,7 +118,13 @@ impl Supervisor {
         let term = ban.term.flatten().map_or(0, |term| i64::try_from(term.as_micros()).unwrap_or(i64::MAX));
         let since = until.filter(|_| term > 0).map_or(wall, |until| until.saturating_sub(term));
         let reason = ban.reason.to_string();
-        KeptBan { network: full_form(&network), since, until, by_sensor: ban.term.is_some(), reason }
+        let maker = match (ban.term, ban.strikes, ban.inside) {
+            (Some(_), ..) => Maker::Sensor,
+            (None, 0, _) => Maker::Operator,
+            (None, _, false) => Maker::Evidence,
+            (None, _, true) => Maker::EvidenceInside,
+        };
+        KeptBan { network: full_form(&network), since, until, maker, strikes: ban.strikes, reason }
     }
 
     /// Sends it; whether that could be done. It counts among what the ledger has to answer, in its turn.
@@ -201,6 +207,15 @@ impl Supervisor {
     fn compare_kept(&mut self, kept: KeptBan) -> Option<Prefix> {
         let network: Prefix = kept.network.parse().ok().filter(|network| too_wide(network).is_none())?;
         let (wall, now) = (wall_micros(), self.stamp.mono());
+        let for_evidence = matches!(kept.maker, Maker::Evidence | Maker::EvidenceInside);
+        if for_evidence && let Some(until) = kept.until {
+            let ago = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+            let end = now.saturating_add(ago(until.saturating_sub(wall)));
+            let counts = (end + self.book.policy().memory).saturating_sub(ago(wall.saturating_sub(until)));
+            if counts > now {
+                self.book.remember(network, kept.strikes, counts, now);
+            }
+        }
         let left = match kept.until {
             Some(until) => {
                 Some(u64::try_from(until.saturating_sub(wall) / 1000).ok().filter(|left| *left > 0)?)
@@ -228,7 +243,9 @@ impl Supervisor {
         let reason: String = short.map(|(_, c)| if c.is_control() { ' ' } else { c }).collect();
         let ban = Ban {
             until: left.map(|left| now.saturating_add(Duration::from_millis(left))),
-            term: kept.by_sensor.then_some(term),
+            term: (kept.maker == Maker::Sensor).then_some(term),
+            strikes: if for_evidence { kept.strikes.max(1) } else { 0 },
+            inside: kept.maker == Maker::EvidenceInside,
             reason: reason.into(),
         };
         if self.host.denied.deny(network, ban).is_ok() {

@@ -109,6 +109,9 @@ impl Supervisor {
         }
         self.bans_changed(&gone);
         self.keep_bans(&gone);
+        for network in &gone {
+            self.book.pardon(network);
+        }
         self.say(Level::Notice, &format!("{} ban(s) removed by command", gone.len()));
         Json::object(|j| {
             j.plain("ok", true);
@@ -187,7 +190,7 @@ impl Supervisor {
     fn ban_view(&self, j: &mut Json, network: Prefix, ban: &Ban) {
         let now = self.stamp.mono();
         j.text("network", network);
-        j.text("by", if ban.term.is_some() { "sensor" } else { "operator" });
+        j.text("by", ban.maker());
         j.text("reason", &ban.reason);
         j.optional("seconds_left", ban.until.map(|until| millis_until(until, now) / 1000));
     }

@@ -104,7 +104,7 @@ impl Supervisor {
 
     /// Until when the kernel is to drop exactly this network, the inner `None` being for ever; `None` when it is not.
     fn wanted_of_kernel(&mut self, network: &Prefix, now: Duration) -> Option<Option<Duration>> {
-        let own = self.host.denied.get(*network).filter(|ban| ban.lasts(now));
+        let own = self.host.denied.get(*network).filter(|ban| ban.lasts(now) && !ban.inside);
         // One that tripped a sensor is banned with its network, where that can be.
         let tripped = own.is_some_and(|ban| ban.term.is_some());
         let mut end = own.map(|ban| ban.until);

@@ -19,6 +19,7 @@ use crate::staff::Staff;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Timers;
 use portreeve_conf::Level;
+use portreeve_policy::evidence::Scorebook;
 use portreeve_policy::{AddressSet, HostState};
 use portreeve_sys::process::{Readiness, Side};
 use portreeve_sys::signals::{self, Signal};
@@ -158,6 +159,8 @@ pub fn build(
         next_ticket: 0,
         registry: Registry::default(),
         bans: crate::bans::Bans::default(),
+        book: Scorebook::default(),
+        reported: crate::evidence::Reported::default(),
         stopping: None,
         exit: None,
         readiness,

@@ -263,8 +263,9 @@ impl Supervisor {
     fn request(&mut self, number: u32, line: &str, may_change: bool) {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let first = words.first().copied().unwrap_or_default();
-        let changing = matches!(first, "reload" | "ban" | "unban" | "import" | "dump" | "kill" | "upgrade")
-            || VERBS.contains(&first);
+        let changing =
+            matches!(first, "reload" | "ban" | "unban" | "import" | "evidence" | "dump" | "kill" | "upgrade")
+                || VERBS.contains(&first);
         if changing && !may_change {
             self.answer(number, failure("this needs root (or the user that the supervisor runs as)"));
             return;
@@ -284,6 +285,8 @@ impl Supervisor {
             ["unban", which] => self.order_unban(which),
             ["bans"] => self.list_bans(None),
             ["bans", "after", network] => self.list_bans(Some(network)),
+            ["evidence", address, kind] => self.order_evidence(address, kind, None),
+            ["evidence", address, kind, service] => self.order_evidence(address, kind, Some(service)),
             ["why", address] => self.why_banned(address),
             ["dump"] => match self.dump() {
                 Ok(path) => Json::object(|j| {
@@ -312,7 +315,7 @@ impl Supervisor {
                 return;
             }
             _ => failure(
-                "unknown request; known are status, explain, reload, ban, unban, import, bans, why, dump, instances, upgrade, hold, release, drain, stop, start, kill",
+                "unknown request; known are status, explain, reload, ban, unban, import, bans, why, evidence, dump, instances, upgrade, hold, release, drain, stop, start, kill",
             ),
         };
         self.answer(number, answer);

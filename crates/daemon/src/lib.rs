@@ -23,6 +23,7 @@ mod datagrams;
 mod dump;
 mod duty;
 mod escape;
+mod evidence;
 mod explain;
 mod flows;
 mod handover;

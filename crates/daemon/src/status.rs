@@ -10,6 +10,7 @@ use crate::slot::{Manner, Slot, SlotId, State};
 use crate::staff::{MOST_WAITING, Presence};
 use crate::supervisor::Supervisor;
 use crate::targets::Candidate;
+use portreeve_policy::evidence::{MOST_GOOD, MOST_SCORED, MOST_STRUCK, MOST_SUSPECTED};
 use portreeve_policy::{MOST_BANS, MOST_TRIPPED};
 use portreeve_workers::protocol::{MAX_REGISTRATIONS, Missing, Worker};
 
@@ -108,6 +109,18 @@ impl Supervisor {
         bound("workers that leave", self.staff.leaving.len(), crate::leaving::MOST_LEAVING, 0);
         bound("bans", self.host.denied.len(), MOST_BANS, 0);
         bound("bans by sensors", self.host.denied.tripped(), MOST_TRIPPED, 0);
+        bound(
+            "bans for evidence",
+            self.host.denied.for_evidence(),
+            self.book.policy().most as usize,
+            self.book.prevented(),
+        );
+        let [scored, proxied, suspected, struck, good] = self.book.sizes();
+        let (pushed_out, suspected_out) = self.book.pushed_out();
+        bound("sources with a score", scored + proxied, 2 * MOST_SCORED, pushed_out);
+        bound("suspected sources", suspected, MOST_SUSPECTED, suspected_out);
+        bound("sources banned before", struck, MOST_STRUCK, 0);
+        bound("well-behaved sources", good, MOST_GOOD, 0);
         bound("control clients", self.control.len(), MOST_CLIENTS, 0);
         if let Some(limit) = self.host.process_limit {
             bound("processes", self.host.running() as usize, limit as usize, 0);

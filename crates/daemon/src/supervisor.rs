@@ -6,6 +6,7 @@ use crate::bans::Bans;
 use crate::children::Children;
 use crate::control::Control;
 use crate::duty::Duty;
+use crate::evidence::Reported;
 use crate::handover::Upgrade;
 use crate::headers::Headers;
 use crate::hosts::{Files, Hooks, Watch};
@@ -23,6 +24,7 @@ use crate::staff::Staff;
 use crate::stop::Stopping;
 use crate::timers::Timers;
 use portreeve_conf::Level;
+use portreeve_policy::evidence::Scorebook;
 use portreeve_policy::{HostState, Now};
 use portreeve_sys::process::Readiness;
 use portreeve_sys::signals::SignalFd;
@@ -122,6 +124,10 @@ pub struct Supervisor {
     pub registry: Registry,
     /// What the kernel was told of denied sources.
     pub bans: Bans,
+    /// What is held against whom.
+    pub book: Scorebook,
+    /// What was said of bans that were not made.
+    pub reported: Reported,
     /// Set when the loop shall end.
     pub stopping: Option<Stopping>,
     /// The exit status once it has ended.

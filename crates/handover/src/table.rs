@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// What a state begins with.
 pub(crate) const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -367,6 +367,10 @@ records! {
         5 length: Option<u8>,
         /// What for.
         5 reason: String,
+        /// For evidence: the how manieth of its network; 0 of others.
+        7 strikes: u32,
+        /// It acts in the daemon alone.
+        7 inside: bool,
     }
     /// A command of hosts.allow or hosts.deny.
     HookState {

@@ -33,6 +33,8 @@ fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
     })
 }
 
+/// Ended bans for evidence that are told of, at most.
+const MOST_STRUCK: usize = 20_000;
 const COLUMNS: &str = "prefix, since, until, origin, reason, strikes";
 
 impl Store {
@@ -47,7 +49,8 @@ impl Store {
             "INSERT INTO bans (prefix, since, until, origin, reason, strikes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (prefix) DO UPDATE SET since = excluded.since, until = excluded.until,
              origin = excluded.origin, reason = excluded.reason,
-             strikes = bans.strikes + (bans.until IS NOT NULL AND bans.until <= excluded.since)
+             strikes = CASE WHEN excluded.origin LIKE 'evidence%' THEN excluded.strikes
+                       ELSE bans.strikes + (bans.until IS NOT NULL AND bans.until <= excluded.since) END
             ",
             )?;
             for ban in bans {
@@ -93,6 +96,22 @@ impl Store {
     pub fn ban_of(&self, prefix: &str) -> Result<Option<Ban>, Fault> {
         let sql = format!("SELECT {COLUMNS} FROM bans WHERE prefix = ?1");
         Ok(self.db.query_row(&sql, params![prefix], ban).optional()?)
+    }
+
+    /// Those that hold at `now`, and the latest of those for evidence that have ended: they count when a network is banned again.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn bans_and_strikes(&self, now: i64) -> Result<Vec<Ban>, Fault> {
+        let mut bans = self.bans(now)?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM bans WHERE until <= ?1 AND origin LIKE 'evidence%' ORDER BY until DESC LIMIT {MOST_STRUCK}"
+        );
+        let mut statement = self.db.prepare(&sql)?;
+        for ended in statement.query_map(params![now], ban)? {
+            bans.push(ended?);
+        }
+        Ok(bans)
     }
 
     /// Those that hold at `now`, microseconds since 1970, in the order of their networks.

@@ -8,7 +8,7 @@ use crate::settings::{Keep, Settings};
 use crate::store::{Batch, Store};
 use portreeve_sys::{clock, seqpacket};
 use portreeve_workers::protocol::{
-    BanOrder, Event, Events, FromLedger, KeptBan, MAX_KEPT, MAX_MESSAGE, Worker, sentence,
+    BanOrder, Event, Events, FromLedger, KeptBan, MAX_KEPT, MAX_MESSAGE, Maker, Worker, sentence,
 };
 use portreeve_workers::{complain, enter, supervisor_has_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,8 +21,6 @@ use std::process::ExitCode;
 
 /// Messages before the next look at what is to be deleted.
 const MESSAGES: usize = 64;
-/// The origin of bans by sensors, as the store has it.
-const SENSOR: &str = "sensor";
 /// How long it is quiet before old events are looked for.
 const QUIET: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
@@ -216,7 +214,7 @@ impl Clerk {
             (_, None) => Err(Fault::Passing("there is no database".to_owned())),
             (BanOrder::Keep(bans), Some(store)) => store.ban(&bans.into_iter().map(ban).collect::<Vec<_>>()),
             (BanOrder::Forget(networks), Some(store)) => store.unban(&networks),
-            (BanOrder::Recall, Some(store)) => match store.bans(now()) {
+            (BanOrder::Recall, Some(store)) => match store.bans_and_strikes(now()) {
                 Ok(bans) => return self.recall(bans, String::new()),
                 Err(fault) => return self.recall(Vec::new(), sentence(&fault.to_string())),
             },
@@ -282,9 +280,9 @@ fn ban(kept: KeptBan) -> Ban {
         prefix: kept.network,
         since: kept.since,
         until: kept.until,
-        origin: if kept.by_sensor { SENSOR } else { "operator" }.to_owned(),
+        origin: kept.maker.word().to_owned(),
         reason: kept.reason,
-        strikes: 1,
+        strikes: kept.strikes.max(1),
     }
 }
 
@@ -293,7 +291,8 @@ fn kept(ban: Ban) -> KeptBan {
         network: ban.prefix,
         since: ban.since,
         until: ban.until,
-        by_sensor: ban.origin == SENSOR,
+        maker: Maker::of_word(&ban.origin),
+        strikes: ban.strikes,
         reason: ban.reason,
     }
 }

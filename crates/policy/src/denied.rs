@@ -8,7 +8,7 @@ use crate::prefix::Prefix;
 use crate::rules::Denial;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -59,8 +59,12 @@ impl std::error::Error for DeniedFull {}
 pub struct Ban {
     /// The monotonic moment of its end; `None` is for ever.
     pub until: Option<Duration>,
-    /// deny_time of the sensor that made it, the inner `None` being for ever; `None` when it was made by hand.
+    /// deny_time of the sensor that made it, the inner `None` being for ever; `None` when no sensor has.
     pub term: Option<Option<Duration>>,
+    /// Of one that was made for evidence: the how manieth of its network it is. 0 for others.
+    pub strikes: u32,
+    /// It acts in this daemon alone: who is banned is known by the word of a proxy.
+    pub inside: bool,
     /// What for; may be empty.
     pub reason: Rc<str>,
 }
@@ -68,7 +72,31 @@ pub struct Ban {
 impl Ban {
     /// One made by hand.
     pub fn by_hand(until: Option<Duration>, reason: &str) -> Self {
-        Ban { until, term: None, reason: reason.into() }
+        Ban { until, term: None, strikes: 0, inside: false, reason: reason.into() }
+    }
+
+    /// One made by a sensor with this deny_time.
+    pub fn by_sensor(until: Option<Duration>, deny_time: Option<Duration>, reason: &str) -> Self {
+        Ban { term: Some(deny_time), ..Self::by_hand(until, reason) }
+    }
+
+    /// One made for evidence, the `strikes`-th of its network.
+    pub fn for_evidence(until: Duration, strikes: u32, inside: bool, reason: &str) -> Self {
+        Ban { strikes: strikes.max(1), inside, ..Self::by_hand(Some(until), reason) }
+    }
+
+    /// Who has made it, in a word.
+    pub fn maker(&self) -> &'static str {
+        match (self.term, self.strikes) {
+            (Some(_), _) => "sensor",
+            (None, 0) => "operator",
+            (None, _) => "evidence",
+        }
+    }
+
+    /// Whether what its source did has brought it about, and the source was known by itself.
+    pub fn is_for_evidence(&self) -> bool {
+        !self.inside && (self.term.is_some() || self.strikes > 0)
     }
 
     /// Whether it has not ended by `now`.
@@ -99,6 +127,10 @@ pub struct Denied {
     ends: BTreeSet<(Duration, Prefix)>,
     /// How many entries sensors have made.
     tripped: usize,
+    /// How many were made for evidence.
+    for_evidence: usize,
+    /// How many of those are wider than a subscriber.
+    rolled_up: usize,
     /// Expired entries that made room before `expire` could report them.
     expired_early: Vec<Prefix>,
 }
@@ -117,6 +149,16 @@ impl Denied {
     /// How many of them sensors have made.
     pub fn tripped(&self) -> usize {
         self.tripped
+    }
+
+    /// How many of them were made for evidence.
+    pub fn for_evidence(&self) -> usize {
+        self.for_evidence
+    }
+
+    /// How many of those are of networks wider than a subscriber's.
+    pub fn rolled_up(&self) -> usize {
+        self.rolled_up
     }
 
     /// Whether `ip`, mapped or not, is denied at `now`.
@@ -147,17 +189,8 @@ impl Denied {
 
     /// The entries that lie in `network`, itself included.
     pub fn inside(&self, network: Prefix) -> impl Iterator<Item = (Prefix, &Ban)> {
-        let last = match network.address() {
-            IpAddr::V4(v4) => IpAddr::from(
-                (v4.to_bits() | u32::MAX.checked_shr(network.len().into()).unwrap_or(0)).to_be_bytes(),
-            ),
-            IpAddr::V6(v6) => {
-                Ipv6Addr::from_bits(v6.to_bits() | u128::MAX.checked_shr(network.len().into()).unwrap_or(0))
-                    .into()
-            }
-        };
         self.entries
-            .range(network..=Prefix::host(last))
+            .range(network..=Prefix::host(network.last()))
             .filter(move |(prefix, _)| network.covers(prefix))
             .map(|(prefix, ban)| (*prefix, ban))
     }
@@ -176,6 +209,8 @@ impl Denied {
             self.ends.insert((until, network));
         }
         self.tripped += usize::from(ban.term.is_some());
+        self.for_evidence += usize::from(ban.strikes > 0);
+        self.rolled_up += usize::from(is_rolled_up(&network, &ban));
         *self.lengths(&network).entry(network.len()).or_default() += 1;
         self.entries.insert(network, ban);
         Ok(())
@@ -189,6 +224,8 @@ impl Denied {
             self.ends.remove(&(until, network));
         }
         self.tripped -= usize::from(ban.term.is_some());
+        self.for_evidence -= usize::from(ban.strikes > 0);
+        self.rolled_up -= usize::from(is_rolled_up(&network, &ban));
         let lengths = self.lengths(&network);
         if let Some(count) = lengths.get_mut(&network.len()) {
             *count -= 1;
@@ -266,7 +303,7 @@ impl Denied {
                 self.expired_early.push(gone);
             }
         }
-        match self.deny(host, Ban { until, term: Some(deny_time), reason: "".into() }) {
+        match self.deny(host, Ban::by_sensor(until, deny_time, "")) {
             Ok(()) => hit,
             Err(DeniedFull) => SensorHit::Full,
         }
@@ -281,6 +318,11 @@ impl Denied {
         let &(until, network) = self.ends.first()?;
         (until <= now && self.remove(network)).then_some(network)
     }
+}
+
+fn is_rolled_up(network: &Prefix, ban: &Ban) -> bool {
+    let whole = if network.address().is_ipv4() { 32 } else { 64 };
+    ban.strikes > 0 && network.len() < whole
 }
 
 /// The later of two ends.

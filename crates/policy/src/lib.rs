@@ -13,6 +13,7 @@ mod arrival;
 mod checks;
 mod decide;
 mod denied;
+pub mod evidence;
 mod explain;
 mod front;
 mod intervals;

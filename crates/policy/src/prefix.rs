@@ -89,6 +89,20 @@ impl Prefix {
         self.address
     }
 
+    /// The last address.
+    pub fn last(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(v4) => {
+                Ipv4Addr::from_bits(v4.to_bits() | u32::MAX.checked_shr(self.length.into()).unwrap_or(0))
+                    .into()
+            }
+            IpAddr::V6(v6) => {
+                Ipv6Addr::from_bits(v6.to_bits() | u128::MAX.checked_shr(self.length.into()).unwrap_or(0))
+                    .into()
+            }
+        }
+    }
+
     /// How many leading bits count.
     #[expect(clippy::len_without_is_empty, reason = "a network's length is no number of elements")]
     pub fn len(&self) -> u8 {

@@ -38,7 +38,7 @@ pub use from_ledger::{FromLedger, sentence};
 pub use from_proxy::{Carried, FromProxy};
 pub use from_tls::{FromTls, MAX_SUBJECT, MAX_WHY, Sealed, WrongFile};
 pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
-pub use kept::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON};
+pub use kept::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON, Maker};
 pub use names::{
     Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
 };

@@ -107,6 +107,8 @@ impl Supervisor {
                     term: ban.term,
                     length: Some(network.len()),
                     reason: ban.reason.to_string(),
+                    strikes: ban.strikes,
+                    inside: ban.inside,
                 })
                 .collect(),
             hooks: self.hooks.leave(),

@@ -71,7 +71,13 @@ impl Supervisor {
         for denied in state.denied {
             if let Some(address) = denied.address {
                 let network = Prefix::around(address, denied.length.unwrap_or(u8::MAX));
-                let ban = Ban { until: denied.until, term: denied.term, reason: denied.reason.into() };
+                let ban = Ban {
+                    until: denied.until,
+                    term: denied.term,
+                    strikes: denied.strikes,
+                    inside: denied.inside,
+                    reason: denied.reason.into(),
+                };
                 let _ = self.host.denied.deny(network, ban);
             }
         }

@@ -173,6 +173,7 @@ fn text(input: &mut Reader<'_>, what: &'static str, most: usize) -> Result<Strin
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept::Maker;
     use super::*;
 
     #[test]
@@ -196,7 +197,8 @@ mod tests {
                     network: "192.0.2.0/24".into(),
                     since: 1,
                     until: Some(2),
-                    by_sensor: true,
+                    maker: Maker::Evidence,
+                    strikes: 2,
                     reason: "r".into(),
                 }],
                 last: true,

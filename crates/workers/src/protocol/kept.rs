@@ -12,6 +12,38 @@ const KEEP: u8 = 113;
 const FORGET: u8 = 114;
 const RECALL: u8 = 115;
 
+/// Who has made a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// An operator, by hand.
+    Operator,
+    /// A sensor.
+    Sensor,
+    /// The policy, for evidence.
+    Evidence,
+    /// The same, where a proxy says who it is: it acts in the daemon alone.
+    EvidenceInside,
+}
+
+const MAKERS: [Maker; 4] = [Maker::Operator, Maker::Sensor, Maker::Evidence, Maker::EvidenceInside];
+
+impl Maker {
+    /// The word in the database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Maker::Operator => "operator",
+            Maker::Sensor => "sensor",
+            Maker::Evidence => "evidence",
+            Maker::EvidenceInside => "evidence by proxy",
+        }
+    }
+
+    /// What that word means; whatever is not known is an operator's.
+    pub fn of_word(word: &str) -> Self {
+        MAKERS.into_iter().find(|maker| maker.word() == word).unwrap_or(Maker::Operator)
+    }
+}
+
 /// A ban as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptBan {
@@ -21,8 +53,10 @@ pub struct KeptBan {
     pub since: i64,
     /// Until when; for ever without.
     pub until: Option<i64>,
-    /// Whether a sensor has made it; otherwise an operator has.
-    pub by_sensor: bool,
+    /// Who has made it.
+    pub maker: Maker,
+    /// The how manieth ban of this network it is.
+    pub strikes: u32,
     /// What for.
     pub reason: String,
 }
@@ -32,7 +66,8 @@ impl KeptBan {
         writer.short(&self.network);
         writer.u64(self.since.cast_unsigned());
         writer.option(self.until, |writer, until| writer.u64(until.cast_unsigned()));
-        writer.flag(self.by_sensor);
+        writer.u8(MAKERS.iter().position(|maker| *maker == self.maker).unwrap_or(0) as u8);
+        writer.u32(self.strikes);
         writer.short(&self.reason);
     }
 
@@ -41,7 +76,8 @@ impl KeptBan {
             network: input.short("network")?.to_owned(),
             since: input.u64()?.cast_signed(),
             until: input.option("until", |input| Ok(input.u64()?.cast_signed()))?,
-            by_sensor: input.flag("by_sensor")?,
+            maker: *MAKERS.get(usize::from(input.u8()?)).ok_or(BadMessage::BadValue("maker of a ban"))?,
+            strikes: input.u32()?,
             reason: input.short("reason")?.to_owned(),
         })
     }
@@ -115,7 +151,8 @@ mod tests {
             network: "192.0.2.0/24".into(),
             since: -1,
             until,
-            by_sensor: until.is_none(),
+            maker: if until.is_none() { Maker::Sensor } else { Maker::EvidenceInside },
+            strikes: 3,
             reason: "\u{e9}".into(),
         };
         let mut bytes = Vec::new();

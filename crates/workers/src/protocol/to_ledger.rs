@@ -26,9 +26,26 @@ pub enum EventKind {
     Refuse,
     /// A source was denied by a sensor.
     Deny,
+    /// A network was banned, other than by a sensor.
+    Ban,
+    /// A ban has ended, or was ended.
+    Unban,
+    /// Something is held against a source.
+    Evidence,
+    /// A source would have been banned, but is protected, or a bound was reached.
+    Spared,
 }
 
-const KINDS: [EventKind; 4] = [EventKind::Start, EventKind::Exit, EventKind::Refuse, EventKind::Deny];
+const KINDS: [EventKind; 8] = [
+    EventKind::Start,
+    EventKind::Exit,
+    EventKind::Refuse,
+    EventKind::Deny,
+    EventKind::Ban,
+    EventKind::Unban,
+    EventKind::Evidence,
+    EventKind::Spared,
+];
 
 impl EventKind {
     /// The word in the database.
@@ -38,6 +55,10 @@ impl EventKind {
             EventKind::Exit => "exit",
             EventKind::Refuse => "refuse",
             EventKind::Deny => "deny",
+            EventKind::Ban => "ban",
+            EventKind::Unban => "unban",
+            EventKind::Evidence => "evidence",
+            EventKind::Spared => "spared",
         }
     }
 }
