@@ -54,6 +54,8 @@ fn full() -> State {
             term: Some(None),
             length: Some(24),
             reason: "why".into(),
+            strikes: 2,
+            inside: true,
         }],
         workers: vec![WorkerState {
             channel: Some(Fd(6)),
