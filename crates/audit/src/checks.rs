@@ -128,19 +128,82 @@ pub const LISTENER_MISSING: Check = Check {
     undo: "Put the former listeners.toml back: `accept` leaves it as listeners.toml.before.",
 };
 
+/// What the next start does not have.
+const RESTART_RISK: &str = "Its running connections and sessions end. A program whose configuration no longer fits does not come up again: \
+                            test it first (`sshd -t`, `nginx -t`).";
+
+/// Old code in a process.
+pub const STALE_PROCESS: Check = Check {
+    id: "stale-process",
+    severity: Severity::Medium,
+    title: "runs code that is no longer what is on disk",
+    when: "A process executes, from its memory, a program or a library whose file has gone, or whose name now leads to a file of another \
+           build-id; where there is none, of other content. Compared in the process's own mount namespace and root. An equal file with another \
+           inode or another time stamp is none, nor is memory without a file (memfd, /dev/shm, JIT) or what lies in /tmp. One finding for \
+           each unit, container or program.",
+    why: "The hole that the upgrade closed is still open in it.",
+    fix: "`systemctl restart UNIT`, the runtime's `restart`, the end of the login session, or `kill PID` and its command line again.",
+    risk: RESTART_RISK,
+    undo: "Nothing to undo: what is on disk runs. To go back, install the former package.",
+};
+
+/// Old code in an instance of ours.
+pub const STALE_INSTANCE: Check = Check {
+    id: "stale-instance",
+    severity: Severity::Medium,
+    title: "instances of this service run old code",
+    when: "As for stale-process, for a process that the running portreeve started for a client, and its descendants. Of a script, the \
+           daemon tells that its content has changed since the instance started.",
+    why: "New clients already get the new code; these sessions still have the hole that the upgrade closed.",
+    fix: "`portreeve stale --retire SERVICE`; with `--idle-first` and `--after 10m` it leaves them time.",
+    risk: "The sessions that are retired end.",
+    undo: "Nothing to undo: the client connects again.",
+};
+
+/// The kernel.
+pub const STALE_KERNEL: Check = Check {
+    id: "stale-kernel",
+    severity: Severity::Medium,
+    title: "a newer kernel is installed than runs",
+    when: "/boot or the modules' directory has a newer kernel of the running one's flavour, or the running release built again, or not the \
+           running one any more. Not asked in a container.",
+    why: "The holes of the running kernel stay open until the next boot; modules that are not loaded yet may be gone.",
+    fix: "`systemctl reboot`",
+    risk: "Everything stops for the time of a boot. What was started by hand does not come back: `portreeve listeners accept` before, \
+           `portreeve audit` after it.",
+    undo: "Boot the former kernel from the loader's menu.",
+};
+
+/// The microcode.
+pub const STALE_MICROCODE: Check = Check {
+    id: "stale-microcode",
+    severity: Severity::Medium,
+    title: "newer microcode is installed than the processor runs",
+    when: "The firmware directory has a newer revision for this processor, of Intel or AMD, than /proc/cpuinfo shows. Not asked in a guest, \
+           whose host loads it.",
+    why: "Holes of the processor stay open until the next boot loads it.",
+    fix: "`systemctl reboot`",
+    risk: "Everything stops for the time of a boot.",
+    undo: "Boot with `dis_ucode_ldr`.",
+};
+
 /// All checks, in the order of the report.
-pub const CHECKS: [&Check; 6] = [
+pub const CHECKS: [&Check; 10] = [
     &PLAINTEXT_LOGIN,
     &ROOT_UNPACKAGED,
     &PLAINTEXT,
     &STALE_EXECUTABLE,
     &LISTENER_UNEXPECTED,
     &LISTENER_MISSING,
+    &STALE_INSTANCE,
+    &STALE_PROCESS,
+    &STALE_KERNEL,
+    &STALE_MICROCODE,
 ];
 
 /// What a finding's evidence may hold, and what a waiver may match; the number of a process is shown but never matched, since
 /// a restart is no change.
-pub const EVIDENCE: [(&str, &str); 10] = [
+pub const EVIDENCE: [(&str, &str); 13] = [
     ("protocol", "`tcp`, `udp`, …, as in `portreeve listeners`"),
     ("address", "address and port, as in `portreeve listeners`; of several, the first"),
     ("namespace", "`own`, a name, or `net:[number]`"),
@@ -151,6 +214,9 @@ pub const EVIDENCE: [(&str, &str); 10] = [
     ("unit", "the systemd unit"),
     ("container", "runtime and name"),
     ("service", "the service of ours"),
+    ("files", "what is old in the process, and how: `gone`, `rebuilt`, `replaced`"),
+    ("running", "the release or revision that runs"),
+    ("installed", "the one that the next boot would bring"),
 ];
 
 /// The manual's page of the checks.

@@ -168,7 +168,7 @@ fn again(process: &Process) -> String {
 }
 
 /// A word as a shell reads it.
-fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();

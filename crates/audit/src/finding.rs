@@ -33,8 +33,10 @@ impl Finding {
 
     /// What stays the same over restarts and tells it from others.
     pub fn identity(&self) -> String {
-        let parts =
-            ["namespace", "protocol", "address", "executable"].map(|name| self.evidence(name).unwrap_or("-"));
+        let of_listener = ["namespace", "protocol", "address", "executable"];
+        let of_process = ["executable", "unit", "container", "service"];
+        let names = if self.check.id.starts_with("listener-") { of_listener } else { of_process };
+        let parts = names.map(|name| self.evidence(name).unwrap_or("-"));
         format!("{} {}", self.check.id, parts.join(" "))
     }
 

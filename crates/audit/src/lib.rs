@@ -18,4 +18,5 @@ pub mod process; //   one process as /proc shows it
 pub mod report; //    findings with waivers, as JSON and as SARIF
 pub mod scope; //     from where an address can be reached
 pub mod sockets; //   the sockets of one network namespace
+pub mod stale; //     processes that run code that is no longer on disk
 pub mod waivers; //   findings that somebody answers for, until a day
