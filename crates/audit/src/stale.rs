@@ -66,6 +66,15 @@ pub struct Instance {
     pub older: bool,
 }
 
+/// What the running daemon says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ours {
+    /// The supervisor and its workers.
+    pub pids: Vec<u32>,
+    /// What it has started for clients.
+    pub instances: Vec<Instance>,
+}
+
 /// A process that runs old code.
 #[derive(Clone, Debug)]
 pub struct StaleProcess {
@@ -77,6 +86,8 @@ pub struct StaleProcess {
     pub executable: bool,
     /// The instance of ours that it is, or descends from.
     pub instance: Option<Instance>,
+    /// It is the supervisor, or a worker of it.
+    pub daemon: bool,
 }
 
 impl StaleProcess {
@@ -120,12 +131,12 @@ pub struct Stale {
 ///
 /// # Errors
 /// /proc is not there.
-pub fn processes(proc: &Path, instances: &[Instance]) -> io::Result<Stale> {
+pub fn processes(proc: &Path, ours: &Ours) -> io::Result<Stale> {
     let pids = namespaces::processes(proc)?;
     let mut stale = Stale::default();
     let (mut roots, mut compared) = (Roots::default(), Compared::default());
     let by_pid: BTreeMap<u32, &Instance> =
-        instances.iter().map(|instance| (instance.pid, instance)).collect();
+        ours.instances.iter().map(|instance| (instance.pid, instance)).collect();
     let (mut hidden, mut unknown) = (0, 0);
     // First who may answer for a mount namespace.
     let directories = pids.into_iter().map(|pid| (pid, proc.join(pid.to_string())));
@@ -188,7 +199,9 @@ pub fn processes(proc: &Path, instances: &[Instance]) -> io::Result<Stale> {
         old.sort_by_key(|file| !is_executable(file));
         let executable = old.first().is_some_and(is_executable);
         old.truncate(MOST_NAMED);
-        stale.processes.push(StaleProcess { process, files: old, executable, instance: instance.cloned() });
+        let daemon = ours.pids.contains(&pid);
+        let instance = instance.cloned();
+        stale.processes.push(StaleProcess { process, files: old, executable, instance, daemon });
     }
     stale.files = compared.files();
     stale.read = compared.read;

@@ -271,7 +271,10 @@ impl Supervisor {
             return;
         }
         let answer = match words.as_slice() {
-            ["status"] => self.status(),
+            ["status"] => {
+                self.look_at_programs();
+                self.status()
+            }
             ["ban", network, time, reason @ ..] => self.order_ban(network, time, reason),
             ["import", bytes] => match BanImport::begin(bytes) {
                 Ok(list) => {

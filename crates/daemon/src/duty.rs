@@ -208,7 +208,8 @@ impl Supervisor {
     }
 
     /// The answer to `instances`: what runs, of one service or of all.
-    pub fn instances(&self, service: Option<&str>) -> String {
+    pub fn instances(&mut self, service: Option<&str>) -> String {
+        self.look_at_programs();
         let only = match service.map(|service| self.slots_named(service)).transpose() {
             Ok(only) => only,
             Err(why) => return failure(&why),
@@ -236,6 +237,12 @@ impl Supervisor {
                             None => j.optional("peer", None::<u8>),
                         }
                         j.plain("seconds", now.saturating_sub(*started).as_secs());
+                        let program = self.program_of(*slot, *started);
+                        match program {
+                            Some((program, _)) => j.text("program", program.word()),
+                            None => j.optional("program", None::<u8>),
+                        }
+                        j.plain("script", program.is_some_and(|(_, script)| script));
                     });
                 }
             });

@@ -22,6 +22,7 @@ mod control;
 mod datagrams;
 mod dump;
 mod duty;
+mod editions; // the program of a service, and what is older
 mod escape;
 mod evidence;
 mod explain;

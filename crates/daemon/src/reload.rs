@@ -244,6 +244,7 @@ impl Supervisor {
             self.need_worker(worker);
         }
         self.slots.insert(id, slot);
+        self.look_at_program(id);
         self.watch_targets(id);
         self.open_slot(id);
         if self.slots.get(&id).is_some_and(Slot::available) {
@@ -263,6 +264,7 @@ impl Supervisor {
             proxies: translate::proxies(&service).map(Rc::new),
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
+            edition: crate::editions::Edition::default(),
             tls: self.tls_worker(&service),
             banners: Rc::new(Banners::of(&service)),
             state: ServiceState::new(),
@@ -325,6 +327,9 @@ impl Supervisor {
         slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
         slot.proxies = translate::proxies(&service).map(Rc::new);
         slot.plan = plan;
+        if old.action != service.action {
+            slot.edition = crate::editions::Edition::default();
+        }
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;
         (slot.origin, slot.nth) = (answers, nth);

@@ -170,6 +170,8 @@ pub struct Slot {
     pub state: ServiceState,
     /// How to start the program.
     pub plan: Option<Rc<LaunchPlan>>,
+    /// What its program was when it was last looked at.
+    pub edition: crate::editions::Edition,
     /// The worker that serves its TLS; none where it has no TLS, or cannot be served.
     pub tls: Option<u32>,
     /// Banners, read at reload.

@@ -162,6 +162,7 @@ impl Supervisor {
         j.plain("lost_records", slot.counts.lost);
         let oldest = self.children.oldest(id).map(|at| self.stamp.mono().saturating_sub(at).as_secs());
         j.optional("oldest_seconds", oldest);
+        j.plain("older", self.older_of(id));
         j.list("limits", |j| {
             let mut limit = |name: &str, used: u32, limit: Option<u32>| {
                 j.item(|j| {

@@ -34,6 +34,7 @@
 //! | [`watch`] | start the supervisor with the sockets that are held for it |
 //! | [`process`] | going to the background, ids, own executable |
 //! | [`identity`] | becoming another user for good |
+//! | [`idle`] | another process by a descriptor, and its silence |
 //! | [`environment`] | the environment that programs will find |
 //! | [`ip_options`] | the IP options of a connection |
 
@@ -50,6 +51,7 @@ pub mod filter;
 pub mod handover;
 pub mod highfd;
 pub mod identity;
+pub mod idle;
 mod image;
 pub mod ip_options;
 pub mod label;

@@ -42,6 +42,8 @@ fn machine(check: &'static Check, subject: &str, evidence: Vec<(&'static str, St
 /// What is restarted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
+    /// The supervisor and its workers.
+    Daemon,
     /// Instances of a service of ours.
     Service(String),
     /// A container: its runtime and name.
@@ -56,6 +58,7 @@ impl Group {
     /// What a person calls it.
     pub fn word(&self) -> String {
         match self {
+            Group::Daemon => "portreeve itself".to_owned(),
             Group::Service(name) | Group::Unit(name) | Group::Program(name, _) => name.clone(),
             Group::Container(runtime, name) => format!("{runtime} {name}"),
         }
@@ -65,6 +68,9 @@ impl Group {
 /// The group of a process.
 pub fn group(stale: &StaleProcess) -> Group {
     let home = &stale.process.home;
+    if stale.daemon {
+        return Group::Daemon;
+    }
     if let Some(instance) = &stale.instance {
         return Group::Service(instance.service.clone());
     }
@@ -101,7 +107,7 @@ fn finding(group: &Group, processes: &[&StaleProcess]) -> Finding {
         Group::Unit(unit) => add("unit", Some(unit.clone())),
         Group::Container(runtime, name) => add("container", Some(format!("{runtime} {name}"))),
         Group::Service(service) => add("service", Some(service.clone())),
-        Group::Program(..) => {}
+        Group::Program(..) | Group::Daemon => {}
     }
     let check = if matches!(group, Group::Service(_)) { &STALE_INSTANCE } else { &STALE_PROCESS };
     let count = match processes.len() {
@@ -141,6 +147,7 @@ pub fn by_reboot(unit: &str) -> bool {
 fn fix(group: &Group, process: Option<&Process>) -> String {
     let pid = process.map_or(0, |process| process.pid);
     match group {
+        Group::Daemon => "portreeve upgrade".to_owned(),
         Group::Service(service) => format!("portreeve stale --retire {}", word(service)),
         Group::Container(runtime, name) if ["docker", "podman"].contains(&runtime.as_str()) => {
             format!("{runtime} restart {} (with a new image, if its own was not upgraded)", word(name))
@@ -183,7 +190,7 @@ mod tests {
             our_root: true,
         };
         let files = vec![OldFile { path: "/usr/lib/x.so".to_owned(), fate: Fate::Gone }];
-        StaleProcess { process, files, executable: false, instance: None }
+        StaleProcess { process, files, executable: false, instance: None, daemon: false }
     }
 
     #[test]
@@ -200,6 +207,7 @@ mod tests {
             process(8, None),
             ours,
             contained,
+            StaleProcess { daemon: true, ..process(9, Some("portreeve.service")) },
         ];
         let kernel = Kernel { running: "1".to_owned(), newest: Some("2".to_owned()), ..Kernel::default() };
         let microcode = Microcode { unknown: Some("guest"), ..Microcode::default() };
@@ -209,6 +217,7 @@ mod tests {
         assert_eq!(
             found,
             [
+                ("stale-process", "portreeve itself", "portreeve upgrade"),
                 ("stale-instance", "echo", "portreeve stale --retire echo"),
                 (
                     "stale-process",
@@ -231,6 +240,6 @@ mod tests {
             ]
         );
         assert_eq!(outcome.not_applicable, [("stale-microcode", "guest")]);
-        assert_eq!(outcome.findings[2].evidence("files"), Some("/usr/lib/x.so (gone)"));
+        assert_eq!(outcome.findings[3].evidence("files"), Some("/usr/lib/x.so (gone)"));
     }
 }
