@@ -2,8 +2,10 @@
 //! file need not be there; a file that cannot be understood is an error and never a default, since it may name programs.
 
 mod ledger;
+mod stale;
 
 pub use ledger::ledger;
+pub use stale::{AfterUpgrade, after_upgrade};
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -44,10 +44,13 @@ pub(crate) fn executed(text: &[u8]) -> Vec<Mapping> {
     found.into_iter().filter(|(_, runs)| *runs).map(|(mapping, _)| mapping).collect()
 }
 
+/// Offset, address and length.
 type Part = (u64, u64, u64);
+/// A part, whether it is executed, device and inode, and the name.
+type Line<'a> = (Part, bool, (u64, u64), &'a [u8]);
 
 /// `55d0-55d8 r-xp 00002000 fe:00 1234     /usr/bin/x`
-fn read(line: &[u8]) -> Option<(Part, bool, (u64, u64), &[u8])> {
+fn read(line: &[u8]) -> Option<Line<'_>> {
     let mut rest = line;
     let mut word = || {
         let end = rest.iter().position(|byte| *byte == b' ')?;

@@ -46,7 +46,7 @@ const DRIFT: [&Check; 2] = [&LISTENER_UNEXPECTED, &LISTENER_MISSING];
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let waivers = waivers::read(&arguments.waivers).map_err(Failure::new)?;
     let accepted = baseline::read(&arguments.baseline).map_err(Failure::new)?;
-    let inventory = looking::take(&arguments.socket)?;
+    let mut inventory = looking::take(&arguments.socket)?;
     let today = Day::today();
     let mut outcome = exposure::check(&inventory);
     match accepted {
@@ -55,6 +55,13 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
             .not_applicable
             .extend(DRIFT.map(|check| (check.id, "there is no baseline (portreeve listeners accept)"))),
     }
+    let stale = super::stale::look(&arguments.socket)?;
+    let code = portreeve_audit::stale::check::check(&stale);
+    outcome.findings.extend(code.findings);
+    outcome.not_applicable.extend(code.not_applicable);
+    inventory
+        .gaps
+        .extend(stale.gaps.into_iter().filter(|gap| !inventory.gaps.contains(gap)).collect::<Vec<_>>());
     let report = Report::new(&inventory, outcome, &waivers, today);
     if arguments.json {
         out.json(&report.json())?;
@@ -116,7 +123,7 @@ fn write(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
     )
 }
 
-fn write_finding(out: &mut Output<'_>, finding: &Finding) -> io::Result<()> {
+pub(super) fn write_finding(out: &mut Output<'_>, finding: &Finding) -> io::Result<()> {
     let paint = match finding.severity() {
         Severity::High => Paint::Red,
         Severity::Medium => Paint::Yellow,

@@ -10,7 +10,8 @@ use std::io::Write;
 
 /// Show what runs for clients now
 ///
-/// A number is a process; bN a session in the builtin worker; rN a connection that is redirected.
+/// A number is a process; bN a session in the builtin worker; rN a connection that is redirected. The column program says whether
+/// the file that it was started from is still there: current, older (another content has its name now) or gone.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Of this service only
@@ -60,7 +61,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         writeln!(out, "nothing runs")?;
         return Ok(Exit::Fine);
     }
-    let mut table = Table::new(&["instance", "service", "client", "for"]);
+    let mut table = Table::new(&["instance", "service", "client", "for", "program"]);
     for instance in all {
         let peer = Some(text(instance, "peer")).filter(|peer| !peer.is_empty()).unwrap_or("-");
         table.row(vec![
@@ -68,6 +69,8 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
             escape::text(text(instance, "service")).into(),
             escape::text(peer).into(),
             number(instance, "seconds").map_or_else(|| "-".to_owned(), span).into(),
+            escape::text(Some(text(instance, "program")).filter(|word| !word.is_empty()).unwrap_or("-"))
+                .into(),
         ]);
     }
     table.write(out, 0)?;

@@ -19,6 +19,7 @@ pub mod listeners;
 pub mod reload;
 pub mod run;
 pub mod safe_finger;
+pub mod stale;
 pub mod status;
 pub mod switch;
 pub mod tcpd;
@@ -68,6 +69,7 @@ pub enum Command {
     Events(events::Arguments),
     Listeners(listeners::Arguments),
     Audit(audit::Arguments),
+    Stale(stale::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
     Convert(convert::Arguments),
@@ -107,6 +109,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Events(arguments) => events::run(&arguments, out),
         Command::Listeners(arguments) => listeners::run(&arguments, out),
         Command::Audit(arguments) => audit::run(&arguments, out),
+        Command::Stale(arguments) => stale::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),
         Command::Convert(arguments) => convert::run(&arguments, out),
