@@ -17,6 +17,7 @@ pub mod difference; // two versions of a file
 pub mod escape; //    what may reach a terminal
 pub mod failure; //   exit codes and errors for people
 pub mod finding; //   a diagnostic, read here or told by the daemon
+pub mod firewall; // what may reach this host at all: plan, trial, proof
 pub mod gate; //      where portreeve-gate is
 pub mod hosts_tables; // hosts.allow and hosts.deny, and what the linter says of them
 pub mod labels; //    what a kernel without SELinux cannot serve
@@ -24,6 +25,7 @@ pub mod looking; //   what listens, with what the daemon says of its own
 pub mod machine; //   the real machine behind `portreeve_conf::Host`
 pub mod output; //    standard output, its colour and width
 pub mod overlay; //   a machine on which one file is another
+pub mod ranges; //  sets of addresses, exact
 pub mod rehearse; //  a decision from a file, without a daemon
 mod rehearse_tables; //  the same of hosts.allow and hosts.deny
 pub mod rules; //     from a service as read to the rules that decide

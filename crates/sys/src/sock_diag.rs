@@ -7,7 +7,7 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// Sockets of one dump at most; the rest is left out and [`Dump::cut`] says so.
@@ -24,6 +24,12 @@ const DONE: u16 = 3;
 const LISTEN: u32 = 10;
 /// TCP_CLOSE: a socket without a peer.
 const CLOSE: u32 = 7;
+/// TCP_ESTABLISHED.
+const ESTABLISHED: u32 = 1;
+/// TCP_SYN_RECV: how the kernel shows a handshake that is under way.
+const SYN_RECEIVED: u32 = 3;
+/// TCP_NEW_SYN_RECV: how it looks for one.
+const NEW_SYN_RECEIVED: u32 = 12;
 
 /// What one dump brought.
 #[derive(Debug)]
@@ -48,6 +54,21 @@ pub struct Inet {
     /// Who made it.
     pub uid: u32,
     /// The socket's inode.
+    pub inode: u32,
+}
+
+/// A TCP connection, or one whose handshake is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// This side.
+    pub local: SocketAddr,
+    /// The other side.
+    pub peer: SocketAddr,
+    /// Whether the handshake is complete.
+    pub established: bool,
+    /// What the kernel tells this socket apart by, for as long as it runs: the same from the first packet on.
+    pub cookie: u64,
+    /// The socket's inode; 0 while nobody has accepted it.
     pub inode: u32,
 }
 
@@ -140,6 +161,18 @@ pub fn inet(fd: impl AsFd, v6: bool, transport: Transport) -> io::Result<Dump<In
     // inet_diag_sockid: any.
     question.resize(56, 0);
     dump(fd, &question, |body| inet_socket(body, v6))
+}
+
+/// TCP connections of a family, established or in their handshake.
+///
+/// # Errors
+/// The kernel's; see [`is_unsupported`].
+pub fn connections(fd: impl AsFd, v6: bool) -> io::Result<Dump<Connection>> {
+    let mut question = vec![if v6 { 10u8 } else { 2 }, 6, 0, 0];
+    question
+        .extend_from_slice(&u32::to_ne_bytes(1 << ESTABLISHED | 1 << SYN_RECEIVED | 1 << NEW_SYN_RECEIVED));
+    question.resize(56, 0);
+    dump(fd, &question, |body| connection(body, v6))
 }
 
 /// Unix sockets that listen, and datagram sockets without a peer.
@@ -276,6 +309,22 @@ fn inet_socket(body: &[u8], v6: bool) -> Option<Inet> {
     })
 }
 
+/// inet_diag_msg of a connection.
+fn connection(body: &[u8], v6: bool) -> Option<Connection> {
+    let address = |at: usize| match v6 {
+        true => Some(IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(body.get(at..at + 16)?).ok()?))),
+        false => Some(IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(body.get(at..at + 4)?).ok()?))),
+    };
+    let port = |at: usize| Some(u16::from_be_bytes(body.get(at..at + 2)?.try_into().ok()?));
+    Some(Connection {
+        local: SocketAddr::new(address(8)?.to_canonical(), port(4)?),
+        peer: SocketAddr::new(address(24)?.to_canonical(), port(6)?),
+        established: u32::from(*body.get(1)?) == ESTABLISHED,
+        cookie: u64::from(word(body, 44)?) | u64::from(word(body, 48)?) << 32,
+        inode: word(body, 68)?,
+    })
+}
+
 /// unix_diag_msg. None for a stream that does not listen.
 fn unix_socket(body: &[u8]) -> Option<Unix> {
     /// UNIX_DIAG_NAME.
@@ -347,11 +396,28 @@ mod tests {
     }
 
     #[test]
+    fn own_connections_are_listed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let fd = asking().unwrap();
+        let all = connections(&fd, false).unwrap().sockets;
+        let one = all.iter().find(|one| one.inode == inode(&server)).expect("the server's side");
+        assert_eq!((one.local, one.peer), (server.local_addr().unwrap(), client.local_addr().unwrap()));
+        let other = all.iter().find(|one| one.inode == inode(&client)).expect("the client's side");
+        assert!(one.established && other.established && one.cookie != other.cookie);
+        let again = connections(&fd, false).unwrap().sockets;
+        let again = again.iter().find(|found| found.inode == one.inode).expect("still there");
+        assert_eq!(again.cookie, one.cookie);
+    }
+
+    #[test]
     fn nonsense_is_no_socket_and_no_panic() {
         let mut bytes = Vec::new();
         for length in 0..120usize {
             bytes.resize(length, 0xff);
             let _ = (inet_socket(&bytes, true), inet_socket(&bytes, false), unix_socket(&bytes));
+            let _ = (connection(&bytes, true), connection(&bytes, false));
             let _ = (packet_socket(&bytes), vsock_socket(&bytes), message(&bytes), attribute(&bytes, 1));
         }
         assert_eq!(inet_socket(&[0; 71], true), None);

@@ -4,7 +4,6 @@ mod clients;
 mod decisions;
 mod files;
 mod nft;
-mod ranges;
 mod service;
 mod services;
 mod systemd;

@@ -12,6 +12,7 @@ pub mod dump;
 pub mod duty;
 pub mod events;
 pub mod explain;
+pub mod firewall;
 pub mod inetd;
 pub mod instances;
 pub mod links;
@@ -67,6 +68,7 @@ pub enum Command {
     #[command(alias = "denied")]
     Ban(ban::Arguments),
     Events(events::Arguments),
+    Firewall(firewall::Arguments),
     Listeners(listeners::Arguments),
     Audit(audit::Arguments),
     Stale(stale::Arguments),
@@ -107,6 +109,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Kill(arguments) => instances::kill(&arguments, out),
         Command::Ban(arguments) => ban::run(&arguments, out),
         Command::Events(arguments) => events::run(&arguments, out),
+        Command::Firewall(arguments) => firewall::run(&arguments, out),
         Command::Listeners(arguments) => listeners::run(&arguments, out),
         Command::Audit(arguments) => audit::run(&arguments, out),
         Command::Stale(arguments) => stale::run(&arguments, out),

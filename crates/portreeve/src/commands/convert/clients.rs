@@ -1,7 +1,7 @@
 //! Which addresses a client list matches, as far as addresses alone tell: at least these, at most those. Reference A4, A6.
 
-use super::ranges::{Addresses, Family, Ranges};
 use crate::escape;
+use crate::ranges::{Addresses, Family, Ranges};
 use hosts_access::address::{Scope, V6};
 use hosts_access::list::tokens;
 use hosts_access::pattern::{ClientPattern, HostPattern};

@@ -2,8 +2,8 @@
 //! first that holds the client decides, as the language wants it; and what had to be left out.
 
 use super::clients::{self, Lists};
-use super::ranges::{Addresses, Ranges};
 use crate::escape;
+use crate::ranges::{Addresses, Ranges};
 use hosts_access::lines::Lines;
 use hosts_access::list::matches;
 use hosts_access::option_syntax::fields;
@@ -233,7 +233,7 @@ fn options(which: Which, text: Option<&[u8]>, effects: &mut Vec<String>) -> Verd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::convert::ranges::Family;
+    use crate::ranges::Family;
     use hosts_access::{
         Act, Answer, Done, End, Field, Host, ListFile, Message, Request, Settings, Verdict, World, evaluate,
     };

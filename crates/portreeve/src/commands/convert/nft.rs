@@ -2,8 +2,8 @@
 //! order of the rules, and nothing else of the machine's ruleset touched.
 
 use super::decisions::{Decisions, Step};
-use super::ranges::Family;
 use super::service::Service;
+use crate::ranges::Family;
 use hosts_access::Which;
 use std::fmt::{self, Write};
 

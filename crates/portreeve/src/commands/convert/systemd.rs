@@ -2,8 +2,8 @@
 //! decisions are laid flat first: whom the tables refuse in the end.
 
 use super::decisions::{Decisions, LeftOut};
-use super::ranges::{Addresses, Family};
 use super::service::Service;
+use crate::ranges::{Addresses, Family};
 use std::fmt::{self, Write};
 
 /// Writes the drop-ins, one for each unit. Ports of one unit must agree.

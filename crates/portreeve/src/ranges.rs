@@ -4,31 +4,31 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Addresses of one family, as numbers. Neighbours are joined.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ranges(Vec<(u128, u128)>);
+pub struct Ranges(Vec<(u128, u128)>);
 
 /// Addresses of both families.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Addresses {
+pub struct Addresses {
     /// IPv4.
-    pub(super) v4: Ranges,
+    pub v4: Ranges,
     /// IPv6.
-    pub(super) v6: Ranges,
+    pub v6: Ranges,
 }
 
 /// A family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub(super) enum Family {
+pub enum Family {
     V4,
     V6,
 }
 
 impl Family {
     /// Each.
-    pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// Bits of an address.
-    pub(super) fn bits(self) -> u32 {
+    pub fn bits(self) -> u32 {
         match self {
             Self::V4 => 32,
             Self::V6 => 128,
@@ -36,12 +36,12 @@ impl Family {
     }
 
     /// The last address.
-    pub(super) fn last(self) -> u128 {
+    pub fn last(self) -> u128 {
         u128::MAX >> (128 - self.bits())
     }
 
     /// An address as text.
-    pub(super) fn text(self, number: u128) -> String {
+    pub fn text(self, number: u128) -> String {
         match self {
             Self::V4 => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).to_string(),
             Self::V6 => Ipv6Addr::from_bits(number).to_string(),
@@ -51,44 +51,44 @@ impl Family {
 
 impl Ranges {
     /// From `first` to `last`, both included.
-    pub(super) fn one(first: u128, last: u128) -> Self {
+    pub fn one(first: u128, last: u128) -> Self {
         if first <= last { Self(vec![(first, last)]) } else { Self::default() }
     }
 
     /// All addresses of a family.
-    pub(super) fn all(family: Family) -> Self {
+    pub fn all(family: Family) -> Self {
         Self::one(0, family.last())
     }
 
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether nothing of the family is missing.
-    pub(super) fn is_all(&self, family: Family) -> bool {
+    pub fn is_all(&self, family: Family) -> bool {
         self.0 == [(0, family.last())]
     }
 
     /// The ranges, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u128, u128)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (u128, u128)> + '_ {
         self.0.iter().copied()
     }
 
     /// Whether `number` is among them.
-    #[cfg(test)]
-    pub(super) fn contains(&self, number: u128) -> bool {
-        self.0.iter().any(|(first, last)| (*first..=*last).contains(&number))
+    pub fn contains(&self, number: u128) -> bool {
+        let after = self.0.partition_point(|(first, _)| *first <= number);
+        after.checked_sub(1).and_then(|at| self.0.get(at)).is_some_and(|(_, last)| number <= *last)
     }
 
     /// In either.
     #[must_use]
-    pub(super) fn or(&self, other: &Self) -> Self {
+    pub fn or(&self, other: &Self) -> Self {
         Self::joined(self.iter().chain(other.iter()).collect())
     }
 
     /// Any of these ranges.
-    pub(super) fn joined(mut all: Vec<(u128, u128)>) -> Self {
+    pub fn joined(mut all: Vec<(u128, u128)>) -> Self {
         all.sort_unstable();
         let mut joined: Vec<(u128, u128)> = Vec::with_capacity(all.len());
         for (first, last) in all {
@@ -102,7 +102,7 @@ impl Ranges {
 
     /// In this one and not in the other.
     #[must_use]
-    pub(super) fn without(&self, other: &Self) -> Self {
+    pub fn without(&self, other: &Self) -> Self {
         let mut left = Vec::new();
         let mut holes = other.iter().peekable();
         for (mut first, last) in self.iter() {
@@ -133,7 +133,7 @@ impl Ranges {
     }
 
     /// The networks that make it up, largest first at each place: first address and length.
-    pub(super) fn networks(&self, family: Family) -> Vec<(u128, u32)> {
+    pub fn networks(&self, family: Family) -> Vec<(u128, u32)> {
         let mut networks = Vec::new();
         for (mut first, last) in self.iter() {
             loop {
@@ -156,29 +156,29 @@ impl Ranges {
 
 impl Addresses {
     /// All of both families.
-    pub(super) fn all() -> Self {
+    pub fn all() -> Self {
         Self { v4: Ranges::all(Family::V4), v6: Ranges::all(Family::V6) }
     }
 
     /// In either.
     #[must_use]
-    pub(super) fn or(&self, other: &Self) -> Self {
+    pub fn or(&self, other: &Self) -> Self {
         Self { v4: self.v4.or(&other.v4), v6: self.v6.or(&other.v6) }
     }
 
     /// In this one and not in the other.
     #[must_use]
-    pub(super) fn without(&self, other: &Self) -> Self {
+    pub fn without(&self, other: &Self) -> Self {
         Self { v4: self.v4.without(&other.v4), v6: self.v6.without(&other.v6) }
     }
 
     /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
     /// The addresses of a family.
-    pub(super) fn of(&self, family: Family) -> &Ranges {
+    pub fn of(&self, family: Family) -> &Ranges {
         match family {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
