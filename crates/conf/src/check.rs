@@ -10,6 +10,7 @@ use crate::fill::Implied;
 use crate::report::Finding;
 use crate::service::{BindTo, Builtin, SocketType};
 use crate::verdict::{Bench, Refused};
+use std::collections::BTreeMap;
 
 /// What of an earlier service decides whether a later one is a duplicate.
 #[derive(Clone, Debug)]
@@ -22,6 +23,9 @@ pub(crate) struct Earlier {
     rpc: bool,
 }
 
+/// The earlier services that have a `bind`, by port and protocol: nobody else is compared with a later one.
+pub(crate) type Bound = BTreeMap<(Option<(u16, u16)>, Option<i32>), Vec<Earlier>>;
+
 impl Earlier {
     pub(crate) fn new(draft: &Draft, implied: &Implied) -> Self {
         Self {
@@ -33,13 +37,20 @@ impl Earlier {
             rpc: draft.is(Type::Rpc),
         }
     }
+
+    /// Remembers it for those that come later.
+    pub(crate) fn remember(self, bound: &mut Bound) {
+        if !self.bind.is_empty() {
+            bound.entry((self.port, self.protocol)).or_default().push(self);
+        }
+    }
 }
 
 /// Checks a service; what it is as a built-in comes back.
 pub(crate) fn check(
     draft: &mut Draft,
     implied: &Implied,
-    earlier: &[Earlier],
+    earlier: &Bound,
     bench: &mut Bench<'_>,
 ) -> Result<Option<BuiltinName>, Refused> {
     duplicate(draft, implied, earlier, bench)?;
@@ -69,17 +80,16 @@ pub(crate) fn check(
 fn duplicate(
     draft: &Draft,
     implied: &Implied,
-    earlier: &[Earlier],
+    earlier: &Bound,
     bench: &mut Bench<'_>,
 ) -> Result<(), Refused> {
     let own = Earlier::new(draft, implied);
     let same = |other: &&Earlier| {
-        !other.bind.is_empty()
-            && (other.port, other.protocol) == (own.port, own.protocol)
-            && (own.bind.is_empty() || other.bind.iter().any(|bind| own.bind.contains(bind)))
+        (own.bind.is_empty() || other.bind.iter().any(|bind| own.bind.contains(bind)))
             && !(own.rpc && other.rpc)
     };
-    let Some(other) = earlier.iter().find(same) else { return Ok(()) };
+    let there = earlier.get(&(own.port, own.protocol)).map_or(&[][..], Vec::as_slice);
+    let Some(other) = there.iter().find(same) else { return Ok(()) };
     let classic = if other.id.eq_ignore_ascii_case(&own.id) {
         format!("service: {} id: {} not unique or is a duplicate - DISABLING", own.name, own.id)
     } else {

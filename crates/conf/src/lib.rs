@@ -52,6 +52,7 @@ mod clash;
 mod draft;
 mod dump;
 mod fill;
+mod neighbours;
 mod number;
 mod refuse;
 mod resolve;

@@ -5,7 +5,7 @@ use crate::advice::{self, DefaultsLine, Served};
 use crate::assign::assign;
 use crate::ast::End;
 use crate::build::build;
-use crate::check::{self, Earlier};
+use crate::check::{self, Bound, Earlier};
 use crate::clash::{clash, rpc_clash};
 use crate::codes;
 use crate::diagnostic::{Classic, Level};
@@ -14,6 +14,7 @@ use crate::dump;
 use crate::fill::fill;
 use crate::host::{Host, SystemError};
 use crate::inclusion::{self, Found, Gathered};
+use crate::neighbours::Neighbours;
 use crate::reading::{Fatal, LeftOut, Reading, Settings};
 use crate::refuse::refuse;
 use crate::report::{AFTER, Finding, Order, Report};
@@ -243,38 +244,71 @@ fn judged<'a>(
     left_out: &mut Vec<(Order, LeftOut)>,
     report: &mut Report,
 ) -> Vec<(Service, &'a Found)> {
-    let mut served: Vec<(Service, &Found)> = Vec::new();
-    let mut earlier = Vec::new();
+    let mut standing = Standing::default();
     for Candidate { mut draft, found } in candidates {
         let mut bench = Bench { host, report, place: &found.entry.place };
-        match judge(&mut draft, defaults, &mut earlier, &served, &mut bench) {
-            Ok(service) => served.push((service, found)),
+        match judge(&mut draft, defaults, &mut standing, &mut bench) {
+            Ok(service) => standing.take_in(service, found),
             Err(Refused(reason)) => {
                 let (name, id) = (draft.name().to_owned(), draft.id().to_owned());
                 left_out.push((found.start(), left(name, id, found, reason, false)));
             }
         }
     }
-    served
+    standing.served
+}
+
+/// The services so far, and which of them a later one must be compared with.
+#[derive(Default)]
+struct Standing<'a> {
+    served: Vec<(Service, &'a Found)>,
+    bound: Bound,
+    neighbours: Neighbours,
+    /// Those that tcpmux finds by name, and those that rpcbind is told of.
+    muxed: Vec<usize>,
+    rpc: Vec<usize>,
+}
+
+impl<'a> Standing<'a> {
+    fn take_in(&mut self, service: Service, found: &'a Found) {
+        let index = self.served.len();
+        self.neighbours.add(index, &service.listen);
+        if service.mux.is_some() {
+            self.muxed.push(index);
+        }
+        if service.rpc.is_some() {
+            self.rpc.push(index);
+        }
+        self.served.push((service, found));
+    }
+
+    /// The first of these services that is such a one.
+    fn first(&self, of: &[usize], is: impl Fn(&Service) -> bool) -> Option<&Service> {
+        of.iter()
+            .filter_map(|&index| self.served.get(index))
+            .map(|(service, _)| service)
+            .find(|other| is(other))
+    }
 }
 
 fn judge(
     draft: &mut Draft,
     defaults: &Draft,
-    earlier: &mut Vec<Earlier>,
-    served: &[(Service, &Found)],
+    standing: &mut Standing<'_>,
     bench: &mut Bench<'_>,
 ) -> Result<Service, Refused> {
     let implied = fill(draft, defaults, bench)?;
-    let builtin = check::check(draft, &implied, earlier, bench)?;
+    let builtin = check::check(draft, &implied, &standing.bound, bench)?;
     check::clear_userid(draft, bench);
-    earlier.push(Earlier::new(draft, &implied));
+    Earlier::new(draft, &implied).remember(&mut standing.bound);
     refuse(draft, &implied, builtin, bench)?;
     let Some(service) = build(draft, &implied, builtin, bench.host, bench.place) else {
         return Err(Refused("an attribute is missing".to_owned()));
     };
-    let same = |other: &Service| other.mux.is_some() && other.name.eq_ignore_ascii_case(&service.name);
-    if let Some((other, _)) = served.iter().find(|(other, _)| service.mux.is_some() && same(other)) {
+    let same = |other: &Service| other.name.eq_ignore_ascii_case(&service.name);
+    if service.mux.is_some()
+        && let Some(other) = standing.first(&standing.muxed, same)
+    {
         let message = format!(
             "tcpmux finds the earlier service `{}` by the name of service `{}`",
             other.id, service.id
@@ -282,14 +316,15 @@ fn judge(
         let help = Some("give it another name: tcpmux does not look at the `id`");
         return bench.refuse_ourselves(&codes::DUPLICATE, draft, message, help);
     }
-    if let Some((other, _)) = served.iter().find(|(other, _)| clash(&service.listen, &other.listen)) {
+    let near = standing.neighbours.of(&service.listen);
+    if let Some(other) = standing.first(&near, |other| clash(&service.listen, &other.listen)) {
         let message =
             format!("service `{}` listens where the earlier service `{}` does", service.id, other.id);
         let classic = format!("Service {} failed to start and is deactivated.", service.id);
         let help = Some("give it another `port` or `bind`");
         return bench.refuse(&codes::DUPLICATE, draft, message, classic, help);
     }
-    if let Some((other, _)) = served.iter().find(|(other, _)| rpc_clash(&service, other)) {
+    if let Some(other) = standing.first(&standing.rpc, |other| rpc_clash(&service, other)) {
         let message = format!(
             "service `{}` has a version of the same RPC program as the earlier service `{}`",
             service.id, other.id

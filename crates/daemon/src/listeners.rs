@@ -213,10 +213,10 @@ pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> 
                 Some((fd, _)) => fd,
                 None => open_at(listen, &v4, false)?,
             };
-            finish(fd, base, true)
+            finish(fd, &v4, base, true)
         }
         Err(error) => Err(error),
-        Ok(fd) => finish(fd, base, false),
+        Ok(fd) => finish(fd, place, base, false),
     }
 }
 
@@ -251,8 +251,10 @@ fn open_at(listen: &Listen, place: &Endpoint, beside: bool) -> std::io::Result<O
     }
 }
 
-fn finish(fd: OwnedFd, base: i32, fell_back: bool) -> std::io::Result<Opened> {
-    let address = bound_to(&fd)?;
+/// The kernel is asked only for what it has chosen: a thousand services are thousands of calls.
+fn finish(fd: OwnedFd, place: &Endpoint, base: i32, fell_back: bool) -> std::io::Result<Opened> {
+    let chosen = place.address().is_some_and(|address| address.port() == 0);
+    let address = if chosen { bound_to(&fd)? } else { place.clone() };
     let fd = highfd::park(fd, base)?;
     Ok(Opened { fd, address, file: None, fell_back })
 }

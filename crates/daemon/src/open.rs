@@ -62,6 +62,7 @@ impl Supervisor {
             slot.try_at = Some(at);
             self.timers.set(at, Alarm::Listen(id));
         }
+        let on_a_device = slot.listeners.iter().any(|listener| device(listener).is_some());
         if first {
             self.say_missing(id, &name, alone);
         }
@@ -70,7 +71,9 @@ impl Supervisor {
         }
         if opened_any {
             self.registry.stale = true;
-            self.watch_devices();
+            if on_a_device {
+                self.watch_devices();
+            }
             self.put_to_work(id);
         }
     }
@@ -118,8 +121,10 @@ impl Supervisor {
 
     /// Sees to it that the interfaces of listeners are looked at, if there are any.
     pub fn watch_devices(&mut self) {
-        let has = self.slots.values().any(|slot| slot.listeners.iter().any(|l| device(l).is_some()));
-        if has && !self.devices_set && self.stopping.is_none() {
+        if self.devices_set || self.stopping.is_some() {
+            return;
+        }
+        if self.slots.values().any(|slot| slot.listeners.iter().any(|l| device(l).is_some())) {
             self.devices_set = true;
             self.timers.set(self.stamp.mono() + LOOK, Alarm::Devices);
         }

@@ -130,21 +130,30 @@ impl Supervisor {
         };
         let mut new: Vec<Option<(Rc<Service>, u32)>> =
             result.services.into_iter().map(&mut numbered).collect();
+        let mut by_id: HashMap<String, Vec<usize>> = HashMap::with_capacity(new.len());
+        for (index, (service, _)) in
+            new.iter().enumerate().filter_map(|(index, n)| Some((index, n.as_ref()?)))
+        {
+            by_id.entry(service.id.clone()).or_default().push(index);
+        }
 
         let (mut dropped, mut moved) = (Vec::new(), Vec::new());
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
             let old = slot.service.clone();
             let name = old.id.clone();
-            let successor = new.iter_mut().find(|n| n.as_ref().is_some_and(|(n, _)| same_service(&old, n)));
-            if let Some((service, nth)) = successor.and_then(Option::take) {
+            let of_this_id = by_id.get(&name).map_or(&[][..], Vec::as_slice);
+            let fits =
+                |n: &Option<(Rc<Service>, u32)>| n.as_ref().is_some_and(|(n, _)| same_service(&old, n));
+            let successor = of_this_id.iter().copied().find(|&index| new.get(index).is_some_and(fits));
+            if let Some((service, nth)) = successor.and_then(|index| new.get_mut(index)?.take()) {
                 let same = service.serves_as(&old);
-                if self.readjust(id, service, nth) {
+                if self.readjust(id, service, nth, same) {
                     moved.push(id);
                 }
                 if same { changes.kept.push(name) } else { changes.changed.push(name) }
             } else if result.left_out.iter().any(|l| l.id == name && !l.intended)
-                && !new.iter().flatten().any(|(n, _)| n.id == name)
+                && !of_this_id.iter().any(|&index| new.get(index).is_some_and(Option::is_some))
             {
                 let text = format!("service {name}: its new entry is wrong; it goes on as it was");
                 self.say(Level::Error, &text);
@@ -289,12 +298,12 @@ impl Supervisor {
 
     /// A service that stays: new settings for new clients, the same sockets where its places are the same. Whether it has
     /// others, which are to be opened.
-    fn readjust(&mut self, id: SlotId, service: Rc<Service>, nth: u32) -> bool {
+    fn readjust(&mut self, id: SlotId, service: Rc<Service>, nth: u32, same: bool) -> bool {
         self.say(Level::Notice, &format!("readjusting service {}", service.id));
         let answers = self.answers.clone();
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let old = slot.service.clone();
-        if service.serves_as(&old) {
+        if same {
             // Its lines may have moved: what is told of them says where they are now.
             slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
             (slot.service, slot.origin, slot.nth) = (service, answers, nth);
