@@ -4,6 +4,8 @@
 use portreeve_compliance::client::{ask, datagram_socket, dial, talk};
 use portreeve_compliance::impostor::{HOW, REAL};
 use portreeve_compliance::init::PROBE;
+use portreeve_compliance::skip::{Reason, skip};
+use portreeve_compliance::tls::{self, certificates};
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{
     Answer, Config, Connection, DEADLINE, Ended, Entry, Side, Start, World, ours, signals,
@@ -63,16 +65,87 @@ fn held(port: u16) -> Connection {
 }
 
 fn config() -> Config {
-    Config::of(Entry::probe("s1", 2001, "hold").set("instances", "2"))
+    Config::of(Entry::probe("s1", 2001, "hold 7").set("instances", "2"))
         .with(Entry::program("queue", 2002))
         .with(Entry::internal("echo", "echo", 2003, "stream"))
         .with(Entry::datagram("dg", 2004, "datagrams 2"))
         .with(Entry::program("s2", 2005))
+        .with(through("way", 2006).set("redirect", "127.0.0.1 2003"))
+        .with(Entry::internal("tcpmux", "tcpmux", 2008, "stream"))
+        .with(Entry::probe("muxed", 0, "report").unset("port").set("type", "TCPMUXPLUS UNLISTED"))
+}
+
+fn through(id: &str, port: u16) -> Entry {
+    let entry = Entry::bare(id, port).set("type", "UNLISTED").set("socket_type", "stream");
+    entry.set("protocol", "tcp").set("wait", "no").set("user", "root").set("cps", "0 0")
+}
+
+/// What workers have: a session, a connection that is redirected, one behind TLS whose client says its second line when it is told, and
+/// one whose line is awaited.
+struct Sessions {
+    echo: Connection,
+    way: Connection,
+    mux: Connection,
+    tls: Option<u32>,
+    ended: usize,
+}
+
+const TLS: &str = "(echo one; while [ ! -e /run/w/go ]; do sleep 0.1; done; echo two; sleep 0.5) |
+    openssl s_client -quiet -no_ign_eof -connect 127.0.0.1:2007 >/run/w/said 2>/dev/null";
+
+impl Sessions {
+    fn begin(world: &World, tls: bool) -> Self {
+        let mut both = [2003, 2006].map(|port| dial("127.0.0.1", port).expect("a connection"));
+        for connection in &mut both {
+            connection.send(b"a");
+            assert_eq!(connection.read_count(1).bytes, b"a");
+        }
+        let mut mux = dial("127.0.0.1", 2008).expect("a connection");
+        mux.send(b"mux");
+        must("the line is awaited", || service(world, "tcpmux")["running"] == 1);
+        let _ = std::fs::remove_file(world.path("go"));
+        let tls = tls.then(|| world.spawn("tls", &["/bin/sh", "-c", TLS], tls::ENV));
+        must("TLS is spoken", || tls.is_none() || world.read("said") == "one\n");
+        let [echo, way] = both;
+        Self { echo, way, mux, tls, ended: ends(world, "way") }
+    }
+
+    /// All of it goes on to its own end, and each end has its line.
+    fn go_on(mut self, world: &World) {
+        for connection in [&mut self.echo, &mut self.way] {
+            connection.send(b"going on");
+            assert_eq!(connection.read_count(8).text(), "going on");
+            connection.finish();
+            assert_eq!(connection.read_all(), Answer::closed(""));
+        }
+        self.mux.send(b"ed\r\n");
+        self.mux.finish();
+        let said = self.mux.read_all().text();
+        assert!(said.starts_with("+Go\r\n") && said.contains("REMOTE_HOST="), "{said}");
+        world.write("go", "");
+        if let Some(client) = self.tls {
+            assert_eq!(world.wait(client), Ended::Status(0));
+            assert_eq!(world.read("said"), "one\ntwo\n");
+        }
+        for id in ["way", "sealed"].into_iter().take(1 + usize::from(self.tls.is_some())) {
+            must("its end has its line", || ends(world, id) == self.ended + 1);
+        }
+    }
+}
+
+fn ends(world: &World, id: &str) -> usize {
+    world.service_log(id).iter().filter(|line| line.starts_with("EXIT: ")).count()
 }
 
 /// Somebody with a program, somebody in the queue, a datagram server that has the socket; the upgrade; all are served on.
 fn is_survived(world: &World, how: &str, said: &str) {
-    let before = start(world, &config(), &[], how);
+    certificates(world);
+    // Beside the executable, as a package has it.
+    std::fs::copy(Side::Ours.executable().with_file_name("portreeve"), world.path("portreeve"))
+        .expect("to copy");
+    let sealed = tls::behind("sealed", 2007).set("redirect", "127.0.0.1 2003");
+    let before = start(world, &config().with(sealed), &[], how);
+    let sessions = Sessions::begin(world, true);
     let mut one = held(2001);
     let datagrams = datagram_socket("127.0.0.1", 2004);
     assert!(ask(&datagrams, b"one", DEADLINE).is_some());
@@ -108,6 +181,14 @@ fn is_survived(world: &World, how: &str, said: &str) {
         assert_eq!(connection.read_all(), Answer::closed(""));
     }
     must("their ends are noticed", || service(world, "s1")["running"] == 0);
+    must("each end has its line", || ends(world, "s1") == 2);
+    let lines = world.service_log("s1");
+    // A kernel before 6.15 may not tell how another one's child has ended.
+    let good =
+        |line: &&String| line.starts_with("EXIT: s1 status=7 pid=") || line.starts_with("EXIT: s1 pid=");
+    assert_eq!(lines.iter().filter(good).count(), 2, "{lines:?}");
+    sessions.go_on(world);
+    assert_eq!(service(world, "way")["running"], 0);
     // A good one is taken as ever, also by who stepped in.
     install(world, &Side::Ours.executable(), "gate");
     if how != "starve" {
@@ -158,5 +239,39 @@ fn the_watcher_starts_the_former_version() {
             assert!(world.signal(watcher, signals::TERM));
             must("it ends", || !world.alive(watcher));
         }
+    });
+}
+
+/// Killed at one system call after the other of those that it makes until it stands. Whoever holds on then, all goes on.
+#[test]
+fn it_is_killed_at_any_moment() {
+    if !std::path::Path::new("/usr/bin/strace").exists() {
+        skip(Reason::absent("strace"));
+        return;
+    }
+    ours(|world| {
+        let mut killed = 0;
+        start(world, &config(), &[], "strace 1");
+        // Each kind of call is counted by itself; up to the moment in which it stands and beyond.
+        for call in std::iter::successors(Some(1_u32), |call| Some(call + call / 4 + 1)) {
+            let sessions = Sessions::begin(world, false);
+            let mut one = held(2001);
+            let before = status(world).expect("a status")["pid"].clone();
+            let ended = ends(world, "s1");
+            install(world, &Side::Ours.executable(), name(REAL));
+            install(world, &world.inside(PROBE), "gate");
+            world.write(name(HOW), format!("strace {call}"));
+            let answer = control(world, "upgrade");
+            let Some(answer) = answer.filter(|answer| answer["ok"] == false) else { break };
+            assert!(answer["error"].as_str().unwrap_or_default().contains("ended before"), "{answer}");
+            killed += 1;
+            assert_ne!(status(world).expect("a status")["pid"], before);
+            assert_eq!(service(world, "s1")["running"], 1);
+            one.finish();
+            assert_eq!(one.read_all(), Answer::closed(""));
+            must("its end has its line", || ends(world, "s1") == ended + 1);
+            sessions.go_on(world);
+        }
+        assert!(killed > 9, "{killed}");
     });
 }

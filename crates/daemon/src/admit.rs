@@ -331,7 +331,7 @@ impl Supervisor {
             self.announcer.denied(&self.stamp, slot, event, peer);
         }
         if strict {
-            self.announcer.exit_line(&mut self.sinks, &self.stamp, slot, Status::Exited(0), 0, 0);
+            self.announcer.exit_line(&mut self.sinks, &self.stamp, slot, Some(Status::Exited(0)), 0, 0);
         }
         let userid = identity::asks_refused(slot, refusal.reason);
         if let Some(shield) = &client.shield {

@@ -25,8 +25,8 @@ pub struct End {
     pub event: u64,
     /// The client.
     pub peer: Option<Peer>,
-    /// How it ended.
-    pub status: Status,
+    /// How it ended. Of a process that is no child of ours it may not be known.
+    pub status: Option<Status>,
     /// Its process; 0 where it had none of its own.
     pub pid: i32,
     /// How long it lasted by the clock on the wall, which is what xinetd logs.
@@ -102,12 +102,12 @@ impl Announcer {
 
     /// A client's program or session has ended.
     pub fn exit(&mut self, sinks: &mut Sinks, stamp: &Stamp, slot: &Slot, end: &End) {
-        let how = match end.status {
+        let how = end.status.map(|status| match status {
             Status::Exited(status) => Ending::Exited(status),
             Status::Signaled(signal) => Ending::Signaled(signal),
-        };
+        });
         let duration_us = u64::try_from(end.lasted.as_micros()).unwrap_or(u64::MAX);
-        let ended = Some(Ended { how, duration_us, usage: end.usage, bytes: end.bytes });
+        let ended = how.map(|how| Ended { how, duration_us, usage: end.usage, bytes: end.bytes });
         let exit = event(EventKind::Exit, end.event, stamp, slot, end.peer);
         self.ledger.note(&Event { pid: end.pid, ended, ..exit });
         if end.logged {
@@ -115,18 +115,13 @@ impl Announcer {
         }
     }
 
-    /// An instance has ended, and how it did is not known: it was no child of ours.
-    pub fn gone(&mut self, stamp: &Stamp, slot: &Slot, id: u64, pid: i32, peer: Option<Peer>) {
-        self.ledger.note(&Event { pid, ..event(EventKind::Exit, id, stamp, slot, peer) });
-    }
-
-    /// The EXIT line alone. `seconds` since it started.
+    /// The EXIT line alone. `seconds` since it started; without a status that is not known.
     pub fn exit_line(
         &mut self,
         sinks: &mut Sinks,
         stamp: &Stamp,
         slot: &Slot,
-        status: Status,
+        status: Option<Status>,
         pid: i32,
         seconds: i64,
     ) {
@@ -139,8 +134,9 @@ impl Announcer {
         self.line.push_str(&crate::escape::escaped(slot.id()));
         if on.exit {
             let _ = match status {
-                Status::Exited(code) => write!(self.line, " status={code}"),
-                Status::Signaled(signal) => write!(self.line, " signal={signal}"),
+                Some(Status::Exited(code)) => write!(self.line, " status={code}"),
+                Some(Status::Signaled(signal)) => write!(self.line, " signal={signal}"),
+                None => Ok(()),
             };
         }
         if on.pid {

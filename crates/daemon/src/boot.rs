@@ -132,6 +132,7 @@ pub fn build(
         parked: Parked::default(),
         headers: Headers::default(),
         staff: Staff::new(),
+        lifeline: None,
         timers: Timers::default(),
         spawner: Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?,
         inherited,

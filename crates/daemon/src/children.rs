@@ -90,7 +90,7 @@ impl Session {
         End {
             event: self.event,
             peer: self.peer,
-            status,
+            status: Some(status),
             pid: 0,
             seconds: stamp.wall() - self.started_wall,
             lasted: stamp.mono().saturating_sub(self.started),

@@ -8,7 +8,7 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::Peer;
-use portreeve_sys::reap::{Pid, Signal, kill};
+use portreeve_sys::reap::Signal;
 
 /// What a service does by order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,9 +190,7 @@ impl Supervisor {
             _ => {
                 let signal = if now { Signal::KILL } else { Signal::TERM };
                 let pid = i32::try_from(number).ok();
-                if let Some(pid) = pid.and_then(Pid::from_raw) {
-                    let _ = kill(pid, signal);
-                }
+                pid.iter().for_each(|&pid| self.signal(pid, signal));
                 let kill_at = self.stamp.mono() + crate::stop::GRACE;
                 if let Some(child) = pid.and_then(|pid| self.children.programs.get_mut(&pid)) {
                     child.kill_at = Some(kill_at);

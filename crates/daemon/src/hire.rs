@@ -3,6 +3,7 @@
 
 use crate::staff::Presence;
 use crate::supervisor::{Supervisor, Token};
+use portreeve_sys::lifeline::Lifeline;
 use portreeve_sys::spawn::{ImageBuilder, Stdio};
 use portreeve_sys::{highfd, process, seqpacket};
 use portreeve_workers::protocol::{Referee, Worker};
@@ -56,6 +57,7 @@ impl Supervisor {
             rustix::fs::Mode::empty(),
         )
         .map_err(|e| e.to_string())?;
+        let line = self.end_of_lifeline();
         let word = |text: &str| CString::new(text).unwrap_or_default();
         let env =
             std::env::var_os("TZ").and_then(|tz| CString::new(format!("TZ={}", tz.to_string_lossy())).ok());
@@ -80,13 +82,25 @@ impl Supervisor {
         }
         .build();
         let stdio = Stdio::Separate {
-            stdin: null.as_fd(),
+            stdin: line.as_ref().unwrap_or(&null).as_fd(),
             stdout: null.as_fd(),
             stderr: rustix::stdio::stderr(),
             extra: Some(theirs.as_fd()),
         };
         let pid = self.spawner.spawn(&image, &[], stdio).map_err(|e| e.to_string())?;
-        Ok((pid.as_raw_nonzero().get(), ours))
+        let pid = pid.as_raw_nonzero().get();
+        self.is_a_child(pid);
+        Ok((pid, ours))
+    }
+
+    /// What the next worker's life hangs on. Without it, it ends with this process.
+    fn end_of_lifeline(&mut self) -> Option<OwnedFd> {
+        if self.lifeline.is_none() {
+            let Lifeline { read, write } = Lifeline::new().ok()?;
+            let (read, write) = (highfd::park(read, self.base).ok()?, highfd::park(write, self.base).ok()?);
+            self.lifeline = Some(Lifeline { read, write });
+        }
+        self.lifeline.as_ref()?.end().ok()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::supervisor::{Supervisor, Token};
 use portreeve_conf::Level;
 use portreeve_handover::{LeavingState, WorkerState};
 use portreeve_policy::Reason;
-use portreeve_sys::reap::{Pid, Signal, Status, kill};
+use portreeve_sys::reap::{Signal, Status};
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{LEAVE, MAX_MESSAGE, Missing, Worker, over};
 use rustix::event::epoll;
@@ -91,6 +91,9 @@ impl Supervisor {
         let Some(worker) = Worker::by_name(&left.name) else { return Ok(()) };
         let waiting = self.adopt_messages(&left.waiting)?;
         let channel = self.adopt(left.channel)?;
+        if left.watched.is_some() {
+            self.watch_orphan(left.pid, left.watched)?;
+        }
         let mut leaving = Leaving::new(worker, left.pid, channel, waiting);
         (leaving.number, leaving.protocol) = (left.number, left.protocol);
         leaving.missing = missing(left.missing);
@@ -119,8 +122,8 @@ impl Supervisor {
 
     fn end_leaving(&mut self, number: u32) {
         let of = |leaving: &&Leaving| leaving.number == number;
-        if let Some(pid) = self.staff.leaving.iter().find(of).and_then(|leaving| Pid::from_raw(leaving.pid)) {
-            let _ = kill(pid, Signal::KILL);
+        if let Some(pid) = self.staff.leaving.iter().find(of).map(|leaving| leaving.pid) {
+            self.signal(pid, Signal::KILL);
         }
         self.has_left(number);
     }

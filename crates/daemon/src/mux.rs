@@ -77,7 +77,7 @@ impl Supervisor {
             let end = End {
                 event: client.event,
                 peer: Some(client.peer),
-                status: Status::Exited(0),
+                status: Some(Status::Exited(0)),
                 pid: 0,
                 seconds,
                 lasted: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),

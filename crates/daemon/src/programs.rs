@@ -153,6 +153,7 @@ impl Supervisor {
             forgotten: false,
             event,
         };
+        self.is_a_child(pid);
         self.children.programs.insert(pid, child);
     }
 

@@ -57,7 +57,7 @@ impl Supervisor {
                 let end = End {
                     event: child.event,
                     peer: child.peer,
-                    status: ended.status,
+                    status: Some(ended.status),
                     pid,
                     seconds: self.stamp.wall() - child.started_wall,
                     lasted: self.stamp.mono().saturating_sub(child.started),

@@ -6,7 +6,7 @@ use crate::leaving::Leaving;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_sys::reap::{Pid, Signal};
+use portreeve_sys::reap::Signal;
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{
     FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls,
@@ -416,10 +416,13 @@ impl Supervisor {
         let now = self.stamp.mono();
         let Some(link) = self.staff.link_mut(index) else { return };
         let worker = link.worker;
-        if let Some(pid) = Pid::from_raw(link.pid) {
-            let _ = portreeve_sys::reap::kill(pid, Signal::KILL);
-            let gone = std::mem::take(&mut link.pid);
-            self.staff.retired.push(gone);
+        let gone = std::mem::take(&mut link.pid);
+        if gone != 0 {
+            self.signal(gone, Signal::KILL);
+            // Of another one's child there is nothing to reap.
+            if self.children.orphans.remove(&gone).is_none() {
+                self.staff.retired.push(gone);
+            }
         }
         let Some(link) = self.staff.link_mut(index) else { return };
         link.channel = None;

@@ -10,7 +10,7 @@ use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::{Diagnostic, Level, Severity, Stop};
-use portreeve_sys::reap::{Pid, Signal, kill};
+use portreeve_sys::reap::Signal;
 use portreeve_workers::protocol::Worker;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -93,9 +93,7 @@ impl Supervisor {
         let kill_at = self.stamp.mono() + GRACE;
         for pid in self.children.of(id) {
             self.say(Level::Warning, &format!("Sending signal {} to {name} server {pid}", signal.as_raw()));
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill(pid, signal);
-            }
+            self.signal(pid, signal);
             if signal == Signal::TERM
                 && let Some(child) = self.children.programs.get_mut(&pid)
             {
@@ -112,9 +110,7 @@ impl Supervisor {
         let late: Vec<i32> =
             self.children.programs.iter().filter(|(_, c)| late(c)).map(|(&p, _)| p).collect();
         for pid in late {
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill(pid, Signal::KILL);
-            }
+            self.signal(pid, Signal::KILL);
             if let Some(child) = self.children.programs.get_mut(&pid) {
                 child.kill_at = None;
             }
@@ -172,9 +168,7 @@ impl Supervisor {
             if link.worker == Worker::Registrar && self.is_withdrawing() {
                 continue;
             }
-            if let Some(pid) = Pid::from_raw(link.pid) {
-                let _ = kill(pid, Signal::TERM);
-            }
+            self.signal(link.pid, Signal::TERM);
         }
         if self.exit.is_none() {
             self.exit = Some(ExitCode::SUCCESS);

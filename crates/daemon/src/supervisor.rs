@@ -26,6 +26,7 @@ use crate::timers::Timers;
 use portreeve_conf::Level;
 use portreeve_policy::evidence::Scorebook;
 use portreeve_policy::{HostState, Now};
+use portreeve_sys::lifeline::Lifeline;
 use portreeve_sys::process::Readiness;
 use portreeve_sys::signals::SignalFd;
 use portreeve_sys::spawn::Spawner;
@@ -76,6 +77,8 @@ pub struct Supervisor {
     pub headers: Headers,
     /// The worker processes.
     pub staff: Staff,
+    /// What their lives hang on, once there is one.
+    pub lifeline: Option<Lifeline>,
     /// Moments to come.
     pub timers: Timers,
     /// Starts programs.

@@ -102,6 +102,8 @@ records! {
         6 headers_given_up: u64,
         /// Clients of TLS that had not shaken hands and made room.
         6 shaking_given_up: u64,
+        /// What the workers' lives hang on: the end from which each gets its own, and the one that is kept.
+        7 lifeline: Option<(Fd, Fd)>,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {
@@ -238,6 +240,8 @@ records! {
         4 event: u64,
         /// The client, if it is a process of this host.
         4 local: Option<LocalState>,
+        /// A pidfd, where it is no child of this process.
+        7 watched: Option<Fd>,
     }
     /// A session in a worker.
     SessionState {
@@ -299,6 +303,8 @@ records! {
         3 channel: Fd,
         /// Messages for it.
         3 waiting: Vec<MessageState>,
+        /// A pidfd, where it is no child of this process.
+        7 watched: Option<Fd>,
     }
     /// An accepted client.
     ClientState {
@@ -384,6 +390,8 @@ records! {
         1 until: Duration,
         /// It was late and was killed.
         1 killed: bool,
+        /// A pidfd, where it is no child of this process.
+        7 watched: Option<Fd>,
     }
     /// A worker process.
     WorkerState {
@@ -415,6 +423,8 @@ records! {
         3 keyed: u8,
         /// And why not, or why it cannot with its newest files.
         3 wrong: String,
+        /// A pidfd, where it is no child of this process.
+        7 watched: Option<Fd>,
     }
     /// What one worker of TLS serves.
     SetState {

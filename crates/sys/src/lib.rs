@@ -31,6 +31,8 @@
 //! | [`handover`] | become another version of oneself, with descriptors and a sealed state |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`systemd`] | readiness and inherited sockets |
+//! | [`lifeline`] | workers end with the last who has the other end of a pipe |
+//! | [`orphan`] | processes that are no children of ours: signals, and how they ended |
 //! | [`watch`] | start the supervisor with the sockets that are held for it |
 //! | [`process`] | going to the background, ids, own executable |
 //! | [`identity`] | becoming another user for good |
@@ -56,11 +58,13 @@ mod image;
 pub mod ip_options;
 pub mod label;
 pub mod libc_syslog;
+pub mod lifeline;
 pub mod limits;
 mod listen_pid;
 pub mod local;
 pub mod names;
 pub mod netlink;
+pub mod orphan;
 pub mod parts;
 pub mod pktinfo;
 pub mod process;

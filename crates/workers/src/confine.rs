@@ -64,8 +64,7 @@ pub fn confine(worker: Worker, ids: Option<Ids>, keeps: Option<&Path>) -> io::Re
     note(&mut missing, Missing::OwnUser, identity::drop_capabilities(worker));
     note(&mut missing, Missing::NoNewPrivileges, portreeve_sys::process::no_new_privs());
     // After the change of uid, which clears both.
-    let death = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    note(&mut missing, Missing::ParentDeath, death.map_err(io::Error::from));
+    note(&mut missing, Missing::ParentDeath, end_with_the_supervisor());
     note(&mut missing, Missing::Dumpable, portreeve_sys::process::set_dumpable(false));
     if let Some(part) = reach::restrict(worker, keeps) {
         missing.push(part);
@@ -75,6 +74,17 @@ pub fn confine(worker: Worker, ids: Option<Ids>, keeps: Option<&Path>) -> io::Re
     match stays_root {
         Some(error) if !behind_others => Err(error),
         _ => Ok(missing),
+    }
+}
+
+/// Standard input is what our life hangs on, where the supervisor has given us that: then whoever takes its place in an upgrade that
+/// goes wrong finds us alive. Otherwise we end with the process that has started us.
+fn end_with_the_supervisor() -> io::Result<()> {
+    let signal = Some(rustix::process::Signal::KILL);
+    match portreeve_sys::lifeline::hang_on(rustix::stdio::stdin()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(error),
+        Ok(()) => Ok(()),
+        Err(_) => Ok(rustix::process::set_parent_process_death_signal(signal)?),
     }
 }
 

@@ -42,6 +42,7 @@ const CASES: &[(&str, fn())] = &[
         walls::a_root_that_may_not_change_users_is_confined_all_the_same,
     ),
     ("a_worker_ends_with_its_supervisor", walls::a_worker_ends_with_its_supervisor),
+    ("a_worker_ends_with_its_lifeline", walls::a_worker_ends_with_its_lifeline),
     ("a_confined_builtin_serves_everything", builtin::a_confined_builtin_serves_everything),
     ("what_was_sent_to_a_crowd_is_not_answered", builtin::what_was_sent_to_a_crowd_is_not_answered),
     ("a_confined_proxy_carries", proxy::a_confined_proxy_carries),
@@ -89,7 +90,7 @@ fn child(role: &str, words: &[String]) -> ExitCode {
         }
         "try" => tried::report(words),
         "exec" => return walls::run_another(words),
-        "orphan" => walls::leave_an_orphan(),
+        "orphan" => walls::leave_an_orphan(words),
         // In namespaces of its own: a name server that this test controls, and a resolver that asks it.
         "dns" => {
             zone::serve();

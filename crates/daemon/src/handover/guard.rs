@@ -1,15 +1,16 @@
 //! Who steps in when the new version dies, or stands still, between the exec and the moment in which it stands: the version that
 //! goes, as a process beside with copies of all descriptors. It waits for one word and does nothing else.
 //!
-//! It cannot give back what a death takes: our children are nobody's any more, and the workers end with whoever has started
-//! them. Where somebody else starts us again (a watcher, a service manager), that one has the listeners, and this one only sees to it that
+//! The workers live as long as either of us does, so what they have goes on. Our children are nobody's after such a death: they are
+//! known by pidfds that were opened while their numbers could not be another's. Where somebody else starts us again (a watcher, a service manager), that one has the listeners, and this one only sees to it that
 //! a process that stands still ends. Of process 1 nobody can take the place.
 
 use super::Role;
 use super::resume::{Way, go_on};
 use crate::options::Options;
-use portreeve_handover::{MOST, State};
+use portreeve_handover::{Fd, MOST, State};
 use portreeve_sys::handover;
+use portreeve_sys::orphan;
 use portreeve_sys::reap::{Pid, Signal, kill};
 use portreeve_sys::seqpacket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,10 +21,14 @@ use std::time::{Duration, Instant};
 
 /// How long the new version may take until it stands.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the process beside may take until it has read the state. Clients wait in the kernel's queues.
+const READING: Duration = Duration::from_secs(5);
 /// How long a process that is killed may take to end.
 const END: Duration = Duration::from_secs(2);
 /// Message: here is the state; from now on you stand by.
 const STATE: &[u8] = b"s";
+/// Message from it: it could go on from the state.
+const READY: &[u8] = b"r";
 /// Message: it stands, or it was not executed.
 const DONE: &[u8] = b"d";
 
@@ -47,9 +52,13 @@ pub fn start(
 }
 
 impl Guard {
-    /// Gives it the state.
+    /// Gives it the state, and waits until it has read that and could go on: nobody else ends our children or workers meanwhile.
     pub fn stand_by(&self, state: &OwnedFd) -> std::io::Result<()> {
-        seqpacket::send(&self.channel, STATE, Some(state.as_fd()))
+        seqpacket::send(&self.channel, STATE, Some(state.as_fd()))?;
+        match hear(&self.channel, Instant::now() + READING) {
+            Heard::Ready => Ok(()),
+            _ => Err(std::io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 
@@ -66,6 +75,7 @@ pub fn is_needless(watched: bool) -> bool {
 /// What a guard hears.
 enum Heard {
     State(OwnedFd),
+    Ready,
     Done,
     /// The other end is closed: whoever had it is dead.
     End,
@@ -80,6 +90,7 @@ fn hear(channel: &OwnedFd, until: Instant) -> Heard {
             Ok(received) => match (buffer.get(..received.len), received.fd) {
                 (Some(STATE), Some(state)) => return Heard::State(state),
                 (Some(DONE), None) => return Heard::Done,
+                (Some(READY), None) => return Heard::Ready,
                 _ => {}
             },
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -105,14 +116,19 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
     let until = Instant::now() + PATIENCE;
     // Ended before there was a state: it was never executed, and nothing has been given up.
     let Heard::State(state) = hear(&channel, until) else { return ExitCode::SUCCESS };
-    let Some(left) = handover::read_sealed(&state, MOST).ok().and_then(|bytes| State::decode(&bytes).ok())
+    let Some((mut left, _)) =
+        handover::read_sealed(&state, MOST).ok().and_then(|bytes| State::decode(&bytes).ok())
     else {
         return ExitCode::FAILURE;
     };
+    left.bereave();
+    if seqpacket::send(&channel, READY, None).is_err() {
+        return ExitCode::FAILURE;
+    }
     let how = match hear(&channel, until) {
         Heard::Done => return ExitCode::SUCCESS,
         Heard::End => "ended before it stood",
-        Heard::State(_) | Heard::Nothing => {
+        Heard::State(_) | Heard::Ready | Heard::Nothing => {
             if guarded != rustix::process::getppid() || guarded.is_none_or(Pid::is_init) {
                 return ExitCode::FAILURE;
             }
@@ -125,7 +141,7 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
         }
     };
     // Whoever starts us again has heard of the end too.
-    if is_needless(left.0.watcher.is_some()) {
+    if is_needless(left.watcher.is_some()) {
         return ExitCode::SUCCESS;
     }
     drop(channel);
@@ -134,5 +150,38 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
         let _ = rustix::stdio::dup2_stdin(&null);
     }
     let _ = rustix::process::setsid();
-    go_on(options, state.into_raw_fd(), Way::Beside(how))
+    drop(state);
+    let Ok(sealed) =
+        left.encode().map_err(std::io::Error::other).and_then(|(bytes, _)| handover::seal(&bytes))
+    else {
+        return ExitCode::FAILURE;
+    };
+    go_on(options, sealed.into_raw_fd(), Way::Beside(how))
+}
+
+/// A pidfd for this process, as a record has it: of one that is a child of the process that this one stands by for, or its zombie.
+fn watch(pid: i32, watched: &mut Option<Fd>) {
+    if pid > 0 && watched.is_none() {
+        *watched = orphan::open(pid).ok().map(|fd| Fd(fd.into_raw_fd()));
+    }
+}
+
+/// What becomes of a state when the process that has left it is dead: whatever it had started is nobody's child.
+trait Bereave {
+    fn bereave(&mut self);
+}
+
+impl Bereave for State {
+    fn bereave(&mut self) {
+        self.workers.iter_mut().for_each(|worker| watch(worker.pid, &mut worker.watched));
+        self.leaving.iter_mut().for_each(|worker| watch(worker.pid, &mut worker.watched));
+        self.hooks.iter_mut().for_each(|hook| watch(hook.pid, &mut hook.watched));
+        for program in &mut self.programs {
+            program.orphan = true;
+            watch(program.pid, &mut program.watched);
+        }
+        self.retired.clear();
+        // That end of the channel was never ours: its number may be another's here.
+        self.guard = None;
+    }
 }

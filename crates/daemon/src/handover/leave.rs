@@ -72,6 +72,7 @@ impl Supervisor {
             kill_at: child.kill_at,
             forgotten: child.forgotten,
             orphan: self.children.orphans.contains_key(&pid),
+            watched: self.children.orphans.get(&pid).map(fd),
             event: child.event,
         });
         let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
@@ -111,16 +112,17 @@ impl Supervisor {
                     inside: ban.inside,
                 })
                 .collect(),
-            hooks: self.hooks.leave(),
+            hooks: self.hooks.leave(&self.children.orphans),
             hook_counts: vec![self.hooks.started, self.hooks.dropped, self.hooks.killed],
-            workers: self.staff.links.iter().map(crate::staff::Link::leave).collect(),
+            workers: self.staff.links.iter().map(|link| link.leave(&self.children.orphans)).collect(),
             retired: self.staff.retired().to_vec(),
             control: self.control.leave(),
             asked_by: None,
             watcher: self.keepers.watcher.as_ref().map(fd),
             stored: self.keepers.stored.clone(),
             sealed: self.children.sealed.iter().map(leave_sealed).collect(),
-            leaving: self.staff.leaving.iter().map(crate::leaving::Leaving::leave).collect(),
+            leaving: self.staff.leaving.iter().map(|one| one.leave(&self.children.orphans)).collect(),
+            lifeline: self.lifeline.as_ref().map(|line| (fd(&line.read), fd(&line.write))),
             guard: None,
             ledger: Some(self.announcer.ledger.leave()),
             headers_given_up: self.headers.given_up,

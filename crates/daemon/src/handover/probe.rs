@@ -96,6 +96,7 @@ impl Supervisor {
             }
             Err(error) => return Err(error.to_string()),
         };
+        self.is_a_child(pid);
         self.timers.set(self.stamp.mono() + PATIENCE, Alarm::Probe(pid));
         self.upgrade.probing = Some(Probing { pid, executable, said, client, late: false });
         Ok(())

@@ -137,10 +137,7 @@ pub fn go_on(options: &Options, number: i32, way: Way) -> ExitCode {
         }));
     }
     match resume(options, &bytes, number, way) {
-        Ok(supervisor) => {
-            let _ = std::panic::take_hook();
-            supervisor.serve()
-        }
+        Ok(supervisor) => supervisor.serve(),
         Err(why) => match way_back {
             Some((held, named)) => {
                 say_failed(&why);
@@ -166,13 +163,12 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
     let from = left.state.version.clone();
     let mut named = std::mem::take(&mut left.named);
     let client = left.state.asked_by;
-    if let Way::Beside(_) = way {
-        left.bereave();
-    }
     let guard = left.state.guard;
     supervisor.upgrade.takes = way != Way::Forward;
-    supervisor.take_over(left)?;
-    // It stands: what was left open for a way back goes, and whoever stands by.
+    let rest = supervisor.take_over(left)?;
+    // It stands, and nobody has noticed anything yet: no client, no worker. What was left open for a way back goes, and whoever stands
+    // by. From here on nobody else could go on from what was left.
+    let _ = std::panic::take_hook();
     match way {
         Way::Forward => {
             supervisor.upgrade.count += 1;
@@ -188,12 +184,13 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
     handover::close_left(&[number]);
     supervisor.upgrade.takes = false;
     supervisor.tell_watcher(crate::watcher::STANDS);
+    supervisor.begin_again(rest);
     let own = env!("CARGO_PKG_VERSION");
     match way {
         Way::Back => supervisor.end_upgrade(client, "the new executable could not go on"),
         Way::Beside(how) => {
             let pid = std::process::id();
-            let why = format!("the new executable {how}; process {pid} steps in, what workers had is lost");
+            let why = format!("the new executable {how}; process {pid} steps in");
             supervisor.end_upgrade(client, &why);
         }
         Way::Forward => {
@@ -213,19 +210,6 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
     }
     supervisor.sign_of_life();
     Ok(supervisor)
-}
-
-impl Left {
-    /// The process that left this is dead: its workers died with it, and whatever else it had started is nobody's child.
-    fn bereave(&mut self) {
-        self.state.workers.iter_mut().for_each(|worker| worker.pid = 0);
-        self.state.leaving.iter_mut().for_each(|worker| worker.pid = 0);
-        self.state.programs.iter_mut().for_each(|program| program.orphan = true);
-        self.state.retired.clear();
-        self.state.hooks.clear();
-        // That end of the channel was never ours: its number may be another's here.
-        self.state.guard = None;
-    }
 }
 
 impl Supervisor {

@@ -26,6 +26,7 @@ use portreeve_handover::{
 };
 use portreeve_policy::{Ban, Prefix, Reason, SavedRate, Seat, ServiceState};
 use portreeve_sys::handover;
+use portreeve_sys::lifeline::Lifeline;
 use portreeve_workers::protocol::Preamble;
 use rustix::fd::OwnedFd;
 use std::ffi::{CString, OsString};
@@ -33,6 +34,15 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+
+/// What begins once the new version stands.
+#[derive(Debug)]
+pub struct Rest {
+    clients: Vec<(Client, ClientState)>,
+    no_ledger: bool,
+    header: Option<u32>,
+}
+
 impl Supervisor {
     /// A descriptor of ours for one that was left.
     pub fn adopt(&self, fd: Fd) -> Result<OwnedFd, String> {
@@ -44,8 +54,9 @@ impl Supervisor {
         adopted.map_err(|error| format!("descriptor {} is lost: {error}", fd.0))
     }
 
-    /// All of it.
-    pub fn take_over(&mut self, left: Left) -> Result<(), String> {
+    /// All of it, without a word to anybody: as long as this is not done, the former version can go on from the same records. What
+    /// is to be said and done then is given back.
+    pub fn take_over(&mut self, left: Left) -> Result<Rest, String> {
         let Left { state, readings, services, .. } = left;
         self.since = state.since;
         self.generation = state.generation;
@@ -89,10 +100,11 @@ impl Supervisor {
             let channel = self.adopt(channel)?;
             self.have_watcher(channel);
         }
-        match &state.ledger {
-            Some(ledger) => self.announcer.ledger.take_over(ledger),
-            // Of a version that had none.
-            None => self.want_ledger(),
+        if let Some(ledger) = &state.ledger {
+            self.announcer.ledger.take_over(ledger);
+        }
+        if let Some((read, write)) = state.lifeline {
+            self.lifeline = Some(Lifeline { read: self.adopt(read)?, write: self.adopt(write)? });
         }
         self.staff.retired_before(&state.retired);
         for leaving in &state.leaving {
@@ -103,7 +115,9 @@ impl Supervisor {
             let origin = readings.get(slot.reading as usize).map(|(answers, _)| answers.clone());
             self.take_over_slot(slot, service, origin.unwrap_or_default())?;
         }
-        state.programs.into_iter().for_each(|program| self.take_over_program(&program));
+        for program in &state.programs {
+            self.take_over_program(program)?;
+        }
         for session in state.sessions {
             let (ticket, mut session) = self.session(&session);
             session.leaving = session.leaving.or(leaves.builtin);
@@ -125,9 +139,11 @@ impl Supervisor {
             self.children.flows += usize::from(self.is_flow(&session));
             self.children.carried.insert(ticket, session);
         }
-        let now = self.stamp.mono();
         for hook in &state.hooks {
             self.hooks.take_over(hook);
+            if hook.watched.is_some() {
+                self.watch_orphan(hook.pid, hook.watched)?;
+            }
             self.timers.set(hook.until, Alarm::Hook(hook.pid));
         }
         self.hooks.counts(&state.hook_counts);
@@ -138,14 +154,23 @@ impl Supervisor {
         }
         let clients: Vec<Client> =
             state.clients.iter().map(|client| self.client(client)).collect::<Result<_, _>>()?;
-        // Nothing can fail from here on.
-        for (mut client, left) in clients.into_iter().zip(state.clients) {
+        let clients = clients.into_iter().zip(state.clients).collect();
+        Ok(Rest { clients, no_ledger: state.ledger.is_none(), header: leaves.header })
+    }
+
+    /// What begins once this version stands. Nothing in it can fail.
+    pub fn begin_again(&mut self, rest: Rest) {
+        if rest.no_ledger {
+            // Of a version that had none.
+            self.want_ledger();
+        }
+        for (mut client, left) in rest.clients {
             match (left.awaited, left.at) {
                 // Without a seat its service is gone, and so it is.
                 (Some(awaited), _) => {
                     if let Some(seat) = client.seat.take() {
                         let mut by = awaited_by(&awaited, client, seat);
-                        by.leaving = awaited.leaving.or(leaves.header);
+                        by.leaving = awaited.leaving.or(rest.header);
                         self.await_on(awaited.ticket, by);
                     }
                 }
@@ -161,12 +186,12 @@ impl Supervisor {
         self.filters_stale = true;
         // rpcbind is asked whether it still has what it had.
         (self.registry.stale, self.registry.doubtful) = (true, true);
+        let now = self.stamp.mono();
         self.timers.set(now, Alarm::Ends);
         self.timers.set(now, Alarm::Kill);
         self.begin_to_watch_tables();
         self.begin_bans();
         self.give_tables();
-        Ok(())
     }
 
     /// A client that had not been decided: judged anew, or only its ident server asked again where it was admitted.
@@ -282,7 +307,7 @@ impl Supervisor {
         left.map(|left| slot.state.reseat(&self.host, left.source, prefix))
     }
 
-    fn take_over_program(&mut self, left: &ProgramState) {
+    fn take_over_program(&mut self, left: &ProgramState) -> Result<(), String> {
         let child = Child {
             slot: left.slot,
             seat: self.seat(left.slot, left.seat.as_ref()),
@@ -299,8 +324,9 @@ impl Supervisor {
         }
         self.children.programs.insert(left.pid, child);
         if left.orphan {
-            self.watch_orphan(left.pid);
+            self.watch_orphan(left.pid, left.watched)?;
         }
+        Ok(())
     }
 
     fn session(&self, left: &SessionState) -> (u64, Session) {

@@ -4,6 +4,7 @@
 use super::leave::fd;
 use crate::certificates::Set;
 use crate::leaving::{Leaving, Message};
+use crate::orphans::Orphans;
 use crate::staff::{FIRST_TLS, Keyed, Link, Presence, Staff};
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
@@ -30,7 +31,7 @@ pub fn missing(bits: u32) -> Vec<Missing> {
 
 impl Link {
     /// As a record.
-    pub fn leave(&self) -> WorkerState {
+    pub fn leave(&self, orphans: &Orphans) -> WorkerState {
         WorkerState {
             name: self.worker.name().to_owned(),
             protocol: version(),
@@ -59,13 +60,14 @@ impl Link {
                 Keyed::No => String::new(),
                 Keyed::Yes => self.stale.clone(),
             },
+            watched: orphans.get(&self.pid).map(fd),
         }
     }
 }
 
 impl Leaving {
     /// As a record.
-    pub fn leave(&self) -> LeavingState {
+    pub fn leave(&self, orphans: &Orphans) -> LeavingState {
         LeavingState {
             name: self.worker.name().to_owned(),
             number: self.number,
@@ -74,6 +76,7 @@ impl Leaving {
             missing: bits(&self.missing),
             channel: fd(&self.channel),
             waiting: self.waiting.iter().map(leave_message).collect(),
+            watched: orphans.get(&self.pid).map(fd),
         }
     }
 }
@@ -101,6 +104,9 @@ impl Supervisor {
         } else {
             Staff::index(worker)
         };
+        if left.watched.is_some() {
+            self.watch_orphan(left.pid, left.watched)?;
+        }
         if must_leave(left) {
             return self.let_leave(worker, left);
         }

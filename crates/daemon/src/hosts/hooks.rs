@@ -1,6 +1,7 @@
 //! The commands that tables order: started with the service's ids, never the supervisor's where a service has its own,
 //! bounded in number and time. A command that is too late is killed with its whole group.
 
+use crate::orphans::Orphans;
 use crate::slot::{Manner, Slot, SlotId};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -8,7 +9,7 @@ use hosts_access::Done;
 use portreeve_conf::Level;
 use portreeve_handover::HookState;
 use portreeve_sys::process;
-use portreeve_sys::reap::{Pid, Signal, Status, kill_group};
+use portreeve_sys::reap::{Signal, Status};
 use portreeve_sys::spawn::{Ids, SpawnError, Stdio};
 use rustix::fd::AsFd;
 use std::collections::HashMap;
@@ -60,13 +61,14 @@ impl Hooks {
     }
 
     /// Those that run, as records. Whoever waits for one asks anew.
-    pub fn leave(&self) -> Vec<HookState> {
+    pub fn leave(&self, orphans: &Orphans) -> Vec<HookState> {
         let state = |(&pid, hook): (&i32, &Hook)| HookState {
             pid,
             slot: hook.slot,
             source: Some(hook.source),
             until: hook.until,
             killed: hook.killed,
+            watched: orphans.get(&pid).map(crate::handover::fd),
         };
         self.running.iter().map(state).collect()
     }
@@ -76,6 +78,11 @@ impl Hooks {
         let source = left.source.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let hook = Hook { slot: left.slot, source, asks: None, until: left.until, killed: left.killed };
         self.running.insert(left.pid, hook);
+    }
+
+    /// One that nobody waits for has ended: whether it was one.
+    pub fn has_ended(&mut self, pid: i32) -> bool {
+        self.running.remove(&pid).is_some()
     }
 
     /// The counters of a former version.
@@ -160,6 +167,7 @@ impl Supervisor {
             }
         };
         let until = self.stamp.mono() + if asks.is_some() { ASKED } else { BESIDE };
+        self.is_a_child(pid);
         self.timers.set(until, Alarm::Hook(pid));
         self.hooks.started += 1;
         self.hooks.running.insert(pid, Hook { slot: id, source, asks, until, killed: false });
@@ -176,10 +184,8 @@ impl Supervisor {
         hook.killed = true;
         self.hooks.killed += 1;
         let (slot, asks) = (hook.slot, hook.asks.take());
-        if let Some(pid) = Pid::from_raw(pid) {
-            // It has not been buried yet, so the number is still its own.
-            let _ = kill_group(pid, Signal::KILL);
-        }
+        // It has not been buried yet, so the number is still its own.
+        self.signal_group(pid, Signal::KILL);
         let name = crate::programs::slot_name(self, slot);
         self.say(
             Level::Error,
@@ -193,10 +199,8 @@ impl Supervisor {
     /// Nobody waits for the commands that decide any more.
     pub fn end_asked_hooks(&mut self) {
         for (&pid, hook) in &self.hooks.running {
-            if hook.asks.is_some()
-                && let Some(pid) = Pid::from_raw(pid)
-            {
-                let _ = kill_group(pid, Signal::KILL);
+            if hook.asks.is_some() {
+                self.signal_group(pid, Signal::KILL);
             }
         }
     }

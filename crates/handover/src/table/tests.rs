@@ -48,6 +48,7 @@ fn full() -> State {
         }],
         leaving: vec![LeavingState { name: "tls".into(), channel: Fd(13), ..Default::default() }],
         guard: Some(Fd(14)),
+        lifeline: Some((Fd(15), Fd(16))),
         denied: vec![DeniedState {
             address: Some("192.0.2.1".parse().unwrap()),
             until: None,
@@ -80,7 +81,7 @@ fn full() -> State {
 fn what_is_written_is_read() {
     let (bytes, mut fds) = full().encode().unwrap();
     fds.sort_unstable();
-    assert_eq!(fds, [5, 6, 7, 9, 10, 11, 12, 13, 14, 4097].map(Fd));
+    assert_eq!(fds, [5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 4097].map(Fd));
     assert_eq!(State::decode(&bytes), Ok((full(), fds)));
 }
 
@@ -155,5 +156,6 @@ fn the_former_version_is_read() {
     wanted.denied[0].length = None;
     wanted.denied[0].reason.clear();
     (wanted.sealed, wanted.leaving, wanted.guard) = Default::default();
+    wanted.lifeline = None;
     assert_eq!(state, wanted);
 }

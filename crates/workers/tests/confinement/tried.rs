@@ -10,6 +10,7 @@ use rustix::thread::CapabilitySets;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 
 /// The child's side: what is missing, what it may, then it waits for the end of its input.
@@ -27,6 +28,11 @@ pub(crate) fn report(words: &[String]) {
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
     let parent = rustix::process::getppid().unwrap();
+    let mut input = std::fs::File::from(rustix::stdio::stdin().try_clone_to_owned().unwrap());
+    // A pipe on standard input would be what its life hangs on.
+    if words.get(1).map(String::as_str) != Some("hanging") {
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null").unwrap()).unwrap();
+    }
     let missing = confine(worker, None, None).unwrap();
     let mut out = std::io::stdout();
     for part in &missing {
@@ -37,7 +43,14 @@ pub(crate) fn report(words: &[String]) {
     }
     writeln!(out, "end").unwrap();
     out.flush().unwrap();
-    let _ = std::io::stdin().read(&mut [0; 1]);
+    if words.get(1).map(String::as_str) == Some("hanging") {
+        // Busy, and looks at nothing.
+        let begun = std::time::Instant::now();
+        while begun.elapsed().as_secs() < 60 {
+            std::hint::spin_loop();
+        }
+    }
+    let _ = input.read(&mut [0; 1]);
 }
 
 fn attempts(socket: &OwnedFd, parent: Pid) -> Vec<(&'static str, bool)> {
@@ -98,6 +111,12 @@ impl Tried {
 
     pub(crate) fn status(&self) -> String {
         std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
+    }
+
+    /// What its life hangs on is let go.
+    pub(crate) fn is_killed(mut self) {
+        drop(self.child.stdin.take());
+        assert_eq!(self.child.wait().unwrap().signal(), Some(9), "{:?}", self.lines);
     }
 
     pub(crate) fn end(mut self) {

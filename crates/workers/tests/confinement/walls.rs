@@ -129,6 +129,30 @@ pub(crate) fn a_worker_ends_with_its_supervisor() {
     drop(stdin);
 }
 
+/// One that is busy and looks at nothing ends with the last who has the other end of what its life hangs on, and not with the process
+/// that has started it.
+pub(crate) fn a_worker_ends_with_its_lifeline() {
+    let tried = Tried::by(&["try", "builtin", "hanging"]);
+    assert!(!tried.has(&format!("missing: {}", Missing::ParentDeath.word())), "{:?}", tried.lines);
+    tried.is_killed();
+
+    let mut supervisor = again(&["orphan", "hanging"]).spawn().unwrap();
+    let stdin = supervisor.stdin.take().unwrap();
+    let mut out = BufReader::new(supervisor.stdout.take().unwrap());
+    let mut line = String::new();
+    while line != "end\n" {
+        line.clear();
+        assert_ne!(out.read_line(&mut line).unwrap(), 0, "the worker ended early");
+    }
+    kill_process(Pid::from_child(&supervisor), Signal::KILL).unwrap();
+    supervisor.wait().unwrap();
+    let limit = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+    let n = poll(&mut [PollFd::new(out.get_ref(), PollFlags::IN)], Some(&limit)).unwrap();
+    assert_eq!(n, 0, "the worker has ended");
+    drop(stdin);
+    assert_eq!(out.read_line(&mut line).unwrap(), 0, "it ends");
+}
+
 /// The child that must die: it confines itself and calls for another program.
 pub(crate) fn run_another(words: &[String]) -> ExitCode {
     confine(Worker::by_name(words.first().unwrap()).unwrap(), None, None).unwrap();
@@ -138,8 +162,10 @@ pub(crate) fn run_another(words: &[String]) -> ExitCode {
 }
 
 /// A supervisor that dies at once and leaves a worker behind, which holds this standard output.
-pub(crate) fn leave_an_orphan() {
-    let worker = again(&["try", "builtin"]).stdin(Stdio::inherit()).stdout(Stdio::inherit()).spawn().unwrap();
+pub(crate) fn leave_an_orphan(words: &[String]) {
+    let how = words.first().map_or("", String::as_str);
+    let worker =
+        again(&["try", "builtin", how]).stdin(Stdio::inherit()).stdout(Stdio::inherit()).spawn().unwrap();
     // Not before the worker is confined: it says so by writing, which our parent reads.
     let _ = std::io::stdin().read(&mut [0; 1]);
     drop(worker);
