@@ -114,7 +114,7 @@ impl Tried {
     }
 
     /// What its life hangs on is let go.
-    pub(crate) fn is_killed(mut self) {
+    pub(crate) fn killed(mut self) {
         drop(self.child.stdin.take());
         assert_eq!(self.child.wait().unwrap().signal(), Some(9), "{:?}", self.lines);
     }

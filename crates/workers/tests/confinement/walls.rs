@@ -134,7 +134,7 @@ pub(crate) fn a_worker_ends_with_its_supervisor() {
 pub(crate) fn a_worker_ends_with_its_lifeline() {
     let tried = Tried::by(&["try", "builtin", "hanging"]);
     assert!(!tried.has(&format!("missing: {}", Missing::ParentDeath.word())), "{:?}", tried.lines);
-    tried.is_killed();
+    tried.killed();
 
     let mut supervisor = again(&["orphan", "hanging"]).spawn().unwrap();
     let stdin = supervisor.stdin.take().unwrap();
