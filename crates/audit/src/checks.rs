@@ -53,7 +53,7 @@ pub const PLAINTEXT_LOGIN: Check = Check {
     id: "listener-plaintext-login",
     severity: Severity::High,
     title: "passwords or commands in plaintext, open to everybody",
-    when: "A TCP or UDP listener on all addresses or on a public one, at a port whose usual protocol sends passwords or takes \
+    when: "A TCP or UDP listener on all addresses or on a public one, which no firewall that is understood keeps to some networks, at a port whose usual protocol sends passwords or takes \
            commands without encryption: telnet, rlogin, rsh, rexec, cvs pserver, vnc, x11, redis, mqtt, uucp, docker's open api.",
     why: "Whoever is on the path reads the password, or changes the command, and nobody notices.",
     fix: STOP,
@@ -66,7 +66,7 @@ pub const PLAINTEXT: Check = Check {
     id: "listener-plaintext",
     severity: Severity::Medium,
     title: "a plaintext service, open to everybody",
-    when: "A TCP or UDP listener on all addresses or on a public one, at a port whose usual protocol sends its contents without \
+    when: "A TCP or UDP listener on all addresses or on a public one, which no firewall that is understood keeps to some networks, at a port whose usual protocol sends its contents without \
            encryption: http, tftp, rsync, finger, nfs, rpcbind, syslog, lpd, memcached, checkmk, elasticsearch. DNS, NTP and the like are none: their \
            answers are for everybody. Protocols that can turn encryption on, as smtp and imap, are none.",
     why: "Whoever is on the path reads and changes what is sent. Often such a service was meant for one network only.",
@@ -93,8 +93,8 @@ pub const ROOT_UNPACKAGED: Check = Check {
     id: "listener-root-unpackaged",
     severity: Severity::High,
     title: "a program of no package listens as root on all addresses",
-    when: "A TCP, UDP, SCTP or UDP-Lite listener on all addresses, whose first process has effective user 0 and runs an executable of \
-           this host's root that is in no list of dpkg. Not asked where dpkg's database is missing, nor of a process in a container. One \
+    when: "A TCP, UDP, SCTP or UDP-Lite listener on all addresses, which no firewall that is understood keeps to some networks, whose first process has effective user 0 and runs an executable of \
+           this host's root that is in no list of dpkg and not rpm's. Not asked where neither can be read, nor of a process in a container. One \
            finding for each process.",
     why: "No update will ever mend it, nobody vouches for it, and a hole in it is root.",
     fix: STOP,
@@ -203,10 +203,11 @@ pub const CHECKS: [&Check; 10] = [
 
 /// What a finding's evidence may hold, and what a waiver may match; the number of a process is shown but never matched, since
 /// a restart is no change.
-pub const EVIDENCE: [(&str, &str); 13] = [
+pub const EVIDENCE: [(&str, &str); 14] = [
     ("protocol", "`tcp`, `udp`, …, as in `portreeve listeners`"),
     ("address", "address and port, as in `portreeve listeners`; of several, the first"),
     ("namespace", "`own`, a name, or `net:[number]`"),
+    ("reach", "who reaches it, as in `portreeve listeners`"),
     ("usual", "the port's usual protocol"),
     ("executable", "the path of what runs"),
     ("image", "`deleted`, `replaced` or `memory`"),

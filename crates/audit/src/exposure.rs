@@ -58,11 +58,10 @@ fn grouped<'a>(
 }
 
 fn applies(check: &Check, listener: &Listener) -> bool {
-    let scope = listener.socket.scope();
     let secrecy = listener.usual().map(|(_, secrecy)| secrecy);
     match check.id {
-        id if id == PLAINTEXT_LOGIN.id => scope.from_everywhere() && secrecy == Some(Secrecy::PlainLogin),
-        id if id == PLAINTEXT.id => scope.from_everywhere() && secrecy == Some(Secrecy::Plain),
+        id if id == PLAINTEXT_LOGIN.id => listener.open_to_all() && secrecy == Some(Secrecy::PlainLogin),
+        id if id == PLAINTEXT.id => listener.open_to_all() && secrecy == Some(Secrecy::Plain),
         id if id == STALE_EXECUTABLE.id => listener
             .process()
             .is_some_and(|process| matches!(process.image, Image::Deleted | Image::Replaced | Image::Memory)),
@@ -72,7 +71,8 @@ fn applies(check: &Check, listener: &Listener) -> bool {
                 Protocol::Tcp | Protocol::Udp | Protocol::UdpLite | Protocol::Sctp
             );
             let root = listener.process().is_some_and(|process| process.uid == Some(0));
-            transport && scope == Scope::All && root && listener.package == Owner::Nobody
+            let everywhere = listener.socket.scope() == Scope::All && listener.open_to_all();
+            transport && everywhere && root && listener.package == Owner::Nobody
         }
     }
 }
@@ -86,6 +86,7 @@ pub(crate) fn finding(check: &'static Check, listener: &Listener, more: usize) -
         ("namespace", listener.namespace.clone()),
     ];
     let mut add = |name, value: Option<String>| evidence.extend(value.map(|value| (name, value)));
+    add("reach", listener.reach.as_ref().map(|reach| reach.line()));
     add("usual", listener.usual().map(|(name, _)| name.to_owned()));
     add("executable", process.and_then(|process| process.executable.clone()));
     let image =
@@ -197,9 +198,11 @@ mod tests {
         Listener {
             socket: Socket { protocol, place, interface: None, uid: Some(0), inode: 1 },
             namespace: "own".to_owned(),
-            processes: vec![process],
+            processes: vec![process.into()],
             package: Owner::Package("d".to_owned()),
             service: None,
+            reach: None,
+            served: None,
         }
     }
 
@@ -228,13 +231,14 @@ mod tests {
         let telnet = || listener(Protocol::Tcp, "0.0.0.0", 23);
         assert_eq!(found(telnet())[0].1, "kill 77");
         let mut unit = telnet();
-        unit.processes[0].home.unit = Some("telnet.service".to_owned());
+        std::sync::Arc::make_mut(&mut unit.processes[0]).home.unit = Some("telnet.service".to_owned());
         assert_eq!(found(unit)[0].1, "systemctl disable --now telnet.service");
         let mut scope = telnet();
-        scope.processes[0].home.unit = Some("session-1.scope".to_owned());
+        std::sync::Arc::make_mut(&mut scope.processes[0]).home.unit = Some("session-1.scope".to_owned());
         assert_eq!(found(scope)[0].1, "kill 77");
         let mut container = telnet();
-        container.processes[0].home.container = Some(Container { runtime: "podman", name: "ab".to_owned() });
+        std::sync::Arc::make_mut(&mut container.processes[0]).home.container =
+            Some(Container { runtime: "podman", name: "ab".to_owned() });
         assert_eq!(found(container)[0].1, "podman stop ab");
         let mut ours = telnet();
         ours.service = Some("telnet".to_owned());
@@ -248,7 +252,7 @@ mod tests {
     fn stale_and_unpackaged() {
         let mut stale = listener(Protocol::Udp, "127.0.0.1", 9999);
         for image in [Image::Deleted, Image::Replaced, Image::Memory] {
-            stale.processes[0].image = image;
+            std::sync::Arc::make_mut(&mut stale.processes[0]).image = image;
             assert_eq!(
                 found(stale.clone()),
                 [("listener-stale-executable", "kill 77 && /opt/d 'a b'".to_owned())]
@@ -258,7 +262,7 @@ mod tests {
         nobodys.package = Owner::Nobody;
         assert_eq!(found(nobodys.clone())[0].0, "listener-root-unpackaged");
         for change in [
-            |l: &mut Listener| l.processes[0].uid = Some(1),
+            |l: &mut Listener| std::sync::Arc::make_mut(&mut l.processes[0]).uid = Some(1),
             |l: &mut Listener| l.package = Owner::Unknown("x"),
             |l: &mut Listener| l.socket.interface = Some("lo".to_owned()),
             |l: &mut Listener| l.processes.clear(),

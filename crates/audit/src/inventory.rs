@@ -1,15 +1,24 @@
 //! Every listener with all that is known of it: sockets of all namespaces, joined with processes, packages and our services.
 
 use crate::bounded;
-use crate::namespaces;
+use crate::namespaces::{self, Namespace};
 use crate::packages::{Owner, Owners};
 use crate::ports::{self, Secrecy};
 use crate::process::{self, Process};
-use crate::sockets::{self, Socket};
+use crate::reach::answer::Reach;
+use crate::reach::gather;
+use crate::reach::space::Space;
+use crate::reach::ways::Spaces;
+use crate::scope::Scope;
+use crate::sockets::{self, Place, Socket};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+
+/// Namespaces whose firewalls are looked into.
+const MOST_FIREWALLS: usize = 256;
 
 /// One listener.
 #[derive(Clone, Debug)]
@@ -19,17 +28,35 @@ pub struct Listener {
     /// Its network namespace: `own`, a name, or `net:[number]`.
     pub namespace: String,
     /// Who holds it; first whom it is meant for: not the one that only made it for others.
-    pub processes: Vec<Process>,
+    pub processes: Vec<Arc<Process>>,
     /// Whose file the first one runs.
     pub package: Owner,
     /// The service of ours.
     pub service: Option<String>,
+    /// Who reaches it; None where that was not asked.
+    pub reach: Option<Reach>,
+    /// When that service served last, and how often, by the ledger.
+    pub served: Option<Served>,
+}
+
+/// What the ledger says of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// The last time, microseconds since 1970.
+    pub last: i64,
+    /// How often.
+    pub times: u64,
 }
 
 impl Listener {
     /// Who answers there.
     pub fn process(&self) -> Option<&Process> {
-        self.processes.first()
+        self.processes.first().map(|process| &**process)
+    }
+
+    /// Whether anybody on any network could reach it: bound so, and no firewall that is understood keeps them out.
+    pub fn open_to_all(&self) -> bool {
+        self.socket.scope().from_everywhere() && self.reach.as_ref().is_none_or(Reach::maybe_anyone)
     }
 
     /// The usual protocol of its port, and what that shows.
@@ -48,7 +75,7 @@ impl Listener {
             Owner::Package(name) => Some(name.as_str()),
             _ => None,
         };
-        let process = |process: &Process| {
+        let process = |process: &Arc<Process>| {
             json!({
                 "pid": process.pid,
                 "name": process.name,
@@ -61,7 +88,7 @@ impl Listener {
             })
         };
         let v6_only = match self.socket.place {
-            sockets::Place::Ip { v6_only, address, .. } if address.is_ipv6() => Some(v6_only),
+            Place::Ip { v6_only, address, .. } if address.is_ipv6() => Some(v6_only),
             _ => None,
         };
         json!({
@@ -72,6 +99,7 @@ impl Listener {
             "v6_only": v6_only,
             "namespace": self.namespace,
             "scope": self.socket.scope().word(),
+            "reach": self.reach.as_ref().map(Reach::json),
             "inode": self.socket.inode,
             "socket_uid": self.socket.uid,
             "uid": self.uid(),
@@ -79,6 +107,8 @@ impl Listener {
             "package": package,
             "package_known": !matches!(self.package, Owner::Unknown(_)),
             "service": self.service,
+            "last_served": self.served.filter(|served| served.times > 0).map(|served| served.last),
+            "times_served": self.served.map(|served| served.times),
             "usual": self.usual().map(|(name, _)| name),
             "secrecy": self.usual().map_or(Secrecy::Unknown, |(_, secrecy)| secrecy).word(),
         })
@@ -92,6 +122,10 @@ pub struct Daemon {
     pub pids: Vec<u32>,
     /// Protocol, address and service.
     pub services: Vec<(String, String, String)>,
+    /// What the ledger says of them, by service; those that are not in it have not been served.
+    pub served: BTreeMap<String, Served>,
+    /// Since when the ledger knows, microseconds since 1970; None without one.
+    pub served_since: Option<i64>,
 }
 
 impl Daemon {
@@ -104,6 +138,12 @@ impl Daemon {
             a.split(" ").any(|one| one == address) && (p == protocol || protocol == "unix")
         });
         Some(ours.map_or_else(|| "(portreeve)".to_owned(), |(_, _, service)| service.clone()))
+    }
+
+    /// What the ledger says of a service of ours.
+    fn served(&self, service: &str) -> Option<Served> {
+        self.served_since.filter(|_| !service.starts_with('('))?;
+        Some(self.served.get(service).copied().unwrap_or_default())
     }
 }
 
@@ -120,6 +160,8 @@ pub struct Inventory {
     pub vanished: usize,
     /// Why packages are not known, if so.
     pub no_packages: Option<&'static str>,
+    /// Since when the ledger knows who was served.
+    pub served_since: Option<i64>,
 }
 
 /// Where things are read from; other places in tests.
@@ -129,11 +171,20 @@ pub struct Places<'a> {
     pub proc: &'a Path,
     /// dpkg's lists.
     pub dpkg: &'a Path,
+    /// rpm's database; None: where rpm itself looks, if there is one.
+    pub rpm: Option<&'a Path>,
+    /// Whether the firewalls are looked into.
+    pub firewalls: bool,
 }
 
 impl Default for Places<'_> {
     fn default() -> Self {
-        Places { proc: Path::new("/proc"), dpkg: Path::new(crate::packages::DPKG) }
+        Places {
+            proc: Path::new("/proc"),
+            dpkg: Path::new(crate::packages::DPKG),
+            rpm: None,
+            firewalls: true,
+        }
     }
 }
 
@@ -144,9 +195,58 @@ impl Default for Places<'_> {
 pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     let pids = namespaces::processes(places.proc)?;
     let spaces = namespaces::find(places.proc, &pids)?;
-    let mut inventory = Inventory::default();
+    let mut inventory = Inventory { served_since: daemon.served_since, ..Inventory::default() };
+    let found = listed(&spaces.all, &mut inventory)?;
+    if spaces.hidden > 0 {
+        inventory
+            .gaps
+            .push(format!("{} processes hide their network namespace from this user", spaces.hidden));
+    }
+    if spaces.cut > 0 {
+        inventory.gaps.push(format!("{} network namespaces were left out", spaces.cut));
+    }
+    // The firewalls' programs run while /proc is read.
+    let (mut reach, held) = std::thread::scope(|scope| {
+        let reach = places.firewalls.then(|| scope.spawn(|| firewalls(&spaces.all, &found)));
+        let held = holding(places.proc, &pids, &found, &mut inventory);
+        (reach.and_then(|reach| reach.join().ok()), held)
+    });
+    let files = held.processes.values().filter(|process| process.our_root);
+    let owners = Owners::of(
+        places.dpkg,
+        places.rpm,
+        &files.filter_map(|process| process.executable.clone()).collect(),
+    );
+    inventory.no_packages = owners.missing();
+    inventory.listeners = found
+        .into_iter()
+        .map(|(namespace, socket)| {
+            let pids = held.by_socket.get(&socket.inode).map_or(&[][..], Vec::as_slice);
+            let mut processes: Vec<Arc<Process>> =
+                pids.iter().filter_map(|pid| held.processes.get(pid)).cloned().collect();
+            // The first process of the system holds sockets for services: theirs is the answer, where they run.
+            processes.sort_by_key(|process| (process.pid == 1, process.pid));
+            let package = owner(&owners, processes.first().map(|process| &**process));
+            let service = daemon.service(&socket, pids);
+            let served = service.as_deref().and_then(|service| daemon.served(service));
+            let reach = reach.as_mut().map(|spaces| spaces.reach(&namespace, &socket));
+            Listener { socket, namespace, processes, package, service, reach, served }
+        })
+        .collect();
+    inventory.listeners.sort_by(|a, b| {
+        let key = |l: &Listener| (l.namespace != "own", l.socket.protocol);
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| a.namespace.cmp(&b.namespace))
+            .then_with(|| a.socket.place.cmp(&b.socket.place))
+    });
+    Ok(inventory)
+}
+
+/// The sockets of all namespaces, with their labels.
+fn listed(spaces: &[Namespace], inventory: &mut Inventory) -> io::Result<Vec<(String, Socket)>> {
     let mut found: Vec<(String, Socket)> = Vec::new();
-    for space in &spaces.all {
+    for space in spaces {
         match sockets::of(space) {
             Ok(sockets) => {
                 inventory.namespaces += 1;
@@ -168,52 +268,55 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
             }
         }
     }
-    if spaces.hidden > 0 {
-        inventory
-            .gaps
-            .push(format!("{} processes hide their network namespace from this user", spaces.hidden));
-    }
-    if spaces.cut > 0 {
-        inventory.gaps.push(format!("{} network namespaces were left out", spaces.cut));
-    }
+    Ok(found)
+}
+
+/// The processes that hold sockets.
+struct Held {
+    by_socket: HashMap<u32, Vec<u32>>,
+    processes: HashMap<u32, Arc<Process>>,
+}
+
+fn holding(proc: &Path, pids: &[u32], found: &[(String, Socket)], inventory: &mut Inventory) -> Held {
     let wanted: HashSet<u32> =
         found.iter().map(|(_, socket)| socket.inode).filter(|inode| *inode != 0).collect();
-    let holders = process::holders(places.proc, &pids, &wanted);
+    let holders = process::holders(proc, pids, &wanted);
     inventory.vanished = holders.vanished;
     if holders.hidden > 0 {
         inventory.gaps.push(format!("{} processes hide what they hold from this user", holders.hidden));
     }
     let holding: BTreeSet<u32> = holders.by_socket.values().flatten().copied().collect();
-    let mut processes = BTreeMap::new();
+    let mut processes = HashMap::new();
     for pid in holding {
-        match process::read(places.proc, pid) {
-            Some(process) => drop(processes.insert(pid, process)),
+        match process::read(proc, pid) {
+            Some(process) => drop(processes.insert(pid, Arc::new(process))),
             None => inventory.vanished += 1,
         }
     }
-    let files = processes.values().filter(|process| process.our_root);
-    let owners = Owners::of(places.dpkg, &files.filter_map(|process| process.executable.clone()).collect());
-    inventory.no_packages = owners.missing();
-    inventory.listeners = found
-        .into_iter()
-        .map(|(namespace, socket)| {
-            let pids = holders.by_socket.get(&socket.inode).map_or(&[][..], Vec::as_slice);
-            let mut processes: Vec<Process> =
-                pids.iter().filter_map(|pid| processes.get(pid)).cloned().collect();
-            // The first process of the system holds sockets for services: theirs is the answer, where they run.
-            processes.sort_by_key(|process| (process.pid == 1, process.pid));
-            let package = owner(&owners, processes.first());
-            let service = daemon.service(&socket, pids);
-            Listener { socket, namespace, processes, package, service }
-        })
+    Held { by_socket: holders.by_socket, processes }
+}
+
+/// The firewalls of the namespaces in which something can be reached from elsewhere; and the own one's, through which others are.
+fn firewalls(spaces: &[Namespace], found: &[(String, Socket)]) -> Spaces {
+    let wanted: HashSet<&str> = found
+        .iter()
+        .filter(|(_, socket)| matches!(socket.place, Place::Ip { .. }) && socket.scope() != Scope::Host)
+        .map(|(label, _)| label.as_str())
         .collect();
-    inventory.listeners.sort_by(|a, b| {
-        let key = |l: &Listener| {
-            (l.namespace != "own", l.namespace.clone(), l.socket.protocol, l.socket.place.clone())
+    let mut all = BTreeMap::new();
+    for space in spaces {
+        let label = space.label();
+        let known = if all.len() >= MOST_FIREWALLS {
+            Err(format!("the firewalls of {MOST_FIREWALLS} namespaces are looked into"))
+        } else if space.own || wanted.contains(label.as_str()) {
+            gather::space(space).map_err(|error| bounded::words(&error))
+        } else {
+            // Nothing there is bound beyond the host.
+            Ok(Space::default())
         };
-        key(a).cmp(&key(b))
-    });
-    Ok(inventory)
+        all.insert(label, known);
+    }
+    Spaces::new(all, gather::forwards())
 }
 
 fn owner(owners: &Owners, process: Option<&Process>) -> Owner {
@@ -235,7 +338,8 @@ impl Inventory {
             "namespaces": self.namespaces,
             "vanished": self.vanished,
             "gaps": self.gaps,
-            "packages": self.no_packages.map_or("dpkg", |_| "unknown"),
+            "packages": self.no_packages.map_or("known", |_| "unknown"),
+            "served_since": self.served_since,
         })
     }
 }
@@ -251,13 +355,14 @@ mod tests {
         let address = tcp.local_addr().unwrap().to_string();
         let pid = std::process::id();
         let services = vec![("tcp".to_owned(), address.clone(), "test".to_owned())];
-        let daemon = Daemon { pids: vec![pid], services };
+        let daemon = Daemon { pids: vec![pid], services, ..Daemon::default() };
         let inventory = take(Places::default(), &daemon).unwrap();
         let own = inventory.listeners.iter().find(|l| l.socket.address() == address).unwrap();
         assert!(own.processes.iter().any(|process| process.pid == pid));
         assert_eq!((own.namespace.as_str(), own.socket.scope().word()), ("own", "host"));
         assert_eq!(own.service.as_deref(), Some("test"));
         assert_eq!(own.json()["processes"][0]["image"], "same");
+        assert_eq!(own.reach.as_ref().map(|reach| reach.text.as_str()), Some("this host"));
         drop(tcp);
     }
 }

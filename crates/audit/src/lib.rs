@@ -1,6 +1,6 @@
 //! What listens on this host, and what is wrong with it: table of contents.
 //!
-//! It looks and reports: it changes nothing, listens nowhere and starts nothing. The daemon never links it, so that nothing
+//! It looks and reports: it changes nothing, listens nowhere, and starts nothing but the listing programs of the packet filters and of rpm. The daemon never links it, so that nothing
 //! that reads /proc and other people's files lies in the process that root's ports depend on.
 #![forbid(unsafe_code)]
 
@@ -12,9 +12,11 @@ pub mod exposure; //  the checks of listeners
 pub mod finding; //   one finding, as every check gives it
 pub mod inventory; // every listener with all that is known of it
 pub mod namespaces; // the network namespaces that this process can see
+mod outside; //       programs of this host that are asked
 pub mod packages; //  which package brought a file
 pub mod ports; //     which protocols show what they carry
 pub mod process; //   one process as /proc shows it
+pub mod reach; //     who reaches a listener, through the firewalls
 pub mod report; //    findings with waivers, as JSON and as SARIF
 pub mod scope; //     from where an address can be reached
 pub mod sockets; //   the sockets of one network namespace

@@ -31,8 +31,9 @@ impl Namespace {
     pub fn label(&self) -> String {
         match &self.name {
             _ if self.own => "own".to_owned(),
-            Some(name) => name.clone(),
-            None => format!("net:[{}]", self.number),
+            // A name that looks like one of ours is not taken.
+            Some(name) if name != "own" && !name.starts_with("net:[") => name.clone(),
+            _ => format!("net:[{}]", self.number),
         }
     }
 }

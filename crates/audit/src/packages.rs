@@ -1,11 +1,18 @@
-//! Which package brought a file: dpkg's lists, read once and up to a bound. rpm's database is not read: there nothing is known.
+//! Which package brought a file: dpkg's lists, read once and up to a bound; rpm is asked (`rpm -qf`), whose database has several forms.
 
 use crate::bounded;
+use crate::outside;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// Where dpkg keeps its lists.
 pub const DPKG: &str = "/var/lib/dpkg/info";
+/// Where rpm keeps its database, and the files of its forms.
+const RPM: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
+const RPM_FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
+/// Paths that one call of rpm is given.
+const AT_ONCE: usize = 200;
 /// Lists that are looked at.
 const MOST_LISTS: usize = 50_000;
 /// Bytes of one list, and of all.
@@ -27,18 +34,69 @@ pub enum Owner {
 #[derive(Debug, Default)]
 pub struct Owners {
     found: BTreeMap<String, String>,
+    /// Of which rpm cannot tell, since the file has gone.
+    gone: BTreeSet<String>,
     /// Why the database says nothing, if so.
     missing: Option<&'static str>,
 }
 
 impl Owners {
-    /// Looks these paths up in the lists of `directory`. A path below /usr/bin and its like is looked for as /bin too: lists
-    /// keep the name from before the directories were merged.
-    pub fn of(directory: &Path, paths: &BTreeSet<String>) -> Owners {
+    /// Looks these paths up: in dpkg's lists in `directory`, and in rpm's database.
+    pub fn of(directory: &Path, rpm: Option<&Path>, paths: &BTreeSet<String>) -> Owners {
         let mut owners = Owners::default();
+        owners.dpkg(directory, paths);
+        let there = |directory: &Path| RPM_FILES.iter().any(|file| directory.join(file).exists());
+        let places = rpm.map_or_else(|| RPM.map(Path::new).to_vec(), |place| vec![place]);
+        if places.into_iter().any(there) {
+            let left: Vec<&String> = paths.iter().filter(|path| !owners.found.contains_key(*path)).collect();
+            owners.rpm(rpm, &left);
+        }
+        owners
+    }
+
+    /// Asks rpm for what dpkg does not know.
+    fn rpm(&mut self, place: Option<&Path>, paths: &[&String]) {
+        let ask = |paths: &[&String]| {
+            let mut arguments: Vec<&OsStr> = Vec::new();
+            if let Some(place) = place {
+                arguments.extend([OsStr::new("--dbpath"), place.as_os_str()]);
+            }
+            arguments.extend(["-qf", "--queryformat", "%{NAME}\n", "--"].map(OsStr::new));
+            arguments.extend(paths.iter().map(|path| OsStr::new(path.as_str())));
+            outside::run(&["rpm"], &arguments, true)
+                .map(|text| String::from_utf8_lossy(&text).lines().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let word = |line: &String| !line.is_empty() && !line.contains(' ');
+        for some in paths.chunks(AT_ONCE) {
+            let Ok(lines) = ask(some) else {
+                self.missing = self.missing.or(Some("rpm, which has a database here, cannot be asked"));
+                return;
+            };
+            if lines.len() == some.len() {
+                for (path, line) in some.iter().zip(&lines).filter(|(_, line)| word(line)) {
+                    self.found.insert((*path).clone(), line.clone());
+                }
+                continue;
+            }
+            // Files that have gone, or of several packages: one at a time.
+            for path in some {
+                match ask(&[path]).ok().as_deref() {
+                    Some([line, ..]) if word(line) => drop(self.found.insert((*path).clone(), line.clone())),
+                    Some([_, ..]) => {}
+                    _ => drop(self.gone.insert((*path).clone())),
+                }
+            }
+        }
+        self.missing = None;
+    }
+
+    /// The lists of dpkg. A path below /usr/bin and its like is looked for as /bin too: lists keep the name from before the
+    /// directories were merged.
+    fn dpkg(&mut self, directory: &Path, paths: &BTreeSet<String>) {
+        let owners = self;
         let Ok(entries) = std::fs::read_dir(directory) else {
-            owners.missing = Some("this host has no database of dpkg, and rpm's is not read");
-            return owners;
+            owners.missing = Some("this host has no database of dpkg or rpm");
+            return;
         };
         let mut wanted: BTreeMap<&[u8], &str> = BTreeMap::new();
         for path in paths {
@@ -59,7 +117,7 @@ impl Owners {
             left -= text.len().min(left);
             if lists > MOST_LISTS || left == 0 {
                 owners.missing = Some("the database of dpkg is larger than what is read of it");
-                return owners;
+                return;
             }
             for line in text.split(|byte| *byte == b'\n') {
                 if let Some(path) = wanted.get(line) {
@@ -72,7 +130,6 @@ impl Owners {
         if lists == 0 {
             owners.missing = Some("the database of dpkg is empty");
         }
-        owners
     }
 
     /// Who owns this path, which was asked for.
@@ -80,6 +137,9 @@ impl Owners {
         match (self.found.get(path), self.missing) {
             (Some(package), _) => Owner::Package(package.clone()),
             (None, Some(why)) => Owner::Unknown(why),
+            (None, None) if self.gone.contains(path) => {
+                Owner::Unknown("rpm tells nothing of a file that has gone")
+            }
             (None, None) => Owner::Nobody,
         }
     }
@@ -102,12 +162,13 @@ mod tests {
         std::fs::write(directory.join("libc6:amd64.list"), b"/lib/ld.so\n\xff\xfe\n/bin/old").unwrap();
         std::fs::write(directory.join("ssh.md5sums"), "/usr/bin/none\n").unwrap();
         let paths = ["/usr/sbin/sshd", "/usr/lib/ld.so", "/usr/bin/old", "/usr/bin/none", "/opt/x"];
-        let owners = Owners::of(&directory, &paths.iter().map(|path| (*path).to_owned()).collect());
+        let owners =
+            Owners::of(&directory, Some(&directory), &paths.iter().map(|path| (*path).to_owned()).collect());
         let package = |name: &str| Owner::Package(name.to_owned());
         let wanted = [package("ssh"), package("libc6"), package("libc6"), Owner::Nobody, Owner::Nobody];
         assert_eq!(paths.map(|path| owners.owner(path)), wanted);
         std::fs::remove_dir_all(&directory).unwrap();
-        let none = Owners::of(&directory, &BTreeSet::new());
+        let none = Owners::of(&directory, Some(&directory), &BTreeSet::new());
         assert!(matches!(none.owner("/x"), Owner::Unknown(why) if why.contains("rpm")));
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 pub use bans::Ban;
 pub use directory::{DEFAULT_DIRECTORY, FILE};
 pub use fault::Fault;
-pub use query::{Filter, Reader, Record};
+pub use query::{Filter, Reader, Record, Served};
 pub use schema::VERSION;
 pub use settings::{Keep, LEAST_SIZE, Settings};
 pub use store::{Batch, Store};

@@ -26,6 +26,15 @@ pub struct Filter {
     pub reason: Option<String>,
 }
 
+/// Who was served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// From when on that is known, microseconds since 1970; None without any event.
+    pub since: Option<i64>,
+    /// Service, the last time, and how often.
+    pub services: Vec<(String, i64, i64)>,
+}
+
 /// A record as the database has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the columns of the table, described in docs/guide/ledger.md")]
@@ -182,6 +191,21 @@ impl Reader {
             Some(first) => first - 1,
             None => self.last()?,
         })
+    }
+
+    /// When each service was served last and how often, in the last `most` events; and the time of the first of them.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn served(&self, most: i64) -> Result<Served, Fault> {
+        let after = self.last()?.saturating_sub(most);
+        let sql = "SELECT min(time) FROM events WHERE seq > ?1";
+        let since: Option<i64> = self.db.query_row(sql, params![after], |row| row.get(0))?;
+        let sql = "SELECT service, max(time), count(*) FROM events WHERE seq > ?1 AND kind = 'start' AND service IS NOT NULL \
+                   GROUP BY service";
+        let mut statement = self.db.prepare(sql)?;
+        let rows = statement.query_map(params![after], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(Served { since, services: rows.collect::<Result<_, _>>()? })
     }
 
     /// Gives the wanted records behind a place to `take`, in their order, until there is none or it answers false. Returns the

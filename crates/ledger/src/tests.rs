@@ -1,7 +1,7 @@
 //! The database without the worker: what is written is read, by others too; it is bounded, outlasts damage, and a full disk.
 
 use crate::directory::FILE;
-use crate::{Ban, Batch, Fault, Filter, Keep, LEAST_SIZE, Reader, Record, Settings, Store};
+use crate::{Ban, Batch, Fault, Filter, Keep, LEAST_SIZE, Reader, Record, Served, Settings, Store};
 use portreeve_workers::protocol::{Ended, Ending, Event, EventKind, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -413,4 +413,23 @@ fn without_a_ledger_nothing_is_made() {
     let settings = Settings { keep: Keep::In(scratch.0.join("a/b")), ..Settings::default() };
     assert!(matches!(crate::directory::prepare(&settings), crate::directory::Place::None(false, _)));
     assert!(is_empty(&scratch.0));
+}
+
+#[test]
+fn who_was_served_is_counted_within_a_bound() {
+    let scratch = Scratch::new();
+    let mut store = scratch.store();
+    assert_eq!(scratch.reader().served(100).unwrap(), Served::default());
+    fill(&mut store, 1, 11);
+    write(
+        &mut store,
+        &[Event { kind: EventKind::Refuse, ..event(11) }, Event { service: "s2", ..event(12) }],
+    )
+    .unwrap();
+    let micros = |id: i64| 3_600_000_000 + id * 1_000_000;
+    let all = scratch.reader().served(100).unwrap();
+    assert_eq!(all.since, Some(micros(1)));
+    assert_eq!(all.services, [("s1".to_owned(), micros(10), 10), ("s2".to_owned(), micros(12), 1)]);
+    let some = scratch.reader().served(4).unwrap();
+    assert_eq!((some.since, some.services[0].2), (Some(micros(9)), 2));
 }

@@ -25,7 +25,12 @@ impl Space {
     fn new(word: &str) -> Option<Space> {
         let name = format!("portreeve-{word}-{}", std::process::id());
         let space = ip(&["netns", "add", &name]).then_some(Space(name))?;
-        ip(&["-n", &space.0, "link", "set", "lo", "up"]).then_some(space)
+        // An address beyond the loopback: without one, all that listens is this host's alone.
+        let up = ip(&["-n", &space.0, "link", "set", "lo", "up"])
+            && ip(&["-n", &space.0, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"])
+            && ip(&["-n", &space.0, "addr", "add", "192.0.2.1/24", "dev", "eth0"])
+            && ip(&["-n", &space.0, "link", "set", "eth0", "up"]);
+        up.then_some(space)
     }
 
     /// Runs in the namespace, in a thread of its own.

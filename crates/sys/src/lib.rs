@@ -18,6 +18,7 @@
 //! | [`filter`] | packet filters on listeners |
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`netlink`] | sockets to the packet filter |
+//! | [`interfaces`] (`dump`) | interfaces and their addresses, as the kernel lists them |
 //! | [`sock_diag`] | the sockets of a network namespace, as the kernel lists them |
 //! | [`pktinfo`] | datagrams with the address that they were sent to |
 //! | [`seqpacket`] | messages with descriptors between processes |
@@ -47,6 +48,7 @@ pub mod acting;
 pub mod beside;
 mod child;
 pub mod clock;
+mod dump;
 pub mod environment;
 pub mod file;
 pub mod filter;
@@ -55,6 +57,7 @@ pub mod highfd;
 pub mod identity;
 pub mod idle;
 mod image;
+pub mod interfaces;
 pub mod ip_options;
 pub mod label;
 pub mod libc_syslog;

@@ -1,25 +1,17 @@
 //! The sockets of the calling thread's network namespace as the kernel lists them: sock_diag(7) over netlink(7). One dump for
 //! each kind; what a socket is for is not known here.
 
+use crate::dump::{self, attribute, word};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::netlink;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
-/// Sockets of one dump at most; the rest is left out and [`Dump::cut`] says so.
-pub const MOST: usize = 1 << 20;
-/// The kernel answers within the call; a longer wait is a fault.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// SOCK_DIAG_BY_FAMILY.
+pub use crate::dump::{Dump, MOST};
+
+/// SOCK_DIAG_BY_FAMILY, of the question and of each answer.
 const BY_FAMILY: u16 = 20;
-/// NLM_F_REQUEST and NLM_F_DUMP.
-const DUMP: u16 = 0x301;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
 /// TCP_LISTEN as a state of any kind of socket.
 const LISTEN: u32 = 10;
 /// TCP_CLOSE: a socket without a peer.
@@ -30,15 +22,6 @@ const ESTABLISHED: u32 = 1;
 const SYN_RECEIVED: u32 = 3;
 /// TCP_NEW_SYN_RECV: how it looks for one.
 const NEW_SYN_RECEIVED: u32 = 12;
-
-/// What one dump brought.
-#[derive(Debug)]
-pub struct Dump<T> {
-    /// The sockets, as the kernel orders them.
-    pub sockets: Vec<T>,
-    /// There were more than [`MOST`].
-    pub cut: bool,
-}
 
 /// A socket of the internet families.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,15 +110,7 @@ pub enum Transport {
 /// # Errors
 /// The kernel has no sock_diag.
 pub fn asking() -> io::Result<OwnedFd> {
-    let fd = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    let _ = set_socket_recv_buffer_size_force(&fd, 1 << 20);
-    set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE))?;
-    Ok(fd)
+    dump::asking(Some(netlink::SOCK_DIAG))
 }
 
 /// Whether an error of a dump means that this kernel does not list such sockets.
@@ -160,7 +135,7 @@ pub fn inet(fd: impl AsFd, v6: bool, transport: Transport) -> io::Result<Dump<In
     question.extend_from_slice(&u32::to_ne_bytes(states));
     // inet_diag_sockid: any.
     question.resize(56, 0);
-    dump(fd, &question, |body| inet_socket(body, v6))
+    dump::all(fd, BY_FAMILY, BY_FAMILY, &question, |body| inet_socket(body, v6))
 }
 
 /// TCP connections of a family, established or in their handshake.
@@ -172,7 +147,7 @@ pub fn connections(fd: impl AsFd, v6: bool) -> io::Result<Dump<Connection>> {
     question
         .extend_from_slice(&u32::to_ne_bytes(1 << ESTABLISHED | 1 << SYN_RECEIVED | 1 << NEW_SYN_RECEIVED));
     question.resize(56, 0);
-    dump(fd, &question, |body| connection(body, v6))
+    dump::all(fd, BY_FAMILY, BY_FAMILY, &question, |body| connection(body, v6))
 }
 
 /// Unix sockets that listen, and datagram sockets without a peer.
@@ -186,7 +161,7 @@ pub fn unix(fd: impl AsFd) -> io::Result<Dump<Unix>> {
     for word in [1u32 << LISTEN | 1 << CLOSE, 0, SHOW, u32::MAX, u32::MAX] {
         question.extend_from_slice(&word.to_ne_bytes());
     }
-    dump(fd, &question, unix_socket)
+    dump::all(fd, BY_FAMILY, BY_FAMILY, &question, unix_socket)
 }
 
 /// Packet sockets.
@@ -200,7 +175,7 @@ pub fn packet(fd: impl AsFd) -> io::Result<Dump<Packet>> {
     for word in [0u32, SHOW, u32::MAX, u32::MAX] {
         question.extend_from_slice(&word.to_ne_bytes());
     }
-    dump(fd, &question, packet_socket)
+    dump::all(fd, BY_FAMILY, BY_FAMILY, &question, packet_socket)
 }
 
 /// Vsock sockets that listen.
@@ -212,82 +187,12 @@ pub fn vsock(fd: impl AsFd) -> io::Result<Dump<Vsock>> {
     for word in [1u32 << LISTEN, 0, 0, u32::MAX, u32::MAX] {
         question.extend_from_slice(&word.to_ne_bytes());
     }
-    dump(fd, &question, vsock_socket)
+    dump::all(fd, BY_FAMILY, BY_FAMILY, &question, vsock_socket)
 }
 
 /// The name of an interface of this network namespace.
 pub fn interface(fd: impl AsFd, index: u32) -> Option<String> {
     rustix::net::netdevice::index_to_name(fd, index).ok()
-}
-
-fn dump<T>(fd: impl AsFd, question: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Dump<T>> {
-    let length = u32::try_from(16 + question.len()).map_err(io::Error::other)?;
-    let mut request = length.to_ne_bytes().to_vec();
-    request.extend_from_slice(&BY_FAMILY.to_ne_bytes());
-    request.extend_from_slice(&DUMP.to_ne_bytes());
-    request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(question);
-    rustix::net::sendto(&fd, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    let mut found = Dump { sockets: Vec::new(), cut: false };
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let (kept, count) = match rustix::net::recv(&fd, &mut buffer[..], RecvFlags::TRUNC) {
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        // MSG_TRUNC gives the whole length.
-        if count > kept {
-            return Err(io::Error::other("an answer of sock_diag was cut off"));
-        }
-        if count == 0 {
-            return Err(io::Error::other("sock_diag gave an empty answer"));
-        }
-        let mut bytes = buffer.get(..kept).unwrap_or_default();
-        while let Some((kind, body, rest)) = message(bytes) {
-            bytes = rest;
-            match kind {
-                // A dump that failed ends with its error; 0 is none.
-                DONE if word(body, 0).is_some_and(|number| number.cast_signed() < 0) => {
-                    return Err(error(body));
-                }
-                DONE => return Ok(found),
-                ERROR => return Err(error(body)),
-                BY_FAMILY if found.sockets.len() < MOST => found.sockets.extend(read(body)),
-                BY_FAMILY => found.cut = true,
-                _ => {}
-            }
-        }
-    }
-}
-
-/// The first message: its kind, its body and what follows it.
-fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let length = usize::try_from(word(bytes, 0)?).ok()?;
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    let body = bytes.get(16..length)?;
-    Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
-}
-
-fn error(body: &[u8]) -> io::Error {
-    let number = word(body, 0).map_or(0, u32::cast_signed);
-    io::Error::from_raw_os_error(number.checked_neg().filter(|number| *number > 0).unwrap_or(libc::EIO))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
-}
-
-/// The first attribute of a kind.
-fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    loop {
-        let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
-        let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?) & 0x3fff;
-        let value = bytes.get(4..length)?;
-        if kind == wanted {
-            return Some(value);
-        }
-        bytes = bytes.get(length.next_multiple_of(4)..)?;
-    }
 }
 
 /// inet_diag_msg.
@@ -418,10 +323,8 @@ mod tests {
             bytes.resize(length, 0xff);
             let _ = (inet_socket(&bytes, true), inet_socket(&bytes, false), unix_socket(&bytes));
             let _ = (connection(&bytes, true), connection(&bytes, false));
-            let _ = (packet_socket(&bytes), vsock_socket(&bytes), message(&bytes), attribute(&bytes, 1));
+            let _ = (packet_socket(&bytes), vsock_socket(&bytes));
         }
         assert_eq!(inet_socket(&[0; 71], true), None);
-        assert!(message(&[0; 20]).is_none());
-        assert_eq!(error(&[]).raw_os_error(), Some(libc::EIO));
     }
 }

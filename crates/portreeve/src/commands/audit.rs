@@ -46,7 +46,7 @@ const DRIFT: [&Check; 2] = [&LISTENER_UNEXPECTED, &LISTENER_MISSING];
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let waivers = waivers::read(&arguments.waivers).map_err(Failure::new)?;
     let accepted = baseline::read(&arguments.baseline).map_err(Failure::new)?;
-    let mut inventory = looking::take(&arguments.socket)?;
+    let mut inventory = looking::all(&arguments.socket, None)?;
     let today = Day::today();
     let mut outcome = exposure::check(&inventory);
     match accepted {

@@ -5,12 +5,15 @@ use crate::escape;
 use crate::failure::{Exit, Failure, system_text};
 use crate::looking;
 use crate::output::{Output, Paint};
+use crate::since;
 use crate::table::{Cell, Table};
 use portreeve_audit::baseline;
-use portreeve_audit::inventory::{Inventory, Listener};
+use portreeve_audit::inventory::{Inventory, Listener, Served};
 use portreeve_audit::packages::Owner;
 use portreeve_audit::ports::Secrecy;
 use portreeve_audit::process::Image;
+use portreeve_audit::reach::answer::Reach;
+use portreeve_audit::scope::Scope;
 use portreeve_audit::waivers::Day;
 use portreeve_sys::names;
 use std::collections::BTreeMap;
@@ -22,8 +25,8 @@ use std::path::{Path, PathBuf};
 /// Show what listens on this host
 ///
 /// Every TCP, UDP, unix, raw, packet and vsock socket that listens, in all network namespaces that this process can see: who
-/// holds it, which unit, container, package or service of ours that is, and how far its address reaches. No firewall is
-/// looked at. Root sees all; below the table stands what could not be seen.
+/// holds it, which unit, container, package or service of ours that is, who reaches it through the firewalls (nftables, iptables,
+/// Docker's published ports), and when it served last. Root sees all; below the table stands what could not be seen.
 #[derive(clap::Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
@@ -33,6 +36,9 @@ pub struct Arguments {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub socket: Socket,
+    /// A directory with a ledger, instead of the one that portreeve.toml names
+    #[arg(long, value_name = "DIR")]
+    pub ledger: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
@@ -126,7 +132,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     if let Some(Verb::Accept(arguments)) = &arguments.verb {
         return accept(arguments, out);
     }
-    let inventory = looking::take(&arguments.socket)?;
+    let inventory = looking::all(&arguments.socket, arguments.ledger.as_deref())?;
     if arguments.json {
         out.json(&inventory.json())?;
     } else {
@@ -148,7 +154,16 @@ fn write(out: &mut Output<'_>, inventory: &Inventory) -> io::Result<()> {
             )?;
         }
         let mut table = Table::new(&[
-            "protocol", "address", "scope", "process", "user", "unit", "package", "service", "secrecy",
+            "protocol",
+            "address",
+            "reachable by",
+            "process",
+            "user",
+            "unit",
+            "package",
+            "service",
+            "served",
+            "secrecy",
         ]);
         group.iter().for_each(|listener| table.row(row(listener, &mut users)));
         table.write(out, 0)?;
@@ -159,6 +174,9 @@ fn write(out: &mut Output<'_>, inventory: &Inventory) -> io::Result<()> {
     write_gaps(out, &inventory.gaps)?;
     if inventory.vanished > 0 {
         writeln!(out, "{} processes ended meanwhile", inventory.vanished)?;
+    }
+    if let Some(since) = inventory.served_since {
+        writeln!(out, "served: since {}", since::local(since))?;
     }
     if let Some(why) = inventory.no_packages {
         writeln!(out, "packages are not known: {why}")?;
@@ -175,8 +193,9 @@ pub(super) fn write_gaps(out: &mut Output<'_>, gaps: &[String]) -> io::Result<()
 }
 
 fn row(listener: &Listener, users: &mut BTreeMap<u32, String>) -> Vec<Cell> {
-    let scope = listener.socket.scope();
-    let paint = if scope.from_everywhere() { Paint::Yellow } else { Paint::Plain };
+    let reach = listener.reach.as_ref().map_or_else(|| "-".to_owned(), Reach::line);
+    let open = listener.socket.scope() != Scope::Host && listener.open_to_all();
+    let paint = if open { Paint::Yellow } else { Paint::Plain };
     let home = listener.process().map(|process| &process.home);
     let container = home.and_then(|home| home.container.as_ref());
     let unit = match (container, home.and_then(|home| home.unit.as_deref())) {
@@ -196,14 +215,24 @@ fn row(listener: &Listener, users: &mut BTreeMap<u32, String>) -> Vec<Cell> {
     vec![
         listener.socket.protocol.word().into(),
         listener.socket.address().into(),
-        Cell::painted(scope.word(), paint),
+        Cell::painted(reach, paint),
         process(listener),
         listener.uid().map_or("-", |uid| users.entry(uid).or_insert_with(|| user(uid))).into(),
         unit.into(),
         package.into(),
         listener.service.as_deref().unwrap_or("-").into(),
+        served(listener).into(),
         secrecy.into(),
     ]
+}
+
+/// When it served last, and how often.
+fn served(listener: &Listener) -> String {
+    match listener.served {
+        None => "-".to_owned(),
+        Some(Served { times: 0, .. }) => "never".to_owned(),
+        Some(Served { last, times }) => format!("{} ({times}x)", since::local(last)),
+    }
 }
 
 /// The user's name on this host, else the number.

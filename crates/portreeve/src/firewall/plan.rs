@@ -180,7 +180,9 @@ fn ssh(facts: &Facts<'_>, notes: &mut Vec<Note>) -> Vec<Rule> {
     }
     let found = || {
         let servers = facts.listeners.iter().filter(|listener| {
-            let is = |process: &portreeve_audit::process::Process| SSH.contains(&process.name.as_str());
+            let is = |process: &std::sync::Arc<portreeve_audit::process::Process>| {
+                SSH.contains(&process.name.as_str())
+            };
             listener.namespace == "own" && listener.service.is_none() && listener.processes.iter().any(is)
         });
         let port = |listener: &Listener| match listener.socket.place {
