@@ -6,6 +6,7 @@
 
 use crate::image::Image;
 use crate::listen_pid::ListenPid;
+use crate::sandbox::Sandbox;
 use crate::signals;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
@@ -40,10 +41,12 @@ pub enum Stage {
     Setsid,
     /// Executing the program.
     Exec,
+    /// Putting on a part of the sandbox; which one, [`crate::sandbox::Sandbox::failed`] says.
+    Sandbox,
 }
 
 impl Stage {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Cgroup,
         Self::CloseRange,
         Self::Label,
@@ -57,6 +60,7 @@ impl Stage {
         Self::Rlimit,
         Self::Setsid,
         Self::Exec,
+        Self::Sandbox,
     ];
 
     /// The name of the system call, as messages give it.
@@ -76,6 +80,7 @@ impl Stage {
             Self::Rlimit => "setrlimit",
             Self::Setsid => "setsid",
             Self::Exec => "execve",
+            Self::Sandbox => "sandbox",
         }
     }
 }
@@ -169,13 +174,18 @@ fn check(stage: Stage, result: c_long) -> Result<c_long, (Stage, c_int)> {
 }
 
 impl Plan<'_> {
-    /// xinetd's order (xinetd.md §7), after the security context: gid, groups, uid, umask, nice, descriptors, limits, session, exec. Limits
+    /// xinetd's order (xinetd.md §7), after the security context and the sandbox's namespaces: gid, groups, uid, umask, nice, descriptors, limits, session, the
+    /// sandbox's filters, exec. Limits
     /// come after the uid on purpose: raising one above the hard limit must fail where it fails under xinetd.
     fn carry_out(&self) -> Step {
         self.join_cgroup()?;
         self.take_own_table()?;
         self.take_label()?;
+        let sandbox = self.image.sandbox.as_deref();
+        let failed = |errno| (Stage::Sandbox, errno);
+        sandbox.map_or(Ok(()), Sandbox::enter).map_err(failed)?;
         self.take_ids()?;
+        sandbox.map_or(Ok(()), Sandbox::raise).map_err(failed)?;
         self.take_surroundings()?;
         self.place_descriptors()?;
         self.take_limits();
@@ -188,6 +198,7 @@ impl Plan<'_> {
             // SAFETY: getpid takes no argument and cannot fail.
             variable.set(unsafe { libc::syscall(libc::SYS_getpid) } as u32);
         }
+        sandbox.map_or(Ok(()), Sandbox::close).map_err(failed)?;
         // SAFETY: path is NUL-terminated; argv and envp are NULL-terminated arrays of NUL-terminated strings.
         // All of it is the parent's memory, which lives until execve has copied it.
         let result =

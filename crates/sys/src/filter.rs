@@ -5,7 +5,8 @@
 mod program;
 mod ranges;
 
-use program::{AND, JUMP_EQ, LOAD_BYTE, NETWORK_HEADER, Program};
+pub(crate) use program::Program;
+use program::{AND, JUMP_EQ, LOAD_BYTE, NETWORK_HEADER};
 use ranges::Ranges;
 use rustix::io::Errno;
 use std::io;

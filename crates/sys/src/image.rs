@@ -1,6 +1,7 @@
 //! What a process is to become: path, arguments, environment, ids, limits. Owns every byte that the child of
 //! [`crate::spawn`] will read, converted once when the configuration is loaded. Starts nothing.
 
+use crate::sandbox::Sandbox;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::fd::OwnedFd;
@@ -40,6 +41,18 @@ pub enum RlimitKind {
     Fsize,
     /// Locked memory, bytes.
     Memlock,
+    /// Locked files.
+    Locks,
+    /// Queued signals of the user.
+    Sigpending,
+    /// Message queues of the user, bytes.
+    Msgqueue,
+    /// How far the niceness may go down: 20 minus it.
+    Nice,
+    /// Realtime priority.
+    Rtprio,
+    /// Realtime without a pause, microseconds.
+    Rttime,
 }
 
 impl RlimitKind {
@@ -56,6 +69,12 @@ impl RlimitKind {
             Self::Nproc => libc::RLIMIT_NPROC,
             Self::Fsize => libc::RLIMIT_FSIZE,
             Self::Memlock => libc::RLIMIT_MEMLOCK,
+            Self::Locks => libc::RLIMIT_LOCKS,
+            Self::Sigpending => libc::RLIMIT_SIGPENDING,
+            Self::Msgqueue => libc::RLIMIT_MSGQUEUE,
+            Self::Nice => libc::RLIMIT_NICE,
+            Self::Rtprio => libc::RLIMIT_RTPRIO,
+            Self::Rttime => libc::RLIMIT_RTTIME,
         }) as c_int
     }
 }
@@ -83,6 +102,8 @@ pub struct ImageBuilder {
     pub new_session: bool,
     /// An open `cgroup.procs` that the child joins before it gives up its privileges.
     pub cgroup_procs: Option<OwnedFd>,
+    /// What the program is confined to; without it not one more system call is made.
+    pub sandbox: Option<Arc<Sandbox>>,
 }
 
 impl ImageBuilder {
@@ -105,6 +126,7 @@ impl ImageBuilder {
             dir: self.dir,
             new_session: self.new_session,
             cgroup_procs: self.cgroup_procs,
+            sandbox: self.sandbox,
         }
     }
 }
@@ -122,6 +144,7 @@ pub struct Image {
     pub(crate) dir: CString,
     pub(crate) new_session: bool,
     pub(crate) cgroup_procs: Option<OwnedFd>,
+    pub(crate) sandbox: Option<Arc<Sandbox>>,
 }
 
 impl Image {
@@ -129,6 +152,12 @@ impl Image {
     #[must_use]
     pub fn path(&self) -> &CStr {
         &self.path
+    }
+
+    /// What the program is confined to.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&Arc<Sandbox>> {
+        self.sandbox.as_ref()
     }
 }
 

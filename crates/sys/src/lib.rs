@@ -8,6 +8,8 @@
 //! | [`spawn`] (`image`, `child`) | start a process: clone(VM, FILES), raw calls in the child, execve |
 //! | [`beside`] | run a program beside a process that is not ours, and wait for it |
 //! | [`signals`] | block everything, read signals from a descriptor |
+//! | [`sandbox`] | what a started program is confined to: namespaces, mounts, capabilities, filters |
+//! | [`seccomp`] ([`calls`]) | filters of system calls, and the calls by name |
 //! | [`reap`] | collect ended children, send signals |
 //! | [`highfd`] | park long-lived descriptors at high numbers |
 //! | [`stdio`] | descriptors 0-2 and what was inherited |
@@ -46,6 +48,7 @@ compile_error!("portreeve-sys is written for and tested on Linux with glibc");
 
 pub mod acting;
 pub mod beside;
+pub mod calls;
 mod child;
 pub mod clock;
 mod dump;
@@ -73,6 +76,8 @@ pub mod pktinfo;
 pub mod process;
 pub mod reap;
 pub mod replace;
+pub mod sandbox;
+pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
 pub mod sock_diag;

@@ -18,7 +18,7 @@ type Label = usize;
 /// A program written from its end to its start. BPF jumps forward only, so every target exists before the jump to
 /// it, and its distance is known.
 #[derive(Default)]
-pub(super) struct Program {
+pub(crate) struct Program {
     backwards: Vec<Insn>,
     verdicts: [Option<Label>; 2],
 }
@@ -77,7 +77,7 @@ fn intervals(ranges: &[(u128, u128)]) -> Vec<(u32, Leaf)> {
 }
 
 impl Program {
-    pub(super) fn push(&mut self, code: u16, k: u32) -> Label {
+    pub(crate) fn push(&mut self, code: u16, k: u32) -> Label {
         self.backwards.push(Insn { code, jt: 0, jf: 0, k });
         self.backwards.len() - 1
     }
@@ -111,7 +111,15 @@ impl Program {
         self.push(JUMP, u32::try_from(distance).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
+    /// Code that goes on there, for an instruction written next.
+    pub(crate) fn jump(&mut self, label: Label) -> Label {
+        match self.distance(label) {
+            0 => label,
+            distance => self.push(JUMP, u32::try_from(distance).unwrap_or(u32::MAX)),
+        }
+    }
+
+    pub(crate) fn branch(&mut self, code: u16, k: u32, yes: Label, no: Label) -> Label {
         let yes = self.near(yes, 1); // one more when `no` needs a long jump
         let no = self.near(no, 0);
         let short = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
@@ -155,7 +163,7 @@ impl Program {
         }
     }
 
-    pub(super) fn finish(mut self) -> Result<Vec<Insn>, TooLong> {
+    pub(crate) fn finish(mut self) -> Result<Vec<Insn>, TooLong> {
         let needed = self.backwards.len();
         if needed > MOST {
             return Err(TooLong { needed });

@@ -1,0 +1,195 @@
+//! What a started program is confined to: prepared by the parent, put on by the child of [`crate::spawn`] just before execve. Every
+//! byte that the child needs is made here; it allocates nothing. A part that cannot be put on ends the child: the program does not
+//! run, and [`Sandbox::failed`] names the part. The parent itself is never confined.
+//!
+//! Namespaces and mounts come first, while the child is root; then the bounding set, and the ids (`child`); then the ambient
+//! capabilities; at the very end `no_new_privs` and the filters, since they forbid what the others need.
+
+mod mounts;
+mod privileges;
+
+pub use mounts::{Mount, MountKind};
+
+use crate::filter::Insn;
+use std::ffi::{c_int, c_long};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Capabilities: bit n is number n of capabilities(7).
+pub type Capabilities = u64;
+
+/// What to confine a program to. The default confines nothing.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// Mounts in a namespace of its own, in this order; `None` leaves it in the supervisor's.
+    pub mounts: Option<Vec<Mount>>,
+    /// A network namespace with a loopback interface of its own and nothing else.
+    pub network: bool,
+    /// System V IPC and message queues of its own.
+    pub ipc: bool,
+    /// A host name of its own.
+    pub host_name: bool,
+    /// The bounding set.
+    pub bounding: Capabilities,
+    /// Capabilities that the program has whoever it runs as.
+    pub ambient: Capabilities,
+    /// No set-user-ID program gives it anything.
+    pub no_new_privs: bool,
+    /// Filters of system calls, in the order in which they are installed: the last one need not allow to install another.
+    pub filters: Vec<Vec<Insn>>,
+    /// A filter that was asked for cannot be made on this machine: nothing is started.
+    pub impossible: bool,
+    /// The part that the child is at.
+    pub at: At,
+}
+
+/// A part of a sandbox, as the child tells its parent.
+#[derive(Debug, Default)]
+pub struct At(AtomicUsize);
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            mounts: None,
+            network: false,
+            ipc: false,
+            host_name: false,
+            bounding: Capabilities::MAX,
+            ambient: 0,
+            no_new_privs: false,
+            filters: Vec::new(),
+            impossible: false,
+            at: At::default(),
+        }
+    }
+}
+
+/// Parts that are no mounts, by their numbers in `at`; a mount is its index behind them.
+const PARTS: [&str; 9] = [
+    "",
+    "a namespace of its own",
+    "the loopback interface of its network",
+    "its view of the file system",
+    "the capability bounding set",
+    "the ambient capabilities",
+    "no_new_privs",
+    "the filter of system calls",
+    "a filter of system calls on this machine",
+];
+const NAMESPACE: usize = 1;
+const LOOPBACK: usize = 2;
+const VIEW: usize = 3;
+const BOUNDING: usize = 4;
+const AMBIENT: usize = 5;
+const NO_NEW_PRIVS: usize = 6;
+const FILTER: usize = 7;
+const IMPOSSIBLE: usize = 8;
+
+impl Sandbox {
+    /// What could not be put on, after a start that failed at [`crate::spawn::Stage::Sandbox`].
+    pub fn failed(&self) -> &str {
+        let at = self.at.0.load(Ordering::Relaxed);
+        match PARTS.get(at) {
+            Some(part) => part,
+            None => {
+                let mount = self.mounts.as_ref().and_then(|mounts| mounts.get(at - PARTS.len()));
+                mount.map_or("", |mount| mount.because.as_str())
+            }
+        }
+    }
+
+    fn at(&self, part: usize) {
+        self.at.0.store(part, Ordering::Relaxed);
+    }
+
+    /// In the child, while it is still root.
+    pub(crate) fn enter(&self) -> Result<(), c_int> {
+        if self.impossible {
+            self.at(IMPOSSIBLE);
+            return Err(libc::ENOSYS);
+        }
+        self.namespaces()?;
+        if let Some(mounts) = &self.mounts {
+            self.at(VIEW);
+            mounts::make(mounts, self.ipc, |index| self.at(PARTS.len() + index))?;
+        }
+        self.at(BOUNDING);
+        privileges::bound(self.bounding)?;
+        if self.ambient != 0 {
+            self.at(AMBIENT);
+            privileges::keep_over_ids()?;
+        }
+        Ok(())
+    }
+
+    /// In the child, once it has its ids.
+    pub(crate) fn raise(&self) -> Result<(), c_int> {
+        if self.ambient == 0 {
+            return Ok(());
+        }
+        self.at(AMBIENT);
+        privileges::raise(self.ambient)
+    }
+
+    /// In the child, as the last thing before execve.
+    pub(crate) fn close(&self) -> Result<(), c_int> {
+        if self.no_new_privs {
+            self.at(NO_NEW_PRIVS);
+            privileges::no_new_privs()?;
+        }
+        self.at(FILTER);
+        self.filters.iter().try_for_each(|filter| privileges::filter(filter))
+    }
+
+    fn namespaces(&self) -> Result<(), c_int> {
+        let flag = |on: bool, flag: c_int| if on { flag } else { 0 };
+        let flags = flag(self.mounts.is_some(), libc::CLONE_NEWNS)
+            | flag(self.network, libc::CLONE_NEWNET)
+            | flag(self.ipc, libc::CLONE_NEWIPC)
+            | flag(self.host_name, libc::CLONE_NEWUTS);
+        if flags == 0 {
+            return Ok(());
+        }
+        self.at(NAMESPACE);
+        call(libc::SYS_unshare, [flags as usize, 0, 0, 0, 0])?;
+        if self.network {
+            self.at(LOOPBACK);
+            loopback()?;
+        }
+        Ok(())
+    }
+}
+
+/// `struct ifreq` as far as flags are concerned.
+#[repr(C)]
+struct InterfaceFlags {
+    name: [u8; 16],
+    flags: i16,
+    rest: [u8; 22],
+}
+
+/// Switches the loopback interface of this namespace on.
+fn loopback() -> Result<(), c_int> {
+    let mut name = [0; 16];
+    name[0] = b'l';
+    name[1] = b'o';
+    let request = InterfaceFlags { name, flags: (libc::IFF_UP | libc::IFF_RUNNING) as i16, rest: [0; 22] };
+    let kind = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as usize;
+    let fd = call(libc::SYS_socket, [libc::AF_INET as usize, kind, 0, 0, 0])? as usize;
+    let set = call(libc::SYS_ioctl, [fd, libc::SIOCSIFFLAGS as usize, (&raw const request) as usize, 0, 0]);
+    call(libc::SYS_close, [fd, 0, 0, 0, 0])?;
+    set.map(|_| ())
+}
+
+/// A raw system call of the child: its result, or the error. Pointers among the arguments are those of live, NUL-terminated or
+/// sized objects of the caller.
+fn call(number: c_long, arguments: [usize; 5]) -> Result<c_long, c_int> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: only the functions of this module and its two parts call this, in a child that `spawn` has made; each passes integers and
+    // pointers to objects that outlive the call, of the kinds that this system call reads or writes.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e) };
+    if result >= 0 {
+        return Ok(result);
+    }
+    // SAFETY: __errno_location returns this thread's errno, which is always a valid int.
+    Err(unsafe { *libc::__errno_location() })
+}

@@ -1,0 +1,304 @@
+//! The view of the file system that a child gets, in a mount namespace of its own. Raw calls; no allocation.
+//!
+//! What is to stay writable, and the nothing that covers what is inaccessible, are taken as detached trees before anything is changed;
+//! then the steps are carried out in their order, so a deeper one stands above a shallower one. Needs Linux 5.12 (mount_setattr).
+
+use super::call;
+use std::ffi::{CStr, CString, c_int, c_long};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// What is done with a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountKind {
+    /// Nothing below can be written.
+    ReadOnly,
+    /// It stays as it is outside, within what is read-only.
+    AsOutside,
+    /// Nothing is there.
+    Inaccessible,
+    /// An empty file system in memory: MS_… flags and options.
+    Empty {
+        /// MS_….
+        flags: u64,
+        /// As mount(2) takes them.
+        options: CString,
+    },
+    /// /dev with null, zero, full, random, urandom and tty, and terminals, shared memory and the log as outside.
+    Devices,
+    /// /proc, mounted anew with these options.
+    Processes(CString),
+}
+
+/// A step.
+#[derive(Debug)]
+pub struct Mount {
+    path: CString,
+    kind: MountKind,
+    /// It need not be there.
+    optional: bool,
+    /// What asked for it, for messages.
+    pub(super) because: String,
+    /// A tree that was taken in advance.
+    tree: AtomicI32,
+}
+
+impl Mount {
+    /// A step at `path`.
+    pub fn new(path: CString, kind: MountKind, optional: bool, because: String) -> Self {
+        Self { path, kind, optional, because, tree: AtomicI32::new(NONE) }
+    }
+}
+
+const NONE: c_int = -1;
+const HERE: usize = libc::AT_FDCWD as usize;
+const RECURSIVE: usize = 0x8000; // AT_RECURSIVE
+const CLONE: usize = 1 | libc::O_CLOEXEC as usize; // OPEN_TREE_CLONE
+const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
+const FROM_TREE: usize = 0x4; // MOVE_MOUNT_F_EMPTY_PATH
+const FOLLOW: usize = 0x10; // MOVE_MOUNT_T_SYMLINKS
+const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
+const SCRATCH: &CStr = c"/dev";
+const NOTHING: &CStr = c"/dev/nothing";
+const NO_DIRECTORY: &CStr = c"/dev/nowhere";
+
+/// `struct mount_attr`.
+#[repr(C)]
+struct Attributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+fn pointer(text: &CStr) -> usize {
+    text.as_ptr() as usize
+}
+
+fn close(fd: c_int) {
+    let _ = call(libc::SYS_close, [fd as usize, 0, 0, 0, 0]);
+}
+
+fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, options: &CStr) -> Result<(), c_int> {
+    let all = [pointer(source), pointer(target), pointer(kind), flags as usize, pointer(options)];
+    call(libc::SYS_mount, all).map(|_| ())
+}
+
+/// A tree that can be put elsewhere.
+fn take(path: &CStr, how: usize) -> Result<c_int, c_int> {
+    call(libc::SYS_open_tree, [HERE, pointer(path), CLONE | how, 0, 0]).map(|fd| fd as c_int)
+}
+
+fn put(tree: c_int, path: &CStr) -> Result<(), c_int> {
+    let flags = FROM_TREE | FOLLOW;
+    call(libc::SYS_move_mount, [tree as usize, pointer(c""), HERE, pointer(path), flags]).map(|_| ())
+}
+
+fn read_only(at: usize, path: &CStr, how: usize) -> Result<(), c_int> {
+    let attributes = Attributes { set: READ_ONLY, clear: 0, propagation: 0, userns: 0 };
+    let all = [at, pointer(path), how, (&raw const attributes) as usize, size_of::<Attributes>()];
+    call(libc::SYS_mount_setattr, all).map(|_| ())
+}
+
+/// Carries the steps out; `at` is told of each one. This process has a mount namespace of its own.
+pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<(), c_int> {
+    // What is mounted outside from now on is seen in here, and nothing the other way.
+    let flags = libc::MS_REC | libc::MS_SLAVE;
+    mount(c"none", c"/", c"", flags, c"")?;
+    let mut covered = false;
+    for (index, step) in mounts.iter().enumerate() {
+        at(index);
+        step.tree.store(NONE, Ordering::Relaxed);
+        match step.kind {
+            MountKind::AsOutside => match take(&step.path, RECURSIVE) {
+                Ok(tree) => step.tree.store(tree, Ordering::Relaxed),
+                Err(libc::ENOENT) if step.optional => {}
+                Err(errno) => return Err(errno),
+            },
+            MountKind::Inaccessible => covered = true,
+            _ => {}
+        }
+    }
+    if covered {
+        cover(mounts, &at)?;
+    }
+    let devices = mounts.iter().any(|step| step.kind == MountKind::Devices);
+    let kept = if devices { Kept::take() } else { Kept::nothing() };
+    for (index, step) in mounts.iter().enumerate() {
+        at(index);
+        match step.carry_out(&kept) {
+            Ok(()) => {}
+            Err(libc::ENOENT | libc::ENOTDIR) if step.optional => {}
+            Err(errno) => return Err(errno),
+        }
+        let tree = step.tree.swap(NONE, Ordering::Relaxed);
+        if tree != NONE {
+            close(tree);
+        }
+    }
+    kept.close();
+    if ipc {
+        // The message queues are those of the new namespace.
+        match mount(c"mqueue", c"/dev/mqueue", c"mqueue", NO_PROGRAMS, c"") {
+            Ok(()) | Err(libc::ENOENT | libc::ENODEV) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+const NO_PROGRAMS: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
+/// Takes for each inaccessible path what will cover it: an empty directory, or an empty file, that nobody may open. They are made in a
+/// file system in memory that lies over /dev for as long as that takes.
+fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
+    /// In `tree`: a directory, a file, to be taken.
+    const DIRECTORY: c_int = -2;
+    const FILE: c_int = -3;
+    let inaccessible = || mounts.iter().enumerate().filter(|(_, m)| m.kind == MountKind::Inaccessible);
+    for (index, step) in inaccessible() {
+        at(index);
+        let how = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let opened = call(libc::SYS_openat, [HERE, pointer(&step.path), how as usize, 0, 0]);
+        let what = match opened {
+            Ok(fd) => {
+                close(fd as c_int);
+                DIRECTORY
+            }
+            Err(libc::ENOTDIR) => FILE,
+            Err(libc::ENOENT) if step.optional => continue,
+            Err(errno) => return Err(errno),
+        };
+        step.tree.store(what, Ordering::Relaxed);
+    }
+    mount(c"tmpfs", SCRATCH, c"tmpfs", NO_PROGRAMS, c"mode=0755,nr_inodes=4,size=4k")?;
+    call(libc::SYS_mkdirat, [HERE, pointer(NO_DIRECTORY), 0, 0, 0])?;
+    call(libc::SYS_mknodat, [HERE, pointer(NOTHING), libc::S_IFREG as usize, 0, 0])?;
+    for (index, step) in inaccessible() {
+        at(index);
+        let source = match step.tree.load(Ordering::Relaxed) {
+            DIRECTORY => NO_DIRECTORY,
+            FILE => NOTHING,
+            _ => continue,
+        };
+        let tree = take(source, 0)?;
+        read_only(tree as usize, c"", EMPTY_PATH)?;
+        step.tree.store(tree, Ordering::Relaxed);
+    }
+    call(libc::SYS_umount2, [pointer(SCRATCH), libc::MNT_DETACH as usize, 0, 0, 0]).map(|_| ())
+}
+
+impl Mount {
+    fn carry_out(&self, kept: &Kept) -> Result<(), c_int> {
+        match &self.kind {
+            MountKind::AsOutside | MountKind::Inaccessible => match self.tree.load(Ordering::Relaxed) {
+                NONE => Ok(()),
+                tree => put(tree, &self.path),
+            },
+            MountKind::ReadOnly if self.path.as_c_str() == c"/" => read_only(HERE, c"/", RECURSIVE),
+            MountKind::ReadOnly => {
+                let tree = take(&self.path, RECURSIVE)?;
+                let done = read_only(tree as usize, c"", EMPTY_PATH | RECURSIVE)
+                    .and_then(|()| put(tree, &self.path));
+                close(tree);
+                done
+            }
+            MountKind::Empty { flags, options } => mount(c"tmpfs", &self.path, c"tmpfs", *flags, options),
+            MountKind::Processes(options) => mount(c"proc", &self.path, c"proc", NO_PROGRAMS, options),
+            MountKind::Devices => devices(kept),
+        }
+    }
+}
+
+/// What of /dev stays as it is outside.
+const KEPT: [&CStr; 5] = [c"/dev/pts", c"/dev/shm", c"/dev/mqueue", c"/dev/hugepages", c"/dev/log"];
+const LOG: usize = 4;
+/// Name, major and minor number.
+const NODES: [(&CStr, u32, u32); 7] = [
+    (c"/dev/null", 1, 3),
+    (c"/dev/zero", 1, 5),
+    (c"/dev/full", 1, 7),
+    (c"/dev/random", 1, 8),
+    (c"/dev/urandom", 1, 9),
+    (c"/dev/tty", 5, 0),
+    (c"/dev/ptmx", 5, 2),
+];
+const LINKS: [(&CStr, &CStr); 4] = [
+    (c"/proc/self/fd", c"/dev/fd"),
+    (c"/proc/self/fd/0", c"/dev/stdin"),
+    (c"/proc/self/fd/1", c"/dev/stdout"),
+    (c"/proc/self/fd/2", c"/dev/stderr"),
+];
+
+struct Kept {
+    trees: [c_int; KEPT.len()],
+    /// Where /dev/log points to, NUL-terminated; empty where it is no link.
+    log: [u8; 128],
+}
+
+impl Kept {
+    fn nothing() -> Self {
+        Self { trees: [NONE; KEPT.len()], log: [0; 128] }
+    }
+
+    fn take() -> Self {
+        let mut kept = Self::nothing();
+        for (tree, path) in kept.trees.iter_mut().zip(KEPT) {
+            *tree = take(path, RECURSIVE).unwrap_or(NONE);
+        }
+        let buffer = (&raw mut kept.log) as usize;
+        // One byte stays zero.
+        let room = kept.log.len() - 1;
+        let _: Result<c_long, c_int> =
+            call(libc::SYS_readlinkat, [HERE, pointer(c"/dev/log"), buffer, room, 0]);
+        kept
+    }
+
+    fn close(&self) {
+        self.trees.iter().filter(|tree| **tree != NONE).for_each(|tree| close(*tree));
+    }
+}
+
+fn devices(kept: &Kept) -> Result<(), c_int> {
+    mount(
+        c"tmpfs",
+        c"/dev",
+        c"tmpfs",
+        libc::MS_NOSUID | libc::MS_NOEXEC,
+        c"mode=0755,nr_inodes=64,size=64k",
+    )?;
+    let mask = call(libc::SYS_umask, [0, 0, 0, 0, 0])?;
+    let made = fill(kept);
+    call(libc::SYS_umask, [mask as usize, 0, 0, 0, 0])?;
+    made?;
+    read_only(HERE, c"/dev", 0)
+}
+
+fn fill(kept: &Kept) -> Result<(), c_int> {
+    for (path, major, minor) in NODES {
+        let mode = (libc::S_IFCHR | 0o666) as usize;
+        let device = libc::makedev(major, minor) as usize;
+        call(libc::SYS_mknodat, [HERE, pointer(path), mode, device, 0])?;
+    }
+    for (target, path) in LINKS {
+        call(libc::SYS_symlinkat, [pointer(target), HERE, pointer(path), 0, 0])?;
+    }
+    for (index, (path, tree)) in KEPT.into_iter().zip(kept.trees).enumerate() {
+        if tree == NONE {
+            continue;
+        }
+        if index == LOG {
+            match kept.log {
+                [0, ..] => call(libc::SYS_mknodat, [HERE, pointer(path), libc::S_IFREG as usize, 0, 0])?,
+                _ => {
+                    let target = (&raw const kept.log) as usize;
+                    call(libc::SYS_symlinkat, [target, HERE, pointer(path), 0, 0])?;
+                    continue;
+                }
+            };
+        } else {
+            call(libc::SYS_mkdirat, [HERE, pointer(path), 0o755, 0, 0])?;
+        }
+        put(tree, path)?;
+    }
+    Ok(())
+}
