@@ -70,6 +70,17 @@ pub(crate) enum Id {
     SocketOwner,
     SocketGroup,
     SocketMode,
+    Sandbox,
+    RlimitCore,
+    RlimitFsize,
+    RlimitNproc,
+    RlimitMemlock,
+    RlimitLocks,
+    RlimitSigpending,
+    RlimitMsgqueue,
+    RlimitNice,
+    RlimitRtprio,
+    RlimitRttime,
 }
 
 /// How many values an attribute takes.

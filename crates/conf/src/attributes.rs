@@ -27,6 +27,48 @@ pub(crate) const SUCCESS: &[&str] = &["HOST", "DURATION", "EXIT", "PID", "USERID
 /// Words of `log_on_failure`, in the order of xinetd's dump.
 pub(crate) const FAILURE: &[&str] = &["HOST", "ATTEMPT", "USERID"];
 pub(crate) const SOCKET_TYPES: &[&str] = &["stream", "dgram", "raw", "seqpacket"];
+/// Words of `sandbox`; `sandbox/key.rs` has the shapes of their values, and a test compares the two.
+pub(crate) const SANDBOX: &[&str] = &[
+    "off",
+    "NoNewPrivileges",
+    "ProtectSystem",
+    "ProtectSystem=full",
+    "ProtectSystem=strict",
+    "ProtectHome",
+    "ProtectHome=read-only",
+    "ProtectHome=tmpfs",
+    "PrivateTmp",
+    "PrivateDevices",
+    "PrivateNetwork",
+    "PrivateIPC",
+    "PrivateMounts",
+    "ProtectKernelTunables",
+    "ProtectKernelModules",
+    "ProtectKernelLogs",
+    "ProtectControlGroups",
+    "ProtectClock",
+    "ProtectHostname",
+    "ProtectProc=invisible",
+    "ProtectProc=noaccess",
+    "ProtectProc=ptraceable",
+    "ProcSubset=pid",
+    "ReadWritePaths=",
+    "ReadOnlyPaths=",
+    "InaccessiblePaths=",
+    "TemporaryFileSystem=",
+    "CapabilityBoundingSet=",
+    "AmbientCapabilities=",
+    "LockPersonality",
+    "MemoryDenyWriteExecute",
+    "RestrictRealtime",
+    "RestrictSUIDSGID",
+    "RestrictNamespaces=",
+    "RestrictAddressFamilies=",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=",
+    "SystemCallErrorNumber=",
+];
+const OURS_SIZE: &str = "suffix k or M";
 const YES_NO: &[&str] = &["yes", "no"];
 
 const ROW: Attribute = Attribute {
@@ -167,6 +209,29 @@ static TABLE: &[Attribute] = &[
         .kind(Kind::Size, "suffix k or M; 0: unchanged"),
     row(Id::RlimitFiles, "rlimit_files", "NUMBER|UNLIMITED", "the daemon's hard limit", "Open files of the program (RLIMIT_NOFILE, soft and hard).")
         .kind(Kind::Size, "suffix k or M; 0: unchanged"),
+    row(Id::RlimitCore, "rlimit_core", "SIZE|UNLIMITED", "unchanged", "Size of a core file (RLIMIT_CORE, soft and hard). 0: none is written.")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitFsize, "rlimit_fsize", "SIZE|UNLIMITED", "unchanged", "Size of a file that the program writes (RLIMIT_FSIZE, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitNproc, "rlimit_nproc", "NUMBER|UNLIMITED", "unchanged", "Processes of the program's user, all of them together (RLIMIT_NPROC, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitMemlock, "rlimit_memlock", "SIZE|UNLIMITED", "unchanged", "Memory that the program may lock (RLIMIT_MEMLOCK, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitLocks, "rlimit_locks", "NUMBER|UNLIMITED", "unchanged", "Locks of files (RLIMIT_LOCKS, soft and hard; Linux has not counted them since 2.4.25).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitSigpending, "rlimit_sigpending", "NUMBER|UNLIMITED", "unchanged", "Signals that may wait for the program's user (RLIMIT_SIGPENDING, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitMsgqueue, "rlimit_msgqueue", "SIZE|UNLIMITED", "unchanged", "Message queues of the program's user (RLIMIT_MSGQUEUE, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitNice, "rlimit_nice", "NUMBER|UNLIMITED", "unchanged", "How far down the program may take its nice value: to 20 minus this (RLIMIT_NICE, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitRtprio, "rlimit_rtprio", "NUMBER|UNLIMITED", "unchanged", "The highest realtime priority (RLIMIT_RTPRIO, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::RlimitRttime, "rlimit_rttime", "MICROSECONDS|UNLIMITED", "unchanged", "CPU time in one go under a realtime policy (RLIMIT_RTTIME, soft and hard).")
+        .kind(Kind::Size, OURS_SIZE).ours(),
+    row(Id::Sandbox, "sandbox", "SETTING …|off", "off",
+        "What the program is confined to, by settings of systemd.exec(5) with their names and meanings there, each a word: `NoNewPrivileges ProtectSystem=strict ReadWritePaths=/var/lib/x`. A switch needs no `=yes`; of a setting with several values each is a word of its own (`SystemCallFilter=@system-service SystemCallFilter=~@privileged`). `off` forgets what stands before it, that of `defaults` too. It is put on in the new process just before the program is executed; a part that cannot be put on means that the program does not start. See docs/guide/sandbox.md.")
+        .list().kind(Kind::Words(SANDBOX), "at most 1024 words").also_in_defaults().ours(),
 
     // Who may.
     row(Id::OnlyFrom, "only_from", "ADDRESS …", "everybody",

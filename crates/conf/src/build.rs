@@ -31,6 +31,7 @@ pub(crate) fn build(
     place: &Place,
 ) -> Option<Service> {
     let action = action(draft, builtin)?;
+    let starts_program = matches!(action, Action::External { .. });
     // Lists and ident are about addresses; `local.rs` has said so where `defaults` has one for a service without any.
     let asks = |userid| userid && !implied.is_local();
     let about = |list| Option::as_ref(list).filter(|_: &&AddressSet| !implied.is_local());
@@ -91,6 +92,12 @@ pub(crate) fn build(
         listen_fds: draft.listen_fds.clone(),
         transparent: draft.transparent == Some(true),
         tls: crate::tls::build(draft),
+        // `refuse` has seen to it that the words fit together.
+        sandbox: draft
+            .sandbox
+            .as_ref()
+            .filter(|_| starts_program)
+            .and_then(|set| crate::sandbox::build(&set.value, set.place.clone()).ok()?),
     })
 }
 

@@ -5,6 +5,7 @@ use crate::attribute::Id;
 use crate::host::User;
 use crate::place::Place;
 use crate::redirect::{ProxyProtocol, Target};
+use crate::sandbox::Word;
 use crate::service::{
     AddressEntry, BindTo, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
     SocketType, Stop, Window,
@@ -178,6 +179,7 @@ pub(crate) struct Draft {
     pub(crate) proxy_from: Option<AddressSet>,
     pub(crate) tls: TlsDraft,
     pub(crate) listen_fds: Option<String>,
+    pub(crate) sandbox: Option<Set<Vec<Word>>>,
 }
 
 impl Draft {
@@ -229,6 +231,7 @@ impl Draft {
             banner: defaults.banner.clone(),
             banner_success: defaults.banner_success.clone(),
             banner_fail: defaults.banner_fail.clone(),
+            sandbox: defaults.sandbox.clone(),
             ..Self::default()
         }
     }
@@ -256,7 +259,7 @@ mod tests {
         assert_eq!(FLAGS[Flag::Labeled as usize], "LABELED");
         assert_eq!(FLAGS[Flag::Freebind as usize], "FREEBIND");
         assert_eq!(FLAGS[Flag::Sensor as usize], "SENSOR");
-        assert!((Id::SocketMode as usize) < 128);
+        assert!((Id::RlimitRttime as usize) < 128);
     }
 
     #[test]

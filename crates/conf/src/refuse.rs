@@ -37,6 +37,7 @@ pub(crate) fn refuse(
     group(draft, implied, bench)?;
     several(draft, implied, bench)?;
     listen_fds(draft, bench)?;
+    sandbox(draft, bench)?;
     groups(draft, bench)?;
     log_directory(draft, bench)?;
     wait_list(draft, implied, bench)?;
@@ -222,6 +223,26 @@ fn listen_fds(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     }
     let message = format!("service `{}` has `listen_fds` and starts no program", draft.id());
     bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `listen_fds`"))
+}
+
+/// What would start a program without its sandbox, or nothing with one.
+fn sandbox(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
+    let Some(set) = &draft.sandbox else { return Ok(()) };
+    if !is_program(draft) {
+        // That of `defaults` is for the services that do.
+        if !draft.marks.has(Id::Sandbox) || set.value.is_empty() {
+            return Ok(());
+        }
+        let message = format!("service `{}` has a `sandbox` and starts no program", draft.id());
+        return bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `sandbox`"));
+    }
+    match crate::sandbox::build(&set.value, None) {
+        Ok(_) => Ok(()),
+        Err(why) => {
+            let message = format!("service `{}`: {why}", draft.id());
+            bench.refuse_ourselves(&codes::SANDBOX_VOID, draft, message, None)
+        }
+    }
 }
 
 /// The kernel has a bound for descriptors, and a program that waits is given one socket, as its descriptor 0.

@@ -3,6 +3,7 @@
 use crate::host::User;
 use crate::place::Place;
 use crate::redirect::{ProxyProtocol, Target};
+use crate::sandbox::Sandbox;
 use std::net::IpAddr;
 
 /// A value with the place that set it; `None` for a built-in default. Equal is what has the same value, wherever it stands.
@@ -267,6 +268,16 @@ pub struct Rlimits {
     pub rss: Option<Option<u64>>,
     pub stack: Option<Option<u64>>,
     pub files: Option<Option<u64>>,
+    pub core: Option<Option<u64>>,
+    pub file_size: Option<Option<u64>>,
+    pub processes: Option<Option<u64>>,
+    pub locked_memory: Option<Option<u64>>,
+    pub locks: Option<Option<u64>>,
+    pub signals: Option<Option<u64>>,
+    pub queues: Option<Option<u64>>,
+    pub nice: Option<Option<u64>>,
+    pub realtime: Option<Option<u64>>,
+    pub realtime_time: Option<Option<u64>>,
 }
 
 /// deny_time of a sensor.
@@ -454,6 +465,8 @@ pub struct Service {
     pub listen_fds: Option<String>,
     /// TLS, towards the clients or the target.
     pub tls: Option<Tls>,
+    /// What the program is confined to; none of a service that starts no program.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Service {
@@ -467,6 +480,10 @@ impl Service {
             place: self.place.clone(),
             action_place: self.action_place.clone(),
             only_from_place: self.only_from_place.clone(),
+            sandbox: other.sandbox.clone().map(|sandbox| Sandbox {
+                place: self.sandbox.as_ref().and_then(|own| own.place.clone()),
+                ..sandbox
+            }),
             ..other.clone()
         };
         *self == moved

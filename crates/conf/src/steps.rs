@@ -38,6 +38,10 @@ impl Service {
                 let words: Vec<&str> =
                     [server.as_str()].into_iter().chain(argv.iter().skip(1).map(String::as_str)).collect();
                 steps.push(Step { name: "server", detail: words.join(" "), place });
+                if let Some(sandbox) = &self.sandbox {
+                    let place = sandbox.place.clone();
+                    steps.push(Step { name: "sandbox", detail: sandbox.words.join(" "), place });
+                }
             }
             Action::Redirect(targets) => {
                 steps.push(Step { name: "redirect", detail: self.carried(targets), place });

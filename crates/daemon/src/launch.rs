@@ -2,6 +2,7 @@
 //! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
 
 use crate::hosts::Orders;
+use crate::sandbox;
 use portreeve_conf::{Action, Endpoint, Service};
 use portreeve_policy::Peer;
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
@@ -71,17 +72,19 @@ pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
 pub fn altered(service: &Service, inherited: &Inherited, orders: &Orders) -> Option<Image> {
     let Action::External { server, argv } = &service.action else { return None };
     let argv = argv.iter().map(|word| c_string(word.as_bytes())).collect();
-    Some(image(service, inherited, ids(service), c_string(server.as_bytes()), argv, orders))
+    let path = c_string(server.as_bytes());
+    Some(confined(service, image(service, inherited, ids(service), path, argv, orders)).build())
 }
 
-/// A command that hosts.allow or hosts.deny order, as `ids` of the service.
+/// A command that hosts.allow or hosts.deny order, as `ids` of the service. In no sandbox: root wrote it, to look at the client from
+/// outside or to tell of it.
 pub fn shell(
     service: &Service,
     inherited: &Inherited,
     ids: Option<Ids>,
     command: &[u8],
     orders: &Orders,
-) -> Image {
+) -> ImageBuilder {
     let argv = vec![c"sh".to_owned(), c"-c".to_owned(), c_string(command)];
     image(service, inherited, ids, c"/bin/sh".to_owned(), argv, orders)
 }
@@ -93,7 +96,7 @@ fn image(
     path: CString,
     argv: Vec<CString>,
     orders: &Orders,
-) -> Image {
+) -> ImageBuilder {
     let nice = service.nice.unwrap_or(0).saturating_add(orders.nice);
     ImageBuilder {
         path,
@@ -106,8 +109,16 @@ fn image(
         dir: c"/".to_owned(),
         new_session: true,
         cgroup_procs: None,
+        sandbox: None,
     }
-    .build()
+}
+
+/// The same in the sandbox of the service: what answers its clients.
+pub fn confined(service: &Service, image: ImageBuilder) -> ImageBuilder {
+    // Who has no ids of its own runs as we do.
+    let uid = image.ids.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |ids| ids.uid);
+    let sandbox = service.sandbox.as_ref().map(|sandbox| Box::new(sandbox::prepare(sandbox, uid)));
+    ImageBuilder { sandbox, ..image }
 }
 
 /// Without root `sys` leaves the supplementary groups alone, as xinetd does.
@@ -133,6 +144,16 @@ fn rlimits(service: &Service, inherited: &Inherited) -> Vec<(RlimitKind, u64, u6
     add(RlimitKind::Data, configured.data);
     add(RlimitKind::Rss, configured.rss);
     add(RlimitKind::Stack, configured.stack);
+    add(RlimitKind::Core, configured.core);
+    add(RlimitKind::Fsize, configured.file_size);
+    add(RlimitKind::Nproc, configured.processes);
+    add(RlimitKind::Memlock, configured.locked_memory);
+    add(RlimitKind::Locks, configured.locks);
+    add(RlimitKind::Sigpending, configured.signals);
+    add(RlimitKind::Msgqueue, configured.queues);
+    add(RlimitKind::Nice, configured.nice);
+    add(RlimitKind::Rtprio, configured.realtime);
+    add(RlimitKind::Rttime, configured.realtime_time);
     limits
 }
 

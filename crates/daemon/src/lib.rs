@@ -61,6 +61,7 @@ mod recorded;
 mod redirects;
 mod registrations;
 mod reload;
+mod sandbox;
 mod seal;
 mod serve;
 mod shaking;

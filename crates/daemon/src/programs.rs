@@ -47,7 +47,7 @@ impl Supervisor {
             Err(SpawnError::Child { pid, stage, errno }) => {
                 let pid = pid.as_raw_nonzero().get();
                 self.started(client.slot, pid, Some(client.peer), Some(seat), false);
-                self.say_not_executed(client.slot, &plan.server, stage, errno);
+                self.say_not_executed(client.slot, &plan.server, part(image), stage, errno);
             }
             Err(SpawnError::Clone(errno)) => {
                 drop(seat);
@@ -79,7 +79,7 @@ impl Supervisor {
             Err(SpawnError::Child { pid, stage, errno }) => {
                 let pid = pid.as_raw_nonzero().get();
                 self.started(client.slot, pid, Some(client.peer), Some(seat), false);
-                self.say_not_executed(client.slot, "/bin/sh", stage, errno);
+                self.say_not_executed(client.slot, "/bin/sh", part(&image), stage, errno);
             }
             Err(SpawnError::Clone(errno)) => {
                 let name = slot_name(self, client.slot);
@@ -158,7 +158,15 @@ impl Supervisor {
     }
 
     /// The process came to be and the program did not: said in xinetd's words. The child exits with status 1.
-    pub fn say_not_executed(&mut self, id: SlotId, server: &str, stage: Stage, errno: rustix::io::Errno) {
+    /// `part` is that of the sandbox which could not be put on.
+    pub fn say_not_executed(
+        &mut self,
+        id: SlotId,
+        server: &str,
+        part: &str,
+        stage: Stage,
+        errno: rustix::io::Errno,
+    ) {
         let error = percent_m(&errno.into());
         let text = match stage {
             Stage::Label => {
@@ -169,6 +177,10 @@ impl Supervisor {
             Stage::Setgid => format!("setgid failed: {error}"),
             Stage::Setgroups => format!("setgroups( 0, NULL ) failed: {error}"),
             Stage::Setuid => format!("setuid failed: {error}"),
+            Stage::Sandbox => {
+                let name = slot_name(self, id);
+                format!("{name}: {server} is not started, sandbox: {part}: {error}")
+            }
             other => format!("starting {server} failed: {other}: {error}"),
         };
         if let Some(slot) = self.slots.get_mut(&id) {
@@ -209,6 +221,11 @@ impl Supervisor {
             self.judge(client);
         }
     }
+}
+
+/// The part of its sandbox that an image was at when its start failed.
+pub fn part(image: &Image) -> &str {
+    image.sandbox().map_or("", |sandbox| sandbox.failed())
 }
 
 /// id of a slot, for messages.

@@ -198,6 +198,9 @@ impl Supervisor {
                 j.plain("of", of);
             });
         }
+        j.list("sandbox", |j| {
+            service.sandbox.iter().flat_map(|sandbox| &sandbox.words).for_each(|word| j.word(word));
+        });
         j.text("note", self.note(id, slot));
         j.plain("tls_unusable", self.tls_is_unusable(slot));
     }

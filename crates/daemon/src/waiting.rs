@@ -6,7 +6,7 @@ use crate::hosts::{Known, Orders};
 use crate::launch::{Ends, client_variables};
 use crate::machine::percent_m;
 use crate::passing::{self, How};
-use crate::programs::slot_name;
+use crate::programs::{part, slot_name};
 use crate::slot::{Listener, ListenerId, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -198,7 +198,7 @@ impl Supervisor {
         let pid = match outcome {
             Ok(pid) => pid.as_raw_nonzero().get(),
             Err(SpawnError::Child { pid, stage, errno }) => {
-                self.say_not_executed(id, &plan.server, stage, errno);
+                self.say_not_executed(id, &plan.server, part(image), stage, errno);
                 pid.as_raw_nonzero().get()
             }
             Err(SpawnError::Clone(errno)) => {

@@ -103,7 +103,7 @@ pub struct ImageBuilder {
     /// An open `cgroup.procs` that the child joins before it gives up its privileges.
     pub cgroup_procs: Option<OwnedFd>,
     /// What the program is confined to; without it not one more system call is made.
-    pub sandbox: Option<Arc<Sandbox>>,
+    pub sandbox: Option<Box<Sandbox>>,
 }
 
 impl ImageBuilder {
@@ -144,7 +144,7 @@ pub struct Image {
     pub(crate) dir: CString,
     pub(crate) new_session: bool,
     pub(crate) cgroup_procs: Option<OwnedFd>,
-    pub(crate) sandbox: Option<Arc<Sandbox>>,
+    pub(crate) sandbox: Option<Box<Sandbox>>,
 }
 
 impl Image {
@@ -156,8 +156,8 @@ impl Image {
 
     /// What the program is confined to.
     #[must_use]
-    pub fn sandbox(&self) -> Option<&Arc<Sandbox>> {
-        self.sandbox.as_ref()
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        self.sandbox.as_deref()
     }
 }
 

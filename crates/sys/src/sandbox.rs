@@ -14,6 +14,15 @@ use crate::filter::Insn;
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Of [`MountKind::Empty`]: nothing is written there.
+pub const READ_ONLY: u64 = libc::MS_RDONLY;
+/// A set-user-ID program there is an ordinary one.
+pub const NO_SUID: u64 = libc::MS_NOSUID;
+/// A device there is none.
+pub const NO_DEVICES: u64 = libc::MS_NODEV;
+/// No program is executed from there.
+pub const NO_PROGRAMS: u64 = libc::MS_NOEXEC;
+
 /// Capabilities: bit n is number n of capabilities(7).
 pub type Capabilities = u64;
 

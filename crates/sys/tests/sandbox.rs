@@ -13,7 +13,6 @@ use rustix::process::{WaitOptions, waitpid};
 use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
 
@@ -28,7 +27,7 @@ fn image(script: &str, sandbox: Sandbox) -> ImageBuilder {
         env: vec![c"PATH=/usr/sbin:/usr/bin:/sbin:/bin".into(), c"LC_ALL=C".into()],
         umask: Some(0o22),
         dir: c"/".into(),
-        sandbox: Some(Arc::new(sandbox)),
+        sandbox: Some(Box::new(sandbox)),
         ..ImageBuilder::default()
     }
 }

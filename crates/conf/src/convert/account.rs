@@ -100,7 +100,7 @@ impl Stop {
 
 enum Reason {
     Plain,
-    /// It keeps clients out.
+    /// It keeps clients out, or the program within bounds.
     Keeps(&'static str),
 }
 
@@ -109,6 +109,7 @@ fn reason(name: &str) -> Reason {
         "only_from" | "no_access" => Reason::Keeps("has no lists of clients"),
         "access_times" => Reason::Keeps("knows no hours"),
         "tls_cert" | "tls_key" | "tls_client_ca" => Reason::Keeps("has no TLS"),
+        "sandbox" => Reason::Keeps("cannot confine a program"),
         "proxy_protocol" | "proxy_from" => Reason::Keeps("does not know the PROXY protocol"),
         _ => Reason::Plain,
     }

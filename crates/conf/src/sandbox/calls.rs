@@ -43,18 +43,9 @@ const SETS: &[(&str, &str)] = &[
         "@basic-io",
         "_llseek close close_range dup dup2 dup3 lseek pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readv write writev",
     ),
-    (
-        "@chown",
-        "chown chown32 fchown fchown32 fchownat lchown lchown32",
-    ),
-    (
-        "@clock",
-        "adjtimex clock_adjtime clock_adjtime64 clock_settime clock_settime64 settimeofday",
-    ),
-    (
-        "@cpu-emulation",
-        "modify_ldt subpage_prot switch_endian vm86 vm86old",
-    ),
+    ("@chown", "chown chown32 fchown fchown32 fchownat lchown lchown32"),
+    ("@clock", "adjtimex clock_adjtime clock_adjtime64 clock_settime clock_settime64 settimeofday"),
+    ("@cpu-emulation", "modify_ldt subpage_prot switch_endian vm86 vm86old"),
     (
         "@debug",
         "lookup_dcookie perf_event_open pidfd_getfd ptrace rtas s390_runtime_instr sys_debug_setcontext uprobe",
@@ -90,18 +81,9 @@ const SETS: &[(&str, &str)] = &[
         mq_timedsend_time64 mq_unlink msgctl msgget msgrcv msgsnd pipe pipe2 process_madvise process_vm_readv \
         process_vm_writev semctl semget semop semtimedop semtimedop_time64 shmat shmctl shmdt shmget",
     ),
-    (
-        "@keyring",
-        "add_key keyctl request_key",
-    ),
-    (
-        "@memlock",
-        "mlock mlock2 mlockall munlock munlockall",
-    ),
-    (
-        "@module",
-        "delete_module finit_module init_module",
-    ),
+    ("@keyring", "add_key keyctl request_key"),
+    ("@memlock", "mlock mlock2 mlockall munlock munlockall"),
+    ("@module", "delete_module finit_module init_module"),
     (
         "@mount",
         "chroot fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree pivot_root umount umount2",
@@ -116,10 +98,7 @@ const SETS: &[(&str, &str)] = &[
         "_sysctl afs_syscall bdflush break create_module ftime get_kernel_syms getpmsg gtty idle lock mpx prof profil putpmsg \
         query_module security sgetmask ssetmask stime stty sysfs tuxcall ulimit uselib ustat vserver",
     ),
-    (
-        "@pkey",
-        "pkey_alloc pkey_free pkey_mprotect",
-    ),
+    ("@pkey", "pkey_alloc pkey_free pkey_mprotect"),
     (
         "@privileged",
         "@chown @clock @module @raw-io @reboot @swap _sysctl acct bpf capset chroot fanotify_init fanotify_mark \
@@ -135,10 +114,7 @@ const SETS: &[(&str, &str)] = &[
         "@raw-io",
         "ioperm iopl pciconfig_iobase pciconfig_read pciconfig_write s390_pci_mmio_read s390_pci_mmio_write",
     ),
-    (
-        "@reboot",
-        "kexec_file_load kexec_load reboot",
-    ),
+    ("@reboot", "kexec_file_load kexec_load reboot"),
     (
         "@resources",
         "ioprio_set mbind migrate_pages move_pages nice sched_setaffinity sched_setattr sched_setparam sched_setscheduler \
@@ -154,14 +130,8 @@ const SETS: &[(&str, &str)] = &[
         "rt_sigaction rt_sigpending rt_sigprocmask rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 sigaction sigaltstack \
         signal signalfd signalfd4 sigpending sigprocmask sigsuspend",
     ),
-    (
-        "@swap",
-        "swapoff swapon",
-    ),
-    (
-        "@sync",
-        "fdatasync fsync msync sync sync_file_range sync_file_range2 syncfs",
-    ),
+    ("@swap", "swapoff swapon"),
+    ("@sync", "fdatasync fsync msync sync sync_file_range sync_file_range2 syncfs"),
     (
         "@system-service",
         "@aio @basic-io @chown @default @file-system @io-event @ipc @keyring @memlock @network-io @process @resources @setuid \

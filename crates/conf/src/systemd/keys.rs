@@ -118,6 +118,31 @@ const OURS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Why portreeve does not do what some of those ask for.
+const WHY: &[(&str, &str)] = &[
+    (
+        "DeviceAllow DevicePolicy IPAddressAllow IPAddressDeny SocketBindAllow SocketBindDeny RestrictNetworkInterfaces \
+        IPIngressFilterPath IPEgressFilterPath BPFProgram CPUQuota AllowedCPUs MemoryHigh MemoryMax MemorySwapMax MemoryZSwapMax \
+        TasksMax",
+        "is kept by a control group of the unit's own, and portreeve makes none",
+    ),
+    ("RestrictFileSystems", "is kept by a program in the kernel that portreeve does not load"),
+    (
+        "PrivateUsers PrivatePIDs",
+        "needs a namespace that a process cannot enter before it executes the program",
+    ),
+    ("SELinuxContext AppArmorProfile SmackProcessLabel", "sets a label; see LABELED in `flags`"),
+    (
+        "NetworkNamespacePath IPCNamespacePath",
+        "joins a namespace of another unit's; put ip-netns(8) or nsenter(1) before the program",
+    ),
+    (
+        "ExecPaths NoExecPaths",
+        "says which files can be executed; `TemporaryFileSystem` and `InaccessiblePaths` take files away",
+    ),
+    ("RuntimeMaxSec", "ends the program after a time; put timeout(1) before it"),
+];
+
 /// Whether the loss of a setting lets somebody or something do more than under systemd.
 pub(crate) fn keeps(key: &str) -> bool {
     KEEPS.split_ascii_whitespace().any(|known| known == key)
@@ -158,9 +183,12 @@ pub(crate) fn left(setting: &Setting) -> Option<(bool, String)> {
         true if unlimited => (false, format!("`{key}={value}` asks for nothing")),
         true => (
             true,
-            format!(
-                "`{key}=` has no counterpart in portreeve: without it more is allowed than under systemd"
-            ),
+            match WHY.iter().find(|(keys, _)| keys.split_ascii_whitespace().any(|known| known == key)) {
+                Some((_, why)) => format!("`{key}=` {why}: more is allowed than under systemd"),
+                None => format!(
+                    "`{key}=` has no counterpart in portreeve: without it more is allowed than under systemd"
+                ),
+            },
         ),
         false => (true, format!("`{key}=` has no counterpart in portreeve")),
     })
@@ -174,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_judged_is_known() {
         let known = ["Unit", "Install", "Socket", "Service"].map(of).concat();
-        let judged = OURS.iter().flat_map(|(keys, _)| keys.split_ascii_whitespace());
+        let judged = OURS.iter().chain(WHY).flat_map(|(keys, _)| keys.split_ascii_whitespace());
         for key in judged.chain(KEEPS.split_ascii_whitespace()) {
             assert!(known.contains(&key), "{key}");
         }

@@ -31,6 +31,11 @@ pub(crate) fn resource(key: &str, value: &str) -> Option<(String, bool)> {
         "infinity" => Some("UNLIMITED".to_owned()),
         text if key == "LimitCPU" => span(text).map(|time| time.div_ceil(1_000_000).to_string()),
         text if key == "LimitNOFILE" => text.parse::<u64>().ok().map(|number| number.to_string()),
+        // A plain number is microseconds there.
+        text if key == "LimitRTTIME" => {
+            text.parse().ok().or_else(|| span(text)).map(|time: u64| time.to_string())
+        }
+        text if key == "LimitNICE" => nice(text).map(|number| number.to_string()),
         text => {
             let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
             let shift = match text.get(digits.len()..)? {
@@ -47,16 +52,30 @@ pub(crate) fn resource(key: &str, value: &str) -> Option<(String, bool)> {
     };
     let (soft, hard) = (read(soft)?, read(hard)?);
     // There 0 means unchanged.
-    (soft != "0").then(|| (soft.clone(), soft != hard))
+    (soft != "0" || !zero_is_none(key)).then(|| (soft.clone(), soft != hard))
+}
+
+/// Of what xinetd has too, 0 is no limit.
+fn zero_is_none(key: &str) -> bool {
+    ["LimitAS", "LimitCPU", "LimitDATA", "LimitRSS", "LimitSTACK", "LimitNOFILE"].contains(&key)
+}
+
+/// A nice value with its sign, or the kernel's number, which is 20 minus it.
+fn nice(text: &str) -> Option<i64> {
+    let number = text.parse::<i64>().ok()?;
+    match text.starts_with(['+', '-']) {
+        true => Some(20 - number).filter(|number| (1..=40).contains(number)),
+        false => Some(number).filter(|number| (0..=40).contains(number)),
+    }
 }
 
 /// The value of `Limit…=` for one of `rlimit_…`; `None` where it changes nothing or is none.
-pub(crate) fn written(value: &str) -> Option<String> {
+pub(crate) fn written(key: &str, value: &str) -> Option<String> {
     if value.eq_ignore_ascii_case("UNLIMITED") {
         return Some("infinity".to_owned());
     }
     let number = crate::number::size(value)?;
-    (number != 0).then(|| number.to_string())
+    (number != 0 || !zero_is_none(key)).then(|| number.to_string())
 }
 
 #[cfg(test)]
@@ -87,8 +106,13 @@ mod tests {
         assert_eq!(of("LimitAS", "infinity"), Some(("UNLIMITED".into(), false)));
         assert_eq!(of("LimitAS", "x"), None);
         assert_eq!(of("LimitNOFILE", "0"), None);
-        assert_eq!(written("8M").as_deref(), Some("8388608"));
-        assert_eq!(written("0"), None);
-        assert_eq!(written("unlimited").as_deref(), Some("infinity"));
+        assert_eq!(written("LimitAS", "8M").as_deref(), Some("8388608"));
+        assert_eq!(written("LimitAS", "0"), None);
+        assert_eq!(written("LimitAS", "unlimited").as_deref(), Some("infinity"));
+        assert_eq!(of("LimitCORE", "0"), Some(("0".into(), false)));
+        assert_eq!(written("LimitCORE", "0").as_deref(), Some("0"));
+        assert_eq!(of("LimitNICE", "-5"), Some(("25".into(), false)));
+        assert_eq!(of("LimitRTTIME", "1ms"), Some(("1000".into(), false)));
+        assert_eq!(written("LimitRTTIME", "1000").as_deref(), Some("1000"));
     }
 }

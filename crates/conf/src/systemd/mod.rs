@@ -11,6 +11,7 @@ mod local;
 mod networks;
 mod pair;
 mod read;
+mod sandbox;
 mod serve;
 mod service;
 mod specifier;
@@ -23,11 +24,14 @@ mod write_listen;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_sandbox;
+#[cfg(test)]
 mod tests_serving;
 #[cfg(test)]
 mod tests_unix;
 
 pub use read::from_systemd;
 pub(crate) use serve::gather;
+pub(crate) use unit::boolean;
 pub use unit::{Fault, Unit, parse};
 pub use write::{File, to_systemd};

@@ -3,6 +3,7 @@
 use super::command;
 use super::limits;
 use super::pair::Out;
+use super::sandbox;
 use super::specifier::expand;
 use super::unit::{Setting, Unit, boolean};
 use super::words::split;
@@ -111,6 +112,7 @@ pub(super) fn service(
     }
     variables_said(unit, variables, &mut said, out);
     limits_said(unit, &mut said, out);
+    said.extend(sandbox::read(unit, name, out)?.map(|words| ("sandbox", words)));
     said.push(("flags", flags.join(" ")));
     Ok(said)
 }
@@ -282,7 +284,7 @@ fn limits_said(unit: &Unit, said: &mut Vec<(&'static str, String)>, out: &mut Ou
     }
 }
 
-/// Resource limits that both have.
+/// Resource limits that both have; 0 is no limit of the first six here.
 pub(super) const RESOURCES: &[(&str, &str)] = &[
     ("LimitAS", "rlimit_as"),
     ("LimitCPU", "rlimit_cpu"),
@@ -290,4 +292,14 @@ pub(super) const RESOURCES: &[(&str, &str)] = &[
     ("LimitRSS", "rlimit_rss"),
     ("LimitSTACK", "rlimit_stack"),
     ("LimitNOFILE", "rlimit_files"),
+    ("LimitCORE", "rlimit_core"),
+    ("LimitFSIZE", "rlimit_fsize"),
+    ("LimitNPROC", "rlimit_nproc"),
+    ("LimitMEMLOCK", "rlimit_memlock"),
+    ("LimitLOCKS", "rlimit_locks"),
+    ("LimitSIGPENDING", "rlimit_sigpending"),
+    ("LimitMSGQUEUE", "rlimit_msgqueue"),
+    ("LimitNICE", "rlimit_nice"),
+    ("LimitRTPRIO", "rlimit_rtprio"),
+    ("LimitRTTIME", "rlimit_rttime"),
 ];

@@ -139,6 +139,11 @@ fn comment(line: &str) -> Option<&str> {
 }
 
 impl Unit {
+    /// All of them, empty ones too.
+    pub(crate) fn every(&self, section: &str, key: &str) -> Vec<&Setting> {
+        self.all(section, key)
+    }
+
     fn all(&self, section: &str, key: &str) -> Vec<&Setting> {
         let wanted = |setting: &&Setting| setting.section == section && setting.key == key;
         self.settings.iter().filter(wanted).inspect(|setting| setting.asked.set(true)).collect()

@@ -2,7 +2,7 @@
 //! there leaves the socket without an `[Install]` section, so that `systemctl enable` does not open it.
 
 use super::write_listen::listen;
-use super::{command, limits, service, words, write_clients};
+use super::{command, limits, sandbox, service, words, write_clients};
 use crate::convert::{Account, Lenient, Note, Piece, Sheet, Stanza, Stop};
 use crate::host::Host;
 use std::collections::HashSet;
@@ -293,8 +293,14 @@ fn program(account: &mut Account<'_>, flags: &[String]) -> Result<Vec<String>, S
         lines.push(format!("UMask={mask:04o}"));
     }
     for (key, name) in service::RESOURCES {
-        if let Some(value) = account.value(name).and_then(limits::written) {
+        if let Some(value) = account.value(name).and_then(|value| limits::written(key, value)) {
             lines.push(format!("{key}={value}"));
+        }
+    }
+    if let Some(words) = account.value("sandbox") {
+        match sandbox::write(words) {
+            Ok(settings) => lines.extend(settings),
+            Err(why) => account.opens("sandbox", why),
         }
     }
     Ok(lines)

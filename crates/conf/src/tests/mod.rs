@@ -9,6 +9,7 @@ mod findings;
 mod inclusion;
 mod properties;
 mod refused;
+mod sandbox;
 mod syntax;
 mod tls;
 mod unix;

@@ -115,6 +115,31 @@ pub(super) fn choice(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Limits that xinetd does not have. 0 is a limit of 0.
+pub(super) fn rlimit_of_ours(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
+    let text = line.text(0);
+    let limits = &mut draft.rlimits;
+    let field = match line.attribute.id {
+        Id::RlimitCore => &mut limits.core,
+        Id::RlimitFsize => &mut limits.file_size,
+        Id::RlimitNproc => &mut limits.processes,
+        Id::RlimitMemlock => &mut limits.locked_memory,
+        Id::RlimitLocks => &mut limits.locks,
+        Id::RlimitSigpending => &mut limits.signals,
+        Id::RlimitMsgqueue => &mut limits.queues,
+        Id::RlimitNice => &mut limits.nice,
+        Id::RlimitRtprio => &mut limits.realtime,
+        _ => &mut limits.realtime_time,
+    };
+    let value = if unlimited(text) { None } else { number::size(text) };
+    if value.is_none() && !unlimited(text) {
+        let help = "a number with k, M or nothing behind it, or UNLIMITED";
+        return Err(Bad::ours(format!("`{text}` is no limit")).help(help));
+    }
+    *field = Some(value);
+    Ok(())
+}
+
 pub(super) fn rlimit(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     let text = line.text(0);
     let seconds = line.attribute.id == Id::RlimitCpu;

@@ -7,6 +7,7 @@ pub(crate) mod logging;
 mod network;
 mod process;
 mod redirect;
+mod sandbox;
 mod tls;
 
 use crate::ast::{Operator, Word};
@@ -200,6 +201,17 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::RlimitAs | Id::RlimitCpu | Id::RlimitData | Id::RlimitRss | Id::RlimitStack | Id::RlimitFiles => {
             limits::rlimit(draft, line)?;
         }
+        Id::RlimitCore
+        | Id::RlimitFsize
+        | Id::RlimitNproc
+        | Id::RlimitMemlock
+        | Id::RlimitLocks
+        | Id::RlimitSigpending
+        | Id::RlimitMsgqueue
+        | Id::RlimitNice
+        | Id::RlimitRtprio
+        | Id::RlimitRttime => limits::rlimit_of_ours(draft, line)?,
+        Id::Sandbox => sandbox::sandbox(draft, line)?,
         Id::Instances | Id::PerSource => limits::instances(draft, line)?,
         Id::PerSourcePrefix => limits::per_source_prefix(draft, line)?,
         Id::StartsPerMinute | Id::SourceStartsPerMinute => limits::starts_per_minute(draft, line)?,

@@ -112,7 +112,10 @@ impl Supervisor {
     /// where the rule orders neither.
     pub fn changed_program(&self, slot: &Slot, orders: &Orders) -> Option<Image> {
         if let Some(command) = &orders.twist {
-            return Some(launch::shell(&slot.service, &self.inherited, self.hook_ids(slot), command, orders));
+            let ids = self.hook_ids(slot);
+            let shell = launch::shell(&slot.service, &self.inherited, ids, command, orders);
+            // It answers the client in the place of the program.
+            return Some(launch::confined(&slot.service, shell).build());
         }
         if !orders.change_the_program() {
             return None;

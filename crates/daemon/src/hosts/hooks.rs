@@ -138,7 +138,8 @@ impl Supervisor {
         }
         let Some(slot) = self.slots.get(&id) else { return false };
         let image =
-            crate::launch::shell(&slot.service, &self.inherited, self.hook_ids(slot), command, orders);
+            crate::launch::shell(&slot.service, &self.inherited, self.hook_ids(slot), command, orders)
+                .build();
         let null = rustix::fs::open(
             "/dev/null",
             rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,

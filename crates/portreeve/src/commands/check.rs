@@ -171,6 +171,7 @@ fn service_json(service: &Service, usable: bool, held: bool) -> Value {
         "access_times": service.access_times.as_ref().map(|windows| describe::hours(&windows.value)),
         "only_from": texts(&service.only_from),
         "no_access": texts(&service.no_access),
+        "sandbox": service.sandbox.as_ref().map(|sandbox| &sandbox.words),
     })
 }
 

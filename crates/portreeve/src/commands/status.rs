@@ -92,6 +92,11 @@ fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
                 count(rpc, "of"),
             )?;
         }
+        let sandbox: Vec<_> = items(service, "sandbox").iter().filter_map(Value::as_str).collect();
+        if !sandbox.is_empty() {
+            let id = escape::text(text(service, "id"));
+            writeln!(out, "{id}: sandbox {}", escape::text(&sandbox.join(" ")))?;
+        }
         for target in items(service, "targets").iter().filter(|target| text(target, "state") == "failing") {
             writeln!(
                 out,

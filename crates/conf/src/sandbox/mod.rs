@@ -1,0 +1,289 @@
+//! What a program is confined to: the words of `sandbox`, which are settings of systemd.exec(5) with their meaning there, and what they
+//! come to. Pure: who applies it is the daemon.
+
+mod calls;
+mod key;
+mod mounts;
+mod names;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use key::{KEYS, OFF, Shape, Word, word};
+pub use mounts::{Mount, MountKind};
+
+use crate::place::Place;
+use key::error;
+use mounts::plan;
+use names::{FAMILIES, NAMESPACES, capability, capability_names, find};
+
+/// Every capability that there is or will be.
+pub const ALL_CAPABILITIES: u64 = u64::MAX;
+
+/// What happens at a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallAnswer {
+    /// It is made.
+    Allow,
+    /// It fails with this error.
+    Errno(u16),
+    /// The program ends.
+    Kill,
+}
+
+/// `SystemCallFilter`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls by name, each with what happens.
+    pub listed: Vec<(&'static str, CallAnswer)>,
+    /// What happens at all others.
+    pub otherwise: CallAnswer,
+}
+
+/// `RestrictAddressFamilies`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// Whether those of the list are allowed; else all others are.
+    pub allow: bool,
+    /// By their numbers.
+    pub list: Vec<u16>,
+}
+
+/// What a program is confined to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The words that hold.
+    pub words: Vec<String>,
+    /// The line that said the last of them.
+    pub place: Option<Place>,
+    /// `NoNewPrivileges`.
+    pub no_new_privileges: bool,
+    /// Mounts, in their order; `None` leaves the program in the view of the daemon.
+    pub mounts: Option<Vec<Mount>>,
+    /// A network of its own.
+    pub network: bool,
+    /// System V IPC of its own.
+    pub ipc: bool,
+    /// A host name of its own.
+    pub host_name: bool,
+    /// The capabilities that it may have; bit n is number n.
+    pub bounding: u64,
+    /// Those that it has, whoever it runs as.
+    pub ambient: u64,
+    /// `SystemCallFilter`.
+    pub calls: Option<Calls>,
+    /// Calls that other words forbid, by name.
+    pub denied: Vec<&'static str>,
+    /// `RestrictAddressFamilies`.
+    pub families: Option<Families>,
+    /// Kinds of namespaces that it may not make or enter: CLONE_NEW….
+    pub namespaces: u32,
+    /// `LockPersonality`.
+    pub personality: bool,
+    /// `MemoryDenyWriteExecute`.
+    pub write_execute: bool,
+    /// `RestrictRealtime`.
+    pub realtime: bool,
+    /// `RestrictSUIDSGID`.
+    pub set_ids: bool,
+    /// `SystemCallArchitectures=native`.
+    pub native: bool,
+}
+
+impl Sandbox {
+    /// Whether a filter of system calls is needed.
+    pub fn filters(&self) -> bool {
+        self.calls.is_some()
+            || !self.denied.is_empty()
+            || self.families.is_some()
+            || self.namespaces != 0
+            || self.personality
+            || self.write_execute
+            || self.realtime
+            || self.set_ids
+            || self.native
+    }
+}
+
+/// What words come to; `None` where they ask for nothing. The words of a key stand in the order in which they were said.
+///
+/// # Errors
+/// A sentence, where they contradict each other.
+pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandbox>, String> {
+    let value = |key: &str| words.iter().rev().find(|word| word.key == key).map(|word| word.value.as_str());
+    let on = |key: &str| value(key).is_some_and(|value| value == "yes");
+    let of = |key: &'static str| words.iter().filter(move |word| word.key == key);
+    let mut bounding = capabilities(of("CapabilityBoundingSet"), ALL_CAPABILITIES);
+    let mut denied: Vec<&'static str> = Vec::new();
+    for (key, sets, lost) in [
+        ("PrivateDevices", "@raw-io", &["CAP_MKNOD", "CAP_SYS_RAWIO"][..]),
+        ("ProtectKernelModules", "@module", &["CAP_SYS_MODULE"][..]),
+        ("ProtectClock", "@clock", &["CAP_SYS_TIME", "CAP_WAKE_ALARM"][..]),
+    ] {
+        if on(key) {
+            denied.extend(calls::set(sets).unwrap_or_default());
+            bounding &= !lost.iter().filter_map(|name| capability(name)).fold(0, |all, bit| all | bit);
+        }
+    }
+    if on("ProtectKernelLogs") {
+        denied.push("syslog");
+        bounding &= !capability("CAP_SYSLOG").unwrap_or(0);
+    }
+    if on("ProtectHostname") {
+        denied.extend(["sethostname", "setdomainname"]);
+    }
+    let ambient = capabilities(of("AmbientCapabilities"), 0);
+    if ambient & !bounding != 0 {
+        let names = capability_names(ambient & !bounding).join(", ");
+        return Err(format!("`AmbientCapabilities` gives {names}, which is not in the bounding set"));
+    }
+    let sandbox = Sandbox {
+        words: told(words),
+        place,
+        no_new_privileges: on("NoNewPrivileges"),
+        mounts: plan(words),
+        network: on("PrivateNetwork"),
+        ipc: on("PrivateIPC"),
+        host_name: on("ProtectHostname"),
+        bounding,
+        ambient,
+        calls: calls(of("SystemCallFilter"), value("SystemCallErrorNumber"))?,
+        denied,
+        families: families(of("RestrictAddressFamilies")),
+        namespaces: namespaces(of("RestrictNamespaces")),
+        personality: on("LockPersonality"),
+        write_execute: on("MemoryDenyWriteExecute"),
+        realtime: on("RestrictRealtime"),
+        set_ids: on("RestrictSUIDSGID"),
+        native: value("SystemCallArchitectures").is_some(),
+    };
+    let nothing = !sandbox.no_new_privileges
+        && sandbox.mounts.is_none()
+        && !sandbox.network
+        && !sandbox.ipc
+        && !sandbox.host_name
+        && sandbox.bounding == ALL_CAPABILITIES
+        && sandbox.ambient == 0
+        && !sandbox.filters();
+    Ok(Some(sandbox).filter(|_| !nothing))
+}
+
+/// The words that count, by the order of the table.
+fn told(words: &[Word]) -> Vec<String> {
+    let mut all = Vec::new();
+    for (key, shape) in KEYS {
+        let of: Vec<&Word> = words.iter().filter(|word| word.key == *key).collect();
+        match shape.is_list() {
+            true => all.extend(of.iter().map(|word| word.text())),
+            false => all.extend(of.last().filter(|word| word.value != "no").map(|word| word.text())),
+        }
+    }
+    all
+}
+
+/// As systemd merges them: the first word says what the rest is counted from.
+fn capabilities<'a>(words: impl Iterator<Item = &'a Word>, full: u64) -> u64 {
+    let mut set = full;
+    for word in words {
+        let (name, inverted) = word.inverted();
+        let bit = capability(name).unwrap_or(0);
+        set = match (name, inverted) {
+            ("none", _) => 0,
+            ("", true) => ALL_CAPABILITIES,
+            (_, true) if set == 0 => !bit,
+            (_, true) => set & !bit,
+            (_, false) if set == ALL_CAPABILITIES => bit,
+            (_, false) => set | bit,
+        };
+    }
+    set
+}
+
+/// The first word says whether the list allows or forbids; a later one of the other kind takes out of it.
+fn calls<'a>(words: impl Iterator<Item = &'a Word>, failing: Option<&str>) -> Result<Option<Calls>, String> {
+    let otherwise = match failing.and_then(error).flatten() {
+        Some(number) => CallAnswer::Errno(number),
+        None => CallAnswer::Kill,
+    };
+    let mut allow: Option<bool> = None;
+    let mut listed: Vec<(&'static str, CallAnswer)> = Vec::new();
+    for word in words {
+        let (name, inverted) = word.inverted();
+        let (name, answer) = name.split_once(':').map_or((name, None), |(name, answer)| (name, Some(answer)));
+        let answer = answer.and_then(error);
+        let own = answer.map(|number| number.map_or(CallAnswer::Kill, CallAnswer::Errno));
+        let list = *allow.get_or_insert(!inverted);
+        let names = match calls::set(name) {
+            Some(all) => all,
+            None => calls::known().find(|known| *known == name).into_iter().collect(),
+        };
+        for name in names {
+            let at = listed.iter().position(|(known, _)| *known == name);
+            let answer = match (list, inverted, own) {
+                // An allowed call with an error of its own, or a forbidden one.
+                (_, _, Some(own)) => Some(own),
+                (true, false, None) => Some(CallAnswer::Allow),
+                (false, true, None) => Some(otherwise),
+                (true, true, None) | (false, false, None) => None,
+            };
+            match (at, answer) {
+                (Some(at), Some(answer)) => {
+                    if let Some(entry) = listed.get_mut(at) {
+                        entry.1 = answer;
+                    }
+                }
+                (Some(at), None) => drop(listed.remove(at)),
+                (None, Some(answer)) => listed.push((name, answer)),
+                (None, None) => {}
+            }
+        }
+    }
+    let Some(allow) = allow else { return Ok(None) };
+    if allow {
+        // What every program needs is allowed with any list.
+        for name in calls::set("@default").unwrap_or_default().into_iter().chain(["execve"]) {
+            if !listed.iter().any(|(known, _)| *known == name) {
+                listed.push((name, CallAnswer::Allow));
+            }
+        }
+    }
+    let fate = listed
+        .iter()
+        .find(|(name, _)| *name == "execve")
+        .map_or(if allow { otherwise } else { CallAnswer::Allow }, |(_, answer)| *answer);
+    if fate != CallAnswer::Allow {
+        return Err("`SystemCallFilter` forbids execve, so no program can be started".to_owned());
+    }
+    Ok(Some(Calls { listed, otherwise: if allow { otherwise } else { CallAnswer::Allow } }))
+}
+
+fn families<'a>(words: impl Iterator<Item = &'a Word>) -> Option<Families> {
+    let mut all: Option<Families> = None;
+    for word in words {
+        let (name, inverted) = word.inverted();
+        let families = all.get_or_insert_with(|| Families { allow: !inverted, list: Vec::new() });
+        let Some(number) = find(FAMILIES, name) else { continue };
+        families.list.retain(|known| *known != number);
+        if families.allow != inverted {
+            families.list.push(number);
+        }
+    }
+    all
+}
+
+/// The kinds that are forbidden.
+fn namespaces<'a>(words: impl Iterator<Item = &'a Word>) -> u32 {
+    let every = NAMESPACES.iter().fold(0, |all, (_, flag)| all | flag);
+    let mut allowed: Option<u32> = None;
+    for word in words {
+        let (name, inverted) = word.inverted();
+        let flag = find(NAMESPACES, name).unwrap_or(0);
+        allowed = match (name, inverted, allowed) {
+            ("yes", false, _) => Some(0),
+            ("no", false, _) => None,
+            (_, true, allowed) => Some(allowed.unwrap_or(every) & !flag),
+            (_, false, allowed) => Some(allowed.unwrap_or(0) | flag),
+        };
+    }
+    allowed.map_or(0, |allowed| every & !allowed)
+}

@@ -1,0 +1,200 @@
+//! The view of the file system that words of `sandbox` come to: which path is read-only, empty or inaccessible, shallower ones first,
+//! so that what lies deeper stands. Touches no file.
+
+use super::key::{Word, clean};
+
+/// What is done with a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MountKind {
+    /// Nothing is there.
+    Inaccessible,
+    /// An empty file system in memory.
+    Empty {
+        /// Nothing can be written there.
+        read_only: bool,
+        /// No program is executed from there.
+        no_programs: bool,
+        /// A set-user-ID program there is an ordinary one.
+        no_suid: bool,
+        /// A device there is none.
+        no_devices: bool,
+        /// Options of tmpfs(5).
+        options: String,
+    },
+    /// /dev with the few devices that do nothing.
+    Devices,
+    /// /proc with these options.
+    Processes(String),
+    /// Nothing can be written.
+    ReadOnly,
+    /// As outside, within what is read-only.
+    AsOutside,
+}
+
+/// A path and what is done with it. The greater stands above the lesser.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mount {
+    /// Absolute.
+    pub path: String,
+    /// What.
+    pub kind: MountKind,
+    /// It need not be there.
+    pub optional: bool,
+    /// The word that asks for it.
+    pub because: String,
+}
+
+/// A temporary directory of its own, and how much may be in it.
+const TMP: &str = "mode=1777,size=10%";
+
+/// The steps in their order; `None` where no word is about the file system.
+pub(super) fn plan(words: &[Word]) -> Option<Vec<Mount>> {
+    let mut all = Plan { mounts: Vec::new(), view: false };
+    let value = |key: &str| words.iter().rev().find(|word| word.key == key).map(|word| word.value.as_str());
+    let on = |key: &str| value(key) == Some("yes");
+    all.view |= on("PrivateMounts") || on("PrivateIPC");
+    let system = value("ProtectSystem").filter(|value| *value != "no");
+    if let Some(how) = system {
+        let because = words.iter().rev().find(|word| word.key == "ProtectSystem").map(Word::text);
+        let because = because.unwrap_or_default();
+        if how == "strict" {
+            all.add("/", MountKind::ReadOnly, false, &because);
+            for path in ["/dev", "/proc", "/sys"] {
+                all.add(path, MountKind::AsOutside, true, &because);
+            }
+        } else {
+            let etc = Some("/etc").filter(|_| how == "full");
+            for path in ["/usr", "/boot", "/efi"].into_iter().chain(etc) {
+                all.add(path, MountKind::ReadOnly, true, &because);
+            }
+        }
+    }
+    let home = match value("ProtectHome") {
+        Some("yes") => Some(MountKind::Inaccessible),
+        Some("read-only") => Some(MountKind::ReadOnly),
+        Some("tmpfs") => Some(empty("mode=0755", true)),
+        _ => None,
+    };
+    for path in ["/home", "/root", "/run/user"].into_iter().filter(|_| home.is_some()) {
+        all.add(path, home.clone().unwrap_or(MountKind::ReadOnly), true, "ProtectHome");
+    }
+    if value("PrivateTmp").is_some_and(|value| value != "no") {
+        all.add("/tmp", empty(TMP, false), true, "PrivateTmp");
+        all.add("/var/tmp", empty(TMP, false), true, "PrivateTmp");
+    }
+    if on("PrivateDevices") {
+        all.add("/dev", MountKind::Devices, false, "PrivateDevices");
+    }
+    if on("ProtectKernelTunables") {
+        for path in [
+            "/proc/sys",
+            "/proc/sysrq-trigger",
+            "/proc/latency_stats",
+            "/proc/mtrr",
+            "/proc/apm",
+            "/proc/acpi",
+            "/proc/timer_stats",
+            "/proc/fs",
+            "/proc/irq",
+            "/sys",
+        ] {
+            all.add(path, MountKind::ReadOnly, true, "ProtectKernelTunables");
+        }
+        for path in ["/proc/kallsyms", "/proc/kcore"] {
+            all.add(path, MountKind::Inaccessible, true, "ProtectKernelTunables");
+        }
+    }
+    if on("ProtectKernelModules") {
+        all.add("/usr/lib/modules", MountKind::Inaccessible, true, "ProtectKernelModules");
+    }
+    if on("ProtectKernelLogs") {
+        for path in ["/dev/kmsg", "/proc/kmsg"] {
+            all.add(path, MountKind::Inaccessible, true, "ProtectKernelLogs");
+        }
+    }
+    if on("ProtectControlGroups") {
+        all.add("/sys/fs/cgroup", MountKind::ReadOnly, true, "ProtectControlGroups");
+    }
+    let hidden = value("ProtectProc").filter(|value| *value != "default").map(|how| format!("hidepid={how}"));
+    let subset = value("ProcSubset").filter(|value| *value == "pid").map(|_| "subset=pid".to_owned());
+    let options: Vec<String> = hidden.into_iter().chain(subset).collect();
+    if !options.is_empty() {
+        all.add("/proc", MountKind::Processes(options.join(",")), false, "ProtectProc, ProcSubset");
+    }
+    for word in words {
+        let kind = match word.key {
+            "ReadWritePaths" => MountKind::AsOutside,
+            "ReadOnlyPaths" => MountKind::ReadOnly,
+            "InaccessiblePaths" => MountKind::Inaccessible,
+            "TemporaryFileSystem" => {
+                let (path, options) = word.value.split_once(':').unwrap_or((&word.value, ""));
+                all.add(path, with_options(options), false, &word.text());
+                continue;
+            }
+            _ => continue,
+        };
+        let (path, optional) =
+            word.value.strip_prefix('-').map_or((word.value.as_str(), false), |path| (path, true));
+        all.add(path, kind, optional, &word.text());
+    }
+    (all.view || !all.mounts.is_empty()).then(|| in_order(all.mounts))
+}
+
+fn empty(options: &str, read_only: bool) -> MountKind {
+    MountKind::Empty {
+        read_only,
+        no_programs: false,
+        no_suid: true,
+        no_devices: true,
+        options: options.to_owned(),
+    }
+}
+
+fn with_options(text: &str) -> MountKind {
+    let (mut read_only, mut no_programs, mut no_suid, mut no_devices) = (false, false, false, true);
+    let mut options: Vec<&str> = Vec::new();
+    for option in text.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" | "rw" => read_only = option == "ro",
+            "noexec" | "exec" => no_programs = option == "noexec",
+            "nosuid" | "suid" => no_suid = option == "nosuid",
+            "nodev" | "dev" => no_devices = option == "nodev",
+            other => options.push(other),
+        }
+    }
+    for (name, default) in [("mode=", "mode=0755"), ("size=", "size=10%")] {
+        if !options.iter().any(|option| option.starts_with(name)) {
+            options.push(default);
+        }
+    }
+    MountKind::Empty { read_only, no_programs, no_suid, no_devices, options: options.join(",") }
+}
+
+struct Plan {
+    mounts: Vec<Mount>,
+    view: bool,
+}
+
+impl Plan {
+    fn add(&mut self, path: &str, kind: MountKind, optional: bool, because: &str) {
+        self.mounts.push(Mount { path: clean(path), kind, optional, because: because.to_owned() });
+    }
+}
+
+/// Shallower before deeper; of one path what allows least; nothing below what is inaccessible.
+fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
+    let parts =
+        |path: &str| path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    mounts.sort_by_cached_key(|mount| (parts(&mount.path), mount.kind.clone(), mount.optional));
+    mounts.dedup_by(|later, first| later.path == first.path);
+    let mut kept: Vec<Mount> = Vec::new();
+    for mount in mounts {
+        let below = |other: &Mount| {
+            other.kind == MountKind::Inaccessible && parts(&mount.path).starts_with(&parts(&other.path))
+        };
+        if !kept.iter().any(below) {
+            kept.push(mount);
+        }
+    }
+    kept
+}

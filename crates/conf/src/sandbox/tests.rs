@@ -1,0 +1,179 @@
+//! What words of `sandbox` come to, by systemd's rules, and that a wrong one never means less.
+
+use super::*;
+use crate::attributes::attributes;
+
+fn words(text: &str) -> Vec<Word> {
+    text.split(' ').map(|text| word(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"))).collect()
+}
+
+fn sandbox(text: &str) -> Sandbox {
+    build(&words(text), None).unwrap().unwrap()
+}
+
+fn fault(text: &str) -> String {
+    let fault = word(text).unwrap_err();
+    format!("{}; {}", fault.message, fault.help)
+}
+
+/// Path, `optional` as `?`, and the first letter of what is done.
+fn mounts(text: &str) -> String {
+    let one = |mount: &Mount| {
+        let kind = format!("{:?}", mount.kind);
+        format!("{}{}{}", mount.path, if mount.optional { "?" } else { "" }, &kind[..1])
+    };
+    sandbox(text).mounts.unwrap().iter().map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_table_of_attributes_has_every_key() {
+    let row = attributes().iter().find(|row| row.name == "sandbox").unwrap();
+    for (key, shape) in KEYS {
+        let forms: Vec<&&str> =
+            row.words().iter().filter(|word| word.split('=').next() == Some(*key)).collect();
+        assert!(!forms.is_empty(), "{key}");
+        for word in forms {
+            let (_, value) = word.split_once('=').unwrap_or((word, "yes"));
+            let fine = value.is_empty() == shape.is_list() || *shape == Shape::Error;
+            assert!(fine, "{word}");
+            assert!(value.is_empty() || super::word(word).is_ok(), "{word}");
+        }
+    }
+    for word in row.words().iter().filter(|word| **word != OFF) {
+        assert!(KEYS.iter().any(|(key, _)| word.split('=').next() == Some(*key)), "{word}");
+    }
+}
+
+#[test]
+fn a_word_is_read_as_systemd_reads_the_setting() {
+    for (text, told) in [
+        ("nonewprivileges=true", "NoNewPrivileges"),
+        ("ProtectSystem=Full", "ProtectSystem=full"),
+        ("ReadOnlyPaths=-/a//b/./c/", "ReadOnlyPaths=-/a/b/c"),
+        ("ReadOnlyPaths=+/a", "ReadOnlyPaths=/a"),
+        ("CapabilityBoundingSet=~cap_sys_admin", "CapabilityBoundingSet=~CAP_SYS_ADMIN"),
+        ("RestrictAddressFamilies=af_inet", "RestrictAddressFamilies=AF_INET"),
+        ("TemporaryFileSystem=/a:ro,mode=0700", "TemporaryFileSystem=/a:ro,mode=0700"),
+        ("SystemCallFilter=@system-service", "SystemCallFilter=@system-service"),
+        ("SystemCallFilter=~@mount:EACCES", "SystemCallFilter=~@mount:EACCES"),
+    ] {
+        assert_eq!(word(text).unwrap().text(), told);
+    }
+}
+
+#[test]
+fn what_is_no_word_is_named_with_the_nearest() {
+    for (text, wanted) in [
+        ("NoNewPriveleges", "`NoNewPriveleges` is no setting of a sandbox; did you mean `NoNewPrivileges`?"),
+        ("ProtectSystem=stric", "`stric` is no value of ProtectSystem; did you mean `strict`?"),
+        (
+            "CapabilityBoundingSet=CAP_SYS_ADMINN",
+            "`CAP_SYS_ADMINN` is no capability; did you mean `CAP_SYS_ADMIN`?",
+        ),
+        (
+            "SystemCallFilter=@sytem-service",
+            "`@sytem-service` is no set of system calls; did you mean `@system-service`?",
+        ),
+        ("SystemCallFilter=opnat", "`opnat` is no system call; did you mean `openat`?"),
+        ("SystemCallFilter=read:EWHAT", "`EWHAT` is no error; EPERM, another error, or kill"),
+        ("RestrictAddressFamilies=AF_INET7", "`AF_INET7` is no address family; did you mean `AF_INET`?"),
+        ("RestrictNamespaces=nett", "`nett` is no kind of namespace; did you mean `net`?"),
+        ("ReadOnlyPaths=etc", "`etc` is no absolute path without `..`; ReadOnlyPaths=[-]/PATH"),
+        ("ReadOnlyPaths=/a/../b", "`/a/../b` is no absolute path without `..`; ReadOnlyPaths=[-]/PATH"),
+        (
+            "TemporaryFileSystem=/a:context=x",
+            "`context=x` is no option of a file system in memory; size=, nr_inodes=, mode=, uid=, gid=, ro, noexec, nosuid, nodev",
+        ),
+        ("ReadOnlyPaths", "`ReadOnlyPaths` needs a value; ReadOnlyPaths=[-]/PATH"),
+    ] {
+        assert_eq!(fault(text), wanted);
+    }
+}
+
+#[test]
+fn capabilities_merge_as_in_systemd() {
+    let of = |text: &str| sandbox(text).bounding;
+    let (chown, kill) = (1u64, 1 << 5);
+    assert_eq!(of("CapabilityBoundingSet=CAP_CHOWN"), chown);
+    assert_eq!(of("CapabilityBoundingSet=CAP_CHOWN CapabilityBoundingSet=CAP_KILL"), chown | kill);
+    assert_eq!(of("CapabilityBoundingSet=~CAP_CHOWN CapabilityBoundingSet=~CAP_KILL"), !(chown | kill));
+    assert_eq!(of("CapabilityBoundingSet=none"), 0);
+    assert_eq!(of("CapabilityBoundingSet=none CapabilityBoundingSet=CAP_KILL"), kill);
+    assert_eq!(of("PrivateDevices ProtectClock"), !(1 << 27 | 1 << 17 | 1 << 25 | 1 << 35));
+    assert_eq!(sandbox("AmbientCapabilities=CAP_KILL").ambient, kill);
+    let error = build(&words("CapabilityBoundingSet=CAP_CHOWN AmbientCapabilities=CAP_KILL"), None);
+    assert_eq!(error.unwrap_err(), "`AmbientCapabilities` gives CAP_KILL, which is not in the bounding set");
+}
+
+#[test]
+fn a_filter_allows_or_forbids_by_its_first_word() {
+    let of = |text: &str| sandbox(text).calls.unwrap();
+    let answer = |calls: &Calls, name: &str| {
+        calls.listed.iter().find(|(known, _)| *known == name).map_or(calls.otherwise, |(_, answer)| *answer)
+    };
+    let calls = of("SystemCallFilter=@system-service SystemCallFilter=~@setuid SystemCallErrorNumber=EPERM");
+    for (name, wanted) in [
+        ("openat", CallAnswer::Allow),
+        ("execve", CallAnswer::Allow),
+        ("exit_group", CallAnswer::Allow),
+        ("setuid", CallAnswer::Errno(1)),
+        ("mount", CallAnswer::Errno(1)),
+    ] {
+        assert_eq!(answer(&calls, name), wanted, "{name}");
+    }
+    let calls = of("SystemCallFilter=~@mount SystemCallFilter=umount2 SystemCallFilter=~ptrace:ENOSYS");
+    for (name, wanted) in [
+        ("mount", CallAnswer::Kill),
+        ("umount2", CallAnswer::Allow),
+        ("ptrace", CallAnswer::Errno(38)),
+        ("read", CallAnswer::Allow),
+    ] {
+        assert_eq!(answer(&calls, name), wanted, "{name}");
+    }
+    let error = build(&words("SystemCallFilter=~execve"), None).unwrap_err();
+    assert_eq!(error, "`SystemCallFilter` forbids execve, so no program can be started");
+    assert!(build(&words("SystemCallFilter=~@known"), None).is_err());
+}
+
+#[test]
+fn families_and_namespaces_are_lists_of_either_kind() {
+    let of = |text: &str| sandbox(text).families.unwrap();
+    assert_eq!(of("RestrictAddressFamilies=none"), Families { allow: true, list: vec![] });
+    let wanted = Families { allow: true, list: vec![1, 10] };
+    let text = "RestrictAddressFamilies=AF_UNIX RestrictAddressFamilies=AF_INET RestrictAddressFamilies=AF_INET6 \
+                RestrictAddressFamilies=~AF_INET";
+    assert_eq!(of(text), wanted);
+    assert_eq!(of("RestrictAddressFamilies=~AF_PACKET"), Families { allow: false, list: vec![17] });
+    let every = 0x7e02_0080;
+    assert_eq!(sandbox("RestrictNamespaces=yes").namespaces, every);
+    assert_eq!(sandbox("RestrictNamespaces=net RestrictNamespaces=uts").namespaces, every & !0x4400_0000);
+    assert_eq!(sandbox("RestrictNamespaces=~user").namespaces, 0x1000_0000);
+}
+
+#[test]
+fn what_lies_deeper_stands_and_what_allows_less_wins() {
+    assert_eq!(
+        mounts("ProtectSystem=strict ReadWritePaths=/var/lib/x PrivateTmp InaccessiblePaths=/var/lib/x/key"),
+        "/R /dev?A /proc?A /sys?A /tmp?E /var/lib/xA /var/lib/x/keyI /var/tmp?E"
+    );
+    assert_eq!(mounts("ProtectSystem"), "/boot?R /efi?R /usr?R");
+    assert_eq!(mounts("ProtectSystem=full ReadWritePaths=/etc"), "/boot?R /efi?R /etc?R /usr?R");
+    assert_eq!(mounts("ProtectSystem=strict PrivateDevices ProtectProc=invisible"), "/R /devD /procP /sys?A");
+    // Not below the inaccessible, whatever else is said of it; `-` sorts before `/`, and that is no depth.
+    assert_eq!(mounts("InaccessiblePaths=/a ReadWritePaths=/a/b ReadOnlyPaths=/a-b"), "/aI /a-bR");
+    assert_eq!(mounts("ProtectHome=tmpfs"), "/home?E /root?E /run/user?E");
+    assert_eq!(sandbox("PrivateMounts").mounts, Some(vec![]));
+}
+
+#[test]
+fn words_that_ask_for_nothing_are_none() {
+    for text in
+        ["NoNewPrivileges=no", "ProtectSystem ProtectSystem=no", "ProcSubset=all", "CapabilityBoundingSet=~"]
+    {
+        assert_eq!(build(&words(text), None), Ok(None), "{text}");
+    }
+    assert_eq!(build(&[], None), Ok(None));
+    let told =
+        sandbox("PrivateTmp ProtectSystem NoNewPrivileges ProtectSystem=strict PrivateDevices PrivateTmp=no");
+    assert_eq!(told.words, ["NoNewPrivileges", "ProtectSystem=strict", "PrivateDevices"]);
+}

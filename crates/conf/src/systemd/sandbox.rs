@@ -1,0 +1,170 @@
+//! What confines the program of a unit, as words of `sandbox`, and back. The words are systemd's own settings, so nothing is translated;
+//! what this decides is which assignments count (a switch: the last; a list: all since the last empty one).
+
+use super::pair::Out;
+use super::specifier::expand;
+use super::unit::{Setting, Unit, boolean};
+use super::words::{self, split};
+use crate::sandbox::{self, KEYS, Shape};
+
+const SECTION: &str = "Service";
+
+/// Directories that systemd makes for a program, and lets it write whatever is read-only around them.
+const DIRECTORIES: &[(&str, &str)] = &[
+    ("RuntimeDirectory", "/run"),
+    ("StateDirectory", "/var/lib"),
+    ("CacheDirectory", "/var/cache"),
+    ("LogsDirectory", "/var/log"),
+];
+
+/// The words of a unit, parted by blanks; `None` where it asks for nothing. `name` is the unit's.
+///
+/// # Errors
+/// Why nothing can be started as the unit says.
+pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<String>, String> {
+    let mut all: Vec<String> = Vec::new();
+    for (key, shape) in KEYS {
+        let settings = unit.every(SECTION, key);
+        let Some(last) = settings.last() else { continue };
+        let words = match shape {
+            Shape::Switch | Shape::Choice(_) | Shape::Word(_) | Shape::Error => one(key, *shape, last, out),
+            _ => several(key, *shape, &settings, name, out),
+        };
+        if !words.is_empty() {
+            out.at("sandbox", last);
+        }
+        all.extend(words);
+    }
+    if all.iter().any(|word| word == "ProtectSystem=strict") {
+        writable(unit, name, &mut all, out);
+    }
+    let words: Result<Vec<_>, _> = all.iter().map(|word| sandbox::word(word)).collect();
+    if let Ok(words) = words {
+        sandbox::build(&words, None)?;
+    }
+    Ok((!all.is_empty()).then(|| all.join(" ")))
+}
+
+/// Takes a word up, or names why not.
+fn take(word: String, setting: &Setting, out: &mut Out<'_>) -> Option<String> {
+    let odd = word.chars().any(|c| c.is_whitespace() || c.is_control());
+    if odd {
+        out.lost(setting, "a value with blanks has no place in a word of `sandbox`");
+        return None;
+    }
+    match sandbox::word(&word) {
+        Ok(_) => Some(word),
+        Err(fault) if fault.unknown_call && !word.contains("=~") => {
+            // An unknown name on a list of what is allowed allows nothing.
+            out.told(setting, &format!("{}, so nothing is allowed by it", fault.message));
+            None
+        }
+        Err(fault) => {
+            out.lost(setting, &format!("{}; {}", fault.message, fault.help));
+            None
+        }
+    }
+}
+
+fn one(key: &str, shape: Shape, setting: &Setting, out: &mut Out<'_>) -> Vec<String> {
+    let value = setting.value.as_str();
+    let ours = (cfg!(target_arch = "x86_64") && value == "x86-64")
+        || (cfg!(target_arch = "aarch64") && value == "arm64");
+    let word = match (shape, boolean(value)) {
+        (_, None) if value.is_empty() => return Vec::new(),
+        (Shape::Switch | Shape::Choice(_), Some(false)) => {
+            out.told(setting, "asks for nothing");
+            return Vec::new();
+        }
+        (Shape::Switch | Shape::Choice(_), Some(true)) => key.to_owned(),
+        _ if key == "SystemCallArchitectures" && ours => format!("{key}=native"),
+        _ if key == "SystemCallArchitectures" && value != "native" => {
+            let why = "portreeve allows the calls of this machine's own architecture, or none";
+            out.lost(setting, why);
+            return Vec::new();
+        }
+        _ => format!("{key}={value}"),
+    };
+    take(word, setting, out).into_iter().collect()
+}
+
+fn several(key: &str, shape: Shape, settings: &[&Setting], name: &str, out: &mut Out<'_>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for setting in settings {
+        let value = setting.value.as_str();
+        if value.is_empty() {
+            all.clear();
+            // An empty bounding set holds nothing; any other list is forgotten.
+            if key == "CapabilityBoundingSet" {
+                all.push(format!("{key}=none"));
+            }
+            continue;
+        }
+        if let (Shape::Namespace, Some(on)) = (shape, boolean(value)) {
+            all.clear();
+            all.extend(on.then(|| format!("{key}=yes")));
+            continue;
+        }
+        let (value, mark) = match value.strip_prefix('~') {
+            Some(rest) if !matches!(shape, Shape::Path | Shape::Empty) => (rest, "~"),
+            _ => (value, ""),
+        };
+        let words = split(value).and_then(|words| words.iter().map(|word| expand(word, name)).collect());
+        let words: Vec<String> = match words {
+            Ok(words) => words,
+            Err(why) => {
+                out.lost(setting, &why);
+                continue;
+            }
+        };
+        if words.is_empty() && !mark.is_empty() && shape == Shape::Capability {
+            all.clear();
+            continue;
+        }
+        all.extend(words.iter().filter_map(|word| take(format!("{key}={mark}{word}"), setting, out)));
+    }
+    all
+}
+
+/// Directories that systemd would make; nobody makes them here.
+fn writable(unit: &Unit, name: &str, all: &mut Vec<String>, out: &mut Out<'_>) {
+    for (key, above) in DIRECTORIES {
+        for setting in unit.list(SECTION, key) {
+            let Ok(value) = expand(&setting.value, name) else {
+                out.lost(setting, "it holds a specifier that cannot be known");
+                continue;
+            };
+            for directory in value.split_ascii_whitespace() {
+                let directory = directory.split(':').next().unwrap_or(directory);
+                all.extend(take(format!("ReadWritePaths=-{above}/{directory}"), setting, out));
+            }
+            out.lost(setting, "nobody makes the directory; where it is there the program may write in it");
+        }
+    }
+}
+
+/// The lines of a unit for the words of `sandbox`.
+pub(super) fn write(value: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    for text in value.split_ascii_whitespace() {
+        if text.eq_ignore_ascii_case(sandbox::OFF) {
+            words.clear();
+            continue;
+        }
+        words.push(sandbox::word(text).map_err(|fault| fault.message)?);
+    }
+    let mut lines = Vec::new();
+    for (key, shape) in KEYS {
+        let of: Vec<_> = words.iter().filter(|word| word.key == *key).collect();
+        // Of one that is no list the last counts.
+        let skipped = if shape.is_list() { 0 } else { of.len().saturating_sub(1) };
+        for word in of.into_iter().skip(skipped) {
+            let value = match (shape, word.value.as_str()) {
+                (Shape::Capability, "none") => "",
+                (_, value) => value,
+            };
+            lines.push(format!("{key}={}", words::text(value)));
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,258 @@
+//! Hardening of units: each setting is applied with systemd's meaning or named, both ways, and of the units that this machine has no
+//! line goes unaccounted.
+
+#![allow(dead_code, unreachable_pub, reason = "a part of the file that is taken in is used")]
+
+use super::tests::{SERVICE, SOCKET};
+use super::{from_systemd, to_systemd};
+use crate::convert::{Sheet, to_inetd, to_xinetd};
+use crate::testing::FakeHost;
+use std::path::{Path, PathBuf};
+
+#[path = "../../../../compliance/src/skip.rs"]
+mod skip;
+
+fn sheet(service: &str) -> Sheet {
+    let mut host = FakeHost::debian();
+    host.directory("/u", &[("a.socket", true)]);
+    host.file("/u/a.socket", SOCKET);
+    host.file("/u/a@.service", service);
+    from_systemd(&host, &[PathBuf::from("/u")]).unwrap()
+}
+
+/// The words of `sandbox`, and what is said (lost first).
+fn read(more: &str) -> (String, Vec<String>) {
+    let sheet = sheet(&format!("{SERVICE}{more}"));
+    let words = sheet.stanzas().next().and_then(|s| s.get("sandbox")).unwrap_or_default().to_owned();
+    let mark = |lost| if lost { "!" } else { "" };
+    (words, sheet.notes.iter().map(|note| format!("{}{}", mark(note.lost), note.text)).collect())
+}
+
+#[test]
+fn settings_are_words_as_they_count() {
+    for (more, wanted) in [
+        (
+            "NoNewPrivileges=true\nProtectSystem=strict\nProtectHome=read-only\n",
+            "NoNewPrivileges ProtectSystem=strict ProtectHome=read-only",
+        ),
+        ("PrivateTmp=no\nPrivateTmp=yes\n", "PrivateTmp"),
+        (
+            "CapabilityBoundingSet=CAP_KILL cap_chown\n",
+            "CapabilityBoundingSet=CAP_KILL CapabilityBoundingSet=cap_chown",
+        ),
+        ("CapabilityBoundingSet=\n", "CapabilityBoundingSet=none"),
+        (
+            "CapabilityBoundingSet=~CAP_KILL CAP_CHOWN\n",
+            "CapabilityBoundingSet=~CAP_KILL CapabilityBoundingSet=~CAP_CHOWN",
+        ),
+        ("CapabilityBoundingSet=CAP_KILL\nCapabilityBoundingSet=~\n", ""),
+        (
+            "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\nSystemCallErrorNumber=EPERM\n",
+            "SystemCallFilter=@system-service SystemCallFilter=~@privileged SystemCallFilter=~@resources SystemCallErrorNumber=EPERM",
+        ),
+        ("SystemCallFilter=read\nSystemCallFilter=\nSystemCallFilter=~mount\n", "SystemCallFilter=~mount"),
+        ("RestrictAddressFamilies=none\n", "RestrictAddressFamilies=none"),
+        ("RestrictNamespaces=net\nRestrictNamespaces=yes\n", "RestrictNamespaces=yes"),
+        ("RestrictNamespaces=yes\nRestrictNamespaces=no\n", ""),
+        (
+            "ReadWritePaths=-/a \"/b\"\nInaccessiblePaths=%t/x\n",
+            "ReadWritePaths=-/a ReadWritePaths=/b InaccessiblePaths=/run/x",
+        ),
+        ("TemporaryFileSystem=/var:ro\n", "TemporaryFileSystem=/var:ro"),
+        ("SystemCallArchitectures=native\n", "SystemCallArchitectures=native"),
+    ] {
+        let (words, notes) = read(more);
+        assert_eq!(words, wanted, "{more}");
+        assert!(!notes.iter().any(|note| note.starts_with('!')), "{more}: {notes:?}");
+    }
+}
+
+#[test]
+fn what_is_not_applied_is_named_and_says_why() {
+    for (more, wanted) in [
+        (
+            "ProtectSystem=maybe\n",
+            "!`ProtectSystem=`: `maybe` is no value of ProtectSystem; ProtectSystem or ProtectSystem=full|strict",
+        ),
+        (
+            "SystemCallFilter=~no_such_call\n",
+            "!`SystemCallFilter=`: `no_such_call` is no system call; see syscalls(2)",
+        ),
+        (
+            "SystemCallFilter=read no_such_call\n",
+            "`SystemCallFilter=`: `no_such_call` is no system call, so nothing is allowed by it",
+        ),
+        (
+            "SystemCallArchitectures=native x86\n",
+            "!`SystemCallArchitectures=`: portreeve allows the calls of this machine's own architecture, or none",
+        ),
+        ("ReadOnlyPaths=%h/x %i\n", "!`ReadOnlyPaths=`: the specifier `%i` is another for each connection"),
+        (
+            "ReadOnlyPaths=\"/a b\"\n",
+            "!`ReadOnlyPaths=`: a value with blanks has no place in a word of `sandbox`",
+        ),
+        (
+            "PrivateUsers=yes\n",
+            "!`PrivateUsers=` needs a namespace that a process cannot enter before it executes the program: more is allowed than under systemd",
+        ),
+        (
+            "MemoryMax=1G\n",
+            "!`MemoryMax=` is kept by a control group of the unit's own, and portreeve makes none: more is allowed than under systemd",
+        ),
+        (
+            "SecureBits=noroot\n",
+            "!`SecureBits=` has no counterpart in portreeve: without it more is allowed than under systemd",
+        ),
+        (
+            "ProtectSystem=strict\nStateDirectory=x\n",
+            "!`StateDirectory=`: nobody makes the directory; where it is there the program may write in it",
+        ),
+        (
+            "CapabilityBoundingSet=CAP_CHOWN\nAmbientCapabilities=CAP_KILL\n",
+            "!`a.socket` is not carried over: `AmbientCapabilities` gives CAP_KILL, which is not in the bounding set",
+        ),
+    ] {
+        let (_, notes) = read(more);
+        assert!(notes.iter().any(|note| note == wanted), "{more}: {notes:#?}");
+    }
+    assert_eq!(
+        read("ProtectSystem=strict\nStateDirectory=x y\n").0,
+        "ProtectSystem=strict ReadWritePaths=-/var/lib/x ReadWritePaths=-/var/lib/y"
+    );
+}
+
+#[test]
+fn limits_are_carried_both_ways() {
+    let more =
+        "LimitCORE=0\nLimitNPROC=20\nLimitFSIZE=1M\nLimitMEMLOCK=infinity\nLimitNICE=+5\nLimitRTTIME=1ms\n";
+    let sheet = sheet(&format!("{SERVICE}{more}"));
+    let stanza = sheet.stanzas().next().unwrap();
+    for (name, value) in [
+        ("rlimit_core", "0"),
+        ("rlimit_nproc", "20"),
+        ("rlimit_fsize", "1048576"),
+        ("rlimit_memlock", "UNLIMITED"),
+        ("rlimit_nice", "15"),
+        ("rlimit_rttime", "1000"),
+    ] {
+        assert_eq!(stanza.get(name), Some(value), "{name}");
+    }
+    let (files, _) = to_systemd(&sheet, &FakeHost::debian());
+    for line in [
+        "LimitCORE=0\n",
+        "LimitNPROC=20\n",
+        "LimitFSIZE=1048576\n",
+        "LimitMEMLOCK=infinity\n",
+        "LimitNICE=15\n",
+        "LimitRTTIME=1000\n",
+    ] {
+        assert!(files[1].text.contains(line), "{line} in {}", files[1].text);
+    }
+}
+
+#[test]
+fn a_sandbox_goes_both_ways_and_to_inetd_only_switched_off() {
+    let more = "NoNewPrivileges=yes\nProtectSystem=strict\nPrivateTmp=yes\nReadWritePaths=-/srv/100%%\nTemporaryFileSystem=/mnt:ro,mode=0700\n\
+                CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_KILL\nRestrictNamespaces=~user\nRestrictAddressFamilies=AF_INET\n\
+                SystemCallFilter=@system-service\nSystemCallFilter=~@setuid:EACCES\nSystemCallErrorNumber=EPERM\n";
+    let first = sheet(&format!("{SERVICE}{more}"));
+    let host = FakeHost::debian();
+    let (files, notes) = to_systemd(&first, &host);
+    assert!(!notes.iter().any(|note| note.lost && note.about.as_deref() == Some("sandbox")), "{notes:#?}");
+    assert!(
+        files[1].text.contains("CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_KILL\n"),
+        "{}",
+        files[1].text
+    );
+    let second = sheet(&files[1].text);
+    let words = |sheet: &Sheet| sheet.stanzas().next().unwrap().get("sandbox").unwrap().to_owned();
+    assert_eq!(words(&second), words(&first));
+    assert!(to_xinetd(&first).contains(
+        "\tsandbox         = NoNewPrivileges ProtectSystem=strict PrivateTmp ReadWritePaths=-/srv/100% "
+    ));
+    let (text, notes) = to_inetd(&first, false);
+    assert!(
+        notes.iter().any(|note| note
+            .text
+            .contains("`sandbox`: inetd.conf cannot confine a program; so the service is switched off")),
+        "{notes:#?}"
+    );
+    assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')), "{text}");
+}
+
+/// For every service unit that this machine has: whatever line of `[Service]` is taken out of it, what is served or what is said
+/// becomes another. So there is none that is passed over in silence.
+#[test]
+fn no_line_of_the_units_of_this_machine_is_passed_over() {
+    let directory = Path::new("/usr/lib/systemd/system");
+    let names = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> =
+        names.filter(|path| path.extension().is_some_and(|e| e == "service")).collect();
+    paths.sort();
+    let mut lines = 0;
+    for path in &paths {
+        let Ok(text) = std::fs::read_to_string(path) else { continue };
+        let unit = confinement_of(&text);
+        let whole = outcome(&unit);
+        for (index, line) in unit.iter().enumerate() {
+            let mut less = unit.clone();
+            less.remove(index);
+            lines += 1;
+            assert_ne!(outcome(&less), whole, "{}: {line}", path.display());
+        }
+    }
+    if lines < 50 {
+        skip::skip(skip::Reason::absent("units in /usr/lib/systemd/system"));
+    }
+}
+
+/// The settings of a unit that are about confinement, those that a later one takes the place of aside.
+fn confinement_of(text: &str) -> Vec<String> {
+    let joined = text.replace("\\\n", " ");
+    let mut lines: Vec<String> = Vec::new();
+    let mut section = "";
+    for line in joined.lines() {
+        if line.starts_with('[') {
+            section = if line.trim() == "[Service]" { "Service" } else { "" };
+        }
+        let Some((key, value)) = line.split_once('=').filter(|_| section == "Service") else { continue };
+        let starts = [
+            "Protect",
+            "Private",
+            "Restrict",
+            "SystemCall",
+            "Capab",
+            "Ambient",
+            "NoNew",
+            "Lock",
+            "MemoryDeny",
+            "Read",
+            "Inacc",
+            "Temporary",
+            "Limit",
+            "Proc",
+            "Keyring",
+            "Device",
+            "IPAddr",
+            "Bind",
+            "Secure",
+            "NoExec",
+            "UMask",
+            "OOM",
+            "Remove",
+        ];
+        if value.is_empty() || !starts.iter().any(|start| key.starts_with(start)) {
+            continue;
+        }
+        lines.push(line.to_owned());
+    }
+    lines
+}
+
+fn outcome(lines: &[String]) -> String {
+    let sheet = sheet(&format!("{SERVICE}{}\n", lines.join("\n")));
+    let said: Vec<String> =
+        sheet.stanzas().flat_map(|s| &s.said).map(|said| format!("{} {}", said.name, said.value)).collect();
+    let notes: Vec<&str> = sheet.notes.iter().map(|note| note.text.as_str()).collect();
+    format!("{said:?}\n{notes:?}")
+}

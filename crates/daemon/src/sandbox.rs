@@ -1,0 +1,181 @@
+//! The sandbox of a service in the form in which `sys` puts it on. What the words mean is `portreeve_conf`'s; here are the rules about
+//! arguments of system calls that they come to. Touches nothing: an error shows when a program is started.
+
+use portreeve_conf::{CallAnswer, MountKind, Sandbox};
+use portreeve_sys::calls::number;
+use portreeve_sys::sandbox as sys;
+use portreeve_sys::seccomp::{Answer, KNOWN, Rule, Test, compile};
+use std::ffi::CString;
+
+const EPERM: u16 = 1;
+const ENOSYS: u16 = 38;
+const EAFNOSUPPORT: u16 = 97;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// CLONE_NEWTIME. In the flags of clone(2) the bit is of the signal.
+const NEW_TIME: u32 = 0x80;
+const PROT_WRITE: u32 = 2;
+const PROT_EXEC: u32 = 4;
+const SHM_EXEC: u32 = 0o100_000;
+/// Set-user-ID and set-group-ID.
+const SET_IDS: u32 = 0o6000;
+/// O_CREAT, and the bit of O_TMPFILE that is not O_DIRECTORY.
+const MAKES: u32 = 0o100 | 0o20_000_000;
+/// SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, and the same with SCHED_RESET_ON_FORK.
+const NOT_REALTIME: [u32; 6] = [0, 3, 5, 0x4000_0000, 0x4000_0003, 0x4000_0005];
+/// PER_LINUX, and the question which one it is.
+const PERSONALITIES: [u32; 2] = [0, u32::MAX];
+
+/// The sandbox of a program that runs as `uid`.
+pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
+    let filters = filters(sandbox);
+    // Without either the kernel takes no filter. Root keeps what set-user-ID programs give, as under systemd.
+    let may_filter = uid == 0 && sandbox.bounding & CAP_SYS_ADMIN != 0;
+    let needed = sandbox.filters() && !may_filter;
+    sys::Sandbox {
+        mounts: sandbox.mounts.as_ref().map(|mounts| mounts.iter().map(mount).collect()),
+        network: sandbox.network,
+        ipc: sandbox.ipc,
+        host_name: sandbox.host_name,
+        bounding: sandbox.bounding,
+        ambient: sandbox.ambient,
+        no_new_privs: sandbox.no_new_privileges || needed,
+        impossible: filters.is_none(),
+        filters: filters.unwrap_or_default(),
+        at: sys::At::default(),
+    }
+}
+
+fn mount(mount: &portreeve_conf::Mount) -> sys::Mount {
+    let text = |text: &str| CString::new(text).unwrap_or_default();
+    let kind = match &mount.kind {
+        MountKind::ReadOnly => sys::MountKind::ReadOnly,
+        MountKind::AsOutside => sys::MountKind::AsOutside,
+        MountKind::Inaccessible => sys::MountKind::Inaccessible,
+        MountKind::Devices => sys::MountKind::Devices,
+        MountKind::Processes(options) => sys::MountKind::Processes(text(options)),
+        MountKind::Empty { read_only, no_programs, no_suid, no_devices, options } => {
+            let flags = [
+                (*read_only, sys::READ_ONLY),
+                (*no_suid, sys::NO_SUID),
+                (*no_devices, sys::NO_DEVICES),
+                (*no_programs, sys::NO_PROGRAMS),
+            ];
+            let flags = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
+            sys::MountKind::Empty { flags, options: text(options) }
+        }
+    };
+    sys::Mount::new(text(&mount.path), kind, mount.optional, mount.because.clone())
+}
+
+type Filter = Vec<portreeve_sys::filter::Insn>;
+
+/// The filters in the order in which they are installed; `None` where they cannot be made on this machine.
+fn filters(sandbox: &Sandbox) -> Option<Vec<Filter>> {
+    if !sandbox.filters() {
+        return Some(Vec::new());
+    }
+    if !KNOWN {
+        return None;
+    }
+    let mut filters = vec![compile(&restrictions(sandbox), Answer::Allow).ok()?];
+    if let Some(calls) = &sandbox.calls {
+        let rule = |(name, said): &(&str, CallAnswer)| {
+            Some(Rule { call: number(name)?, when: Vec::new(), answer: answer(*said) })
+        };
+        let rules: Vec<Rule> = calls.listed.iter().filter_map(rule).collect();
+        filters.push(compile(&rules, answer(calls.otherwise)).ok()?);
+    }
+    Some(filters)
+}
+
+fn answer(answer: CallAnswer) -> Answer {
+    match answer {
+        CallAnswer::Allow => Answer::Allow,
+        CallAnswer::Errno(errno) => Answer::Errno(errno),
+        CallAnswer::Kill => Answer::Kill,
+    }
+}
+
+#[derive(Default)]
+struct Rules(Vec<Rule>);
+
+impl Rules {
+    /// A call that this machine has; of others there is nothing to say.
+    fn add(&mut self, name: &str, when: &[(u8, Test)], answer: Answer) {
+        let rule = |call| Rule { call, when: when.to_vec(), answer };
+        self.0.extend(number(name).map(rule));
+    }
+
+    fn deny(&mut self, name: &str, when: &[(u8, Test)]) {
+        self.add(name, when, Answer::Errno(EPERM));
+    }
+}
+
+/// All but the list of `SystemCallFilter`.
+fn restrictions(sandbox: &Sandbox) -> Vec<Rule> {
+    let mut rules = Rules::default();
+    for name in &sandbox.denied {
+        rules.deny(name, &[]);
+    }
+    if sandbox.families.is_some() || sandbox.set_ids {
+        // It opens files and sockets out of a filter's sight.
+        rules.deny("io_uring_setup", &[]);
+    }
+    if let Some(families) = &sandbox.families {
+        let listed = [(0, Test::In(families.list.iter().map(|&family| u32::from(family)).collect()))];
+        if families.allow {
+            rules.add("socket", &listed, Answer::Allow);
+            rules.add("socket", &[], Answer::Errno(EAFNOSUPPORT));
+        } else {
+            rules.add("socket", &listed, Answer::Errno(EAFNOSUPPORT));
+        }
+    }
+    if sandbox.namespaces != 0 {
+        let flags = sandbox.namespaces;
+        rules.deny("unshare", &[(0, Test::AnyOf(flags))]);
+        // Of clone(2) the flags are the first argument on all machines that there are filters for.
+        rules.deny("clone", &[(0, Test::AnyOf(flags & !NEW_TIME))]);
+        // Its flags are in memory. The C library falls back to clone.
+        rules.add("clone3", &[], Answer::Errno(ENOSYS));
+        // 0 is any kind.
+        rules.deny("setns", &[(1, Test::In(vec![0]))]);
+        rules.deny("setns", &[(1, Test::AnyOf(flags))]);
+    }
+    if sandbox.personality {
+        rules.add("personality", &[(0, Test::In(PERSONALITIES.to_vec()))], Answer::Allow);
+        rules.deny("personality", &[]);
+    }
+    if sandbox.write_execute {
+        rules.deny("mmap", &[(2, Test::AllOf(PROT_WRITE | PROT_EXEC))]);
+        rules.deny("mprotect", &[(2, Test::AnyOf(PROT_EXEC))]);
+        rules.deny("pkey_mprotect", &[(2, Test::AnyOf(PROT_EXEC))]);
+        rules.deny("shmat", &[(2, Test::AnyOf(SHM_EXEC))]);
+    }
+    if sandbox.realtime {
+        rules.add("sched_setscheduler", &[(1, Test::In(NOT_REALTIME.to_vec()))], Answer::Allow);
+        rules.deny("sched_setscheduler", &[]);
+        // The policy is in memory.
+        rules.deny("sched_setattr", &[]);
+    }
+    if sandbox.set_ids {
+        let mode = |index| (index, Test::AnyOf(SET_IDS));
+        for (name, index) in [
+            ("chmod", 1),
+            ("fchmod", 1),
+            ("fchmodat", 2),
+            ("fchmodat2", 2),
+            ("mkdir", 1),
+            ("mkdirat", 2),
+            ("mknod", 1),
+            ("mknodat", 2),
+            ("creat", 1),
+        ] {
+            rules.deny(name, &[mode(index)]);
+        }
+        rules.deny("open", &[(1, Test::AnyOf(MAKES)), mode(2)]);
+        rules.deny("openat", &[(2, Test::AnyOf(MAKES)), mode(3)]);
+        // The mode is in memory. The C library does not use it by itself.
+        rules.add("openat2", &[], Answer::Errno(ENOSYS));
+    }
+    rules.0
+}
