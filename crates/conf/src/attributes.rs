@@ -254,7 +254,7 @@ static TABLE: &[Attribute] = &[
         "How many processes of the service run at a time for one source. 0 refuses everybody.")
         .kind(Kind::Limit, "0 or more").also_in_defaults(),
     row(Id::PerSourcePrefix, "per_source_prefix", "V4 V6", "32 64",
-        "What counts as one source for `per_source`: the lengths of the IPv4 and IPv6 networks.")
+        "What counts as one source for `per_source`: the lengths of the IPv4 and IPv6 networks. Who comes through NAT64 or Teredo counts by the address.")
         .values(Values::Exactly(2)).kind(Kind::Number, "1 to 32, 1 to 128").also_in_defaults().ours(),
     row(Id::StartsPerMinute, "starts_per_minute", "NUMBER|UNLIMITED", "UNLIMITED",
         "How often the service is started within a minute: inetd's `nowait.NUMBER`. When it is used up, sources that had more than their share are refused, and if all had theirs, the listener rests until the oldest start is a minute ago. A source that comes when others have used up the number still gets its share, so a minute can have more starts than NUMBER, while hundreds of sources share it; `instances` bounds what runs at once.")

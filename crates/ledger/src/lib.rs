@@ -8,7 +8,6 @@
 mod bans; //     who is banned, since when, until when
 mod directory; // where the database is, made ready while this is still root
 mod fault; //    what a failure of SQLite means for us
-mod prefix; //   the network that a ban of a source covers
 mod query; //    reading: for `portreeve events`
 mod retain; //   what is deleted, and how much of it at once
 mod schema; //   the tables, and the way from each version to the next

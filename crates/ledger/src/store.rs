@@ -3,10 +3,10 @@
 
 use crate::directory::FILE;
 use crate::fault::Fault;
-use crate::prefix::prefix;
 use crate::retain::Bounds;
 use crate::schema::{self, STEPS};
 use crate::settings::Settings;
+use portreeve_policy::Prefix;
 use portreeve_workers::protocol::{Ending, Event, EventKind};
 use rusqlite::{Connection, OpenFlags, Statement, params};
 use std::path::{Path, PathBuf};
@@ -187,7 +187,7 @@ fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Durati
         event.service,
         source.map(|source| source.to_string()),
         event.peer.map(|peer| peer.port()),
-        source.map(prefix),
+        source.map(|source| full_form(&Prefix::subscriber(source))),
         verdict,
         (!event.reason.is_empty()).then_some(event.reason),
         event.rule.map(|(file, line)| format!("{file}:{line}")),
@@ -203,6 +203,11 @@ fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Durati
         event.count,
     ])?;
     Ok(())
+}
+
+/// As the database has networks: with the length, always.
+fn full_form(network: &Prefix) -> String {
+    format!("{}/{}", network.address(), network.len())
 }
 
 /// As SQLite has numbers.

@@ -177,9 +177,8 @@ fn per_source(rules: &Rules, state: &ServiceState, arrival: &Arrival) -> Check {
             c.occupancy.from(source, rules.per_source_prefix),
         )
     });
-    let (v4, v6) = rules.per_source_prefix;
-    let prefix = if source.is_ipv4() { v4 } else { v6 };
-    let network = crate::source::network(source, rules.per_source_prefix);
+    let network = crate::source::counted(source, rules.per_source_prefix);
+    let (network, prefix) = (network.address(), network.len());
     let detail = format!("{running} of {limit} running for {network}/{prefix}");
     check("per_source", refuses, detail, rules.origin("per_source"))
 }

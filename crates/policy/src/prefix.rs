@@ -69,18 +69,21 @@ impl Prefix {
     }
 
     /// What one subscriber has: an IPv4 address, a /64 of IPv6. Where translators put all of IPv4, or all clients of one relay,
-    /// into one /64 (RFC 6052, RFC 8215, RFC 4380), the address: nobody shall be banned for another's deed.
+    /// into one /64, the address: nobody shall be banned for another's deed.
     pub fn subscriber(address: IpAddr) -> Self {
-        let shared = |first: [u16; 3], length| {
-            Self::around([first[0], first[1], first[2], 0, 0, 0, 0, 0].into(), length)
-        };
-        let shared =
-            [shared([0x64, 0xff9b, 0], 96), shared([0x64, 0xff9b, 1], 48), shared([0x2001, 0, 0], 32)];
         match address.to_canonical() {
-            IpAddr::V6(_) if !shared.iter().any(|network| network.contains(address)) => {
-                Self::around(address, 64)
-            }
+            IpAddr::V6(v6) if Self::embedded(v6).is_none() => Self::around(address, 64),
             _ => Self::host(address),
+        }
+    }
+
+    /// Of an address that a translator or relay made for somebody who has no network of its own in IPv6: how many bits stand before what
+    /// tells one of them from the other. RFC 6052: the last 32 are an IPv4 address; RFC 8215 and 4380 (Teredo): all of it counts.
+    pub(crate) fn embedded(address: Ipv6Addr) -> Option<u8> {
+        match address.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(96),
+            [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..] => Some(128),
+            _ => None,
         }
     }
 

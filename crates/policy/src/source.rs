@@ -1,16 +1,23 @@
-//! What counts as one source: the client's address cut to a prefix, mapped or not.
+//! What counts as one source: the client's address cut to a prefix, mapped or not. Where a translator or a relay puts strangers into
+//! one /64, each of them is a source of its own, as for bans ([`Prefix::subscriber`]).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::prefix::Prefix;
+use std::net::IpAddr;
 
-/// The network of `address` with the prefix length of its family (`per_source_prefix`); mapped IPv4 counts as IPv4.
-pub fn network(address: IpAddr, (v4, v6): (u8, u8)) -> IpAddr {
+/// The network of `address` with the prefix length of its family (`per_source_prefix`); mapped IPv4 counts as IPv4, and so does what
+/// stands behind NAT64's well-known prefix. 0 is everybody of the family, as it says.
+pub fn network(address: IpAddr, lengths: (u8, u8)) -> IpAddr {
+    counted(address, lengths).address()
+}
+
+/// The same with its length.
+pub(crate) fn counted(address: IpAddr, (v4, v6): (u8, u8)) -> Prefix {
     match address.to_canonical() {
-        IpAddr::V4(a) => {
-            Ipv4Addr::from_bits(a.to_bits() & !u32::MAX.checked_shr(v4.into()).unwrap_or(0)).into()
-        }
-        IpAddr::V6(a) => {
-            Ipv6Addr::from_bits(a.to_bits() & !u128::MAX.checked_shr(v6.into()).unwrap_or(0)).into()
-        }
+        IpAddr::V4(a) => Prefix::around(a.into(), v4),
+        IpAddr::V6(a) => match Prefix::embedded(a) {
+            Some(before) if v6 > 0 => Prefix::around(a.into(), before.saturating_add(v4.min(32)).max(v6)),
+            _ => Prefix::around(a.into(), v6),
+        },
     }
 }
 
@@ -31,6 +38,12 @@ mod tests {
             ("2001:db8:1:2:3::4", (32, 128), "2001:db8:1:2:3::4"),
             ("2001:db8:1:2:3::4", (32, 0), "::"),
             ("2001:db8:1:2:3::4", (32, 255), "2001:db8:1:2:3::4"),
+            // One of a million behind a translator is no other.
+            ("64:ff9b::192.0.2.77", (32, 64), "64:ff9b::192.0.2.77"),
+            ("64:ff9b::192.0.2.77", (24, 48), "64:ff9b::192.0.2.0"),
+            ("64:ff9b:1:7::192.0.2.77", (24, 64), "64:ff9b:1:7::192.0.2.77"),
+            ("2001:0:c000:201::7", (32, 56), "2001:0:c000:201::7"),
+            ("64:ff9b::192.0.2.77", (32, 0), "::"),
         ] {
             let parse = |text: &str| text.parse::<IpAddr>().unwrap();
             assert_eq!(network(parse(address), prefix), parse(expected), "{address} {prefix:?}");

@@ -177,6 +177,17 @@ fn ipv6_sources_are_networks_of_64_bits() {
 }
 
 #[test]
+fn strangers_behind_a_translator_are_sources_of_their_own() {
+    for of_one in ["64:ff9b::192.0.2.1", "64:ff9b:1::192.0.2.1", "2001:0:c000:201::1"] {
+        let mut world = World::new(Rules { per_source: Some(1), ..unlimited() });
+        let _first = seat(world.ask(stream(of_one), at(0)));
+        assert_eq!(world.cause(of_one, at(0)), Some(Cause::PerSourceLimit), "{of_one}");
+        let other = format!("{}2", of_one.strip_suffix('1').expect("a 1"));
+        assert_eq!(world.cause(&other, at(0)), None, "{other}");
+    }
+}
+
+#[test]
 fn a_datagram_occupies_nothing_and_is_checked_all_the_same() {
     let mut world =
         World::new(Rules { instances: Some(1), only_from: Some(list("192.0.2.1", 1)), ..unlimited() });

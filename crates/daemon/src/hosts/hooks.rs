@@ -8,6 +8,7 @@ use crate::timers::Alarm;
 use hosts_access::Done;
 use portreeve_conf::Level;
 use portreeve_handover::HookState;
+use portreeve_policy::Prefix;
 use portreeve_sys::process;
 use portreeve_sys::reap::{Signal, Status};
 use portreeve_sys::spawn::{Ids, SpawnError, Stdio};
@@ -98,12 +99,9 @@ impl Hooks {
     }
 }
 
-/// By what one source counts: what one host of IPv6 has at its disposal is a /64.
+/// By what one source counts: what one subscriber has.
 pub fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
+    Prefix::subscriber(address).address()
 }
 
 impl Supervisor {

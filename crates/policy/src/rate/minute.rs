@@ -8,7 +8,7 @@
 //! exceeds would be the off-switch again: whoever has had it, from one address or a few, would leave nothing to anybody.
 //!
 //! Behind a PROXY header the client that it names is the source. Where the address may be forged only the service's own limit holds, or anybody could use up the starts of another.
-//! A source is an IPv4 address or an IPv6 /64, as for cps.
+//! A source is what one subscriber has, as for cps and bans: an IPv4 address or an IPv6 /64.
 
 use super::sources::Key;
 use std::collections::{BTreeMap, HashMap, VecDeque};

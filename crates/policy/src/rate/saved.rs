@@ -14,7 +14,7 @@ pub struct SavedRate {
     pub window_start: u64,
     /// Connections in it.
     pub window_count: u64,
-    /// Sources with their connections, and whether they are refused; an IPv6 one by its /64.
+    /// Sources with their connections, and whether they are refused; an IPv6 one by its /64, or by the address behind a translator.
     pub sources: Vec<(IpAddr, (u32, bool))>,
     /// What all sources have together that did not fit into the table.
     pub overflow: Option<(u32, bool)>,

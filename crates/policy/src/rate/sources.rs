@@ -1,8 +1,9 @@
 //! Who makes the connections of the window: a bounded table of sources, each with its count.
 //!
-//! A source is an IPv4 address or an IPv6 /64. One that does not fit into the full table shares a single bucket with all
+//! A source is what one subscriber has ([`Prefix::subscriber`]): an IPv4 address or an IPv6 /64. One that does not fit into the full table shares a single bucket with all
 //! others that do not fit: to overflow the table wins nobody a fresh count. Only time empties it.
 
+use crate::prefix::Prefix;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -12,7 +13,8 @@ const CAPACITY: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     V4(u32),
-    V6(u64),
+    /// The first address of the network; that of a host behind a translator is in no other's /64.
+    V6(u128),
 }
 
 /// Count and refusal.
@@ -20,9 +22,9 @@ type PlainTally = (u32, bool);
 
 impl Key {
     pub(crate) fn of(source: IpAddr) -> Self {
-        match source.to_canonical() {
+        match Prefix::subscriber(source).address() {
             IpAddr::V4(v4) => Key::V4(v4.to_bits()),
-            IpAddr::V6(v6) => Key::V6((v6.to_bits() >> 64) as u64),
+            IpAddr::V6(v6) => Key::V6(v6.to_bits()),
         }
     }
 }
@@ -32,7 +34,7 @@ impl Key {
     pub(crate) fn address(self) -> IpAddr {
         match self {
             Key::V4(bits) => IpAddr::V4(bits.into()),
-            Key::V6(net) => IpAddr::V6((u128::from(net) << 64).into()),
+            Key::V6(net) => IpAddr::V6(net.into()),
         }
     }
 }
