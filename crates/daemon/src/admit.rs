@@ -328,7 +328,8 @@ impl Supervisor {
         let why = (refusal.reason, refusal.rule.as_ref());
         let event = self.announcer.fail(&mut self.sinks, &self.stamp, slot, why, Some(peer));
         if matches!(refusal.sensor, Some(SensorHit::Denied { .. } | SensorHit::Extended { .. })) {
-            self.announcer.denied(&self.stamp, slot, event, peer);
+            let until = self.host.denied.get(peer.source()).and_then(|ban| ban.until);
+            self.announcer.denied(&self.stamp, slot, event, peer, until);
         }
         if strict {
             self.announcer.exit_line(&mut self.sinks, &self.stamp, slot, Some(Status::Exited(0)), 0, 0);

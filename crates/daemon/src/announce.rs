@@ -1,12 +1,13 @@
 //! Says what happened to a client: the service's log line (xinetd's format, reference xinetd §10.3), the counters and the
 //! ledger's event. The one place where START, EXIT and FAIL are written.
 
+use crate::ban_orders::micros;
 use crate::ledger::Ledger;
 use crate::log::{Sinks, Stamp};
 use crate::slot::Slot;
-use portreeve_policy::{Origin, Peer, Reason};
+use portreeve_policy::{Origin, Peer, Prefix, Reason};
 use portreeve_sys::reap::Status;
-use portreeve_workers::protocol::{Ended, Ending, Event, EventKind, Usage};
+use portreeve_workers::protocol::{Banned, Ended, Ending, Event, EventKind, Usage};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -191,9 +192,33 @@ impl Announcer {
     }
 
     /// A refused client is denied for a time because it has tripped a sensor.
-    pub fn denied(&mut self, stamp: &Stamp, slot: &Slot, id: u64, peer: Peer) {
+    pub fn denied(&mut self, stamp: &Stamp, slot: &Slot, id: u64, peer: Peer, until: Option<Duration>) {
         let deny = event(EventKind::Deny, id, stamp, slot, Some(peer));
-        self.ledger.note(&Event { reason: "sensor", ..deny });
+        let banned = peer.address().map(|peer| Banned {
+            network: Prefix::host(peer.ip()),
+            origin: "sensor",
+            uid: None,
+            for_us: until.map(|until| micros(until.saturating_sub(stamp.mono()))),
+        });
+        self.ledger.note(&Event { reason: "sensor", banned, ..deny });
+    }
+
+    /// A network was banned, or is no more: an event of its own.
+    pub fn of_ban(&mut self, stamp: &Stamp, kind: EventKind, banned: Banned<'_>, reason: &str) {
+        let id = self.ledger.id();
+        self.ledger.note(&Event {
+            kind,
+            id,
+            at: stamp.mono(),
+            service: "",
+            peer: None,
+            reason,
+            rule: None,
+            pid: 0,
+            count: 1,
+            ended: None,
+            banned: Some(banned),
+        });
     }
 
     fn fail_line(
@@ -239,5 +264,6 @@ fn event<'a>(kind: EventKind, id: u64, stamp: &Stamp, slot: &'a Slot, peer: Opti
         pid: 0,
         count: 1,
         ended: None,
+        banned: None,
     }
 }

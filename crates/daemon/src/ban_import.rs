@@ -1,14 +1,17 @@
 //! A list of bans that comes over the control socket behind `import BYTES`, checked line by line as it comes. All of it is applied,
-//! or, where one line is not right, nothing.
+//! or, where one line is not right, nothing. It is applied a part in each turn of the loop, since others are served meanwhile; the
+//! kernel gets all of it at once. Room for all of it is set aside first, so that nothing can fail on the way.
 
-use crate::ban_orders::term;
+use crate::ban_orders::{By, micros, term};
 use crate::control::failure;
 use crate::json::Json;
+use crate::ledger::Journal;
 use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{Ban, MOST_BANS, Prefix};
-use portreeve_workers::protocol::MAX_REASON;
-use std::collections::HashMap;
+use portreeve_workers::protocol::{Banned, EventKind, MAX_REASON, Worker};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,36 +19,57 @@ use std::time::Duration;
 const LONGEST: usize = 16 << 20;
 /// The longest line.
 const LONGEST_LINE: usize = 512;
+/// Bans that are applied in one turn, and the time until the next turn.
+const PART: usize = 1000;
+const TURN: Duration = Duration::from_millis(1);
+/// So many messages may wait for the ledger or the firewall worker; while more do, the list waits, but not longer than this.
+const CROWDED: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Term = (Option<Duration>, Rc<str>);
 
 /// A list on its way.
 #[derive(Debug)]
 pub struct BanImport {
+    by: By,
     /// Bytes to come.
     left: usize,
     /// The begin of a line.
     rest: Vec<u8>,
     lines: usize,
-    bans: Vec<(Prefix, Option<Duration>, Rc<str>)>,
+    /// Of one that is named twice the last one counts.
+    bans: BTreeMap<Prefix, Term>,
     /// Reasons repeat.
     reasons: HashMap<String, Rc<str>>,
     /// What is wrong with which line.
     wrong: Option<(usize, String)>,
 }
 
-impl BanImport {
-    /// One of so many bytes.
-    ///
-    /// # Errors
-    /// No number, or too large a one.
-    pub fn begin(bytes: &str) -> Result<Self, String> {
-        let left: usize = bytes.parse().map_err(|_| format!("{bytes:?} is no number of bytes"))?;
-        if left == 0 || left > LONGEST {
-            return Err(format!("a list has 1 to {LONGEST} bytes"));
-        }
-        let (rest, bans, reasons) = (Vec::new(), Vec::new(), HashMap::new());
-        Ok(BanImport { left, rest, lines: 0, bans, reasons, wrong: None })
-    }
+/// What came of a part of a list.
+#[derive(Debug)]
+pub enum Imported {
+    /// More is to come.
+    NotYet,
+    /// It is whole and right; its client is answered when all is applied.
+    Whole,
+    /// It will not be applied: the answer.
+    Not(String),
+}
 
+/// A list that was found right, and is being applied.
+#[derive(Debug)]
+pub struct Importing {
+    by: By,
+    client: u32,
+    left: BTreeMap<Prefix, Term>,
+    applied: Vec<Prefix>,
+    new: usize,
+    /// When its ends are counted from, and when it last went on.
+    since: Duration,
+    moved: Duration,
+}
+
+impl BanImport {
     fn reason(&mut self, words: &str) -> Rc<str> {
         if let Some(known) = self.reasons.get(words) {
             return known.clone();
@@ -57,8 +81,21 @@ impl BanImport {
 }
 
 impl Supervisor {
-    /// Takes more of a list; the answer when it was the last of it.
-    pub fn import(&mut self, list: &mut BanImport, bytes: &[u8]) -> Option<String> {
+    /// One of so many bytes.
+    ///
+    /// # Errors
+    /// No number, or too large a one.
+    pub fn begin_import(&self, by: By, bytes: &str) -> Result<BanImport, String> {
+        let left: usize = bytes.parse().map_err(|_| format!("{bytes:?} is no number of bytes"))?;
+        if left == 0 || left > LONGEST {
+            return Err(format!("a list has 1 to {LONGEST} bytes"));
+        }
+        let (rest, bans, reasons) = (Vec::new(), BTreeMap::new(), HashMap::new());
+        Ok(BanImport { by, left, rest, lines: 0, bans, reasons, wrong: None })
+    }
+
+    /// Takes more of a list.
+    pub fn import(&mut self, client: u32, list: &mut BanImport, bytes: &[u8]) -> Imported {
         let bytes = bytes.get(..list.left).unwrap_or(bytes);
         list.left -= bytes.len();
         list.rest.extend_from_slice(bytes);
@@ -80,14 +117,23 @@ impl Supervisor {
         if list.wrong.is_none() && list.rest.len() > LONGEST_LINE {
             list.wrong = Some((list.lines + 1, format!("a line has at most {LONGEST_LINE} bytes")));
         }
-        (list.left == 0).then(|| match &list.wrong {
-            Some((line, why)) => Json::object(|j| {
+        if list.wrong.is_some() {
+            // What is behind it is read and thrown away: the client hears of it when it has sent everything.
+            list.rest.clear();
+            list.bans.clear();
+        }
+        if list.left > 0 {
+            return Imported::NotYet;
+        }
+        let refused = match &list.wrong {
+            Some((line, why)) => Some(Json::object(|j| {
                 j.plain("ok", false);
                 j.plain("line", line);
                 j.text("error", format!("line {line}: {why}; nothing was banned"));
-            }),
-            None => self.apply_import(list),
-        })
+            })),
+            None => self.begin_to_apply(client, list).err(),
+        };
+        refused.map_or(Imported::Whole, Imported::Not)
     }
 
     fn import_line(&mut self, list: &mut BanImport, line: &[u8]) -> Result<(), String> {
@@ -110,41 +156,123 @@ impl Supervisor {
             return Err(format!("more than {MOST_BANS} bans"));
         }
         let reason = list.reason(reason);
-        list.bans.push((network, time, reason));
+        list.bans.insert(network, (time, reason));
         Ok(())
     }
 
-    fn apply_import(&mut self, list: &mut BanImport) -> String {
-        let now = self.stamp.mono();
-        let ended = self.host.denied.expire(now);
-        self.bans_changed(&ended);
-        list.bans.sort_by_key(|(network, ..)| *network);
-        // Of one that is named twice the last one counts.
-        list.bans.reverse();
-        list.bans.dedup_by_key(|(network, ..)| *network);
-        let new = list.bans.iter().filter(|(network, ..)| self.host.denied.get(*network).is_none()).count();
-        if self.host.denied.len() + new > MOST_BANS {
-            return failure(&format!(
-                "{new} new bans do not fit beside the {} that there are: {MOST_BANS} are the most; nothing was banned",
-                self.host.denied.len()
-            ));
+    fn begin_to_apply(&mut self, client: u32, list: &mut BanImport) -> Result<(), String> {
+        if self.bans.importing.is_some() {
+            return Err(failure("another list is being applied; try again in a moment; nothing was banned"));
         }
-        let mut networks = Vec::with_capacity(list.bans.len());
-        for (network, time, reason) in std::mem::take(&mut list.bans) {
-            let ban = Ban { reason, ..Ban::by_hand(time.map(|time| now.saturating_add(time)), "") };
-            if self.host.denied.deny(network, ban).is_ok() {
+        self.drop_ended_bans();
+        let left = std::mem::take(&mut list.bans);
+        // Counted one by one only where that matters.
+        let room = MOST_BANS.saturating_sub(self.host.denied.len());
+        if left.len() > room {
+            let new = left.keys().filter(|network| self.host.denied.get(**network).is_none()).count();
+            if new > room {
+                return Err(failure(&format!(
+                    "{new} new bans do not fit beside the {} that there are: {MOST_BANS} are the most; nothing was banned",
+                    self.host.denied.len()
+                )));
+            }
+        }
+        self.set_aside_for(left.len());
+        let now = self.stamp.mono();
+        let importing =
+            Importing { by: list.by, client, left, applied: Vec::new(), new: 0, since: now, moved: now };
+        self.bans.importing = Some(importing);
+        self.go_on_with_import();
+        Ok(())
+    }
+
+    /// Applies a part of the list that is being applied.
+    pub fn go_on_with_import(&mut self) {
+        let now = self.stamp.mono();
+        let Some(importing) = &self.bans.importing else { return };
+        let crowded = self.staff.link(Worker::Firewall).backlog() > CROWDED
+            || self.announcer.ledger.journal == Journal::Open
+                && (self.staff.link(Worker::Ledger).backlog() > CROWDED
+                    || self.announcer.ledger.waiting() > CROWDED);
+        if crowded && now.saturating_sub(importing.moved) < PATIENCE {
+            self.timers.set(now + TURN, Alarm::Import);
+            return;
+        }
+        if self.apply_part(PART) {
+            self.timers.set(now + TURN, Alarm::Import);
+        }
+    }
+
+    /// The rest at once: what follows cannot wait for it.
+    pub fn end_import(&mut self) {
+        while self.apply_part(usize::MAX) {}
+    }
+
+    /// Applies so many at most; whether any are left.
+    fn apply_part(&mut self, most: usize) -> bool {
+        let now = self.stamp.mono();
+        let Some(mut importing) = self.bans.importing.take() else { return false };
+        importing.moved = now;
+        let mut networks = Vec::new();
+        // What was set aside is for these.
+        self.host.denied.set_aside(0);
+        while networks.len() < most
+            && let Some((network, (time, reason))) = importing.left.pop_first()
+        {
+            let until = time.map(|time| importing.since.saturating_add(time));
+            let is_new = self.host.denied.get(network).is_none();
+            let banned =
+                Banned { network, origin: "import", uid: importing.by.uid, for_us: time.map(micros) };
+            if self
+                .host
+                .denied
+                .deny(network, Ban { reason: reason.clone(), ..Ban::by_hand(until, "") })
+                .is_ok()
+            {
+                self.announcer.of_ban(&self.stamp, EventKind::Ban, banned, &reason);
+                importing.new += usize::from(is_new);
                 networks.push(network);
             }
         }
-        self.bans_changed(&networks);
+        self.some_bans_changed(&networks, true);
         self.keep_bans(&networks);
-        self.say(Level::Notice, &format!("{} ban(s) imported by command", networks.len()));
-        Json::object(|j| {
+        importing.applied.extend(networks);
+        if !importing.left.is_empty() {
+            self.set_aside_for(importing.left.len());
+            self.bans.importing = Some(importing);
+            return true;
+        }
+        self.end_of_more();
+        let Importing { by, client, applied, new, .. } = importing;
+        let ended = by.cut.then(|| self.cut_off(&applied));
+        let who = by.uid.map_or_else(String::new, |uid| format!(" of uid {uid}"));
+        self.say(Level::Notice, &format!("{} ban(s) imported by command{who}", applied.len()));
+        let answer = Json::object(|j| {
             j.plain("ok", true);
-            j.plain("imported", networks.len());
+            j.plain("imported", applied.len());
             j.plain("new", new);
+            j.optional("ended", ended);
             self.bans_view(j);
             self.not_kept_view(j);
-        })
+        });
+        self.answer(client, answer);
+        false
+    }
+
+    /// An order about a network, or about all, that comes while a list is applied is the later word.
+    pub fn spare_from_import(&mut self, network: Option<Prefix>) {
+        let Some(importing) = &mut self.bans.importing else { return };
+        match network {
+            Some(network) => drop(importing.left.remove(&network)),
+            None => importing.left.clear(),
+        }
+        let left = importing.left.len();
+        self.set_aside_for(left);
+    }
+
+    /// Not all of them may be new, so there may be less room, and it is enough.
+    fn set_aside_for(&mut self, left: usize) {
+        let room = MOST_BANS.saturating_sub(self.host.denied.len());
+        self.host.denied.set_aside(left.min(room));
     }
 }

@@ -79,7 +79,7 @@ impl Supervisor {
     /// The ledger is gone; the next one is asked anew.
     pub fn keeping_lost(&mut self) {
         self.bans.keeping.asked = false;
-        self.pass_on_adopted();
+        self.pass_on_adopted(false);
     }
 
     /// These were banned or let in again, not by the course of time: the store is told.
@@ -182,7 +182,7 @@ impl Supervisor {
             }
         }
         if self.bans.keeping.adopted.len() >= TOGETHER || last {
-            self.pass_on_adopted();
+            self.pass_on_adopted(!last);
         }
         self.bans.keeping.differs.extend(forget);
         if !last {
@@ -255,10 +255,13 @@ impl Supervisor {
         None
     }
 
-    fn pass_on_adopted(&mut self) {
+    fn pass_on_adopted(&mut self, more: bool) {
         let adopted = std::mem::take(&mut self.bans.keeping.adopted);
         if !adopted.is_empty() {
-            self.bans_changed(&adopted);
+            self.some_bans_changed(&adopted, more);
+        }
+        if !more {
+            self.end_of_more();
         }
     }
 }

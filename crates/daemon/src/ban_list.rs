@@ -9,7 +9,7 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{AddressSet, Prefix};
-use portreeve_workers::protocol::{MAX_BANS, Policy, Worker};
+use portreeve_workers::protocol::{Banned, EventKind, MAX_BANS, Policy, Worker};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,13 +19,18 @@ const FRESH: Duration = Duration::from_secs(1);
 impl Supervisor {
     /// Entries of the list were made, changed or removed: whoever decides by a copy of it is told.
     pub fn bans_changed(&mut self, networks: &[Prefix]) {
+        self.some_bans_changed(networks, false);
+    }
+
+    /// The same; `more`: further ones come at once, and the kernel is to have all in one.
+    pub fn some_bans_changed(&mut self, networks: &[Prefix], more: bool) {
         if let Some(next) = self.host.denied.next_expiry() {
             self.timers.set(next, Alarm::Denied);
         }
         for worker in OWNERS {
             self.tell_owner_of_bans(worker, networks);
         }
-        self.tell_kernel_of_bans(networks);
+        self.tell_kernel_of_bans(networks, more);
         self.filters_stale = true;
     }
 
@@ -58,15 +63,25 @@ impl Supervisor {
 
     /// Entries of the list have ended.
     pub fn expire_denied(&mut self) {
-        let now = self.stamp.mono();
-        let ended = self.host.denied.expire(now);
-        if !ended.is_empty() {
-            self.bans_changed(&ended);
+        if self.drop_ended_bans() {
             self.say(Level::Info, "At least 1 DENY_TIME has expired, global_no_access list updated");
             if self.host.denied.is_empty() {
                 self.say(Level::Info, "global_no_access list is empty.");
             }
         }
+    }
+
+    /// Takes what has ended off the list; whether there was anything.
+    pub fn drop_ended_bans(&mut self) -> bool {
+        let ended = self.host.denied.expire(self.stamp.mono());
+        for network in &ended {
+            let banned = Banned { network: *network, origin: "expired", uid: None, for_us: None };
+            self.announcer.of_ban(&self.stamp, EventKind::Unban, banned, "");
+        }
+        if !ended.is_empty() {
+            self.bans_changed(&ended);
+        }
+        !ended.is_empty()
     }
 
     /// Others are protected than before: what is banned around the one or the other is told anew.

@@ -7,7 +7,7 @@ use crate::json::Json;
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
 use portreeve_policy::{Ban, MOST_BANS, Prefix};
-use portreeve_workers::protocol::MAX_REASON;
+use portreeve_workers::protocol::{Banned, EventKind, MAX_REASON};
 use std::time::Duration;
 
 /// The widest networks that are banned by hand: the fewest leading bits.
@@ -15,6 +15,20 @@ const WIDEST_V4: u8 = 8;
 const WIDEST_V6: u8 = 19;
 /// Entries in one answer: it is written while nobody is served.
 const MOST_LISTED: usize = 2000;
+
+/// Who orders a ban, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct By {
+    /// The user at the control socket, where that is known.
+    pub uid: Option<u32>,
+    /// What the network has running here ends.
+    pub cut: bool,
+}
+
+/// Microseconds, as events have them.
+pub fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// Why a network is not banned by hand for its width alone.
 pub fn too_wide(network: &Prefix) -> Option<String> {
@@ -37,15 +51,15 @@ pub fn term(word: &str) -> Result<Option<Duration>, String> {
 }
 
 impl Supervisor {
-    /// `ban NETWORK forever|SECONDS [REASON...]`.
-    pub fn order_ban(&mut self, network: &str, time: &str, reason: &[&str]) -> String {
-        match self.ban_by_hand(network, time, &reason.join(" ")) {
+    /// `ban NETWORK forever|SECONDS [REASON...]`, or `cut` with the same words.
+    pub fn order_ban(&mut self, by: By, network: &str, time: &str, reason: &[&str]) -> String {
+        match self.ban_by_hand(by, network, time, &reason.join(" ")) {
             Ok(answer) => answer,
             Err(why) => failure(&why),
         }
     }
 
-    fn ban_by_hand(&mut self, network: &str, time: &str, reason: &str) -> Result<String, String> {
+    fn ban_by_hand(&mut self, by: By, network: &str, time: &str, reason: &str) -> Result<String, String> {
         let network: Prefix = network.parse().map_err(|bad: portreeve_policy::BadPrefix| bad.to_string())?;
         let time = term(time)?;
         if reason.len() > MAX_REASON {
@@ -53,26 +67,28 @@ impl Supervisor {
         }
         self.bannable_by_hand(&network)?;
         let now = self.stamp.mono();
-        let ended = self.host.denied.expire(now);
+        self.drop_ended_bans();
         let until = time.map(|time| now.saturating_add(time));
         let replaced = self.host.denied.get(network).is_some();
         let added = self.host.denied.deny(network, Ban::by_hand(until, reason));
-        // What had ended in the meantime is told in any case.
-        let changed: Vec<Prefix> = ended.into_iter().chain(added.is_ok().then_some(network)).collect();
-        self.bans_changed(&changed);
-        if added.is_ok() {
-            self.keep_bans(&[network]);
-        }
         added.map_err(|full| full.to_string())?;
+        self.spare_from_import(Some(network));
+        self.bans_changed(&[network]);
+        self.keep_bans(&[network]);
+        let banned = Banned { network, origin: "operator", uid: by.uid, for_us: time.map(micros) };
+        self.announcer.of_ban(&self.stamp, EventKind::Ban, banned, reason);
+        let ended = by.cut.then(|| self.cut_off(&[network]));
         let span =
             time.map_or_else(|| "until it is removed".to_owned(), |time| format!("for {} s", time.as_secs()));
         let what_for = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        self.say(Level::Notice, &format!("{network} is banned by command {span}{what_for}"));
+        let who = by.uid.map_or_else(String::new, |uid| format!(" of uid {uid}"));
+        self.say(Level::Notice, &format!("{network} is banned by command{who} {span}{what_for}"));
         Ok(Json::object(|j| {
             j.plain("ok", true);
             j.text("network", network);
             j.optional("seconds_left", time.map(|time| time.as_secs()));
             j.plain("replaced", replaced);
+            j.optional("ended", ended);
             self.bans_view(j);
             self.not_kept_view(j);
         }))
@@ -86,7 +102,8 @@ impl Supervisor {
     }
 
     /// `unban NETWORK|all`.
-    pub fn order_unban(&mut self, which: &str) -> String {
+    pub fn order_unban(&mut self, uid: Option<u32>, which: &str) -> String {
+        self.drop_ended_bans();
         let gone: Vec<Prefix> = if which == "all" {
             self.host.denied.iter().map(|(network, _)| network).collect()
         } else {
@@ -104,8 +121,11 @@ impl Supervisor {
                 Err(bad) => return failure(&format!("{bad}; an address, a network or `all` was expected")),
             }
         };
+        self.spare_from_import(gone.first().copied().filter(|_| which != "all"));
         for network in &gone {
             self.host.denied.remove(*network);
+            let banned = Banned { network: *network, origin: "operator", uid, for_us: None };
+            self.announcer.of_ban(&self.stamp, EventKind::Unban, banned, "");
         }
         self.bans_changed(&gone);
         self.keep_bans(&gone);

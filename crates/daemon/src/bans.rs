@@ -5,6 +5,7 @@
 //! it, by the address. Under the names of xinetd and inetd nothing is taken to the kernel: their users count the FAIL lines that a
 //! dropped packet never makes.
 
+use crate::ban_kernel;
 use crate::ban_list::millis_until;
 use crate::json::Json;
 use crate::options::Program;
@@ -12,10 +13,9 @@ use crate::protection::Protection;
 use crate::staff::{Presence, Staff};
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
-use portreeve_policy::{Ban, Prefix, later};
+use portreeve_policy::Prefix;
 use portreeve_workers::protocol::{FromFirewall, Hold, MAX_BANS, ToFirewall, Worker};
 use rustix::fd::OwnedFd;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is known of the kernel's bans.
@@ -27,9 +27,37 @@ pub struct Bans {
     pub standing: Standing,
     /// What is known of the ledger's store of them.
     pub keeping: crate::ban_keeping::Keeping,
+    /// Changes that the worker was told since its list was whole, and those that it has answered for.
+    told: u64,
+    heard: u64,
+    /// Whose connections are to be cut once there is a worker.
+    to_cut: Vec<Prefix>,
+    /// Connections that were cut.
+    cut: u64,
+    /// How often something was missing in the kernel, when that was said, and how often it was not said since.
+    repairs: u64,
+    repair_said: Option<Duration>,
+    repairs_unsaid: u64,
+    /// A list that was checked and is on its way into the list.
+    pub importing: Option<crate::ban_import::Importing>,
     /// Whom no ban touches, and when that was looked up.
     pub protection: Option<(Duration, Protection)>,
 }
+
+impl Bans {
+    /// Changes that the kernel has not confirmed yet.
+    pub fn on_their_way(&self) -> u64 {
+        self.told.saturating_sub(self.heard)
+    }
+}
+
+/// A network, and the milliseconds that are left of its ban.
+type Left = (Prefix, Option<u64>);
+
+/// Networks that may wait for a worker to cut their connections.
+const MOST_TO_CUT: usize = 4096;
+/// Between two words on repairs.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Whether the kernel enforces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,23 +65,15 @@ pub enum Standing {
     /// Nothing was asked of it yet, or no answer has come.
     #[default]
     Unknown,
-    /// So many of so many, when it was looked at; all of them since.
+    /// All that it was told and has answered for.
     Enforced {
         /// How the kernel holds the table.
         hold: Hold,
-        /// Then in force.
-        enforced: u32,
-        /// Then wanted.
+        /// So many.
         wanted: u32,
     },
     /// It does not: errno. The daemon's own check is the only one.
     Refused(u16),
-}
-
-/// What the subscriber has whose one address this is, where that is more.
-fn subscriber(network: &Prefix) -> Option<Prefix> {
-    let whole = Prefix::subscriber(network.address());
-    (network.is_host() && whole != *network).then_some(whole)
 }
 
 impl Supervisor {
@@ -71,56 +91,49 @@ impl Supervisor {
         self.tell_firewall(&ToFirewall::Stand, None);
     }
 
-    /// Entries of the list have changed: the kernel gets what follows.
-    pub fn tell_kernel_of_bans(&mut self, networks: &[Prefix]) {
-        if !self.bans_in_kernel() || networks.is_empty() {
+    /// Entries of the list have changed: the kernel gets what follows. `more`: further ones come at once, and the kernel is to have all in
+    /// one.
+    pub fn tell_kernel_of_bans(&mut self, networks: &[Prefix], more: bool) {
+        if !self.bans_in_kernel() || (networks.is_empty() && more) {
             return;
         }
         let now = self.stamp.mono();
-        let (mut bans, mut pardons) = (Vec::new(), Vec::new());
-        for network in networks {
-            self.warn_of_protected(network);
-            for part in [Some(*network), subscriber(network)].into_iter().flatten() {
-                match self.wanted_of_kernel(&part, now) {
-                    Some(until) => bans.push((part, until.map(|until| millis_until(until, now)))),
-                    None => pardons.push(part),
-                }
-            }
-        }
+        networks.iter().for_each(|network| self.warn_of_protected(network));
+        let (bans, pardons) = self.kernel_changes(networks, now);
         if !bans.is_empty() {
             self.need_worker(Worker::Firewall);
         }
         for part in pardons.chunks(MAX_BANS) {
             self.tell_firewall(&ToFirewall::Pardon(part.to_vec()), None);
         }
-        for part in bans.chunks(MAX_BANS) {
-            self.tell_firewall(&ToFirewall::Bans(part.to_vec()), None);
-        }
-        // A full message says that another one follows.
-        if !bans.is_empty() && bans.len().is_multiple_of(MAX_BANS) {
-            self.tell_firewall(&ToFirewall::Bans(Vec::new()), None);
+        self.tell_kernel_all(bans, more);
+    }
+
+    /// What changes in the kernel, with the milliseconds that are left of each ban.
+    fn kernel_changes(&mut self, networks: &[Prefix], now: Duration) -> (Vec<Left>, Vec<Prefix>) {
+        // Borrowed apart from the list, since to ask for protection may look at the machine.
+        let denied = std::mem::take(&mut self.host.denied);
+        let changes =
+            ban_kernel::changes(&denied, &mut |network| self.protected_in(network).is_some(), networks, now);
+        self.host.denied = denied;
+        let bans = changes.bans.into_iter();
+        (
+            bans.map(|(part, until)| (part, until.map(|until| millis_until(until, now)))).collect(),
+            changes.pardons,
+        )
+    }
+
+    fn tell_kernel_all(&mut self, bans: Vec<Left>, more: bool) {
+        let mut parts = bans.chunks(MAX_BANS).peekable();
+        while let Some(part) = parts.next() {
+            let more = more || parts.peek().is_some();
+            self.tell_firewall(&ToFirewall::Bans { bans: part.to_vec(), more }, None);
         }
     }
 
-    /// Until when the kernel is to drop exactly this network, the inner `None` being for ever; `None` when it is not.
-    fn wanted_of_kernel(&mut self, network: &Prefix, now: Duration) -> Option<Option<Duration>> {
-        let own = self.host.denied.get(*network).filter(|ban| ban.lasts(now) && !ban.inside);
-        // One that tripped a sensor is banned with its network, where that can be.
-        let tripped = own.is_some_and(|ban| ban.term.is_some());
-        let mut end = own.map(|ban| ban.until);
-        if tripped
-            && let Some(whole) = subscriber(network)
-            && self.protected_in(&whole).is_none()
-        {
-            return None;
-        }
-        if !network.is_host() && network.address().is_ipv6() {
-            let of_it = |host: &Prefix, ban: &Ban| ban.term.is_some() && subscriber(host) == Some(*network);
-            let inside =
-                self.host.denied.inside(*network).filter(|(host, ban)| ban.lasts(now) && of_it(host, ban));
-            end = inside.map(|(_, ban)| ban.until).chain(end).reduce(later);
-        }
-        end.filter(|_| self.protected_in(network).is_none())
+    /// What was said to be followed by more is over.
+    pub fn end_of_more(&mut self) {
+        self.tell_firewall(&ToFirewall::Bans { bans: Vec::new(), more: false }, None);
     }
 
     /// Says of one that tripped a sensor that it stays with this daemon's own check.
@@ -141,17 +154,30 @@ impl Supervisor {
         if self.staff.link(Worker::Firewall).presence != Presence::Ready {
             return false; // it will get the whole list
         }
+        let count = match message {
+            ToFirewall::Bans { bans, .. } => bans.len(),
+            ToFirewall::Pardon(networks) => networks.len(),
+            _ => 0,
+        };
         let mut bytes = Vec::new();
         let told = message.encode(&mut bytes).is_ok() && self.tell(Worker::Firewall, bytes, fd);
         if !told && self.staff.link(Worker::Firewall).presence == Presence::Ready {
             // Its list is not ours any more; the next one gets the whole of it, and the kernel goes on meanwhile.
             self.lose_worker(Staff::index(Worker::Firewall), "it does not take what it is told");
         }
+        self.bans.told += count as u64;
+        if *message == ToFirewall::Stand {
+            self.bans.told = 0;
+        }
         told
     }
 
     /// The worker is ready: it gets its sockets and everybody who is denied.
     pub fn firewall_ready(&mut self) {
+        // Without it connections are not cut, which is said when it is asked for.
+        if let Ok(diag) = portreeve_sys::sock_diag::asking() {
+            self.tell_firewall(&ToFirewall::Diag, Some(diag));
+        }
         if self.bans.sockets.is_none() {
             let both =
                 portreeve_sys::netlink::asking().and_then(|a| Ok((a, portreeve_sys::netlink::listening()?)));
@@ -171,21 +197,39 @@ impl Supervisor {
         }
         let now = self.stamp.mono();
         let all: Vec<Prefix> = self.host.denied.iter().map(|(network, _)| network).collect();
-        let mut list = BTreeMap::new();
-        for network in &all {
-            for part in [Some(*network), subscriber(network)].into_iter().flatten() {
-                if !list.contains_key(&part)
-                    && let Some(until) = self.wanted_of_kernel(&part, now)
-                {
-                    list.insert(part, until.map(|until| millis_until(until, now)));
-                }
+        let (mut bans, _) = self.kernel_changes(&all, now);
+        bans.sort_unstable_by_key(|(part, _)| *part);
+        bans.dedup_by_key(|(part, _)| *part);
+        self.tell_kernel_all(bans, false);
+        self.tell_firewall(&ToFirewall::Stand, None);
+        let cut = std::mem::take(&mut self.bans.to_cut);
+        self.cut_connections(&cut);
+    }
+
+    /// Ends what these networks have running here: our own instances that serve them, and in the kernel every connection with them, to
+    /// whichever port. Call it once they are banned. Returns how many instances were told to end.
+    pub fn cut_off(&mut self, networks: &[Prefix]) -> usize {
+        let ended = self.end_instances_of(networks);
+        if self.bans_in_kernel() {
+            if self.staff.link(Worker::Firewall).presence == Presence::Ready {
+                self.cut_connections(networks);
+            } else {
+                // Once it is there.
+                self.need_worker(Worker::Firewall);
+                let room = MOST_TO_CUT.saturating_sub(self.bans.to_cut.len());
+                self.bans.to_cut.extend(networks.iter().take(room));
             }
         }
-        let list: Vec<_> = list.into_iter().collect();
-        for part in list.chunks(MAX_BANS) {
-            self.tell_firewall(&ToFirewall::Bans(part.to_vec()), None);
+        ended
+    }
+
+    fn cut_connections(&mut self, networks: &[Prefix]) {
+        // Nobody's but theirs: who is protected is not dropped, and keeps what he has.
+        let networks: Vec<Prefix> =
+            networks.iter().filter(|network| self.protected_in(network).is_none()).copied().collect();
+        for part in networks.chunks(MAX_BANS) {
+            self.tell_firewall(&ToFirewall::Cut(part.to_vec()), None);
         }
-        self.tell_firewall(&ToFirewall::Stand, None);
     }
 
     /// What is in force in the kernel, for `status` and `denied`.
@@ -193,13 +237,15 @@ impl Supervisor {
         let worker = self.staff.link(Worker::Firewall).presence;
         j.map("bans", |j| match (self.bans_in_kernel(), self.bans.standing) {
             (false, _) => j.text("kernel", "not used"),
-            (true, Standing::Enforced { hold, enforced, wanted }) => {
+            (true, Standing::Enforced { hold, wanted }) => {
                 j.text(
                     "kernel",
                     if worker == Presence::Ready { "enforced" } else { "the firewall worker is away" },
                 );
-                j.plain("enforced", enforced);
+                j.plain("enforced", wanted);
                 j.plain("wanted", wanted);
+                j.plain("on_their_way", self.bans.on_their_way());
+                j.plain("repairs", self.bans.repairs);
                 j.text(
                     "table",
                     match hold {
@@ -226,30 +272,64 @@ impl Supervisor {
     /// The worker is gone; the kernel's table is not.
     pub fn firewall_lost(&mut self) {
         self.bans.standing = Standing::Unknown;
+        self.bans.heard = 0;
     }
 
     /// The worker has spoken.
     pub fn heard_firewall(&mut self, message: FromFirewall) {
         match message {
             FromFirewall::Ready { .. } => {}
-            FromFirewall::Standing { hold, wanted, enforced, strange, rebuilt } => {
+            FromFirewall::Standing { hold, wanted, enforced, strange, rebuilt, changes } => {
                 if rebuilt || enforced != wanted || strange != 0 {
                     let how = match (rebuilt, strange) {
                         (true, _) => "somebody had removed or changed the table".to_owned(),
                         (false, 0) => "some were missing".to_owned(),
                         (false, n) => format!("{n} were not ours or had another end"),
                     };
-                    let text = format!(
-                        "bans in the kernel: {enforced} of {wanted} were in force: {how}; all are in force again"
-                    );
-                    self.say(Level::Warning, &text);
+                    self.repaired(&format!(
+                        "{enforced} of {wanted} were in force: {how}; all are in force again"
+                    ));
                 } else if matches!(self.bans.standing, Standing::Refused(_)) {
                     self.say(Level::Notice, &format!("bans in the kernel: all {wanted} are in force again"));
                 }
                 self.filters_stale |= !matches!(self.bans.standing, Standing::Enforced { .. });
-                self.bans.standing = Standing::Enforced { hold, enforced, wanted };
+                // What was missing is in force by now.
+                self.bans.standing = Standing::Enforced { hold, wanted };
+                self.bans.heard = changes;
             }
             FromFirewall::Refused { errno, .. } => self.kernel_refuses(errno),
+            FromFirewall::Cut { connections, errno } => self.heard_cut(connections, errno),
+        }
+    }
+
+    /// Something was missing. Said once in a while, since whoever undoes it again and again shall not fill the log.
+    fn repaired(&mut self, text: &str) {
+        let (now, bans) = (self.stamp.mono(), &mut self.bans);
+        bans.repairs += 1;
+        if bans.repair_said.is_some_and(|said| now.saturating_sub(said) < QUIET) {
+            bans.repairs_unsaid += 1;
+            return;
+        }
+        bans.repair_said = Some(now);
+        let before = match std::mem::take(&mut bans.repairs_unsaid) {
+            0 => String::new(),
+            n => format!(" (and {n} times more since this was said)"),
+        };
+        self.say(Level::Warning, &format!("bans in the kernel: {text}{before}"));
+    }
+
+    fn heard_cut(&mut self, connections: u32, errno: u16) {
+        self.bans.cut = self.bans.cut.saturating_add(connections.into());
+        if connections > 0 {
+            self.say(Level::Notice, &format!("{connections} connection(s) of who is banned are cut"));
+        }
+        if errno != 0 {
+            let error = std::io::Error::from_raw_os_error(errno.into());
+            let text = format!(
+                "connections of who is banned are not cut ({}): what comes from there is dropped, and each ends by its own time-outs",
+                crate::machine::percent_m(&error)
+            );
+            self.say(Level::Warning, &text);
         }
     }
 

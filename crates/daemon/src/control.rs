@@ -1,7 +1,8 @@
 //! The control socket: one request line in, one JSON object out. Owns its clients and their bounds; reading verbs for
 //! whoever may connect, changing ones for uid 0 and our own user (ARCHITECTURE §2). No request carries a path.
 
-use crate::ban_import::BanImport;
+use crate::ban_import::{BanImport, Imported};
+use crate::ban_orders::By;
 use crate::duty::VERBS;
 use crate::handover::{fd, path};
 use crate::json::Json;
@@ -47,6 +48,8 @@ pub struct Control {
 struct ControlClient {
     fd: OwnedFd,
     may_change: bool,
+    /// Its user; unknown of one that a former version left.
+    uid: Option<u32>,
     request: Vec<u8>,
     /// A list of bans that is on its way.
     list: Option<BanImport>,
@@ -110,8 +113,10 @@ impl Control {
             supervisor.timers.set(client.until, Alarm::Control(u64::from(client.number)));
             let (request, answer) = (client.request.0, client.answer.map(|answer| answer.0));
             let (may_change, until) = (client.may_change, client.until);
-            self.clients
-                .insert(client.number, ControlClient { fd, may_change, request, list: None, answer, until });
+            self.clients.insert(
+                client.number,
+                ControlClient { fd, may_change, uid: None, request, list: None, answer, until },
+            );
         }
         Ok(())
     }
@@ -159,8 +164,15 @@ impl Supervisor {
             let may_change = peer.uid == 0 || peer.uid == portreeve_sys::process::euid();
             let until = self.stamp.mono() + PATIENCE;
             self.timers.set(until, Alarm::Control(u64::from(number)));
-            let client =
-                ControlClient { fd, may_change, request: Vec::new(), list: None, answer: None, until };
+            let client = ControlClient {
+                fd,
+                may_change,
+                uid: Some(peer.uid),
+                request: Vec::new(),
+                list: None,
+                answer: None,
+                until,
+            };
             self.control.clients.insert(number, client);
         }
     }
@@ -237,9 +249,11 @@ impl Supervisor {
     fn add_to_list(&mut self, number: u32, bytes: &[u8]) {
         let Some(client) = self.control.clients.get_mut(&number) else { return };
         let Some(mut list) = client.list.take() else { return };
-        match self.import(&mut list, bytes) {
-            Some(answer) => self.answer(number, answer),
-            None => {
+        match self.import(number, &mut list, bytes) {
+            Imported::Not(answer) => self.answer(number, answer),
+            // It is answered when all of it is on the list.
+            Imported::Whole => {}
+            Imported::NotYet => {
                 if let Some(client) = self.control.clients.get_mut(&number) {
                     client.list = Some(list);
                 }
@@ -263,29 +277,35 @@ impl Supervisor {
     fn request(&mut self, number: u32, line: &str, may_change: bool) {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let first = words.first().copied().unwrap_or_default();
-        let changing =
-            matches!(first, "reload" | "ban" | "unban" | "import" | "evidence" | "dump" | "kill" | "upgrade")
-                || VERBS.contains(&first);
+        let changing = matches!(
+            first,
+            "reload" | "ban" | "cut" | "unban" | "import" | "evidence" | "dump" | "kill" | "upgrade"
+        ) || VERBS.contains(&first);
         if changing && !may_change {
             self.answer(number, failure("this needs root (or the user that the supervisor runs as)"));
             return;
         }
+        let uid = self.control.clients.get(&number).and_then(|client| client.uid);
         let answer = match words.as_slice() {
             ["status"] => {
                 self.look_at_programs();
                 self.status()
             }
-            ["ban", network, time, reason @ ..] => self.order_ban(network, time, reason),
-            ["import", bytes] => match BanImport::begin(bytes) {
-                Ok(list) => {
-                    if let Some(client) = self.control.clients.get_mut(&number) {
-                        (client.list, client.until) = (Some(list), self.stamp.mono() + RELOAD_PATIENCE);
+            [verb @ ("ban" | "cut"), network, time, reason @ ..] => {
+                self.order_ban(By { uid, cut: *verb == "cut" }, network, time, reason)
+            }
+            ["import", bytes, rest @ ..] if matches!(rest, [] | ["cut"]) => {
+                match self.begin_import(By { uid, cut: !rest.is_empty() }, bytes) {
+                    Ok(list) => {
+                        if let Some(client) = self.control.clients.get_mut(&number) {
+                            (client.list, client.until) = (Some(list), self.stamp.mono() + RELOAD_PATIENCE);
+                        }
+                        return;
                     }
-                    return;
+                    Err(why) => failure(&why),
                 }
-                Err(why) => failure(&why),
-            },
-            ["unban", which] => self.order_unban(which),
+            }
+            ["unban", which] => self.order_unban(uid, which),
             ["bans"] => self.list_bans(None),
             ["bans", "after", network] => self.list_bans(Some(network)),
             ["evidence", address, kind] => self.order_evidence(address, kind, None),
@@ -318,7 +338,7 @@ impl Supervisor {
                 return;
             }
             _ => failure(
-                "unknown request; known are status, explain, reload, ban, unban, import, bans, why, evidence, dump, instances, upgrade, hold, release, drain, stop, start, kill",
+                "unknown request; known are status, explain, reload, ban, cut, unban, import, bans, why, evidence, dump, instances, upgrade, hold, release, drain, stop, start, kill",
             ),
         };
         self.answer(number, answer);

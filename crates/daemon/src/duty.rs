@@ -7,8 +7,10 @@ use crate::slot::{Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_policy::Peer;
+use portreeve_policy::{Peer, Prefix};
 use portreeve_sys::reap::Signal;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// What a service does by order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,13 +190,8 @@ impl Supervisor {
             "session" => self.end_session_by_order(number),
             "connection" => self.end_carried_by_order(number),
             _ => {
-                let signal = if now { Signal::KILL } else { Signal::TERM };
-                let pid = i32::try_from(number).ok();
-                pid.iter().for_each(|&pid| self.signal(pid, signal));
-                let kill_at = self.stamp.mono() + crate::stop::GRACE;
-                if let Some(child) = pid.and_then(|pid| self.children.programs.get_mut(&pid)) {
-                    child.kill_at = Some(kill_at);
-                    self.timers.set(kill_at, Alarm::Kill);
+                if let Ok(pid) = i32::try_from(number) {
+                    self.end_program(pid, if now { Signal::KILL } else { Signal::TERM });
                 }
             }
         }
@@ -203,6 +200,43 @@ impl Supervisor {
             j.text("service", name);
             j.text("instance", which);
         })
+    }
+
+    /// A program is told to end, and killed if it has not after a while.
+    fn end_program(&mut self, pid: i32, signal: Signal) {
+        self.signal(pid, signal);
+        let kill_at = self.stamp.mono() + crate::stop::GRACE;
+        if let Some(child) = self.children.programs.get_mut(&pid) {
+            child.kill_at = Some(kill_at);
+            self.timers.set(kill_at, Alarm::Kill);
+        }
+    }
+
+    /// Ends the instances that serve clients of these networks, by the client's address as it was admitted; how many. What
+    /// accepts by itself (`wait = yes`) is nobody's.
+    pub fn end_instances_of(&mut self, networks: &[Prefix]) -> usize {
+        let list: BTreeSet<Prefix> = networks.iter().copied().collect();
+        let lengths: BTreeSet<u8> = networks.iter().map(Prefix::len).collect();
+        let of_it = |peer: Option<Peer>| {
+            let Some(peer) = peer.and_then(Peer::address) else { return false };
+            lengths.iter().any(|length| list.contains(&Prefix::around(peer.ip().to_canonical(), *length)))
+        };
+        let children = &self.children;
+        let running = |kill_at: Option<Duration>| kill_at.is_none();
+        let programs: Vec<i32> = children
+            .programs
+            .iter()
+            .filter(|(_, child)| running(child.kill_at) && of_it(child.peer))
+            .map(|(pid, _)| *pid)
+            .collect();
+        let sessions: Vec<u64> =
+            children.sessions.iter().filter(|(_, s)| of_it(s.peer)).map(|(number, _)| *number).collect();
+        let carried: Vec<u64> =
+            children.carried.iter().filter(|(_, s)| of_it(s.peer)).map(|(number, _)| *number).collect();
+        programs.iter().for_each(|pid| self.end_program(*pid, Signal::TERM));
+        sessions.iter().for_each(|number| self.end_session_by_order(*number));
+        carried.iter().for_each(|number| self.end_carried_by_order(*number));
+        programs.len() + sessions.len() + carried.len()
     }
 
     /// The answer to `instances`: what runs, of one service or of all.

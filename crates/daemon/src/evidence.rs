@@ -3,6 +3,7 @@
 //!
 //! Whoever has evidence calls [`Supervisor::weigh_evidence`]: sensors, instances by their own descriptor, root by command, workers.
 
+use crate::ban_orders::micros;
 use crate::control::failure;
 use crate::json::Json;
 use crate::ledger::Ledger;
@@ -10,7 +11,7 @@ use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
 use portreeve_policy::evidence::{Due, Evidence, Grade, Kind, Outcome, Sentence, Wider};
 use portreeve_policy::{Ban, DeniedFull, Prefix, later};
-use portreeve_workers::protocol::{Event, EventKind};
+use portreeve_workers::protocol::{Banned, Event, EventKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -135,8 +136,7 @@ impl Supervisor {
             self.book.spend(due);
             return self.spared(due, &format!("it is protected: {why_not}"));
         };
-        let ended = self.host.denied.expire(now);
-        self.bans_changed(&ended);
+        self.drop_ended_bans();
         match self.book.sentence(due, self.host.denied.for_evidence(), now) {
             Sentence::OnlyReported => self.spared(due, "bans for evidence are only reported (`act = false`)"),
             Sentence::TooMany(most) => {
@@ -181,9 +181,11 @@ impl Supervisor {
         let left = until.map_or(0, |until| until.saturating_sub(now).as_secs());
         let again = if strikes > 1 { format!(", ban {strikes} of it") } else { String::new() };
         self.say(Level::Notice, &format!("{network} is banned for {left} s: {why}{again}"));
+        let for_us = until.map(|until| micros(until.saturating_sub(now)));
         let event = Event {
             kind: EventKind::Ban,
             reason: &why,
+            banned: Some(Banned { network, origin: "evidence", uid: None, for_us }),
             ..event(id, now, SocketAddr::new(source, 0), service)
         };
         self.announcer.ledger.note(&event);
@@ -273,6 +275,7 @@ fn event(id: u64, at: Duration, peer: SocketAddr, service: &str) -> Event<'_> {
         pid: 0,
         count: 1,
         ended: None,
+        banned: None,
     }
 }
 

@@ -426,6 +426,7 @@ impl Supervisor {
 
     /// Serving ends: the ledger is given what happened last.
     pub fn part_from_ledger(&mut self) {
+        self.end_import();
         if self.announcer.ledger.is_on() && self.announcer.ledger.farewell.is_none() {
             let until = self.stamp.mono() + FAREWELL;
             self.announcer.ledger.farewell = Some(until);

@@ -106,6 +106,7 @@ impl Supervisor {
             // The turn itself sends them.
             Alarm::Events => {}
             Alarm::Ledger => self.ledger_again(),
+            Alarm::Import => self.go_on_with_import(),
             Alarm::Keep => self.compare_kept_bans(),
             Alarm::Flush => self.flush_set = false,
         }

@@ -62,6 +62,8 @@ pub enum Alarm {
     Events,
     /// The ledger's store of bans is to be compared with the list again.
     Keep,
+    /// The list of bans that is being applied goes on.
+    Import,
     /// A ledger that could not be opened is to be tried again.
     Ledger,
     /// The interfaces of listeners are to be looked at.

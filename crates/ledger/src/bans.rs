@@ -22,6 +22,15 @@ pub struct Ban {
     pub strikes: u32,
 }
 
+/// A change of the store.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// Adds or replaces one.
+    Ban(&'a Ban),
+    /// Ends that of this network.
+    Unban(&'a str),
+}
+
 fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
     Ok(Ban {
         prefix: row.get(0)?,
@@ -44,7 +53,24 @@ impl Store {
     /// # Errors
     /// None was added.
     pub fn ban(&mut self, bans: &[Ban]) -> Result<(), Fault> {
+        self.change(bans.iter().map(Change::Ban))
+    }
+
+    /// Ends bans; their strikes are forgotten.
+    ///
+    /// # Errors
+    /// None was ended.
+    pub fn unban(&mut self, prefixes: &[String]) -> Result<(), Fault> {
+        self.change(prefixes.iter().map(|prefix| Change::Unban(prefix)))
+    }
+
+    /// Many of both, in their order, in one transaction: the disk is waited for once.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub fn change<'a>(&mut self, changes: impl Iterator<Item = Change<'a>>) -> Result<(), Fault> {
         self.durably(|db| {
+            let mut ended = db.prepare("DELETE FROM bans WHERE prefix = ?1")?;
             let mut statement = db.prepare(
             "INSERT INTO bans (prefix, since, until, origin, reason, strikes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (prefix) DO UPDATE SET since = excluded.since, until = excluded.until,
@@ -53,23 +79,13 @@ impl Store {
                        ELSE bans.strikes + (bans.until IS NOT NULL AND bans.until <= excluded.since) END
             ",
             )?;
-            for ban in bans {
-                let Ban { prefix, since, until, origin, reason, strikes } = ban;
-                statement.execute(params![prefix, since, until, origin, reason, strikes])?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Ends bans; their strikes are forgotten.
-    ///
-    /// # Errors
-    /// None was ended.
-    pub fn unban(&mut self, prefixes: &[String]) -> Result<(), Fault> {
-        self.durably(|db| {
-            let mut statement = db.prepare("DELETE FROM bans WHERE prefix = ?1")?;
-            for prefix in prefixes {
-                statement.execute(params![prefix])?;
+            for change in changes {
+                match change {
+                    Change::Ban(Ban { prefix, since, until, origin, reason, strikes }) => {
+                        statement.execute(params![prefix, since, until, origin, reason, strikes])?
+                    }
+                    Change::Unban(prefix) => ended.execute(params![prefix])?,
+                };
             }
             Ok(())
         })

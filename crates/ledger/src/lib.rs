@@ -18,7 +18,7 @@ mod worker; //   the worker's loop
 #[cfg(test)]
 mod tests;
 
-pub use bans::Ban;
+pub use bans::{Ban, Change};
 pub use directory::{DEFAULT_DIRECTORY, FILE};
 pub use fault::Fault;
 pub use query::{Filter, Reader, Record, Served};

@@ -60,10 +60,20 @@ pub struct Record {
     pub bytes_in: Option<i64>,
     pub bytes_out: Option<i64>,
     pub count: i64,
+    pub origin: Option<String>,
+    pub uid: Option<i64>,
 }
 
 const COLUMNS: &str = "seq, id, time, kind, service, source, port, prefix, verdict, reason, rule, pid, status, signal, duration, \
-                       user_cpu, system_cpu, max_rss, bytes_in, bytes_out, count";
+                       user_cpu, system_cpu, max_rss, bytes_in, bytes_out, count, ";
+/// What later versions have.
+const ADDED: [(usize, &str); 2] = [(2, "origin"), (2, "uid")];
+
+/// The columns of a record in a database of this version.
+fn columns(version: usize) -> String {
+    let added = ADDED.map(|(since, name)| if version >= since { name } else { "NULL" });
+    COLUMNS.to_owned() + &added.join(", ")
+}
 
 fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {
@@ -88,6 +98,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         bytes_in: row.get(18)?,
         bytes_out: row.get(19)?,
         count: row.get(20)?,
+        origin: row.get(21)?,
+        uid: row.get(22)?,
     })
 }
 
@@ -98,6 +110,8 @@ pub struct Reader {
     path: PathBuf,
     inode: u64,
     seen: Option<i64>,
+    /// Of a record.
+    columns: String,
 }
 
 impl Reader {
@@ -124,7 +138,7 @@ impl Reader {
             let text = format!("it is of version {version}, and this program reads {}", schema::VERSION);
             return Err(Fault::Foreign(text));
         }
-        Ok(Self { db, path, inode, seen: None })
+        Ok(Self { db, path, inode, seen: None, columns: columns(version) })
     }
 
     /// Whether another file is there in its place, which has to be opened then.
@@ -147,7 +161,8 @@ impl Reader {
     /// It cannot be read.
     pub fn place_of_last(&self, filter: &Filter, most: usize) -> Result<i64, Fault> {
         let (mut left, mut before) = (most, i64::MAX);
-        let sql = format!("SELECT {COLUMNS} FROM events WHERE seq < ?1 ORDER BY seq DESC LIMIT {PAGE}");
+        let columns = &self.columns;
+        let sql = format!("SELECT {columns} FROM events WHERE seq < ?1 ORDER BY seq DESC LIMIT {PAGE}");
         let mut statement = self.db.prepare(&sql)?;
         while left > 0 {
             let (mut any, from) = (false, before);
@@ -219,7 +234,8 @@ impl Reader {
         mut place: i64,
         mut take: impl FnMut(&Record) -> bool,
     ) -> Result<i64, Fault> {
-        let sql = format!("SELECT {COLUMNS} FROM events WHERE seq > ?1 ORDER BY seq LIMIT {PAGE}");
+        let columns = &self.columns;
+        let sql = format!("SELECT {columns} FROM events WHERE seq > ?1 ORDER BY seq LIMIT {PAGE}");
         let mut statement = self.db.prepare(&sql)?;
         loop {
             // A page at a time: whoever writes to a slow terminal shall not keep the writer's log from being emptied.
@@ -243,13 +259,26 @@ impl Filter {
         let same = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
         let within = |(network, length): (IpAddr, u8)| {
             let source = record.source.as_deref().and_then(|source| source.parse().ok());
-            source.is_some_and(|source| is_within(source, network, length))
+            match source {
+                Some(source) => is_within(source, network, length),
+                // A ban of a network is about everybody in it.
+                None => record
+                    .prefix
+                    .as_deref()
+                    .and_then(prefix)
+                    .is_some_and(|(banned, of_it)| is_within(banned, network, length.min(of_it))),
+            }
         };
         self.since.is_none_or(|since| record.time >= since)
             && same(&self.service, &record.service)
             && same(&self.reason, &record.reason)
             && self.source.is_none_or(within)
     }
+}
+
+fn prefix(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, length) = text.split_once('/')?;
+    Some((address.parse().ok()?, length.parse().ok()?))
 }
 
 fn is_within(address: IpAddr, network: IpAddr, length: u8) -> bool {

@@ -56,6 +56,16 @@ CREATE VIEW connections AS
          max(user_cpu) AS user_cpu, max(system_cpu) AS system_cpu, max(max_rss) AS max_rss,
          max(bytes_in) AS bytes_in, max(bytes_out) AS bytes_out
   FROM events WHERE kind IN ('start', 'exit') GROUP BY id;
+", "
+ALTER TABLE events ADD COLUMN origin TEXT;
+ALTER TABLE events ADD COLUMN uid INTEGER;
+CREATE INDEX bans_until ON bans (until);
+DROP VIEW log;
+CREATE VIEW log AS
+  SELECT seq, id, strftime('%Y-%m-%d %H:%M:%f', time / 1000000.0, 'unixepoch', 'localtime') AS at,
+         kind, service, source, reason, rule, pid, status, signal, round(duration / 1000000.0, 6) AS seconds, count,
+         prefix, origin, uid
+  FROM events;
 "];
 
 /// The version that this program writes and reads.
@@ -102,8 +112,12 @@ pub(crate) fn migrate(db: &mut Connection, steps: &[Step]) -> Result<usize, Faul
 mod tests {
     use super::*;
 
-    const LATER: &[Step] =
-        &[STEPS[0], "ALTER TABLE events ADD COLUMN country TEXT", "UPDATE events SET country = 'x'"];
+    const LATER: &[Step] = &[
+        STEPS[0],
+        STEPS[1],
+        "ALTER TABLE events ADD COLUMN country TEXT",
+        "UPDATE events SET country = 'x'",
+    ];
 
     #[test]
     fn each_version_becomes_the_latest() {
@@ -111,11 +125,11 @@ mod tests {
         assert_eq!(migrate(&mut db, STEPS).unwrap(), 0);
         assert_eq!(version(&db).unwrap(), VERSION);
         db.execute("INSERT INTO events (id, time, kind) VALUES (1, 2, 'start')", []).unwrap();
-        assert_eq!(migrate(&mut db, LATER).unwrap(), 1);
+        assert_eq!(migrate(&mut db, LATER).unwrap(), 2);
         let country: String =
             db.query_row("SELECT country FROM events WHERE id = 1", [], |row| row.get(0)).unwrap();
         assert_eq!(country, "x", "the data stays and every step was taken");
-        assert_eq!(migrate(&mut db, LATER).unwrap(), 3, "and none twice");
+        assert_eq!(migrate(&mut db, LATER).unwrap(), 4, "and none twice");
         let newer = migrate(&mut db, STEPS).unwrap_err();
         assert!(matches!(newer, Fault::Foreign(_)), "{newer:?}");
     }
@@ -124,8 +138,8 @@ mod tests {
     fn a_step_that_fails_leaves_everything_as_it_was() {
         let mut db = Connection::open_in_memory().unwrap();
         migrate(&mut db, STEPS).unwrap();
-        assert!(migrate(&mut db, &[STEPS[0], "CREATE TABLE more (a)", "no SQL"]).is_err());
-        assert_eq!(version(&db).unwrap(), 1);
+        assert!(migrate(&mut db, &[STEPS[0], STEPS[1], "CREATE TABLE more (a)", "no SQL"]).is_err());
+        assert_eq!(version(&db).unwrap(), VERSION);
         assert!(db.prepare("SELECT * FROM more").is_err());
     }
 

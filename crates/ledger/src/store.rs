@@ -146,8 +146,8 @@ impl Store {
 fn insertion(db: &Connection) -> Result<Statement<'_>, Fault> {
     Ok(db.prepare(
         "INSERT INTO events (id, time, kind, service, source, port, prefix, verdict, reason, rule, pid, status, signal,
-         duration, user_cpu, system_cpu, max_rss, bytes_in, bytes_out, count)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         duration, user_cpu, system_cpu, max_rss, bytes_in, bytes_out, count, origin, uid)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?)
 }
 
@@ -167,7 +167,13 @@ fn insert_all(db: &Connection, batch: &Batch<'_>) -> Result<(), Fault> {
 }
 
 fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Duration) -> Result<(), Fault> {
-    let source = event.peer.map(|peer| peer.ip().to_canonical());
+    let banned = event.banned;
+    let whom = banned.map(|banned| banned.network).filter(Prefix::is_host).map(|host| host.address());
+    let source = event.peer.map(|peer| peer.ip().to_canonical()).or(whom);
+    // Of a connection what counts as one source, of a ban what is banned.
+    let of_ban = matches!(event.kind, EventKind::Ban | EventKind::Unban);
+    let ban = banned.filter(|_| of_ban).map(|banned| banned.network);
+    let prefix = ban.or(source.map(Prefix::subscriber));
     let verdict = match event.kind {
         EventKind::Start | EventKind::Exit => Some("admitted"),
         EventKind::Refuse => Some("refused"),
@@ -184,23 +190,25 @@ fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Durati
         number(event.id),
         micros(wall_at_zero + event.at),
         event.kind.word(),
-        event.service,
+        (!event.service.is_empty()).then_some(event.service),
         source.map(|source| source.to_string()),
         event.peer.map(|peer| peer.port()),
-        source.map(|source| full_form(&Prefix::subscriber(source))),
+        prefix.map(|prefix| full_form(&prefix)),
         verdict,
         (!event.reason.is_empty()).then_some(event.reason),
         event.rule.map(|(file, line)| format!("{file}:{line}")),
         (event.pid != 0).then_some(event.pid),
         status,
         signal,
-        event.ended.map(|ended| number(ended.duration_us)),
+        event.ended.map(|ended| ended.duration_us).or(banned.and_then(|banned| banned.for_us)).map(number),
         usage.map(|usage| number(usage.user_us)),
         usage.map(|usage| number(usage.system_us)),
         usage.map(|usage| number(usage.max_rss_kib)),
         bytes.map(|(from, _)| number(from)),
         bytes.map(|(_, to)| number(to)),
         event.count,
+        banned.map(|banned| banned.origin),
+        banned.and_then(|banned| banned.uid),
     ])?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::directory::FILE;
 use crate::{Ban, Batch, Fault, Filter, Keep, LEAST_SIZE, Reader, Record, Served, Settings, Store};
-use portreeve_workers::protocol::{Ended, Ending, Event, EventKind, Usage};
+use portreeve_workers::protocol::{Banned, Ended, Ending, Event, EventKind, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -63,6 +63,7 @@ fn event(id: u64) -> Event<'static> {
         pid: 12,
         count: 1,
         ended: None,
+        banned: None,
     }
 }
 
@@ -78,6 +79,57 @@ fn fill(store: &mut Store, from: u64, to: u64) {
         let events: Vec<_> = (first..to.min(first + 300)).map(event).collect();
         write(store, &events).unwrap();
     }
+}
+
+/// A ban is about a network: its source is an address only where one address is banned, and whoever asks for one in it sees it.
+#[test]
+fn bans_are_events_of_their_network() {
+    let scratch = Scratch::new();
+    let mut store = scratch.store();
+    let of = |id, kind, network: &str, uid, for_us| Event {
+        kind,
+        peer: None,
+        service: "",
+        pid: 0,
+        reason: "why",
+        banned: Some(Banned { network: network.parse().unwrap(), origin: "operator", uid, for_us }),
+        ..event(id)
+    };
+    write(
+        &mut store,
+        &[
+            of(1, EventKind::Ban, "198.51.100.0/24", Some(7), None),
+            of(2, EventKind::Ban, "2001:db8::9", None, Some(u64::MAX)),
+            of(3, EventKind::Unban, "198.51.100.0/24", Some(0), None),
+        ],
+    )
+    .unwrap();
+    let from =
+        |text: &str, length| Filter { source: Some((text.parse().unwrap(), length)), ..Filter::default() };
+    let seen = scratch.records(&from("198.51.100.77", 32));
+    assert_eq!(seen.iter().map(|one| &*one.kind).collect::<Vec<_>>(), ["ban", "unban"]);
+    assert_eq!((seen[0].source.as_deref(), seen[0].prefix.as_deref()), (None, Some("198.51.100.0/24")));
+    assert_eq!((seen[0].uid, seen[0].origin.as_deref(), seen[0].duration), (Some(7), Some("operator"), None));
+    assert_eq!((seen[0].service.as_deref(), seen[0].verdict.as_deref()), (None, None));
+    let seen = scratch.records(&from("2001:db8::", 64));
+    assert_eq!(seen[0].source.as_deref(), Some("2001:db8::9"));
+    assert_eq!((seen[0].prefix.as_deref(), seen[0].duration), (Some("2001:db8::9/128"), Some(i64::MAX)));
+    assert!(scratch.records(&from("203.0.113.1", 32)).is_empty());
+}
+
+/// A database of the first version, which no daemon has opened since: its events are shown without what they do not have.
+#[test]
+fn an_older_database_is_read_as_it_is() {
+    let scratch = Scratch::new();
+    let mut db = rusqlite::Connection::open(scratch.0.join(FILE)).unwrap();
+    crate::schema::migrate(&mut db, &crate::schema::STEPS[..1]).unwrap();
+    db.execute("INSERT INTO events (id, time, kind, service) VALUES (1, 2, 'start', 's1')", []).unwrap();
+    drop(db);
+    let seen = scratch.records(&Filter::default());
+    assert_eq!((seen.len(), seen[0].count, &seen[0].origin), (1, 1, &None));
+    let mut store = scratch.store();
+    write(&mut store, &[event(3)]).unwrap();
+    assert_eq!(scratch.records(&Filter::default()).len(), 2, "brought up to date, with what was there");
 }
 
 #[test]
@@ -127,6 +179,8 @@ fn every_column_is_written_and_read() {
             bytes_in: Some(4),
             bytes_out: Some(6),
             count: 1,
+            origin: None,
+            uid: None,
         }
     );
     let refused = &all[2];

@@ -1,7 +1,7 @@
 //! The way in, and the loop: waits for batches, writes what has come as one, tells what became of it, and deletes what is too old
 //! while nothing comes.
 
-use crate::bans::Ban;
+use crate::bans::{Ban, Change};
 use crate::directory::{Place, prepare};
 use crate::fault::Fault;
 use crate::settings::{Keep, Settings};
@@ -183,6 +183,14 @@ impl Clerk {
 
     /// Deals with what has come; false when the supervisor has closed the channel.
     fn take_messages(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
+        // Orders about bans that come together are one transaction: each waits for the disk.
+        let mut orders = Vec::new();
+        let goes_on = self.take_some(bytes, &mut orders);
+        self.obey(&mut orders)?;
+        goes_on
+    }
+
+    fn take_some(&mut self, bytes: &mut [u8], orders: &mut Vec<BanOrder>) -> io::Result<bool> {
         for _ in 0..MESSAGES {
             let received = match seqpacket::recv(self.channel.as_fd(), bytes) {
                 Ok(received) => received,
@@ -195,9 +203,17 @@ impl Clerk {
             }
             let message = bytes.get(..received.len).unwrap_or_default();
             if BanOrder::is_one(message) {
-                self.obey(BanOrder::decode(message).map_err(io::Error::other)?)?;
+                match BanOrder::decode(message).map_err(io::Error::other)? {
+                    BanOrder::Recall => {
+                        self.obey(orders)?;
+                        self.answer_recall()?;
+                    }
+                    order => orders.push(order),
+                }
                 continue;
             }
+            // Answers are in the order of the questions.
+            self.obey(orders)?;
             let events = Events::decode(message).map_err(io::Error::other)?;
             let (wall_at_zero, dropped) = (events.wall_at_zero, events.dropped);
             let events = events.collect::<Result<Vec<Event<'_>>, _>>().map_err(io::Error::other)?;
@@ -208,24 +224,48 @@ impl Clerk {
         Ok(true)
     }
 
-    /// Does what is asked about bans, and answers.
-    fn obey(&mut self, order: BanOrder) -> io::Result<()> {
-        let done = match (order, &mut self.store) {
-            (_, None) => Err(Fault::Passing("there is no database".to_owned())),
-            (BanOrder::Keep(bans), Some(store)) => store.ban(&bans.into_iter().map(ban).collect::<Vec<_>>()),
-            (BanOrder::Forget(networks), Some(store)) => store.unban(&networks),
-            (BanOrder::Recall, Some(store)) => match store.bans_and_strikes(now()) {
-                Ok(bans) => return self.recall(bans, String::new()),
-                Err(fault) => return self.recall(Vec::new(), sentence(&fault.to_string())),
-            },
+    /// Does what is asked about bans, all or nothing, and answers each.
+    fn obey(&mut self, orders: &mut Vec<BanOrder>) -> io::Result<()> {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let count = orders.len();
+        let mut bans = Vec::new();
+        for order in orders.drain(..) {
+            match order {
+                BanOrder::Keep(list) => bans.extend(list.into_iter().map(|one| Ok(ban(one)))),
+                BanOrder::Forget(list) => bans.extend(list.into_iter().map(Err)),
+                BanOrder::Recall => {}
+            }
+        }
+        let changes = bans.iter().map(|one| match one {
+            Ok(ban) => Change::Ban(ban),
+            Err(network) => Change::Unban(network),
+        });
+        let done = match &mut self.store {
+            Some(store) => store.change(changes),
+            None => Err(Fault::Passing("there is no database".to_owned())),
         };
         let damaged = matches!(done, Err(Fault::Damaged(_)));
         let trouble = done.err().map(|fault| sentence(&fault.to_string())).unwrap_or_default();
-        tell_unless_gone(&self.channel, &FromLedger::Kept { trouble })?;
+        for _ in 0..count {
+            tell_unless_gone(&self.channel, &FromLedger::Kept { trouble: trouble.clone() })?;
+        }
         if damaged {
             let _ = self.renew();
         }
         Ok(())
+    }
+
+    fn answer_recall(&mut self) -> io::Result<()> {
+        let bans = match &self.store {
+            Some(store) => store.bans_and_strikes(now()),
+            None => Err(Fault::Passing("there is no database".to_owned())),
+        };
+        match bans {
+            Ok(bans) => self.recall(bans, String::new()),
+            Err(fault) => self.recall(Vec::new(), sentence(&fault.to_string())),
+        }
     }
 
     fn recall(&self, bans: Vec<Ban>, trouble: String) -> io::Result<()> {

@@ -7,7 +7,7 @@
 mod skip;
 
 use portreeve_ledger::{Batch, FILE, Settings, Store};
-use portreeve_workers::protocol::{Ended, Ending, Event, EventKind};
+use portreeve_workers::protocol::{Banned, Ended, Ending, Event, EventKind};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ fn questions() -> Vec<&'static str> {
     GUIDE.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
 }
 
-/// One client served, one that failed, one refused.
+/// One client served, one that failed, one refused, one banned.
 fn sample(directory: &std::path::Path) {
     let (mut store, _) = Store::open(directory, &Settings::default()).unwrap();
     let start = Event {
@@ -32,14 +32,18 @@ fn sample(directory: &std::path::Path) {
         pid: 12,
         count: 1,
         ended: None,
+        banned: None,
     };
     let ended = |how| Some(Ended { how, duration_us: 2_000, usage: None, bytes: None });
+    let network = "198.51.100.0/24".parse().unwrap();
+    let banned = Banned { network, origin: "operator", uid: Some(0), for_us: None };
     let events = [
         start,
         Event { kind: EventKind::Exit, ended: ended(Ending::Exited(0)), ..start },
         Event { id: 2, ..start },
         Event { id: 2, kind: EventKind::Exit, ended: ended(Ending::Signaled(9)), ..start },
         Event { id: 3, kind: EventKind::Refuse, reason: "address", pid: 0, ..start },
+        Event { id: 4, kind: EventKind::Ban, peer: None, service: "", pid: 0, banned: Some(banned), ..start },
     ];
     let wall_at_zero = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     store.write(&Batch { wall_at_zero, dropped: 0, events: &events }).unwrap();

@@ -131,6 +131,8 @@ pub struct Denied {
     for_evidence: usize,
     /// How many of those are wider than a subscriber.
     rolled_up: usize,
+    /// Places that nobody takes but whoever has them set aside.
+    aside: usize,
     /// Expired entries that made room before `expire` could report them.
     expired_early: Vec<Prefix>,
 }
@@ -195,13 +197,22 @@ impl Denied {
             .map(|(prefix, ban)| (*prefix, ban))
     }
 
+    /// Sets so many places aside, for entries that are to come; the former number counts no more.
+    pub fn set_aside(&mut self, places: usize) {
+        self.aside = places;
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() + self.aside >= MOST_BANS
+    }
+
     /// Bans a network until a moment, or for ever, in place of what was said about it before.
     ///
     /// # Errors
     /// `DeniedFull` when there is no room; call [`Denied::expire`] first to make what room there is.
     pub fn deny(&mut self, network: impl Into<Prefix>, ban: Ban) -> Result<(), DeniedFull> {
         let network = network.into();
-        if self.entries.len() >= MOST_BANS && !self.entries.contains_key(&network) {
+        if self.is_full() && !self.entries.contains_key(&network) {
             return Err(DeniedFull);
         }
         self.remove(network);
@@ -295,9 +306,7 @@ impl Denied {
             Some(_) => return SensorHit::AlreadyDenied,
             None => SensorHit::Denied { until },
         };
-        while (self.tripped >= MOST_TRIPPED || self.entries.len() >= MOST_BANS)
-            && !self.entries.contains_key(&host)
-        {
+        while (self.tripped >= MOST_TRIPPED || self.is_full()) && !self.entries.contains_key(&host) {
             let Some(gone) = self.drop_expired(now) else { return SensorHit::Full };
             if self.expired_early.len() < MOST_BANS {
                 self.expired_early.push(gone);
@@ -353,6 +362,18 @@ mod tests {
         assert_eq!(again.trip(ip(1), Denial::For(Duration::from_secs(60)), now), SensorHit::AlreadyDenied);
         assert_eq!(again.trip(ip(1), Denial::Forever, now), SensorHit::Extended { until: None });
         assert_eq!(again.trip(ip(3), Denial::Forever, now), SensorHit::AlreadyDenied, "made by hand");
+    }
+
+    #[test]
+    fn places_that_are_set_aside_are_nobody_elses() {
+        let mut list = Denied::default();
+        let host = |n: u32| IpAddr::from(n.to_be_bytes());
+        list.set_aside(MOST_BANS - 1);
+        assert_eq!(list.deny(host(1), Ban::by_hand(None, "")), Ok(()));
+        assert_eq!(list.deny(host(2), Ban::by_hand(None, "")), Err(DeniedFull));
+        assert_eq!(list.trip(host(2), Denial::Forever, Duration::ZERO), SensorHit::Full);
+        list.set_aside(MOST_BANS - 2);
+        assert_eq!(list.deny(host(2), Ban::by_hand(None, "")), Ok(()));
     }
 
     #[test]

@@ -77,10 +77,10 @@ impl Socket {
 
 impl Socket {
     /// Sends a list of bans behind `import`; the daemon's answer, a refusal too.
-    pub fn import(&self, list: &str) -> Result<Value, Unanswered> {
+    pub fn import(&self, list: &str, cut: bool) -> Result<Value, Unanswered> {
         let path = self.path();
         let shown = escape::os(path.as_os_str());
-        let request = format!("import {}\n{list}", list.len());
+        let request = format!("import {}{}\n{list}", list.len(), if cut { " cut" } else { "" });
         let bytes =
             exchange_bytes(&path, request.as_bytes()).map_err(|error| unreachable_socket(&shown, &error))?;
         serde_json::from_slice(&bytes).map_err(|error| {

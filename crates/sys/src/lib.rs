@@ -21,6 +21,7 @@
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`netlink`] | sockets to the packet filter |
 //! | [`interfaces`] (`dump`) | interfaces and their addresses, as the kernel lists them |
+//! | [`sock_destroy`] | connections to given networks, found and ended |
 //! | [`sock_diag`] | the sockets of a network namespace, as the kernel lists them |
 //! | [`pktinfo`] | datagrams with the address that they were sent to |
 //! | [`seqpacket`] | messages with descriptors between processes |
@@ -80,6 +81,7 @@ pub mod sandbox;
 pub mod seccomp;
 pub mod seqpacket;
 pub mod signals;
+pub mod sock_destroy;
 pub mod sock_diag;
 pub mod socket;
 pub mod source;

@@ -3,6 +3,7 @@
 //! the kernel gives to a socket alone outlives this process.
 
 mod attribute;
+mod beside;
 mod enforcer;
 mod engine;
 mod netlink;
@@ -10,6 +11,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use beside::{Beside, beside};
 pub use enforcer::{Enforcer, Found};
 pub use table::TABLE;
 

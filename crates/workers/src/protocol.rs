@@ -51,7 +51,7 @@ pub use registrar::{
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_REPORT, ToBuiltin};
 pub use to_header::{Preamble, ToHeader};
-pub use to_ledger::{Ended, Ending, Event, EventBatch, EventKind, Events, MAX_BATCH, Usage};
+pub use to_ledger::{Banned, Ended, Ending, Event, EventBatch, EventKind, Events, MAX_BATCH, Usage};
 pub use to_proxy::{MAX_BANNER, MAX_HEAD, ToProxy};
 pub use to_tls::{MAX_TLS_FILES, TlsFile, ToTls};
 pub use wire::BadMessage;

@@ -216,6 +216,8 @@ fn disturb(mut enforcer: Enforcer) {
         "add element inet portreeve v4_32 { 10.0.0.9 }",
         "insert rule inet portreeve v4 accept",
         "flush chain inet portreeve bans",
+        "add table inet portreeve { flags dormant; }",
+        "add chain inet portreeve bans { type filter hook prerouting priority raw; policy drop; }",
         "flush ruleset",
     ] {
         assert_eq!(nft(act), !owned || act == "flush ruleset", "{act}");
@@ -249,6 +251,25 @@ fn the_next_one_takes_over_what_the_last_one_left() {
     let mut second = begin([(prefix("10.0.0.3"), None)], now()).unwrap();
     assert!(peer.reaches("10.0.0.2") && !peer.reaches("10.0.0.3"));
     assert_eq!(second.compare(now()).unwrap().enforced, 1);
+}
+
+/// Whoever made a table of our name before us: it is ours alone afterwards, where the kernel has owners.
+#[test]
+fn a_table_of_our_name_is_no_way_to_keep_it_open() {
+    if !inside("a_table_of_our_name_is_no_way_to_keep_it_open") {
+        return;
+    }
+    let socket = portreeve_sys::netlink::asking().unwrap();
+    drop(Enforcer::begin_open(socket, [], now()).unwrap());
+    assert!(nft("add rule inet portreeve v4 accept"), "it is everybody's");
+    let mut taken = begin(two_bans(), now()).unwrap();
+    let found = taken.compare(now()).unwrap();
+    assert_eq!((found.enforced, found.rebuilt), (2, false));
+    assert!(!run("nft", &["list", "chain", "inet", "portreeve", "v4"]).contains("accept"));
+    let held = taken.hold();
+    drop(taken);
+    nft("delete table inet portreeve");
+    assert_eq!(held, begin([], now()).unwrap().hold(), "as if there had been none");
 }
 
 #[test]

@@ -102,6 +102,7 @@ impl Supervisor {
         self.say(Level::Notice, "Upgrade: the new executable takes over");
         self.write_logs();
         // What waits before the channel goes with what waits for it.
+        self.end_import();
         self.hand_over_events();
         let mut state = self.leave();
         state.asked_by = client;

@@ -89,6 +89,7 @@ pub(crate) fn batch(first: u64, count: u64, dropped: u64) -> Vec<u8> {
             pid: 12,
             count: 1,
             ended: None,
+            banned: None,
         }));
     }
     // Of now: older ones would be deleted.

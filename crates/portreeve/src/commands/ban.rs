@@ -1,25 +1,24 @@
 //! `portreeve ban`: who is kept out of this host, by hand or by a sensor: made, removed, listed, explained. The list is the
 //! daemon's, and so is the decision who may be banned.
 
+mod lists;
+
 use crate::answer::{items, number, span, text};
-use crate::ban_lists;
 use crate::control::Socket;
 use crate::escape;
-use crate::failure::{Exit, Failure, system_text};
+use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::since;
 use crate::table::Table;
 use portreeve_policy::Prefix;
+use portreeve_workers::Beside;
 use serde_json::Value;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Parts of a list that are asked for at most: more than a daemon has.
 const PARTS: usize = 1000;
-/// The longest list that is imported, in bytes.
-const LONGEST_LIST: u64 = 16 << 20;
 
 /// Keep sources out of this host, and see who is
 #[derive(clap::Args, Debug)]
@@ -80,6 +79,9 @@ pub struct Add {
     /// What for; shown by `list` and `why`
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// End what it has running here: instances of our services, and every connection with it
+    #[arg(long)]
+    pub cut: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub socket: Socket,
@@ -139,6 +141,9 @@ pub struct Import {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub time: Time,
+    /// End what they have running here: instances of our services, and every connection with them
+    #[arg(long)]
+    pub cut: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub socket: Socket,
@@ -182,7 +187,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         Some(Verb::List(list)) => show(list, out),
         Some(Verb::Add(what)) => add(what, out),
         Some(Verb::Remove(which)) => remove(which, out),
-        Some(Verb::Import(what)) => import(what, out),
+        Some(Verb::Import(what)) => lists::import(what, out),
         Some(Verb::Export(which)) => export(&which.socket, out),
         Some(Verb::Why(whom)) => why(whom, out),
         Some(Verb::Status(list)) => status(list, out),
@@ -197,7 +202,9 @@ fn add(what: &Add, out: &mut Output<'_>) -> Result<Exit, Failure> {
     };
     let network = what.network;
     let reason = what.reason.as_deref().unwrap_or_default();
-    let answer = what.socket.ask(format!("ban {network} {time} {reason}").trim_end())?;
+    let answer = what
+        .socket
+        .ask(format!("{} {network} {time} {reason}", if what.cut { "cut" } else { "ban" }).trim_end())?;
     if what.json {
         out.json(&answer)?;
         return Ok(Exit::Fine);
@@ -212,75 +219,9 @@ fn add(what: &Add, out: &mut Output<'_>) -> Result<Exit, Failure> {
         "{network} is banned {lasts}{}",
         if again { ", instead of what was said before" } else { "" }
     )?;
+    cut(&answer, out)?;
     note(&answer, out)?;
     Ok(Exit::Fine)
-}
-
-fn import(what: &Import, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let shown = if what.file.as_os_str() == "-" { "-".into() } else { escape::os(what.file.as_os_str()) };
-    let content = file_text(&what.file).map_err(|why| Failure::new(format!("{shown}: {why}")))?;
-    let at = |line: usize, column: usize, why: &str| {
-        Failure::new(format!("{shown}:{line}:{column}: {}; nothing was banned", escape::text(why)))
-    };
-    let list = ban_lists::read(&content).map_err(|wrong| at(wrong.line, wrong.column, &wrong.what))?;
-    let mut request = String::new();
-    for one in &list {
-        let ordered = match (what.time.forever, what.time.until.or(what.time.span)) {
-            (true, _) => Some(ban_lists::Time::Forever),
-            (false, seconds) => seconds.map(ban_lists::Time::Seconds),
-        };
-        let time = match one.time.or(ordered) {
-            Some(ban_lists::Time::Forever) => "forever".to_owned(),
-            Some(ban_lists::Time::Seconds(seconds)) => seconds.to_string(),
-            None => {
-                let why = "the list does not say for how long; say it by --for, --until or --forever";
-                return Err(at(one.line, 1, why));
-            }
-        };
-        request.push_str(format!("{} {time} {}", one.network, one.reason).trim_end());
-        request.push('\n');
-    }
-    if list.is_empty() {
-        writeln!(out, "{shown} bans nobody")?;
-        return Ok(Exit::Found);
-    }
-    let answer = what.socket.import(&request)?;
-    if answer.get("ok").and_then(Value::as_bool) != Some(true) {
-        let why = text(&answer, "error");
-        let line =
-            number(&answer, "line").and_then(|line| list.get(usize::try_from(line).ok()?.checked_sub(1)?));
-        return Err(match line {
-            Some(one) => at(
-                one.line,
-                1,
-                why.split_once(": ").map_or(why, |(_, why)| why).trim_end_matches("; nothing was banned"),
-            ),
-            None => Failure::new(format!("the daemon refused: {}", escape::text(why))),
-        });
-    }
-    if what.json {
-        out.json(&answer)?;
-        return Ok(Exit::Fine);
-    }
-    let (imported, new) = (number(&answer, "imported").unwrap_or(0), number(&answer, "new").unwrap_or(0));
-    writeln!(out, "banned: {imported}, of which {new} were not before")?;
-    note(&answer, out)?;
-    Ok(Exit::Fine)
-}
-
-/// The text of a list, which has a bound.
-fn file_text(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let source: Box<dyn Read> = if path.as_os_str() == "-" {
-        Box::new(std::io::stdin())
-    } else {
-        Box::new(File::open(path).map_err(|error| system_text(&error))?)
-    };
-    source.take(LONGEST_LIST + 1).read_to_end(&mut bytes).map_err(|error| system_text(&error))?;
-    if bytes.len() as u64 > LONGEST_LIST {
-        return Err(format!("a list has at most {LONGEST_LIST} bytes; nothing was banned"));
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8; nothing was banned".to_owned())
 }
 
 fn export(socket: &Socket, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -292,6 +233,17 @@ fn export(socket: &Socket, out: &mut Output<'_>) -> Result<Exit, Failure> {
         writeln!(out, "{}", escape::text(format!("{network} {time} {reason}").trim_end()))?;
     }
     Ok(Exit::Fine)
+}
+
+/// What was ended by `--cut`.
+fn cut(answer: &Value, out: &mut Output<'_>) -> Result<(), Failure> {
+    let Some(ended) = number(answer, "ended") else { return Ok(()) };
+    let instances = if ended == 1 { "1 instance".to_owned() } else { format!("{ended} instances") };
+    writeln!(
+        out,
+        "told to end: {instances} of our services, and every other connection; the log says how many"
+    )?;
+    Ok(())
 }
 
 /// What a ban is worth where it is not worth all that it could be.
@@ -362,7 +314,28 @@ fn status(list: &List, out: &mut Output<'_>) -> Result<Exit, Failure> {
         }
     }
     not_kept(&answer, out)?;
+    if portreeve_sys::process::is_root()
+        && let Ok(beside) = portreeve_workers::beside(Path::new("/"))
+    {
+        others(&beside, out)?;
+    }
     Ok(Exit::Fine)
+}
+
+/// What others have in the kernel's packet filter, since it is asked about when somebody gets through, or does not.
+fn others(beside: &Beside, out: &mut Output<'_>) -> Result<(), Failure> {
+    let list = |names: &[String]| escape::text(&names.join(", ")).into_owned();
+    for (what, names) in [
+        ("beside it in nf_tables", &beside.tables),
+        ("of containers", &beside.of_containers),
+        ("iptables-legacy", &beside.legacy),
+        ("flow tables, whose connections pass no other chain", &beside.flow_tables),
+    ] {
+        if !names.is_empty() {
+            writeln!(out, "{what}: {}", list(names))?;
+        }
+    }
+    Ok(())
 }
 
 /// The whole list, as one answer.
@@ -423,7 +396,10 @@ pub(super) fn in_kernel(answer: &Value) -> Option<String> {
     match (number(bans, "enforced"), number(bans, "wanted")) {
         (Some(enforced), Some(wanted)) => {
             let table = escape::text(text(bans, "table"));
-            let note = if state == "enforced" { String::new() } else { format!("; {state}") };
+            let mut note = if state == "enforced" { String::new() } else { format!("; {state}") };
+            if let Some(changes) = number(bans, "on_their_way").filter(|changes| *changes > 0) {
+                note = format!("{note}; {changes} changes on their way");
+            }
             Some(format!("bans: enforced {enforced} of {wanted} in the kernel, table {table}{note}"))
         }
         _ if state.starts_with("refused") => {

@@ -1,5 +1,6 @@
 //! `portreeve events`: the journal, read from its database. It needs no running daemon, and holds up none.
 
+use crate::answer::span;
 use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Paint};
@@ -34,7 +35,7 @@ pub struct Arguments {
     /// From this address or network
     #[arg(long, value_name = "ADDRESS[/LENGTH]", value_parser = network)]
     pub source: Option<(IpAddr, u8)>,
-    /// Refused for this reason, as the log has it: `address`, `service_limit`, ...
+    /// Refused for this reason, or banned with it, as the log has it: `address`, `service_limit`, ...
     #[arg(long, value_name = "WORD")]
     pub reason: Option<String>,
     /// A directory with a ledger, instead of the one that portreeve.toml names
@@ -187,6 +188,8 @@ fn object(record: &Record) -> Value {
     put("bytes_in", number(record.bytes_in));
     put("bytes_out", number(record.bytes_out));
     put("count", number(Some(record.count)));
+    put("origin", text(&record.origin));
+    put("uid", number(record.uid));
     Value::Object(object)
 }
 
@@ -198,7 +201,8 @@ fn line(record: &Record, out: &mut Output<'_>) -> io::Result<()> {
     };
     let kind = format!("{:<7}", escape::text(&record.kind));
     let service = escape::text(record.service.as_deref().unwrap_or("-"));
-    let source = escape::text(record.source.as_deref().unwrap_or("-"));
+    // Of a ban of a network it is the network.
+    let source = escape::text(record.source.as_ref().or(record.prefix.as_ref()).map_or("-", |source| source));
     let said = what(record);
     let text = format!(
         "{}  {}  {service:<16}  {source:<15}  {}",
@@ -226,8 +230,18 @@ fn what(record: &Record) -> String {
     if let Some(signal) = record.signal {
         part(format!("signal {signal}"));
     }
-    if let Some(duration) = record.duration {
-        part(format!("after {}", time(duration)));
+    match (record.kind.as_str(), record.duration) {
+        ("ban" | "deny", Some(duration)) => {
+            part(format!("for {}", span(duration.div_euclid(1_000_000).unsigned_abs())));
+        }
+        ("ban" | "deny", None) if record.origin.is_some() => part("until it is removed".to_owned()),
+        (_, Some(duration)) => part(format!("after {}", time(duration))),
+        (_, None) => {}
+    }
+    match (&record.origin, record.uid) {
+        (Some(origin), Some(uid)) => part(format!("by {origin}, uid {uid}")),
+        (Some(origin), None) if record.kind != "deny" => part(format!("by {origin}")),
+        _ => {}
     }
     if let (Some(user), Some(system)) = (record.user_cpu, record.system_cpu) {
         part(format!("CPU {}", time(user + system)));

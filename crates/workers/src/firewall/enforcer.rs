@@ -8,7 +8,7 @@
 
 use super::attribute::Attributes;
 use super::netlink::Netlink;
-use super::table::{Kin, OWNER, PERSIST, TABLE, elements_in, kind};
+use super::table::{DORMANT, Kin, OWNER, PERSIST, TABLE, elements_in, kind};
 use crate::protocol::Hold;
 use portreeve_policy::Prefix;
 use rustix::fd::OwnedFd;
@@ -335,7 +335,12 @@ impl Enforcer {
             kind::GET_TABLE,
             false,
             |question| question.put_str(1, TABLE),
-            |message| handles.extend(message.attributes().u64(4).map(|handle| (kind::GET_TABLE, handle))),
+            |message| {
+                let attributes = message.attributes();
+                handles.extend(attributes.u64(4).map(|handle| (kind::GET_TABLE, handle)));
+                // A table that sleeps drops nobody.
+                handles.extend(attributes.u32(2).map(|flags| (kind::GET_TABLE, u64::from(flags & DORMANT))));
+            },
         )?;
         // Handles: of chains attribute 2, of rules 3.
         for (kind, number) in [(kind::GET_CHAIN, 2), (kind::GET_RULE, 3)] {
@@ -347,11 +352,29 @@ impl Enforcer {
                     let attributes: Attributes<'_> = message.attributes();
                     if attributes.str(1) == Some(TABLE) {
                         handles.extend(attributes.u64(number).map(|handle| (kind, handle)));
+                        // What a chain does with who is not banned; of rules this is no number.
+                        let policy = attributes.u32(5).filter(|_| kind == kind::GET_CHAIN);
+                        handles.extend(policy.map(|policy| (kind, u64::from(policy))));
                     }
                 },
             )?;
         }
         Ok(handles)
+    }
+
+    /// Whether there is a table of our name that nobody owns or ever did.
+    fn stands_without_owner(&mut self) -> io::Result<bool> {
+        let mut found = false;
+        let asked = self.netlink.ask(
+            kind::GET_TABLE,
+            false,
+            |question| question.put_str(1, TABLE),
+            |message| found = message.attributes().u32(2).is_some_and(|flags| flags & OWNER == 0),
+        );
+        match asked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            other => other.map(|()| found),
+        }
     }
 
     /// Makes the table anew with everything in it, in place of what is there: one transaction.
@@ -363,7 +386,12 @@ impl Enforcer {
         let exists = match left_behind {
             Ok(()) => true,
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
-                return Err(error);
+                // Flags that the kernel does not know, or does not give to a table that has none: a saved ruleset that was
+                // loaded again, for one. Such a one is everybody's, so it can be deleted.
+                if flags & OWNER == 0 || !self.stands_without_owner()? {
+                    return Err(error);
+                }
+                true
             }
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => true,
             Err(error) => return Err(error),

@@ -4,13 +4,13 @@
 use super::enforcer::{Enforcer, Found};
 use super::netlink::Netlink;
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, FromFirewall, MAX_BANS, MAX_MESSAGE, ToFirewall};
+use crate::protocol::{BadMessage, FromFirewall, MAX_MESSAGE, ToFirewall};
 use portreeve_policy::Prefix;
-use portreeve_sys::{clock, seqpacket};
+use portreeve_sys::{clock, seqpacket, sock_destroy};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ const ROUTINE: Duration = Duration::from_secs(30);
 const SETTLE: Duration = Duration::from_millis(50);
 /// After the kernel has refused.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Bans that wait for the rest of their list; no list is longer.
+const MOST_HELD: usize = 1 << 18;
+/// Networks whose connections the kernel is asked for one by one; for more, it tells of all connections.
+const ASKED_APART: usize = 4;
 /// Messages of the supervisor in one turn.
 const MESSAGES: usize = 64;
 
@@ -38,12 +42,18 @@ pub(super) struct Engine {
     /// Given to the enforcer when the list is whole.
     asking: Option<OwnedFd>,
     listening: Option<Netlink>,
+    /// To find and end connections with.
+    diag: Option<OwnedFd>,
     /// The list while it comes, and where the kernel takes none.
     gathered: BTreeMap<Prefix, Option<Duration>>,
     whole: bool,
     /// Bans whose list goes on in the next message: they go to the kernel together.
     held: Vec<(Prefix, Option<Duration>)>,
+    /// The last one of them said that more follow.
+    goes_on: bool,
     enforcer: Option<Enforcer>,
+    /// Changes since the list was whole that have been given to the kernel.
+    changes: u64,
     /// When to look at the kernel next.
     look: Duration,
 }
@@ -55,10 +65,13 @@ impl Engine {
             message: vec![0; MAX_MESSAGE].into(),
             asking: None,
             listening: None,
+            diag: None,
             gathered: BTreeMap::new(),
             whole: false,
             held: Vec::new(),
+            goes_on: false,
             enforcer: None,
+            changes: 0,
             look: clock::monotonic() + ROUTINE,
         }
     }
@@ -120,7 +133,7 @@ impl Engine {
     fn listen(&mut self) -> io::Result<Goes> {
         // Changes that came together go to the kernel together.
         let (mut bans, mut pardons) = (std::mem::take(&mut self.held), Vec::new());
-        let mut goes_on = !bans.is_empty();
+        let mut goes_on = self.goes_on;
         for _ in 0..MESSAGES {
             let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
                 Ok(received) => received,
@@ -139,9 +152,10 @@ impl Engine {
             match (message, received.fd) {
                 (ToFirewall::Asking, fd) => self.asking = fd,
                 (ToFirewall::Listening, fd) => self.listening = fd.map(Netlink::over),
-                (ToFirewall::Bans(list), _) => {
+                (ToFirewall::Diag, fd) => self.diag = fd,
+                (ToFirewall::Bans { bans: list, more }, _) => {
                     self.flush(&mut Vec::new(), &mut pardons);
-                    goes_on = list.len() == MAX_BANS;
+                    goes_on = more;
                     let until =
                         |left: Option<u64>| left.map(|left| now.saturating_add(Duration::from_millis(left)));
                     bans.extend(list.into_iter().map(|(prefix, left)| (prefix, until(left))));
@@ -153,11 +167,18 @@ impl Engine {
                 (ToFirewall::Stand, _) => {
                     self.flush(&mut bans, &mut pardons);
                     self.whole = true;
+                    self.changes = 0;
                     self.look = now;
+                }
+                (ToFirewall::Cut(list), _) => {
+                    // After they are dropped, or they would come again.
+                    self.flush(&mut bans, &mut pardons);
+                    self.cut(&list);
                 }
             }
         }
-        if goes_on && pardons.is_empty() {
+        self.goes_on = goes_on;
+        if goes_on && pardons.is_empty() && bans.len() < MOST_HELD {
             self.held = bans;
         } else {
             self.flush(&mut bans, &mut pardons);
@@ -181,6 +202,7 @@ impl Engine {
                 Ok(())
             }
         };
+        self.changes += (bans.len() + pardons.len()) as u64;
         bans.clear();
         pardons.clear();
         match (done, &mut self.enforcer) {
@@ -192,6 +214,35 @@ impl Engine {
             (Ok(()), None) => {}
             (Err(error), _) => self.refused(&error, now),
         }
+    }
+
+    /// Ends the connections that these networks have with this host, and tells.
+    fn cut(&mut self, networks: &[Prefix]) {
+        let (mut connections, mut errno) = (0u32, 0);
+        if let Err(error) = self.end_connections(networks, &mut connections) {
+            errno = error.raw_os_error().and_then(|errno| u16::try_from(errno).ok()).unwrap_or(1);
+        }
+        self.out.put(FromFirewall::Cut { connections, errno });
+    }
+
+    fn end_connections(&self, networks: &[Prefix], ended: &mut u32) -> io::Result<()> {
+        let diag = self.diag.as_ref().ok_or(Errno::BADF)?;
+        let mut found = Vec::new();
+        if networks.len() <= ASKED_APART {
+            for network in networks {
+                let within = Some((network.address(), network.len()));
+                found.extend(sock_destroy::connections(diag, within, |peer| network.contains(peer))?);
+            }
+        } else {
+            let list: BTreeSet<Prefix> = networks.iter().copied().collect();
+            let lengths: BTreeSet<u8> = networks.iter().map(Prefix::len).collect();
+            let wanted = |peer| lengths.iter().any(|length| list.contains(&Prefix::around(peer, *length)));
+            found = sock_destroy::connections(diag, None, wanted)?;
+        }
+        for connection in &found {
+            *ended += u32::from(sock_destroy::destroy(diag, connection)?);
+        }
+        Ok(())
     }
 
     /// Something has changed in nf_tables. Other tables are others' business, however busy they are, and what we change ourselves
@@ -247,6 +298,7 @@ impl Engine {
             enforced: count(found.enforced),
             strange: count(found.strange),
             rebuilt: found.rebuilt,
+            changes: self.changes,
         });
     }
 

@@ -1,7 +1,7 @@
 //! A netlink socket to nf_tables: sends a batch and hears whether it took effect, asks for what is there, and listens for
 //! changes by others. Never waits: the kernel answers within the call.
 
-use super::attribute::{ACK, DUMP, Message, Messages, REQUEST, messages};
+use super::attribute::{ACK, Attributes, DUMP, Message, Messages, REQUEST, messages};
 use super::table::{INET, kind};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -105,10 +105,29 @@ impl Netlink {
         kind: u16,
         all: bool,
         fill: impl FnOnce(&mut Messages),
+        each: impl FnMut(Message<'_>),
+    ) -> io::Result<()> {
+        let family = if kind == kind::GET_GENERATION { 0 } else { INET };
+        self.ask_of(family, kind, all, fill, each)
+    }
+
+    /// Everything of a kind, of whichever family, with its family.
+    ///
+    /// # Errors
+    /// As [`Netlink::ask`].
+    pub(super) fn list(&mut self, kind: u16, mut each: impl FnMut(u8, Attributes<'_>)) -> io::Result<()> {
+        self.ask_of(0, kind, true, |_| {}, |message| each(message.family(), message.attributes()))
+    }
+
+    fn ask_of(
+        &mut self,
+        family: u8,
+        kind: u16,
+        all: bool,
+        fill: impl FnOnce(&mut Messages),
         mut each: impl FnMut(Message<'_>),
     ) -> io::Result<()> {
         let mut question = Messages::starting_at(self.sequence);
-        let family = if kind == kind::GET_GENERATION { 0 } else { INET };
         question.begin(kind, REQUEST | if all { DUMP } else { ACK }, family, 0);
         fill(&mut question);
         let asked = self.sequence;

@@ -46,10 +46,13 @@ pub(super) mod kind {
     pub(crate) const DEL_ELEMENTS: u16 = SUBSYSTEM | 14;
     pub(crate) const GENERATION: u16 = SUBSYSTEM | 15;
     pub(crate) const GET_GENERATION: u16 = SUBSYSTEM | 16;
+    pub(crate) const GET_FLOW_TABLE: u16 = SUBSYSTEM | 23;
     pub(crate) const BATCH_BEGIN: u16 = 0x10;
     pub(crate) const BATCH_END: u16 = 0x11;
 }
 
+/// The table is there, and does nothing.
+pub(super) const DORMANT: u32 = 1;
 /// Nobody but the socket that made the table may change it.
 pub(super) const OWNER: u32 = 2;
 /// It stays when that socket is closed.

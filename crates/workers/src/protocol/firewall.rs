@@ -1,6 +1,7 @@
 //! The conversation with the firewall worker: who is banned and until when, and what the kernel makes of it.
 //!
-//! The list is sent whole to a worker that begins (`Bans` until `Stand`), and in changes afterwards.
+//! The list is sent whole to a worker that begins (`Bans` until `Stand`), and in changes afterwards. Both sides count the changes
+//! since `Stand`, so that what is in force is never said to be more than it is.
 
 use super::referee::{Missing, put_ready, tag, take_ready};
 use super::wire::{BadMessage, Reader, Writer};
@@ -14,6 +15,8 @@ const LISTENING: u8 = 121;
 const BANS: u8 = 122;
 const STAND: u8 = 123;
 const PARDON: u8 = 124;
+const DIAG: u8 = 125;
+const CUT: u8 = 126;
 
 /// What the supervisor tells the firewall worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +25,21 @@ pub enum ToFirewall {
     Asking,
     /// The socket that tells of changes. Carries its descriptor.
     Listening,
-    /// These are banned, each for so many milliseconds more; none is for ever. Before `Stand` they are kept until then; after
-    /// a full list they wait for the next one.
-    Bans(Vec<(Prefix, Option<u64>)>),
+    /// The socket to find and end connections with. Carries its descriptor.
+    Diag,
+    /// These are banned, each for so many milliseconds more; none is for ever. Before `Stand` they are kept until then.
+    Bans {
+        /// They.
+        bans: Vec<(Prefix, Option<u64>)>,
+        /// There are more in the next message: they go to the kernel together.
+        more: bool,
+    },
     /// The list is whole: the kernel shall have it. Answered by [`FromFirewall::Standing`] or [`FromFirewall::Refused`].
     Stand,
     /// These are banned no more.
     Pardon(Vec<Prefix>),
+    /// The connections that these have are ended. Answered by [`FromFirewall::Cut`].
+    Cut(Vec<Prefix>),
 }
 
 /// How the kernel holds our table.
@@ -66,6 +77,15 @@ pub enum FromFirewall {
         strange: u32,
         /// Somebody had changed the table itself.
         rebuilt: bool,
+        /// So many changes since `Stand` are in it, one for each network.
+        changes: u64,
+    },
+    /// Connections of those who are banned were ended.
+    Cut {
+        /// So many.
+        connections: u32,
+        /// Why no more; 0 when all were.
+        errno: u16,
     },
     /// The kernel does not take the list: errno. It is tried again, without end.
     Refused {
@@ -79,7 +99,7 @@ pub enum FromFirewall {
 impl ToFirewall {
     /// Whether a descriptor travels with this message.
     pub fn carries_descriptor(&self) -> bool {
-        matches!(self, ToFirewall::Asking | ToFirewall::Listening)
+        matches!(self, ToFirewall::Asking | ToFirewall::Listening | ToFirewall::Diag)
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -91,18 +111,25 @@ impl ToFirewall {
         match self {
             ToFirewall::Asking => writer = Writer::new(out, ASKING),
             ToFirewall::Listening => writer = Writer::new(out, LISTENING),
-            ToFirewall::Bans(bans) => {
+            ToFirewall::Diag => writer = Writer::new(out, DIAG),
+            ToFirewall::Bans { bans, more } => {
                 writer = Writer::new(out, BANS);
                 writer.count("bans", bans.len(), MAX_BANS)?;
                 for (prefix, left) in bans {
                     writer.prefix(prefix);
                     writer.option(*left, Writer::u64);
                 }
+                writer.flag(*more);
             }
             ToFirewall::Stand => writer = Writer::new(out, STAND),
             ToFirewall::Pardon(prefixes) => {
                 writer = Writer::new(out, PARDON);
                 writer.count("pardons", prefixes.len(), MAX_BANS)?;
+                prefixes.iter().for_each(|prefix| writer.prefix(prefix));
+            }
+            ToFirewall::Cut(prefixes) => {
+                writer = Writer::new(out, CUT);
+                writer.count("networks", prefixes.len(), MAX_BANS)?;
                 prefixes.iter().for_each(|prefix| writer.prefix(prefix));
             }
         }
@@ -115,17 +142,21 @@ impl ToFirewall {
     /// Bytes that are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadMessage> {
         let (tag, mut input) = Reader::new(bytes)?;
-        let message =
-            match tag {
-                ASKING => ToFirewall::Asking,
-                LISTENING => ToFirewall::Listening,
-                BANS => ToFirewall::Bans(input.list("bans", MAX_BANS, |input| {
+        let message = match tag {
+            ASKING => ToFirewall::Asking,
+            LISTENING => ToFirewall::Listening,
+            DIAG => ToFirewall::Diag,
+            BANS => ToFirewall::Bans {
+                bans: input.list("bans", MAX_BANS, |input| {
                     Ok((input.prefix()?, input.option("left", Reader::u64)?))
-                })?),
-                STAND => ToFirewall::Stand,
-                PARDON => ToFirewall::Pardon(input.list("pardons", MAX_BANS, Reader::prefix)?),
-                other => return Err(BadMessage::UnknownTag(other)),
-            };
+                })?,
+                more: input.flag("more")?,
+            },
+            CUT => ToFirewall::Cut(input.list("networks", MAX_BANS, Reader::prefix)?),
+            STAND => ToFirewall::Stand,
+            PARDON => ToFirewall::Pardon(input.list("pardons", MAX_BANS, Reader::prefix)?),
+            other => return Err(BadMessage::UnknownTag(other)),
+        };
         input.finish()?;
         Ok(message)
     }
@@ -143,7 +174,7 @@ impl FromFirewall {
                 writer = Writer::new(out, tag::READY);
                 put_ready(&mut writer, missing);
             }
-            FromFirewall::Standing { hold, wanted, enforced, strange, rebuilt } => {
+            FromFirewall::Standing { hold, wanted, enforced, strange, rebuilt, changes } => {
                 writer = Writer::new(out, tag::STANDING);
                 writer.u8(match hold {
                     Hold::OwnedAndKept => 0,
@@ -154,6 +185,12 @@ impl FromFirewall {
                 writer.u32(*enforced);
                 writer.u32(*strange);
                 writer.flag(*rebuilt);
+                writer.u64(*changes);
+            }
+            FromFirewall::Cut { connections, errno } => {
+                writer = Writer::new(out, tag::CUT);
+                writer.u32(*connections);
+                writer.u16(*errno);
             }
             FromFirewall::Refused { errno, wanted } => {
                 writer = Writer::new(out, tag::REFUSED);
@@ -178,7 +215,9 @@ impl FromFirewall {
                 enforced: input.u32()?,
                 strange: input.u32()?,
                 rebuilt: input.flag("rebuilt")?,
+                changes: input.u64()?,
             },
+            tag::CUT => FromFirewall::Cut { connections: input.u32()?, errno: input.u16()? },
             tag::REFUSED => FromFirewall::Refused { errno: input.u16()?, wanted: input.u32()? },
             other => return Err(BadMessage::UnknownTag(other)),
         };

@@ -34,6 +34,7 @@ pub(super) mod tag {
     pub(in super::super) const RECALLED: u8 = 54;
     pub(in super::super) const STANDING: u8 = 60;
     pub(in super::super) const REFUSED: u8 = 61;
+    pub(in super::super) const CUT: u8 = 62;
 }
 
 /// A worker by its job.
@@ -118,6 +119,7 @@ const TABLE: &[Row] = &[
     Row { tag: tag::USER, name: "User", senders: &[Worker::Resolver] },
     Row { tag: tag::STANDING, name: "Standing", senders: &[Worker::Firewall] },
     Row { tag: tag::REFUSED, name: "Refused", senders: &[Worker::Firewall] },
+    Row { tag: tag::CUT, name: "Cut", senders: &[Worker::Firewall] },
     Row { tag: tag::HEADER, name: "Read", senders: &[Worker::Header] },
     Row { tag: tag::OPENED, name: "Opened", senders: &[Worker::Ledger] },
     Row { tag: tag::CLOSED, name: "Closed", senders: &[Worker::Ledger] },

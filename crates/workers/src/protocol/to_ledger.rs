@@ -3,6 +3,7 @@
 
 use super::MAX_NAME;
 use super::wire::{BadMessage, Reader, Writer};
+use portreeve_policy::Prefix;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ const EVENTS: u8 = 112;
 pub const MAX_BATCH: usize = 32 * 1024;
 /// Tag, offset, dropped, count.
 const HEAD: usize = 1 + 8 + 8 + 2;
-/// No event is longer: three texts and the numbers.
-const MAX_EVENT: usize = 3 * (1 + MAX_NAME) + 128;
+/// No event is longer: four texts and the numbers.
+const MAX_EVENT: usize = 4 * (1 + MAX_NAME) + 160;
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,19 @@ pub struct Ended {
     pub bytes: Option<(u64, u64)>,
 }
 
+/// What an event says of a ban.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Banned<'a> {
+    /// Whom.
+    pub network: Prefix,
+    /// By what: `operator`, `import`, `sensor`, `expired`, ...
+    pub origin: &'a str,
+    /// The user who has ordered it, where one did.
+    pub uid: Option<u32>,
+    /// For how long, microseconds; for ever without.
+    pub for_us: Option<u64>,
+}
+
 /// One event. Texts longer than 255 bytes are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
@@ -119,6 +133,8 @@ pub struct Event<'a> {
     pub count: u32,
     /// An exit's end.
     pub ended: Option<Ended>,
+    /// A ban's, or its end's.
+    pub banned: Option<Banned<'a>>,
 }
 
 impl Event<'_> {
@@ -153,6 +169,12 @@ impl Event<'_> {
                 out.u64(to);
             });
         });
+        out.option(self.banned, |out, banned| {
+            out.prefix(&banned.network);
+            out.short(banned.origin);
+            out.option(banned.uid, Writer::u32);
+            out.option(banned.for_us, Writer::u64);
+        });
     }
 
     fn take<'a>(input: &mut Reader<'a>) -> Result<Event<'a>, BadMessage> {
@@ -181,6 +203,14 @@ impl Event<'_> {
                         })
                     })?,
                     bytes: input.option("bytes", |input| Ok((input.u64()?, input.u64()?)))?,
+                })
+            })?,
+            banned: input.option("ban", |input| {
+                Ok(Banned {
+                    network: input.prefix()?,
+                    origin: input.short("origin")?,
+                    uid: input.option("uid", Reader::u32)?,
+                    for_us: input.option("span", Reader::u64)?,
                 })
             })?,
         })
@@ -318,20 +348,28 @@ mod tests {
                 usage: Some(Usage { user_us: 1, system_us: 2, max_rss_kib: 3 }),
                 bytes: Some((4, 5)),
             }),
+            banned: None,
         }
     }
 
     #[test]
     fn what_is_put_in_comes_out() {
         let plain = Event { kind: EventKind::Refuse, peer: None, rule: None, ended: None, ..event() };
+        let banned = Banned {
+            network: "2001:db8::/32".parse().unwrap(),
+            origin: "operator",
+            uid: Some(0),
+            for_us: Some(u64::MAX),
+        };
+        let ban = Event { kind: EventKind::Ban, banned: Some(banned), ..plain };
         let mut batch = EventBatch::default();
-        assert!(batch.push(&event()) && batch.push(&plain));
-        assert_eq!(batch.count(), 2);
+        assert!(batch.push(&event()) && batch.push(&plain) && batch.push(&ban));
+        assert_eq!(batch.count(), 3);
         let message = batch.seal(Duration::from_secs(1), 6);
         assert_eq!(batch.count(), 0);
         let events = Events::decode(&message).unwrap();
-        assert_eq!((events.wall_at_zero, events.dropped, events.len()), (Duration::from_secs(1), 6, 2));
-        assert_eq!(events.collect::<Result<Vec<_>, _>>(), Ok(vec![event(), plain]));
+        assert_eq!((events.wall_at_zero, events.dropped, events.len()), (Duration::from_secs(1), 6, 3));
+        assert_eq!(events.collect::<Result<Vec<_>, _>>(), Ok(vec![event(), plain, ban]));
         let none = batch.seal(Duration::ZERO, 1);
         assert_eq!(Events::decode(&none).unwrap().count(), 0, "a message that only counts the lost");
     }
@@ -339,13 +377,20 @@ mod tests {
     #[test]
     fn a_batch_has_a_bound_and_long_texts_are_cut() {
         let long = "\u{e9}".repeat(400);
-        let longest = Event { service: &long, reason: &long, rule: Some((&long, 1)), ..event() };
+        let banned = Banned {
+            network: Prefix::host([0xffff; 8].into()),
+            origin: &long,
+            uid: Some(0),
+            for_us: Some(0),
+        };
+        let longest =
+            Event { service: &long, reason: &long, rule: Some((&long, 1)), banned: Some(banned), ..event() };
         let mut batch = EventBatch::default();
         let mut taken = 0;
         while batch.push(&longest) {
             taken += 1;
         }
-        assert!(batch.is_full() && taken > 30, "{taken}");
+        assert!(batch.is_full() && taken > 25, "{taken}");
         let message = batch.seal(Duration::ZERO, 0);
         assert!(message.len() <= MAX_BATCH, "{}", message.len());
         let first = Events::decode(&message).unwrap().next().unwrap().unwrap();
