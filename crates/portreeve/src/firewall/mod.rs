@@ -6,11 +6,15 @@ pub mod iptables; // a plan as iptables-restore reads it
 pub mod nft; //      nft(8) and its like, with a time limit
 pub mod plan; //     THE decision: from what is served to rules
 pub mod port; //     ports as people write them
+pub mod proof; //    what confirms a trial
 pub mod ruleset; //  the whole ruleset of the kernel, and where it sends ports elsewhere
 mod services; //     the rules of our own services
 pub mod sessions; // connections, and the one that this was typed in
 mod sources; //      address lists as exact sets
+pub mod state; //    what is kept beyond the kernel
 pub mod text; //     a plan as nftables reads it
+pub mod trial; //    armed, loaded, confirmed or taken back
+pub mod watchdog; // the processes that take it back
 
 /// Our table, of family inet. The bans have one of their own.
 pub const TABLE: &str = "portreeve_host";

@@ -59,6 +59,13 @@ pub fn above(proc: &Path) -> Vec<Above> {
     found
 }
 
+/// When a process began, in ticks since the boot; `None` when it has ended.
+pub fn began(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let dead = text.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']));
+    stat(&text).filter(|_| !dead).map(|stat| stat.began)
+}
+
 struct Stat {
     name: String,
     parent: u32,
