@@ -30,6 +30,7 @@ pub mod client;
 pub mod daemon;
 pub mod entry;
 pub mod flood;
+pub mod house;
 pub mod impostor;
 pub mod inetd;
 pub mod init;

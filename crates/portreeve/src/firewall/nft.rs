@@ -1,7 +1,9 @@
 //! nft(8), run with a text and a time limit. The command is a person's own, as root: it reads the same language that the person
 //! reads, its `-f` is one transaction of the kernel, and no second writer of that language is needed. Knows no rule.
 
+use super::state::Lock;
 use crate::failure::system_text;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -37,6 +39,11 @@ impl std::fmt::Display for Failed {
 /// # Errors
 /// It is not there, it said no, or it took too long.
 pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Failed> {
+    run_holding(program, arguments, input, None)
+}
+
+/// The same; the program holds `held` too, for as long as it runs, and its output goes there.
+fn run_holding(program: &str, arguments: &[&str], input: &str, held: Option<File>) -> Result<String, Failed> {
     let path = PLACES.iter().map(|place| Path::new(place).join(program)).find(|path| path.is_file());
     let path = path.ok_or_else(|| Failed::Absent(program.to_owned()))?;
     let said = |what: String| Failed::Said(format!("{program}: {what}"));
@@ -47,7 +54,7 @@ pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, Fai
         .env("LC_ALL", "C")
         .current_dir("/")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(held.map_or_else(Stdio::piped, Stdio::from))
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| said(system_text(&error)))?;
@@ -91,12 +98,13 @@ fn all(from: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Loads a text in one transaction.
+/// Loads a text in one transaction. `lock` is held by nft as well: should this process die meanwhile, the lock is free only when
+/// nft has ended, so nobody takes rules back that are loaded a moment later.
 ///
 /// # Errors
 /// As [`run`]; nothing was changed then.
-pub fn load(text: &str) -> Result<(), Failed> {
-    run("nft", &["-f", "-"], text).map(drop)
+pub fn load(text: &str, lock: Option<&Lock>) -> Result<(), Failed> {
+    run_holding("nft", &["-f", "-"], text, lock.and_then(Lock::shared)).map(drop)
 }
 
 /// Whether the kernel would take it; changes nothing.

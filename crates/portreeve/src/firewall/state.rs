@@ -177,7 +177,14 @@ pub struct Store {
 
 /// Held by whoever changes the state or the kernel's table; given back when dropped.
 #[derive(Debug)]
-pub struct Lock(#[allow(dead_code)] File);
+pub struct Lock(File);
+
+impl Lock {
+    /// The same lock for a process that this one starts: it is free when both have ended.
+    pub fn shared(&self) -> Option<File> {
+        self.0.try_clone().ok()
+    }
+}
 
 impl Store {
     /// The directory of this host, made where it is not there and root asks.
@@ -286,7 +293,7 @@ impl Store {
     /// # Errors
     /// The file cannot be opened.
     pub fn lock_within(&self, patience: Duration) -> Result<Option<Lock>, Failure> {
-        let mut file = self.lock_file("lock").map_err(|error| self.failed("lock", &error))?;
+        let file = self.lock_file("lock").map_err(|error| self.failed("lock", &error))?;
         let begun = Instant::now();
         while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             if begun.elapsed() >= patience {
@@ -294,18 +301,32 @@ impl Store {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // For a watchdog that must get past a holder that does not end.
-        let _ = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
         Ok(Some(Lock(file)))
     }
 
-    /// The process that holds the lock, by its own word and by the kernel's: both must be the same.
-    pub fn lock_holder(&self) -> Option<u32> {
-        let said: u32 = std::fs::read_to_string(self.file("lock")).ok()?.trim().parse().ok()?;
-        let inode = std::fs::metadata(self.file("lock")).ok()?.ino();
-        let locks = std::fs::read_to_string("/proc/locks").ok()?;
-        let holds = |line: &str| holds_line(line, inode, said);
-        locks.lines().any(holds).then_some(said)
+    /// The processes that hold the lock, this one left out: those with a descriptor that the kernel shows it on. One that
+    /// waits has the file open, too, and does not hold it.
+    pub fn lock_holders(&self) -> Vec<u32> {
+        let Ok(file) = std::fs::metadata(self.file("lock")) else { return Vec::new() };
+        let own = std::process::id();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let holds = |fd: std::fs::DirEntry| {
+                let same = std::fs::metadata(fd.path())
+                    .is_ok_and(|there| (there.dev(), there.ino()) == (file.dev(), file.ino()));
+                let info = entry.path().join("fdinfo").join(fd.file_name());
+                same && std::fs::read_to_string(info)
+                    .is_ok_and(|text| text.lines().any(|line| line.starts_with("lock:")))
+            };
+            let mut fds = std::fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+            if process != own && fds.any(holds) {
+                found.push(process);
+            }
+        }
+        found
     }
 
     /// Takes the seat of a watchdog; `None` where one sits there.
@@ -317,14 +338,6 @@ impl Store {
         let file = self.lock_file(&name).map_err(|error| self.failed(&name, &error))?;
         Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(Lock(file)))
     }
-}
-
-/// locks(5): number, FLOCK, ADVISORY, WRITE, process, major:minor:inode.
-fn holds_line(line: &str, inode: u64, process: u32) -> bool {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let number = |at: usize| words.get(at).and_then(|word| word.parse::<u32>().ok());
-    let file = words.get(5).and_then(|file| file.rsplit(':').next()?.parse::<u64>().ok());
-    words.get(1) == Some(&"FLOCK") && file == Some(inode) && number(4) == Some(process)
 }
 
 /// Milliseconds since the boot, sleep included; no clock that anybody sets.
@@ -385,10 +398,17 @@ mod tests {
         assert_eq!(store.read().unwrap(), State::default());
         let lock = store.lock().unwrap();
         assert!(store.lock_within(Duration::from_millis(50)).unwrap().is_none());
-        assert_eq!(store.lock_holder(), Some(std::process::id()));
+        // A program that was given it holds it on.
+        let mut sleeper =
+            std::process::Command::new("sleep").arg("600").stdout(lock.shared().unwrap()).spawn().unwrap();
         store.write(&lock, &full()).unwrap();
         drop(lock);
-        assert_eq!(store.lock_holder(), None);
+        assert!(store.lock_within(Duration::from_millis(50)).unwrap().is_none());
+        assert_eq!(store.lock_holders(), [sleeper.id()]);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        drop(store.lock().unwrap());
+        assert!(store.lock_holders().is_empty());
         assert_eq!(store.read().unwrap(), full());
         let seat = store.seat(0).unwrap();
         assert!(seat.is_some() && store.seat(0).unwrap().is_none() && store.seat(1).unwrap().is_some());

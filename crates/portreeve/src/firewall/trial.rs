@@ -77,7 +77,7 @@ fn millis(span: Duration) -> u64 {
 /// # Errors
 /// The kernel did not take them (nothing was changed); the state could not be written (they were taken back).
 pub fn load(store: &Store, lock: &Lock, pending: &Pending, within: Duration) -> Result<(), Failure> {
-    if let Err(failed) = nft::load(&text::transaction(Some(&pending.table))) {
+    if let Err(failed) = nft::load(&text::transaction(Some(&pending.table)), Some(lock)) {
         let why = format!("the kernel did not take the rules: {failed}");
         let restored = undo(store, lock, pending, &why);
         return Err(restored.err().unwrap_or_else(|| Failure::new(why)));
@@ -110,9 +110,9 @@ pub fn undo(store: &Store, lock: &Lock, pending: &Pending, why: &str) -> Result<
         return Ok(());
     }
     let mut why = format!("taken back: {why}");
-    if let Err(failed) = nft::load(&text::transaction(pending.former.as_deref())) {
+    if let Err(failed) = nft::load(&text::transaction(pending.former.as_deref()), Some(lock)) {
         // Better no rules of ours than rules that lock everybody out.
-        nft::load(&text::transaction(None))
+        nft::load(&text::transaction(None), Some(lock))
             .map_err(|again| Failure::new(format!("the trial could not be taken back: {failed}; {again}")))?;
         why.push_str(&format!(
             "; the former rules could not be loaded ({failed}): there are none of ours now"

@@ -110,13 +110,17 @@ fn take_back(store: &Store, pending: &Pending, why: &str) -> bool {
         Ok(Some(lock)) => lock,
         Ok(None) => {
             // Stopped, or stuck: nobody may keep the way back closed.
-            if let Some(holder) = store.lock_holder().and_then(|holder| Pid::from_raw(holder.cast_signed())) {
+            for holder in
+                store.lock_holders().into_iter().filter_map(|holder| Pid::from_raw(holder.cast_signed()))
+            {
                 let _ = kill_process(holder, Signal::KILL);
             }
             return false;
         }
         // The directory is gone: the kernel can still be put right.
-        Err(_) => return super::nft::load(&super::text::transaction(pending.former.as_deref())).is_ok(),
+        Err(_) => {
+            return super::nft::load(&super::text::transaction(pending.former.as_deref()), None).is_ok();
+        }
     };
     // Somebody may have confirmed meanwhile.
     if matches!(store.trial(&pending.token), Trial::Ended) {

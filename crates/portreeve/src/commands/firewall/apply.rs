@@ -15,6 +15,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// Milliseconds after which the watchdogs are late.
+const LATE: u64 = 3000;
+
 /// Put the plan on trial: load it, and take it back unless it is confirmed
 ///
 /// First two watchdogs are started that take the rules back when the time is over, whatever becomes of this command or of the session;
@@ -165,6 +168,11 @@ fn shell(command: &str, patience: Duration) -> Result<ExitStatus, String> {
 fn wait(store: &Store, token: &str, as_json: bool, out: &mut Output<'_>) -> Result<Exit, Failure> {
     loop {
         match store.trial(token) {
+            // Should both watchdogs have been killed, this process is there still.
+            Trial::Running(pending) if since_boot() >= pending.deadline.saturating_add(LATE) => {
+                let lock = store.lock()?;
+                trial::settle(store, &lock)?;
+            }
             Trial::Running(_) => std::thread::sleep(Duration::from_millis(200)),
             Trial::Unknown => {
                 return Err(Failure::new("what is kept of the trial is gone: the watchdogs take it back"));

@@ -146,7 +146,8 @@ pub(super) fn rollback(arguments: &Rollback, out: &mut Output<'_>) -> Result<Exi
     let Some(before) = state.before.take() else {
         return Err(Failure::new("nothing was confirmed that could be taken back"));
     };
-    nft::load(&text::transaction(before.as_deref())).map_err(|failed| Failure::new(failed.to_string()))?;
+    nft::load(&text::transaction(before.as_deref()), Some(&lock))
+        .map_err(|failed| Failure::new(failed.to_string()))?;
     state.confirmed = before.map(|table| crate::firewall::state::Kept {
         table,
         at: portreeve_sys::clock::wall_seconds(),
@@ -176,7 +177,7 @@ pub(super) fn load(_arguments: &Load, out: &mut Output<'_>) -> Result<Exit, Fail
         writeln!(out, "no rules were ever confirmed: nothing is loaded")?;
         return Ok(Exit::Fine);
     };
-    nft::load(&text::transaction(Some(&kept.table)))
+    nft::load(&text::transaction(Some(&kept.table)), Some(&lock))
         .map_err(|failed| Failure::new(format!("the confirmed rules could not be loaded: {failed}")))?;
     writeln!(out, "the rules that were confirmed by {} are loaded", escape::text(&kept.by))?;
     Ok(Exit::Fine)
