@@ -5,7 +5,8 @@ use portreeve_compliance::client::{dial, talk};
 use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::tls::{ENV, behind, certificates, curl, keyed, spawned, workers};
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Config, Ended, Entry, Side, Start, World, ours};
+use portreeve_compliance::{Config, Daemon, Ended, Entry, Side, Start, World, ours};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -226,6 +227,13 @@ fn the_target_by_tls() {
     });
 }
 
+/// Has it read its files again, and gives the first thing that is not in force.
+fn reload(daemon: &Daemon<'_>) -> Value {
+    let answer: Value = serde_json::from_str(&daemon.control("reload")).expect("JSON");
+    assert_eq!(answer["applied"], true, "{answer}");
+    answer["diagnostics"][0].clone()
+}
+
 /// A reload takes new certificates for new clients; a session goes on through it. Broken files change nothing.
 #[test]
 fn certificates_change_under_a_session() {
@@ -267,8 +275,13 @@ fn certificates_change_under_a_session() {
         assert_eq!(subject(), "subject=CN = next.example");
         let note = || daemon.service_status("r1")["note"].to_string();
         assert!(note().contains("new TLS cannot be used: /run/w/one.pem"), "{}", note());
+        // Whoever asks for the reload is told, and that it is not in force.
+        let found = reload(&daemon);
+        assert_eq!(found["severity"], "error", "{found}");
+        let message = found["message"].as_str().unwrap_or_default();
+        assert!(message.starts_with("service r1: its new TLS cannot be used: /run/w/one.pem"), "{message}");
         std::fs::copy(world.path("next.pem"), world.path("one.pem")).expect("to copy");
-        daemon.reload(&config);
+        assert_eq!(reload(&daemon), Value::Null);
         must("it is in order", || note() == "\"\"");
         client.send(b"after");
         assert_eq!(client.read_count(5).text(), "after", "the session goes on");
@@ -433,11 +446,22 @@ fn held_until_it_can_be_served() {
             });
             assert_eq!(daemon.service_status(id)["tls_unusable"], true, "{id}");
         }
+        let found = reload(&daemon);
+        assert!(found["message"].as_str().unwrap_or_default().contains("does not belong"), "{found}");
+        assert_eq!((&found["code"], &found["file"]), (&"tls-file".into(), &"/run/w/xinetd.conf".into()), "{found}");
+        let dump = || {
+            daemon.control("dump");
+            world.read("portreeve.dump")
+        };
+        let said = dump();
+        let states: Vec<&str> = said.lines().filter(|line| line.starts_with("\tState = ")).collect();
+        assert_eq!(states, ["\tState = Active", "\tState = Held", "\tState = Held"], "{said}");
         let mut held = dial("127.0.0.1", 2002).expect("the kernel takes it");
         held.send(b"GET / HTTP/1.0\r\n\r\n");
         assert!(curl(world, "one.example", 2001, &[]).0);
         std::fs::copy(world.path("one.key"), world.path("two.key")).expect("to copy");
-        daemon.reload(&config);
+        let found = reload(&daemon);
+        assert!(found["message"].as_str().unwrap_or_default().contains("absent.pem"), "{found}");
         keyed(&daemon, "s2");
         assert_eq!(daemon.service_status("s2")["tls_unusable"], false);
         assert!(curl(world, "one.example", 2002, &[]).0);

@@ -141,6 +141,7 @@ pub fn build(
         answers: Rc::default(),
         upgrade: Upgrade::default(),
         reading: None,
+        rekeying: None,
         control: Control::default(),
         most_sessions: portreeve_workers::most_clients(usize::try_from(before.hard).unwrap_or(usize::MAX))
             .max(1),

@@ -101,6 +101,17 @@ impl Supervisor {
         let protocols = set.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         let (accept, connect) = (!set.pairs.is_empty(), set.connect.is_some());
         self.tell_tls(index, &ToTls::Use { accept, connect, protocols }, None);
+        if let Some(link) = self.staff.link_mut(index) {
+            link.handed += 1;
+        }
+    }
+
+    /// The worker has said it.
+    pub fn has_said_keyed(&mut self, index: u32, wrong: Option<WrongFile>) {
+        if let Some(link) = self.staff.link_mut(index) {
+            link.handed = link.handed.saturating_sub(1);
+        }
+        self.keyed(index, wrong);
     }
 
     /// The worker can use its files, or not.

@@ -1,7 +1,9 @@
 //! The state dump of SIGUSR1, under xinetd's headings (reference xinetd §11.4), to a private file: 0600, no symbolic
 //! link followed. Values of the environment are left out, names stay. Makes no look-up.
 
+use crate::duty::Duty;
 use crate::slot::{Slot, SlotId, State};
+use crate::staff::Keyed;
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service, Target};
 use portreeve_policy::Peer;
@@ -61,7 +63,7 @@ impl Supervisor {
             let _ = writeln!(o, "{name} server\nattempts = {}", put_off.client.attempts);
         }
         let available = self.slots.values().filter(|s| s.available()).count();
-        let active = self.slots.values().filter(|s| state(&s.status) == ACTIVE).count();
+        let active = self.slots.values().filter(|s| self.state(s) == ACTIVE).count();
         let _ = writeln!(o, "\nactive_services = {active}\navailable_services = {available}");
         let _ = writeln!(o, "running_servers = {}", self.children.programs.len());
         let _ = writeln!(o, "Logging service = not enabled");
@@ -93,7 +95,7 @@ impl Supervisor {
 
     fn dump_slot(&self, o: &mut String, id: SlotId, slot: &Slot) {
         let s = &slot.service;
-        let state = state(&slot.status);
+        let state = self.state(slot);
         let _ = writeln!(o, "Service = {}\n\tState = {state}\n\tService configuration: {}", s.name, s.name);
         configuration(o, s, slot.port());
         let (registered, of, _) = self.registry.of(id);
@@ -107,6 +109,21 @@ impl Supervisor {
         let fds: Vec<String> = slot.listeners.iter().map(|l| l.fd.as_raw_fd().to_string()).collect();
         let fds = if fds.is_empty() { "-1".to_owned() } else { fds.join(" ") };
         let _ = writeln!(o, "\tservice fd = {fds}");
+    }
+}
+
+impl Supervisor {
+    /// In xinetd's words, and in ours where a service is held, by an order or since its TLS cannot be served.
+    fn state(&self, slot: &Slot) -> &'static str {
+        let link = slot.tls.and_then(|index| self.staff.links.get(index as usize));
+        let void = slot.service.tls.is_some() && link.is_none_or(|link| matches!(link.keyed, Keyed::Wrong(_)));
+        match (state(&slot.status), slot.order.duty) {
+            (ACTIVE, Duty::Hold) => "Held",
+            (ACTIVE, Duty::Drain) => "Draining",
+            (ACTIVE, Duty::Stop) => "Stopped",
+            (ACTIVE, Duty::Serve) if void => "Held",
+            (word, _) => word,
+        }
     }
 }
 

@@ -61,6 +61,7 @@ mod reap;
 mod recorded;
 mod redirects;
 mod registrations;
+mod rekeyed;
 mod reload;
 mod sandbox;
 mod seal;

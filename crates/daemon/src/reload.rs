@@ -76,7 +76,7 @@ impl Supervisor {
                 self.say(Level::Warning, "reconfiguration failed");
             }
             let changes = Changes { why_not: Some(why), ..Changes::default() };
-            self.reloaded(purpose, &changes, &result.diagnostics);
+            self.reloaded(purpose, changes, result.diagnostics);
             return;
         }
         let diagnostics = result.diagnostics.clone();
@@ -84,7 +84,7 @@ impl Supervisor {
         let changes = self.swap(start, result);
         // A reading leaves holes in the heap that nothing here will ever fill.
         portreeve_sys::process::trim_heap();
-        self.reloaded(purpose, &changes, &diagnostics);
+        self.reloaded(purpose, changes, diagnostics);
     }
 
     /// Whether nothing of this may be used: the reason and, at the start, the exit status.
@@ -214,7 +214,7 @@ impl Supervisor {
         changes
     }
 
-    fn reloaded(&mut self, purpose: Purpose, changes: &Changes, diagnostics: &[Diagnostic]) {
+    fn reloaded(&mut self, purpose: Purpose, changes: Changes, diagnostics: Vec<Diagnostic>) {
         match purpose {
             Purpose::Start => {
                 if self.exit.is_none() {
@@ -227,7 +227,7 @@ impl Supervisor {
             Purpose::Reload(client) => {
                 let _ = portreeve_sys::systemd::notify("READY=1");
                 if let Some(client) = client {
-                    self.answer_reload(client, changes, diagnostics);
+                    self.answer_when_keyed(client, changes, diagnostics);
                 }
             }
         }

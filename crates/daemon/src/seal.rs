@@ -248,7 +248,7 @@ impl Supervisor {
     pub fn heard_tls(&mut self, index: u32, message: FromTls) {
         match message {
             FromTls::Ready { .. } => {}
-            FromTls::Keyed { wrong } => self.keyed(index, wrong),
+            FromTls::Keyed { wrong } => self.has_said_keyed(index, wrong),
             FromTls::Shaken { ticket, newest, server_name, protocol, subject } => {
                 let variables = variables(newest, server_name, protocol, subject);
                 self.shaken(index, ticket, variables);
@@ -441,7 +441,7 @@ impl Supervisor {
     /// A worker is gone, and its connections with it.
     pub fn tls_lost(&mut self, index: u32) {
         if let Some(link) = self.staff.links.get_mut(index as usize) {
-            (link.keyed, link.holds) = (Keyed::No, 0);
+            (link.keyed, link.holds, link.handed) = (Keyed::No, 0, 0);
             link.stale.clear();
         }
         self.rest_sealed(index);

@@ -21,6 +21,7 @@ impl Supervisor {
     pub fn serve(mut self) -> ExitCode {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
+            self.answer_keyed(false);
             self.go_on_with_upgrade();
             self.pass_on_events();
             self.write_logs();
@@ -96,6 +97,7 @@ impl Supervisor {
             Alarm::Kill => self.kill_alarm(),
             Alarm::Filters => self.filters_set = false,
             Alarm::Ends => self.bury(),
+            Alarm::Keyed => self.answer_keyed(false),
             Alarm::Registrations => self.registrations_alarm(),
             // The loop looks at it in each turn.
             Alarm::Settled => {}

@@ -82,6 +82,8 @@ pub struct Link {
     pub keyed: Keyed,
     /// Of TLS: why its newest files are not those in use; empty where they are.
     pub stale: String,
+    /// Of TLS: how often it was given files and has not said whether it can use them.
+    pub handed: u32,
     /// Of TLS: connections that it has.
     pub holds: usize,
     /// Of TLS: why a handshake failed is not said again before.
@@ -114,6 +116,7 @@ impl Link {
             set: None,
             keyed: Keyed::No,
             stale: String::new(),
+            handed: 0,
             holds: 0,
             quiet_until: Duration::ZERO,
             channel: None,

@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::reading::Reading;
 use crate::recorded::Answers;
 use crate::registrations::Registry;
+use crate::rekeyed::Rekeying;
 use crate::slot::{ListenerId, Slot, SlotId};
 use crate::staff::Staff;
 use crate::stop::Stopping;
@@ -95,6 +96,8 @@ pub struct Supervisor {
     pub upgrade: Upgrade,
     /// A configuration that is being read.
     pub reading: Option<Reading>,
+    /// The answer to a reload that waits for what the workers of TLS say.
+    pub rekeying: Option<Rekeying>,
     /// The control socket and its clients.
     pub control: Control,
     /// Most clients that the builtin worker can hold at once.

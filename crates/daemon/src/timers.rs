@@ -46,6 +46,8 @@ pub enum Alarm {
     Filters,
     /// More children have ended than were handled at once.
     Ends,
+    /// Workers of TLS have had their time to look at new certificates.
+    Keyed,
     /// rpcbind is to be asked again.
     Registrations,
     /// Who had to come to an end before an upgrade has had the time for it.
