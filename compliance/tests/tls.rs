@@ -448,7 +448,11 @@ fn held_until_it_can_be_served() {
         }
         let found = reload(&daemon);
         assert!(found["message"].as_str().unwrap_or_default().contains("does not belong"), "{found}");
-        assert_eq!((&found["code"], &found["file"]), (&"tls-file".into(), &"/run/w/xinetd.conf".into()), "{found}");
+        assert_eq!(
+            (&found["code"], &found["file"]),
+            (&"tls-file".into(), &"/run/w/xinetd.conf".into()),
+            "{found}"
+        );
         let dump = || {
             daemon.control("dump");
             world.read("portreeve.dump")

@@ -314,14 +314,17 @@ impl Supervisor {
         let now = self.stamp.mono();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         // A flood must not cost a line each; where the listener closes there is none.
-        let named = refusal.reason != Reason::Rate
-            || slot.rules.rules().overload_closes
-            || slot.named.takes(peer.source(), now);
-        if !named {
+        let named = match refusal.reason {
+            Reason::Rate if slot.rules.rules().overload_closes => Some(0),
+            Reason::Rate => slot.named.takes(peer.source(), now).map(|_| 0),
+            Reason::Header => slot.headerless.takes(peer.source(), now),
+            _ => Some(0),
+        };
+        let Some(unsaid) = named else {
             slot.counts.refuse(refusal.reason, 1);
             drop(client);
             return self.after_refusal(id, peer, refusal);
-        }
+        };
         if strict {
             self.announcer.start_line(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         }
@@ -337,6 +340,12 @@ impl Supervisor {
         let userid = identity::asks_refused(slot, refusal.reason);
         if let Some(shield) = &client.shield {
             self.unseal(shield.ticket);
+        }
+        if unsaid > 0 {
+            let name = crate::programs::slot_name(self, id);
+            let text =
+                format!("service {name}: {unsaid} more connections of {} had no PROXY header", peer.source());
+            self.say(Level::Warning, &text);
         }
         if userid && client.known.ident.is_none() {
             // Its connection stays for as long: the server is asked about it.

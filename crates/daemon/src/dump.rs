@@ -116,7 +116,8 @@ impl Supervisor {
     /// In xinetd's words, and in ours where a service is held, by an order or since its TLS cannot be served.
     fn state(&self, slot: &Slot) -> &'static str {
         let link = slot.tls.and_then(|index| self.staff.links.get(index as usize));
-        let void = slot.service.tls.is_some() && link.is_none_or(|link| matches!(link.keyed, Keyed::Wrong(_)));
+        let void =
+            slot.service.tls.is_some() && link.is_none_or(|link| matches!(link.keyed, Keyed::Wrong(_)));
         match (state(&slot.status), slot.order.duty) {
             (ACTIVE, Duty::Hold) => "Held",
             (ACTIVE, Duty::Drain) => "Draining",

@@ -9,6 +9,7 @@ use crate::watcher::{FREE, KEEP, KEEP_MADE, MADE, MOST, NOTICE, UPGRADE};
 use portreeve_conf::{Endpoint, Level};
 use portreeve_sys::{seqpacket, systemd};
 use rustix::fd::{AsFd, OwnedFd};
+use std::fmt::Write;
 use std::time::Duration;
 
 /// How long a channel that is full is left alone.
@@ -39,10 +40,28 @@ pub fn made_here(name: &str) -> bool {
 fn name(listener: &Listener, stream: bool) -> String {
     let given = if is_given(listener) { GIVEN } else { "" };
     let kind = if stream { "stream" } else { "dgram" };
-    let address = listener.address.to_string();
-    let safe = |c: char| if c.is_ascii_alphanumeric() || ".[]%/@-".contains(c) { c } else { '_' };
-    let address: String = address.chars().take(200).map(safe).collect();
-    format!("{PREFIX}{given}{kind}-{address}")
+    format!("{PREFIX}{given}{kind}-{}", spelled(listener.address.to_string().as_bytes()))
+}
+
+/// The longest address that is spelled letter by letter: the service manager takes 255 bytes of a name.
+const SPELLED: usize = 200;
+
+/// An address in the letters that a name may have, no two alike: a colon, which it may not have, is `_`; what else is unusual is `%` and
+/// its number. A path that becomes too long by that is `%-` and all of its bytes as numbers: at most 108, as the kernel takes them.
+fn spelled(address: &[u8]) -> String {
+    let mut text = String::new();
+    for &byte in address {
+        match byte {
+            b':' => text.push('_'),
+            byte if byte.is_ascii_alphanumeric() || b".[]/@-".contains(&byte) => text.push(char::from(byte)),
+            byte => drop(write!(text, "%{byte:02x}")),
+        }
+    }
+    if text.len() > SPELLED {
+        text = "%-".to_owned();
+        address.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+    }
+    text
 }
 
 /// Whether a socket has a file that is somebody else's.
@@ -162,6 +181,30 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_addresses_have_one_name() {
+        for (address, name) in [
+            ("0.0.0.0:7", "0.0.0.0_7"),
+            ("[fe80::1%eth0]:7", "[fe80__1%25eth0]_7"),
+            ("/run/a b", "/run/a%20b"),
+            ("/run/a_b", "/run/a%5fb"),
+            ("/run/a:b", "/run/a_b"),
+            ("/run/a%20b", "/run/a%2520b"),
+            ("@\u{e9}", "@%c3%a9"),
+        ] {
+            assert_eq!(spelled(address.as_bytes()), name);
+        }
+        let long = |last: u8| spelled(&[&[b' '; 107][..], &[last]].concat());
+        assert!(
+            long(b'a') != long(b'b') && PREFIX.len() + GIVEN.len() + "stream-".len() + long(0).len() <= 255
+        );
+        let every: Vec<String> = (0..=255u8).map(|byte| spelled(&[byte])).collect();
+        let mut once = every.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), every.len());
+    }
 
     #[test]
     fn whose_file_it_is() {

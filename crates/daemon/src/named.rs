@@ -1,5 +1,6 @@
-//! Which refusals by the rate are written to a service's log: each source once a minute, and so many sources, as for datagrams
-//! (reference xinetd §3.2). All are counted. xinetd closes the service instead, which is one line too.
+//! Which refusals are written to a service's log where a flood must not cost a line each: each source once a minute, and so many
+//! sources, as for datagrams (reference xinetd §3.2). All are counted. By the rate, where xinetd closes the service, which is one
+//! line too; and for want of a PROXY header, where the source is a proxy and so all of its clients.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,23 +13,27 @@ const REMEMBERED: usize = 1024;
 
 /// The sources of one service that were named.
 #[derive(Clone, Debug, Default)]
-pub struct Named(HashMap<IpAddr, Duration>);
+pub struct Named(HashMap<IpAddr, (Duration, u64)>);
 
 impl Named {
-    /// Whether this source, refused now, is to be named; it counts as named then.
-    pub fn takes(&mut self, source: IpAddr, now: Duration) -> bool {
+    /// Whether this source, refused now, is to be named; it counts as named then. With how many of it were not since the last time.
+    pub fn takes(&mut self, source: IpAddr, now: Duration) -> Option<u64> {
         let source = crate::hosts::source_of(source);
-        if self.0.get(&source).is_some_and(|at| now < *at + AGAIN) {
-            return false;
+        let mut unsaid = 0;
+        if let Some((at, more)) = self.0.get_mut(&source) {
+            if now < *at + AGAIN {
+                *more += 1;
+                return None;
+            }
+            unsaid = *more;
+        } else if self.0.len() >= REMEMBERED {
+            self.0.retain(|_, (at, _)| now < *at + AGAIN);
+            if self.0.len() >= REMEMBERED {
+                return None;
+            }
         }
-        if self.0.len() >= REMEMBERED {
-            self.0.retain(|_, at| now < *at + AGAIN);
-        }
-        let room = self.0.len() < REMEMBERED;
-        if room {
-            self.0.insert(source, now);
-        }
-        room
+        self.0.insert(source, (now, 0));
+        Some(unsaid)
     }
 }
 
@@ -41,15 +46,16 @@ mod tests {
         let at = Duration::from_secs;
         let v4 = |n: u32| IpAddr::V4(n.into());
         let mut named = Named::default();
-        assert!(named.takes(v4(0), at(0)));
+        assert_eq!(named.takes(v4(0), at(0)), Some(0));
         for second in 0..60 {
-            assert!(!named.takes(v4(0), at(second)), "{second}");
+            assert_eq!(named.takes(v4(0), at(second)), None, "{second}");
         }
-        assert!(named.takes(v4(0), at(60)));
-        assert!(!named.takes("::ffff:0.0.0.0".parse().unwrap(), at(60)), "the same, mapped");
-        let many = (1..5000).filter(|&n| named.takes(v4(n), at(61))).count();
+        assert_eq!(named.takes(v4(0), at(60)), Some(60));
+        assert_eq!(named.takes("::ffff:0.0.0.0".parse().unwrap(), at(60)), None, "the same, mapped");
+        let many = (1..5000).filter(|&n| named.takes(v4(n), at(61)).is_some()).count();
         assert_eq!(many, REMEMBERED - 1);
-        assert!(!named.takes(v4(9000), at(119)));
-        assert!(named.takes(v4(9000), at(121)), "a minute later there is room");
+        assert_eq!(named.takes(v4(9000), at(119)), None);
+        assert_eq!(named.takes(v4(0), at(120)), Some(1), "the mapped one");
+        assert_eq!(named.takes(v4(9000), at(121)), Some(0), "a minute later there is room");
     }
 }

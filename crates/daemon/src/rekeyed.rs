@@ -66,7 +66,9 @@ impl Supervisor {
             code: "tls-file",
             place: named.or(connect).and_then(|file| file.place.clone()),
             message: format!("service {}: {why}", slot.id()),
-            help: Some("mend the files, then reload; `portreeve check` says what is wrong with them".to_owned()),
+            help: Some(
+                "mend the files, then reload; `portreeve check` says what is wrong with them".to_owned(),
+            ),
             source_line: None,
             service: Some(slot.id().to_owned()),
             classic: None,

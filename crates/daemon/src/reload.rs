@@ -287,6 +287,7 @@ impl Supervisor {
             counts: Counts::default(),
             last_refused: None,
             named: Named::default(),
+            headerless: Named::default(),
             rate_alarm: None,
             overloaded: false,
             minute_told: None,

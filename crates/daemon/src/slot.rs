@@ -198,6 +198,8 @@ pub struct Slot {
     pub last_refused: Option<(SocketAddr, Duration)>,
     /// Sources whose refusal by the rate was logged.
     pub named: Named,
+    /// Proxies whose connections had no header, as far as they were named.
+    pub headerless: Named,
     /// The alarm that is set for the rate.
     pub rate_alarm: Option<Duration>,
     /// The overload of its rate was said and its end was not.

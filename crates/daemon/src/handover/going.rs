@@ -73,7 +73,8 @@ impl Supervisor {
 
     /// Once a turn of the loop: begins what is wanted, and goes when the probe is content.
     pub fn go_on_with_upgrade(&mut self) {
-        if self.reading.is_some() || self.rekeying.is_some() || self.stopping.is_some() || self.exit.is_some() {
+        if self.reading.is_some() || self.rekeying.is_some() || self.stopping.is_some() || self.exit.is_some()
+        {
             return;
         }
         if let Some(client) = self.upgrade.wanted.take() {
