@@ -1,10 +1,10 @@
 //! Not enough descriptors, in the supervisor and in its workers: whoever cannot be served waits or is let go, whoever is served goes
 //! on, nothing is lost for good, and it heals by itself. xinetd has no workers.
 
-use portreeve_compliance::client::{dial, talk};
+use portreeve_compliance::client::{datagram_socket, dial, talk};
 use portreeve_compliance::flood::{Flood, Then};
 use portreeve_compliance::skip::has_programs;
-use portreeve_compliance::tls::{certificates, curl, keyed, spawned};
+use portreeve_compliance::tls::{behind, certificates, curl, keyed, spawned};
 use portreeve_compliance::wait::{must, never};
 use portreeve_compliance::{Config, Connection, Daemon, Ended, Entry, Start, World, ours};
 use std::time::{Duration, Instant};
@@ -151,6 +151,27 @@ fn one_source_never_shakes_hands() {
     });
 }
 
+/// Numbers from this one on are for nobody in a process; what it has it keeps.
+fn limit(world: &World, pid: u32, soft: u32) {
+    // As the worker's own user, who may always do it.
+    let status = std::fs::read_to_string(world.inside(&format!("/proc/{pid}/status"))).expect("it runs");
+    let id = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.split_whitespace().next());
+    let (uid, gid) = (id("Uid:").expect("a user"), id("Gid:").expect("a group"));
+    let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+    let (pid, soft) = (pid.to_string(), format!("--nofile={soft}:"));
+    let argv = ["/usr/bin/setpriv", &uid, &gid, "--clear-groups", "/usr/bin/prlimit", "--pid", &pid, &soft];
+    let (how, said) = world.run(&argv, &[]);
+    assert_eq!(how, Ended::Status(0), "{said}");
+}
+
+/// Leaves so many numbers free in a process.
+fn leave(world: &World, pid: u32, free: usize) {
+    let path = world.inside(&format!("/proc/{pid}/fd"));
+    let names = std::fs::read_dir(path).expect("it runs").flatten();
+    let open: Vec<u32> = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    limit(world, pid, (0..).filter(|number| !open.contains(number)).nth(free).expect("a number"));
+}
+
 /// A worker that has no number for the descriptor of its next client: that one is let go, with a line in the log, and nobody else.
 #[test]
 fn a_worker_cannot_take_its_next_client() {
@@ -168,23 +189,9 @@ fn a_worker_cannot_take_its_next_client() {
         let mut mux = dial("127.0.0.1", 2003).expect("a connection");
         mux.send(b"mux");
         must("its line is awaited", || daemon.count("tcpmux", "/running") == 1);
-        let limit = |pid: u32, soft: &str| {
-            // As the worker's own user, who may always do it.
-            let status =
-                std::fs::read_to_string(world.inside(&format!("/proc/{pid}/status"))).expect("it runs");
-            let id =
-                |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.split_whitespace().next());
-            let (uid, gid) = (id("Uid:").expect("a user"), id("Gid:").expect("a group"));
-            let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
-            let (pid, soft) = (pid.to_string(), format!("--nofile={soft}:"));
-            let argv =
-                ["/usr/bin/setpriv", &uid, &gid, "--clear-groups", "/usr/bin/prlimit", "--pid", &pid, &soft];
-            let (how, said) = world.run(&argv, &[]);
-            assert_eq!(how, Ended::Status(0), "{said}");
-        };
         let pids = ["builtin", "proxy", "header"].map(|name| pid_of(&daemon, name));
         // What they have they keep; numbers from 3 on are for nobody.
-        pids.iter().for_each(|&pid| limit(pid, "3"));
+        pids.iter().for_each(|&pid| limit(world, pid, 3));
         let ends = |id: &str| {
             world.service_log(id).iter().filter(|l| l.starts_with("EXIT") && l.contains("status=1")).count()
         };
@@ -197,13 +204,83 @@ fn a_worker_cannot_take_its_next_client() {
         for client in &mut old {
             says_it_back(client, "after");
         }
-        pids.iter().for_each(|&pid| limit(pid, "512"));
+        pids.iter().for_each(|&pid| limit(world, pid, 512));
         for port in [2001, 2002] {
             says_it_back(&mut dial("127.0.0.1", port).expect("a connection"), "again");
         }
         mux.send(b"ed\r\n");
         mux.finish();
         assert!(mux.read_all().text().starts_with("+Go\r\n"), "who was there before is served");
+        assert!(workers(&daemon).iter().all(|(_, _, restarts)| *restarts == 0), "no worker was lost");
+    });
+}
+
+/// The same of what comes behind the client: its target, a flow of datagrams, a client of TLS, its target, and new certificates. Who it
+/// was for is let go and accounted for; who is there, and who comes when there is room, is served.
+#[test]
+fn a_worker_cannot_take_what_comes_next() {
+    if !has_programs(&["openssl", "curl"]) {
+        return;
+    }
+    ours(|world| {
+        certificates(world);
+        let page = "read line\nprintf 'HTTP/1.0 200 OK\\r\\n\\r\\npage\\n'\n";
+        world.write("page.sh", page);
+        let config = Config::of(Entry::internal("echo", "echo", 2001, "stream"))
+            .with(Entry::internal("echo", "uecho", 2001, "dgram"))
+            .with(
+                Entry::probe("page", 2002, "report")
+                    .set("server", "/bin/sh")
+                    .set("server_args", "/run/w/page.sh"),
+            )
+            .with(redirected("way", 2003, "127.0.0.1 2001"))
+            .with(
+                redirected("flow", 2004, "127.0.0.9 3001")
+                    .set("socket_type", "dgram")
+                    .set("protocol", "udp")
+                    .set("wait", "yes"),
+            )
+            .with(behind("tls", 2005).set("redirect", "127.0.0.1 2002"));
+        let daemon = world.start(&config);
+        keyed(&daemon, "tls");
+        let target = std::net::UdpSocket::bind("127.0.0.9:3001").expect("a target");
+        target.set_read_timeout(Some(Duration::from_millis(200))).expect("a deadline");
+        let flow = |text: &str| {
+            let client = datagram_socket("127.0.0.1", 2004);
+            client.send(text.as_bytes()).expect("to send");
+            let mut buffer = [0; 64];
+            target.recv(&mut buffer).is_ok()
+        };
+        let mut old = dial("127.0.0.1", 2003).expect("a connection");
+        says_it_back(&mut old, "before");
+        let fetch = || curl(world, "one.example", 2005, &["--max-time", "10"]).0;
+        assert!(fetch() && flow("before"));
+        must("it is over", || daemon.count("tls", "/running") == 0);
+        let (proxy, tls) = (pid_of(&daemon, "proxy"), pid_of(&daemon, "tls"));
+        let ends = |id: &str| world.service_log(id).iter().filter(|l| l.starts_with("EXIT")).count();
+        // Room for the client, none for its target.
+        leave(world, proxy, 1);
+        let before = ends("way");
+        assert_eq!(talk("127.0.0.1", 2003, b"x").text(), "");
+        must("its end is told", || ends("way") == before + 1 && daemon.count("way", "/running") == 1);
+        leave(world, proxy, 0);
+        let flows = daemon.count("flow", "/running");
+        let before = ends("flow");
+        assert!(!flow("lost"));
+        must("its end is told", || ends("flow") == before + 1 && daemon.count("flow", "/running") == flows);
+        for free in [0, 1] {
+            leave(world, tls, free);
+            assert!(!fetch());
+            must("nobody is left", || daemon.count("tls", "/running") == 0);
+        }
+        leave(world, tls, 0);
+        let answer = daemon.control("reload");
+        assert!(answer.contains("no descriptor left"), "{answer}");
+        says_it_back(&mut old, "after");
+        [proxy, tls].iter().for_each(|&pid| limit(world, pid, 512));
+        must("all are served", || fetch() && flow("again"));
+        says_it_back(&mut dial("127.0.0.1", 2003).expect("a connection"), "again");
+        assert!(!daemon.control("reload").contains("no descriptor left"));
         assert!(workers(&daemon).iter().all(|(_, _, restarts)| *restarts == 0), "no worker was lost");
     });
 }

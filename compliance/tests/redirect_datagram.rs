@@ -1,8 +1,9 @@
 //! `redirect` of datagrams: a flow for each source, bounded and timed out. xinetd redirects streams alone.
 
 use portreeve_compliance::client::{ask, datagram_socket, hear};
+use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::{must, until};
-use portreeve_compliance::{Config, DEADLINE, Daemon, Entry, ours};
+use portreeve_compliance::{Config, DEADLINE, Daemon, Ended, Entry, ours};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -159,6 +160,33 @@ fn the_next_target_takes_over() {
             say(&datagram_socket("127.0.0.1", 2001), "x") == Some("first:x".to_owned())
         });
         assert_eq!(say(&client, "three"), Some("second:three".to_owned()), "a flow stays where it is");
+    });
+}
+
+/// One that a router says cannot be reached is left too, whichever call is told of it.
+#[test]
+fn a_target_that_cannot_be_reached() {
+    if !has_programs(&["nft"]) {
+        return;
+    }
+    ours(|world| {
+        let _second = Echo::new("127.0.0.1:3002", "second:", 1);
+        for word in ["host-unreachable", "net-prohibited", "admin-prohibited", "prot-unreachable"] {
+            let rules = format!(
+                "flush ruleset; table ip t {{ chain c {{ type filter hook input priority 0;
+                 udp dport 3001 reject with icmp type {word}; }}; }}"
+            );
+            let (how, said) = world.run(&["/usr/sbin/nft", &rules], &[]);
+            assert_eq!(how, Ended::Status(0), "{said}");
+            let daemon = world.start(&Config::of(redirected("r", 2001, "127.0.0.1 3001 127.0.0.1 3002")));
+            let client = datagram_socket("127.0.0.1", 2001);
+            // Several at once: the word comes with one that is sent.
+            for _ in 0..3 {
+                client.send(b"x").expect("to send");
+            }
+            assert_eq!(hear(&client, DEADLINE).as_deref(), Some(&b"second:x"[..]), "{word}");
+            assert_eq!(daemon.stop(), Ended::Status(0));
+        }
     });
 }
 

@@ -58,6 +58,10 @@ fn inet(target: SocketAddr, way: &Way) -> Result<OwnedFd, Errno> {
             sockopt::set_socket_keepalive(&fd, true)?;
         }
     }
+    if way.datagrams {
+        // Where it is refused, what is final is heard all the same.
+        let _ = portreeve_sys::socket::hear_errors(&fd, target.is_ipv6());
+    }
     if let Some(ip) = way.transparent {
         portreeve_sys::socket::speak_for(&fd, ip)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;

@@ -54,12 +54,16 @@ fn spelled(address: &[u8]) -> String {
         match byte {
             b':' => text.push('_'),
             byte if byte.is_ascii_alphanumeric() || b".[]/@-".contains(&byte) => text.push(char::from(byte)),
-            byte => drop(write!(text, "%{byte:02x}")),
+            byte => {
+                let _ = write!(text, "%{byte:02x}");
+            }
         }
     }
     if text.len() > SPELLED {
         text = "%-".to_owned();
-        address.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+        for byte in address {
+            let _ = write!(text, "{byte:02x}");
+        }
     }
     text
 }

@@ -324,16 +324,35 @@ pub fn send_now(fd: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 /// From setsockopt(2); `EINVAL` for more than an `int` holds.
 pub fn set_low_water(fd: impl AsFd, bytes: usize) -> io::Result<()> {
     let value = libc::c_int::try_from(bytes).map_err(|_| Errno::INVAL)?;
+    set_int(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, value)
+}
+
+/// IP_RECVERR: a connected datagram socket hears all that ICMP says of its peer, and not only what is final. It is kept beside as well, and
+/// must be taken with [`forget_errors`]: until then the socket is never quiet.
+///
+/// # Errors
+/// From setsockopt(2).
+pub fn hear_errors(fd: impl AsFd, v6: bool) -> io::Result<()> {
+    let (level, option) =
+        if v6 { (libc::SOL_IPV6, libc::IPV6_RECVERR) } else { (libc::SOL_IP, libc::IP_RECVERR) };
+    set_int(fd, level, option, 1)
+}
+
+/// Takes what ICMP has said of datagrams, a bounded part of it.
+pub fn forget_errors(fd: impl AsFd) {
+    const MOST: usize = 64;
+    for _ in 0..MOST {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::ERRQUEUE;
+        if rustix::net::recv(&fd, &mut [0_u8; 1], flags).is_err() {
+            return;
+        }
+    }
+}
+
+fn set_int(fd: impl AsFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(|_| Errno::INVAL)?;
     // SAFETY: the pointer is to an int that lives for the call, and the length is that of an int.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVLOWAT,
-            (&raw const value).cast(),
-            length,
-        )
-    };
+    let result =
+        unsafe { libc::setsockopt(fd.as_fd().as_raw_fd(), level, option, (&raw const value).cast(), length) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -46,6 +46,12 @@ impl Files {
         self.0.insert((order(kind), index), (kind, read(fd)));
     }
 
+    /// One that came without its descriptor: no number was left for it here.
+    pub(crate) fn lose(&mut self, kind: TlsFile, index: u8) {
+        let why = "the worker has no descriptor left for it".to_owned();
+        self.0.insert((order(kind), index), (kind, Err(why)));
+    }
+
     fn get(&self, kind: TlsFile, index: u8) -> Result<&[u8], WrongFile> {
         match self.0.get(&(order(kind), index)) {
             Some((_, Ok(bytes))) => Ok(bytes.as_slice()),

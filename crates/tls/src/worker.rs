@@ -138,11 +138,16 @@ impl Engine {
                 continue;
             }
             let message = ToTls::decode(bytes).map_err(io::Error::other)?;
-            if let (true, ToTls::Client { ticket, .. } | ToTls::Target { ticket, .. }) =
-                (received.lost, &message)
-            {
-                self.sessions.give_up(*ticket, &mut self.out);
-                continue;
+            match message {
+                ToTls::Client { ticket, .. } | ToTls::Target { ticket, .. } if received.lost => {
+                    self.sessions.give_up(ticket, &mut self.out);
+                    continue;
+                }
+                ToTls::File { kind, index } if received.lost => {
+                    self.files.lose(kind, index);
+                    continue;
+                }
+                _ => {}
             }
             self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }

@@ -7,6 +7,7 @@ use crate::datagram::{Judge, Standing};
 use crate::outbox::Outbox;
 use crate::protocol::{BadMessage, Carried, FromProxy, Policy};
 use portreeve_policy::{Now, Reason};
+use portreeve_sys::socket::forget_errors;
 use portreeve_sys::{clock, pktinfo};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
@@ -304,6 +305,8 @@ impl Datagrams {
                 }
                 self.lose(number, errno, turn);
             }
+            // The same by a router's word. The first one was kept for the next target.
+            Err(errno) if flow.is_young() && is_away(errno) => self.lose(number, errno, turn),
             // Lost, as datagrams may be.
             Err(_) => {}
         }
@@ -325,13 +328,11 @@ impl Datagrams {
                     }
                     self.flows.answered(number, turn.now);
                 }
-                Err(Errno::AGAIN) => return,
+                Err(Errno::AGAIN) => return forget_errors(target),
                 Err(Errno::INTR) => {}
                 Err(errno @ Errno::CONNREFUSED) => return self.lose(number, errno, turn),
                 // A router's word, which may pass: it counts while there was no answer.
-                Err(errno @ (Errno::HOSTUNREACH | Errno::NETUNREACH)) if flow.is_young() => {
-                    return self.lose(number, errno, turn);
-                }
+                Err(errno) if flow.is_young() && is_away(errno) => return self.lose(number, errno, turn),
                 Err(_) => {}
             }
         }
@@ -375,6 +376,19 @@ fn tell_end(Ended { flow, outcome }: Ended, out: &mut Outbox<FromProxy>) {
     if let Some(ticket) = flow.ticket {
         out.put(done(ticket, flow.bytes_in, flow.bytes_out, outcome));
     }
+}
+
+/// What ICMP says of a target that cannot be reached: no way there, or somebody in between who lets nothing pass.
+fn is_away(errno: Errno) -> bool {
+    let words = [
+        Errno::HOSTUNREACH,
+        Errno::NETUNREACH,
+        Errno::HOSTDOWN,
+        Errno::ACCESS,
+        Errno::NOPROTOOPT,
+        Errno::NONET,
+    ];
+    words.contains(&errno)
 }
 
 /// Whether the source can be that of one host, and its port be sent to.

@@ -159,7 +159,11 @@ impl Engine {
                     self.carriages.give_up(ticket, &mut self.out);
                 }
             }
-            ToProxy::Flow { number, .. } => self.datagrams.answer(number, None, &mut turn!(self, now)),
+            ToProxy::Flow { number, ticket, .. } => {
+                self.datagrams.answer(number, None, &mut turn!(self, now));
+                let outcome = Carried::Full;
+                self.out.put(FromProxy::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
+            }
             _ => return Err(BadMessage::BadValue("descriptor")),
         }
         Ok(())
