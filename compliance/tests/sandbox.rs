@@ -1,7 +1,7 @@
 //! What a program is confined to (`sandbox`): real attempts to write, to connect, to gain privileges, each with and without; a part that
 //! cannot be put on; and that a service without a sandbox costs no system call more. xinetd has nothing like it.
 
-use portreeve_compliance::client::talk;
+use portreeve_compliance::client::{ask_again, datagram_socket, talk};
 use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Daemon, Entry, Start, World, ours};
@@ -332,6 +332,66 @@ fn a_service_without_a_sandbox_makes_no_call_more() {
         assert_eq!(more.into_iter().collect::<Vec<_>>(), wanted.iter().collect::<Vec<_>>());
         for call in wanted.iter().chain(&["capset", "open_tree", "mount_setattr"]) {
             assert!(!bare.iter().any(|made| made == call), "{call} in {bare:?}");
+        }
+    });
+}
+
+/// However the program is started: with the socket itself, or as a command of hosts.allow in its place. A command beside it is root's and
+/// is in no sandbox.
+#[test]
+fn whatever_answers_a_client_is_confined() {
+    if !has_programs(&["perl"]) {
+        return;
+    }
+    ours(|world| {
+        let answer = "my $from = recv(STDIN, my $text, 100, 0);\nsend(STDOUT, system(\"test -w /usr\") == 0 ? \"open\" : \"closed\", 0, $from);\n";
+        world.write("answer.pl", answer);
+        let perl = |id: &str, port| {
+            let entry = Entry::datagram(id, port, "").set("server", "/usr/bin/perl");
+            entry.set("server_args", "/run/w/answer.pl").line("flags = NOLIBWRAP")
+        };
+        let config = Config::of(perl("open", 2001))
+            .with(perl("closed", 2002).set("sandbox", "ProtectSystem"))
+            .with(Entry::program("twisted", 2003).set("sandbox", "ProtectSystem").first("flags = IPv4"));
+        let rule = "ALL: ALL : spawn (test -w /usr && echo open > /run/w/beside) : twist (test -w /usr && echo open || echo closed)\n";
+        world.cover("/etc/hosts.allow", rule);
+        let _daemon = world.start(&config);
+        let asked = |port| ask_again(&datagram_socket("127.0.0.1", port), b"x");
+        assert_eq!(asked(2001).as_deref(), Some(&b"open"[..]));
+        assert_eq!(asked(2002).as_deref(), Some(&b"closed"[..]));
+        assert_eq!(talk("127.0.0.1", 2003, b"").text(), "closed\n");
+        must("the command beside it ran", || world.path("beside").exists());
+        must("it is in no sandbox", || world.read("beside") == "open\n");
+    });
+}
+
+/// The limits that xinetd has no attributes for.
+#[test]
+fn limits_of_ours() {
+    ours(|world| {
+        world.write_mode("limits.sh", "#!/bin/sh\ncat /proc/self/limits\n", 0o755);
+        let config = Config::of(
+            Entry::program("limited", 2001)
+                .set("server", "/run/w/limits.sh")
+                .unset("server_args")
+                .set("rlimit_core", "0")
+                .set("rlimit_nproc", "123")
+                .set("rlimit_fsize", "1M")
+                .set("rlimit_memlock", "64k")
+                .set("rlimit_rttime", "1000"),
+        );
+        let _daemon = world.start(&config);
+        let text = talk("127.0.0.1", 2001, b"").text();
+        for (name, value) in [
+            ("Max core file size", "0"),
+            ("Max processes", "123"),
+            ("Max file size", "1048576"),
+            ("Max locked memory", "65536"),
+            ("Max realtime timeout", "1000"),
+        ] {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            let values: Vec<&str> = line[name.len()..].split_whitespace().take(2).collect();
+            assert_eq!(values, [value, value], "{line}");
         }
     });
 }

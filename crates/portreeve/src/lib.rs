@@ -10,6 +10,7 @@ pub mod ban_lists; // lists of bans as files have them
 pub mod call; //      argv[0] and the way from arguments to an exit code
 pub mod certificates; // what is wrong with the files of TLS
 pub mod commands; //  one file for each command
+pub mod confinement; // sandboxes that could not be put on here
 pub mod control; //   the control socket's client
 pub mod demo; //      the demonstration's configuration, files and gate
 pub mod describe; //  a service in words

@@ -23,6 +23,12 @@ pub const NO_DEVICES: u64 = libc::MS_NODEV;
 /// No program is executed from there.
 pub const NO_PROGRAMS: u64 = libc::MS_NOEXEC;
 
+/// Whether the kernel has what [`Sandbox::mounts`] needs: mount_setattr(2), of Linux 5.12.
+pub fn kernel_has_views() -> bool {
+    // Without attributes it answers EINVAL and changes nothing.
+    !matches!(call(libc::SYS_mount_setattr, [usize::MAX, 0, 0, 0, 0]), Err(libc::ENOSYS))
+}
+
 /// Capabilities: bit n is number n of capabilities(7).
 pub type Capabilities = u64;
 

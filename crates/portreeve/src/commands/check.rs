@@ -2,6 +2,7 @@
 //! is wrong with hosts.allow and hosts.deny. Opens no socket, starts no program. The JSON names are a promise to scripts.
 
 use crate::certificates;
+use crate::confinement;
 use crate::describe;
 use crate::escape;
 use crate::failure::{Exit, Failure};
@@ -77,6 +78,8 @@ fn check(
     let findings = tables.map(HostsTables::findings).unwrap_or_default();
     let (mut of_machine, held) = reading.as_ref().map(certificates::findings).unwrap_or_default();
     of_machine.extend(reading.iter().flat_map(|reading| labels::findings(reading, Path::new(SELINUX))));
+    let views = portreeve_sys::sandbox::kernel_has_views();
+    of_machine.extend(reading.iter().flat_map(|reading| confinement::findings(reading, views)));
     if as_json {
         out.json(&to_json(reading.as_ref(), &held, tables, &[&of_machine[..], &findings].concat()))?;
     } else {
