@@ -29,7 +29,7 @@ const PERSONALITIES: [u32; 2] = [0, u32::MAX];
 pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
     let filters = filters(sandbox);
     // Without either the kernel takes no filter. Root keeps what set-user-ID programs give, as under systemd.
-    let may_filter = uid == 0 && sandbox.bounding & CAP_SYS_ADMIN != 0;
+    let may_filter = uid == 0 && sandbox.bounding & CAP_SYS_ADMIN != 0 && sys::may_filter();
     let needed = sandbox.filters() && !may_filter;
     sys::Sandbox {
         mounts: sandbox.mounts.as_ref().map(|mounts| mounts.iter().map(mount).collect()),
@@ -178,4 +178,71 @@ fn restrictions(sandbox: &Sandbox) -> Vec<Rule> {
         rules.add("openat2", &[], Answer::Errno(ENOSYS));
     }
     rules.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portreeve_conf::ALL_CAPABILITIES;
+
+    fn nothing() -> Sandbox {
+        Sandbox {
+            words: Vec::new(),
+            place: None,
+            no_new_privileges: false,
+            mounts: None,
+            network: false,
+            ipc: false,
+            host_name: false,
+            bounding: ALL_CAPABILITIES,
+            ambient: 0,
+            calls: None,
+            denied: Vec::new(),
+            families: None,
+            namespaces: 0,
+            personality: false,
+            write_execute: false,
+            realtime: false,
+            set_ids: false,
+            native: false,
+        }
+    }
+
+    #[test]
+    fn a_filter_needs_no_new_privs_but_of_root_that_may_anything() {
+        let filtered = Sandbox { personality: true, ..nothing() };
+        assert!(!prepare(&nothing(), 1000).no_new_privs);
+        assert!(prepare(&filtered, 1000).no_new_privs);
+        assert_eq!(prepare(&filtered, 0).no_new_privs, !sys::may_filter());
+        let bounded = Sandbox { bounding: !CAP_SYS_ADMIN, ..filtered };
+        assert!(prepare(&bounded, 0).no_new_privs);
+        assert!(prepare(&Sandbox { no_new_privileges: true, ..nothing() }, 0).no_new_privs);
+    }
+
+    /// A filter of every rule, and of every set of calls, fits into what the kernel takes.
+    #[test]
+    fn what_forbids_most_can_be_compiled() {
+        let most = Sandbox {
+            denied: vec!["iopl", "init_module", "settimeofday"],
+            families: Some(portreeve_conf::Families { allow: true, list: (0..46).collect() }),
+            namespaces: 0x7e02_0080,
+            personality: true,
+            write_execute: true,
+            realtime: true,
+            set_ids: true,
+            native: true,
+            calls: Some(portreeve_conf::Calls {
+                listed: vec![
+                    ("mount", CallAnswer::Kill),
+                    ("no_number", CallAnswer::Kill),
+                    ("read", CallAnswer::Errno(1)),
+                ],
+                otherwise: CallAnswer::Allow,
+            }),
+            ..nothing()
+        };
+        let made = prepare(&most, 1000);
+        assert_eq!((made.impossible, made.filters.len()), (!KNOWN, if KNOWN { 2 } else { 0 }));
+        assert!(made.filters.iter().all(|filter| filter.len() < 500));
+    }
 }

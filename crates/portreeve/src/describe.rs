@@ -116,6 +116,9 @@ pub fn limits(service: &Service) -> String {
     if let Some(n) = service.starts_per_minute.value {
         parts.push(format!("starts_per_minute {n}"));
     }
+    if let Some(sandbox) = &service.sandbox {
+        parts.push(format!("sandbox of {}", sandbox.words.len()));
+    }
     if let Some(n) = service.source_starts_per_minute.value {
         parts.push(format!("source_starts_per_minute {n}"));
     }

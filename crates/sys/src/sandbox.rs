@@ -23,6 +23,12 @@ pub const NO_DEVICES: u64 = libc::MS_NODEV;
 /// No program is executed from there.
 pub const NO_PROGRAMS: u64 = libc::MS_NOEXEC;
 
+/// Whether this thread may install filters without `no_new_privs`, and so may what it starts as root.
+pub fn may_filter() -> bool {
+    let own = rustix::thread::capabilities(None);
+    own.is_ok_and(|own| own.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+}
+
 /// Whether the kernel has what [`Sandbox::mounts`] needs: mount_setattr(2), of Linux 5.12.
 pub fn kernel_has_views() -> bool {
     // Without attributes it answers EINVAL and changes nothing.

@@ -146,8 +146,8 @@ const WHY: &[(&str, &str)] = &[
 /// Whether the loss of a setting lets somebody or something do more than under systemd.
 pub(crate) fn keeps(key: &str) -> bool {
     KEEPS.split_ascii_whitespace().any(|known| known == key)
-        || key.starts_with("Condition")
-        || key.starts_with("Assert")
+        // Of a later systemd, or misspelt: somebody believes in it.
+        || ["Condition", "Assert", "Protect", "Private", "Restrict", "SystemCall"].iter().any(|start| key.starts_with(start))
 }
 
 /// What is said of a setting that nobody asked for, and whether something is lost with it; `None` for what was carried over,

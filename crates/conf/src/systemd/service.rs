@@ -112,7 +112,14 @@ pub(super) fn service(
     }
     variables_said(unit, variables, &mut said, out);
     limits_said(unit, &mut said, out);
-    said.extend(sandbox::read(unit, name, out)?.map(|words| ("sandbox", words)));
+    let words = sandbox::read(unit, name, out)?;
+    if words.is_some() && start.value.trim_start_matches(['-', '@', ':']).starts_with('+') {
+        out.told(
+            start,
+            "the command has `+`: systemd confines it to nothing, portreeve to what the unit says",
+        );
+    }
+    said.extend(words.map(|words| ("sandbox", words)));
     said.push(("flags", flags.join(" ")));
     Ok(said)
 }

@@ -115,6 +115,8 @@ fn what_is_not_applied_is_named_and_says_why() {
         let (_, notes) = read(more);
         assert!(notes.iter().any(|note| note == wanted), "{more}: {notes:#?}");
     }
+    let (_, notes) = read("PrivateBpf=yes\n");
+    assert!(notes[0].starts_with("!there is no setting `PrivateBpf=`"), "{notes:?}");
     assert_eq!(
         read("ProtectSystem=strict\nStateDirectory=x y\n").0,
         "ProtectSystem=strict ReadWritePaths=-/var/lib/x ReadWritePaths=-/var/lib/y"

@@ -214,6 +214,7 @@ fn every_setting_is_accounted_for() {
         said(&reading, Severity::Error),
         [
             "/e/a.socket:5:1: `SmackLabel=` has no counterpart in portreeve: without it more is allowed than under systemd",
+            "/e/a@.service:11:1: there is no setting `Protectsystem=` in `[Service]`; did you mean `ProtectSystem=`?",
             "/e/a@.service:12:1: `IPAddressDeny=` is kept by a control group of the unit's own, and portreeve makes none: more is allowed than under systemd",
             "/e/a@.service:18:1: `ConditionPathExists=` has no counterpart in portreeve: without it more is allowed than under systemd",
         ]
@@ -224,7 +225,6 @@ fn every_setting_is_accounted_for() {
             "/e/a.socket:3:1: `Mark=` has no counterpart in portreeve",
             "/e/a.socket:4:1: `Backlog=` has no counterpart in portreeve",
             "/e/a@.service:10:1: `CPUWeight=` has no counterpart in portreeve",
-            "/e/a@.service:11:1: there is no setting `Protectsystem=` in `[Service]`; did you mean `ProtectSystem=`?",
         ]
     );
     let notes = said(&reading, Severity::Note).join("\n");
