@@ -16,10 +16,10 @@ use std::os::fd::{AsFd, AsRawFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Insn {
-    code: u16,
-    jt: u8,
-    jf: u8,
-    k: u32,
+    pub(crate) code: u16,
+    pub(crate) jt: u8,
+    pub(crate) jf: u8,
+    pub(crate) k: u32,
 }
 
 /// The address sets need more instructions than the kernel takes.

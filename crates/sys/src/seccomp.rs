@@ -172,3 +172,93 @@ fn tree(program: &mut Program, leaves: &[(u32, usize)]) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What the kernel's interpreter makes of a program: `data` is `struct seccomp_data` in words.
+    fn run(program: &[Insn], data: &[u32; 16]) -> u32 {
+        let (mut at, mut loaded) = (0usize, 0u32);
+        loop {
+            let Insn { code, jt, jf, k } = program[at];
+            at += 1;
+            let jump = |taken: bool| usize::from(if taken { jt } else { jf });
+            match code {
+                LOAD => loaded = data[k as usize / 4],
+                AND => loaded &= k,
+                EQUAL => at += jump(loaded == k),
+                LEAST => at += jump(loaded >= k),
+                ANY => at += jump(loaded & k != 0),
+                0x05 => at += k as usize, // BPF_JMP | BPF_JA
+                RETURN => return k,
+                other => panic!("{other:x}"),
+            }
+        }
+    }
+
+    fn data(arch: u32, call: u32, arguments: [u32; 2]) -> [u32; 16] {
+        let mut data = [0; 16];
+        data[0] = call;
+        data[1] = arch;
+        // The upper halves are not looked at.
+        data[4..8].copy_from_slice(&[arguments[0], 7, arguments[1], 7]);
+        if cfg!(target_endian = "big") {
+            data[4..8].copy_from_slice(&[7, arguments[0], 7, arguments[1]]);
+        }
+        data
+    }
+
+    /// The rules themselves.
+    fn wanted(rules: &[Rule], otherwise: Answer, call: u32, arguments: [u32; 2]) -> Answer {
+        let holds = |(index, test): &(u8, Test)| {
+            let value = arguments[usize::from(*index)];
+            match test {
+                Test::In(values) => values.contains(&value),
+                Test::AnyOf(mask) => value & mask != 0,
+                Test::AllOf(mask) => value & mask == *mask,
+            }
+        };
+        let rule = rules.iter().find(|rule| rule.call == call && rule.when.iter().all(holds));
+        rule.map_or(otherwise, |rule| rule.answer)
+    }
+
+    fn answers() -> impl Strategy<Value = Answer> {
+        prop_oneof![Just(Answer::Allow), Just(Answer::Kill), (1u16..5).prop_map(Answer::Errno)]
+    }
+
+    fn tests() -> impl Strategy<Value = Test> {
+        prop_oneof![
+            proptest::collection::vec(0u32..8, 0..4).prop_map(Test::In),
+            (0u32..8).prop_map(Test::AnyOf),
+            (0u32..8).prop_map(Test::AllOf),
+        ]
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<Rule>> {
+        let when = proptest::collection::vec((0u8..2, tests()), 0..3);
+        let rule = (0u32..400, when, answers()).prop_map(|(call, when, answer)| Rule { call, when, answer });
+        proptest::collection::vec(rule, 0..300)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_program_answers_as_its_rules(rules in rules(), otherwise in answers(), pairs in proptest::collection::vec((0u32..8, 0u32..8), 4)) {
+            let program = compile(&rules, otherwise).unwrap();
+            let arch = OURS.unwrap_or(0);
+            for call in (0..402).chain([X32 - 1]) {
+                for &(a, b) in &pairs {
+                    let said = run(&program, &data(arch, call, [a, b]));
+                    prop_assert_eq!(said, wanted(&rules, otherwise, call, [a, b]).word(), "{} {} {}", call, a, b);
+                }
+            }
+            // Calls of another ABI are never made.
+            prop_assert_eq!(run(&program, &data(arch ^ 1, 1, [0, 0])), Answer::Kill.word());
+            if cfg!(target_arch = "x86_64") {
+                prop_assert_eq!(run(&program, &data(arch, X32 | 1, [0, 0])), Answer::Kill.word());
+            }
+        }
+    }
+}
