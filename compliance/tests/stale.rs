@@ -95,7 +95,7 @@ fn old_instances_end_and_nobody_else() {
             .with(entry("script", 2004, "script"))
             .with(entry("touched", 2005, "touched"))
             .with(Entry::probe("other", 2006, "hold"))
-            .with(Entry::program("quick", 2007));
+            .with(Entry::program("quick", 2007).set("cps", "100000 1"));
         let daemon = world.start(&config);
         let mut old = vec![says(2001, "one"), says(2001, "one"), says(2002, "one"), says(2004, "held")];
         let mut stay = vec![says(2003, "one"), says(2005, "held"), says(2006, "held")];
