@@ -88,7 +88,7 @@ impl Compared {
             bare = name;
             there = roots.find(directory, view, name);
         }
-        if passing(bare) {
+        if passing(view.inside(bare).unwrap_or(bare)) {
             return Fate::Passing;
         }
         match there {

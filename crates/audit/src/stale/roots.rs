@@ -28,6 +28,16 @@ pub(crate) struct View {
     pub root: Vec<u8>,
 }
 
+impl View {
+    /// A name as the process itself has it; None for what lies outside of its root.
+    pub(crate) fn inside<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        match self.root.as_slice() {
+            b"/" => Some(path),
+            root => path.strip_prefix(root).filter(|rest| rest.starts_with(b"/")),
+        }
+    }
+}
+
 /// What is there now.
 #[derive(Debug)]
 pub(crate) enum There {
@@ -56,10 +66,7 @@ impl Roots {
 
     /// Where a name leads from the view of this process.
     pub(crate) fn find(&self, directory: &Path, view: &View, path: &[u8]) -> There {
-        let inside = match view.root.as_slice() {
-            b"/" => Some(path),
-            root => path.strip_prefix(root).filter(|rest| rest.starts_with(b"/")),
-        };
+        let inside = view.inside(path);
         match (inside, self.whole.get(&view.namespace)) {
             (Some(path), _) => open(&directory.join("root"), path),
             (None, Some(root)) => open(root, path),
