@@ -187,8 +187,52 @@ pub const STALE_MICROCODE: Check = Check {
     undo: "Boot with `dis_ucode_ldr`.",
 };
 
+/// The former content is not kept anywhere by dpkg or rpm.
+const KEPT: &str =
+    "Keep a copy first, for whoever has to find out: `cp -a FILE /root/`. Put it back to undo.";
+
+/// Not what the package brought.
+pub const INTEGRITY_CHANGED: Check = Check {
+    id: "integrity-changed",
+    severity: Severity::High,
+    title: "a package's file is not what the package brought",
+    when: "A file in a list of dpkg has another MD5 sum than the list, is no regular file any more, or has another owner or mode than \
+           dpkg-statoverride ordered; or rpm says that it differs. Diverted files are looked at where they were diverted to. Asked with \
+           `portreeve integrity packages`, and with `portreeve audit --packages`.",
+    why: "Nobody but the package manager has business there: a mistake by hand, a broken disk, or an intruder's program under a \
+          trusted name. The lists lie on the same disk, so an intruder who is root can change them too.",
+    fix: "`apt-get install --reinstall PACKAGE`, `dnf reinstall PACKAGE`; after an intrusion, install the host anew.",
+    risk: "What was changed on purpose is lost.",
+    undo: KEPT,
+};
+
+/// Not there.
+pub const INTEGRITY_MISSING: Check = Check {
+    id: "integrity-missing",
+    severity: Severity::Medium,
+    title: "a package's file is missing",
+    when: "A file or directory in a list of dpkg is not there, and no `path-exclude` of dpkg's configuration leaves it out; or rpm says that \
+           it is missing. Asked as integrity-changed.",
+    why: "Something does not work, or will not when it is needed.",
+    fix: "`apt-get install --reinstall PACKAGE`, `dnf reinstall PACKAGE`.",
+    risk: "None, where nobody removed it on purpose.",
+    undo: "Remove it again; to keep it away from the next upgrade too, `path-exclude=FILE` in /etc/dpkg/dpkg.cfg.d.",
+};
+
+/// Changed as it may be.
+pub const INTEGRITY_CONFFILE: Check = Check {
+    id: "integrity-conffile",
+    severity: Severity::Low,
+    title: "a file of configuration is not the package's own",
+    when: "As integrity-changed and integrity-missing, for a file that the package marks as configuration. Asked with `--conffiles`.",
+    why: "It is there to be changed; but a change that nobody remembers is worth a look.",
+    fix: "Compare it with the package's own; the command puts that in its place.",
+    risk: "Your own settings are lost, in all files of configuration of the package.",
+    undo: KEPT,
+};
+
 /// All checks, in the order of the report.
-pub const CHECKS: [&Check; 10] = [
+pub const CHECKS: [&Check; 13] = [
     &PLAINTEXT_LOGIN,
     &ROOT_UNPACKAGED,
     &PLAINTEXT,
@@ -199,11 +243,14 @@ pub const CHECKS: [&Check; 10] = [
     &STALE_PROCESS,
     &STALE_KERNEL,
     &STALE_MICROCODE,
+    &INTEGRITY_CHANGED,
+    &INTEGRITY_MISSING,
+    &INTEGRITY_CONFFILE,
 ];
 
 /// What a finding's evidence may hold, and what a waiver may match; the number of a process is shown but never matched, since
 /// a restart is no change.
-pub const EVIDENCE: [(&str, &str); 14] = [
+pub const EVIDENCE: [(&str, &str); 17] = [
     ("protocol", "`tcp`, `udp`, …, as in `portreeve listeners`"),
     ("address", "address and port, as in `portreeve listeners`; of several, the first"),
     ("namespace", "`own`, a name, or `net:[number]`"),
@@ -216,6 +263,9 @@ pub const EVIDENCE: [(&str, &str); 14] = [
     ("container", "runtime and name"),
     ("service", "the service of ours"),
     ("files", "what is old in the process, and how: `gone`, `rebuilt`, `replaced`"),
+    ("path", "the file"),
+    ("package", "the package that brought it"),
+    ("columns", "rpm's nine columns, or `missing`"),
     ("running", "the release or revision that runs"),
     ("installed", "the one that the next boot would bring"),
 ];

@@ -35,7 +35,12 @@ impl Finding {
     pub fn identity(&self) -> String {
         let of_listener = ["namespace", "protocol", "address", "executable"];
         let of_process = ["executable", "unit", "container", "service"];
-        let names = if self.check.id.starts_with("listener-") { of_listener } else { of_process };
+        let of_file = ["path", "package", "columns", "executable"];
+        let names = match self.check.id.split('-').next() {
+            Some("listener") => of_listener,
+            Some("integrity") => of_file,
+            _ => of_process,
+        };
         let parts = names.map(|name| self.evidence(name).unwrap_or("-"));
         format!("{} {}", self.check.id, parts.join(" "))
     }

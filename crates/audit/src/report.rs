@@ -172,9 +172,10 @@ fn result((finding, waived): &(Finding, Waived)) -> Value {
     }
     let mut location =
         json!({"logicalLocations": [{"fullyQualifiedName": finding.subject, "kind": "resource"}]});
-    if let (Some(path), Some(fields)) =
-        (finding.evidence("executable").filter(|path| path.starts_with('/')), location.as_object_mut())
-    {
+    if let (Some(path), Some(fields)) = (
+        finding.evidence("path").or(finding.evidence("executable")).filter(|path| path.starts_with('/')),
+        location.as_object_mut(),
+    ) {
         let uri = json!({"artifactLocation": {"uri": uri(path)}});
         fields.insert("physicalLocation".to_owned(), uri);
     }

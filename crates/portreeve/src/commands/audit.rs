@@ -7,13 +7,16 @@ use crate::failure::{Exit, Failure};
 use crate::looking;
 use crate::output::{Output, Paint};
 use portreeve_audit::baseline;
-use portreeve_audit::checks::{Check, LISTENER_MISSING, LISTENER_UNEXPECTED, Severity};
+use portreeve_audit::checks::{
+    Check, INTEGRITY_CHANGED, INTEGRITY_CONFFILE, INTEGRITY_MISSING, LISTENER_MISSING, LISTENER_UNEXPECTED,
+    Severity,
+};
 use portreeve_audit::exposure;
 use portreeve_audit::finding::Finding;
 use portreeve_audit::report::{Report, Waived};
 use portreeve_audit::waivers::{self, Day};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Look for what is wrong with this host
 ///
@@ -31,6 +34,9 @@ pub struct Arguments {
     /// Listeners that somebody answers for
     #[arg(long, value_name = "FILE", default_value = baseline::PATH)]
     pub baseline: PathBuf,
+    /// Look at the files of packages too, which takes seconds; see `portreeve integrity packages`
+    #[arg(long)]
+    pub packages: bool,
     /// Answer in JSON
     #[arg(long, conflicts_with = "sarif")]
     pub json: bool,
@@ -41,6 +47,9 @@ pub struct Arguments {
 
 /// The checks that need a baseline.
 const DRIFT: [&Check; 2] = [&LISTENER_UNEXPECTED, &LISTENER_MISSING];
+
+/// The checks that read every file of every package.
+const FILES: [&Check; 3] = [&INTEGRITY_CHANGED, &INTEGRITY_MISSING, &INTEGRITY_CONFFILE];
 
 /// Looks, weighs and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
@@ -62,6 +71,17 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     inventory
         .gaps
         .extend(stale.gaps.into_iter().filter(|gap| !inventory.gaps.contains(gap)).collect::<Vec<_>>());
+    if arguments.packages {
+        let integrity = super::integrity::look(Path::new("/"), &[])?;
+        let files = portreeve_audit::integrity::check::check(&integrity, false);
+        outcome.findings.extend(files.findings);
+        outcome.not_applicable.extend(files.not_applicable);
+        inventory.gaps.extend(integrity.gaps);
+    } else {
+        outcome
+            .not_applicable
+            .extend(FILES.map(|check| (check.id, "it takes seconds (portreeve audit --packages)")));
+    }
     let report = Report::new(&inventory, outcome, &waivers, today);
     if arguments.json {
         out.json(&report.json())?;

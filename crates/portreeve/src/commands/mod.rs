@@ -15,6 +15,7 @@ pub mod explain;
 pub mod firewall;
 pub mod inetd;
 pub mod instances;
+pub mod integrity;
 pub mod links;
 pub mod listeners;
 pub mod reload;
@@ -72,6 +73,7 @@ pub enum Command {
     Listeners(listeners::Arguments),
     Audit(audit::Arguments),
     Stale(stale::Arguments),
+    Integrity(integrity::Arguments),
     Dump(dump::Arguments),
     Attributes(attributes::Arguments),
     Convert(convert::Arguments),
@@ -113,6 +115,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Listeners(arguments) => listeners::run(&arguments, out),
         Command::Audit(arguments) => audit::run(&arguments, out),
         Command::Stale(arguments) => stale::run(&arguments, out),
+        Command::Integrity(arguments) => integrity::run(&arguments, out),
         Command::Dump(arguments) => dump::run(&arguments, out),
         Command::Attributes(arguments) => attributes::run(&arguments, out),
         Command::Convert(arguments) => convert::run(&arguments, out),
