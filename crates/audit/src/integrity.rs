@@ -231,7 +231,7 @@ fn add(whole: &mut Integrity, found: Integrity) {
 
 fn look_at(database: &Database, verifier: &Verifier, part: &Part<'_>, buffer: &mut [u8]) -> Integrity {
     let mut integrity = Integrity::default();
-    let files = match database.files(part.package) {
+    let files = match database.files(part.package, part.number, part.of) {
         Ok(files) => files,
         Err(gap) => {
             integrity.gaps.push(gap);
@@ -239,10 +239,7 @@ fn look_at(database: &Database, verifier: &Verifier, part: &Part<'_>, buffer: &m
         }
     };
     integrity.without_sums = usize::from(part.number == 0 && files.without_sums);
-    for (at, listed) in files.all.iter().enumerate() {
-        if at as u64 % part.of != part.number {
-            continue;
-        }
+    for listed in &files.all {
         let Listed { path, .. } = listed;
         integrity.files += 1;
         let (found, bytes) = verifier.look(listed, database.ordered(path), buffer);
@@ -254,7 +251,7 @@ fn look_at(database: &Database, verifier: &Verifier, part: &Part<'_>, buffer: &m
                 integrity.gaps.push(format!("{} cannot be read: {why}", shown(path)));
             }
             found => integrity.differences.push(Difference {
-                path: listed.really.clone(),
+                path: listed.really().to_vec(),
                 package: part.package.name.clone(),
                 conffile: listed.conffile,
                 found,

@@ -252,3 +252,44 @@ fn a_damaged_database_is_told() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("has no database of packages"));
 }
+
+/// Through rpm: a real database with a real package, in which things are planted.
+#[test]
+fn the_same_lines_as_rpm() {
+    if !skip::has_programs(&["rpm", "rpmbuild"]) {
+        return;
+    }
+    let root = Root(std::env::temp_dir().join(format!("portreeve-integrity-rpm-{}", std::process::id())));
+    let build = root.0.join("build");
+    fs::create_dir_all(&build).expect("made");
+    let spec = "Name: demo\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n%description\nx\n%install\n\
+        mkdir -p %{buildroot}/usr/bin %{buildroot}/etc\nfor name in one two three; do echo $name >%{buildroot}/usr/bin/$name; done\n\
+        echo mine >%{buildroot}/etc/demo.conf\n%files\n/usr/bin/*\n%config /etc/demo.conf\n";
+    fs::write(build.join("demo.spec"), spec).expect("written");
+    let top = format!("_topdir {}", build.display());
+    let output =
+        Command::new("rpmbuild").args(["-bb", "--define", &top]).arg(build.join("demo.spec")).output();
+    let output = output.expect("rpmbuild runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rpm = |arguments: &[&str]| {
+        let output =
+            Command::new("rpm").arg("--root").arg(&root.0).args(arguments).output().expect("rpm runs");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let package = build.join("RPMS/noarch/demo-1-1.noarch.rpm");
+    let said = rpm(&["-i", "--nodeps", "--noscripts", &package.to_string_lossy()]);
+    if !root.0.join("usr/bin/one").exists() {
+        panic!("{said}");
+    }
+    assert_eq!((root.portreeve(&[]).status.code(), root.lines()), (Some(0), BTreeSet::new()));
+    fs::write(root.0.join("usr/bin/one"), "two").expect("written");
+    fs::remove_file(root.0.join("usr/bin/two")).expect("removed");
+    fs::set_permissions(root.0.join("usr/bin/three"), fs::Permissions::from_mode(0o4755)).expect("mode");
+    fs::write(root.0.join("etc/demo.conf"), "yours").expect("written");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let theirs: BTreeSet<String> = rpm(&["-Va", "--nodeps", "--noscripts"]).lines().map(words).collect();
+    let ours: BTreeSet<String> = root.lines().iter().map(|line| words(line)).collect();
+    assert_eq!(ours, theirs);
+    assert_eq!(ours.len(), 4, "{ours:?}");
+    assert_eq!(root.portreeve(&[]).status.code(), Some(1));
+}

@@ -3,6 +3,7 @@
 
 use super::exclude::Excluded;
 use crate::bounded;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,14 +41,21 @@ impl Package {
 pub(super) struct Listed {
     /// Its name in the list.
     pub path: Vec<u8>,
-    /// Where it really is: diverted files are elsewhere.
-    pub really: Vec<u8>,
+    /// Where it is instead, if it was diverted.
+    pub diverted: Option<Vec<u8>>,
     /// Its sum, where it has one.
     pub sum: Option<[u8; 16]>,
     /// A file of configuration.
     pub conffile: bool,
     /// An upgrade was told to remove it.
     pub may_be_missing: bool,
+}
+
+impl Listed {
+    /// Where it really is.
+    pub(super) fn really(&self) -> &[u8] {
+        self.diverted.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// The files of a package.
@@ -110,8 +118,8 @@ impl Database {
         self.excluded.has(path)
     }
 
-    /// The files of a package.
-    pub(super) fn files(&self, package: &Package) -> Result<Files, String> {
+    /// A share of the files of a package: every `of`-th from this number on.
+    pub(super) fn files(&self, package: &Package, number: u64, of: u64) -> Result<Files, String> {
         let both = [format!("{}:{}", package.name, package.architecture), package.name.clone()];
         let read = |base: &str, end: &str| {
             bounded::file(&self.info.join(format!("{base}.{end}")), LONGEST_LIST).ok()
@@ -119,32 +127,33 @@ impl Database {
         let Some((base, list)) = both.iter().find_map(|base| Some((base, read(base, "list")?))) else {
             return Err(format!("package {} has no list of its files", package.name));
         };
-        let mut sums = HashMap::new();
-        for line in read(base, "md5sums").unwrap_or_default().split(|byte| *byte == b'\n') {
-            if let Some((path, sum)) = sum_line(line) {
-                sums.insert(path, sum);
-            }
-        }
-        let listed_sums = !sums.is_empty();
+        let text = read(base, "md5sums").unwrap_or_default();
+        let sums: HashMap<_, _> = text.split(|byte| *byte == b'\n').filter_map(sum_line).collect();
         let conffiles: HashMap<&[u8], ([u8; 16], bool)> =
             package.conffiles.iter().map(|(path, sum, gone)| (path.as_slice(), (*sum, *gone))).collect();
         let mut files = Files::default();
-        for path in list.split(|byte| *byte == b'\n').filter(|path| path.starts_with(b"/")) {
+        let mut unknown = false;
+        let paths = list.split(|byte| *byte == b'\n').filter(|path| path.starts_with(b"/"));
+        for (at, path) in paths.enumerate() {
             let conffile = conffiles.get(path);
-            let really = match self.diversions.get(path) {
-                Some((to, by)) if by.as_slice() != package.name.as_bytes() => to.clone(),
-                _ => path.to_vec(),
+            let sum = sums.get(path.get(1..).unwrap_or_default()).copied();
+            unknown |= conffile.is_none() && sum.is_none() && has_name(path);
+            if at as u64 % of != number {
+                continue;
+            }
+            let diverted = match self.diversions.get(path) {
+                Some((to, by)) if by.as_slice() != package.name.as_bytes() => Some(to.clone()),
+                _ => None,
             };
             files.all.push(Listed {
                 path: path.to_vec(),
-                really,
-                sum: conffile.map(|(sum, _)| *sum).or_else(|| sums.get(path).copied()),
+                diverted,
+                sum: conffile.map(|(sum, _)| *sum).or(sum),
                 conffile: conffile.is_some(),
                 may_be_missing: conffile.is_some_and(|(_, gone)| *gone),
             });
         }
-        files.without_sums =
-            !listed_sums && files.all.iter().any(|listed| listed.sum.is_none() && has_name(&listed.path));
+        files.without_sums = sums.is_empty() && unknown;
         Ok(files)
     }
 }
@@ -225,16 +234,20 @@ fn conffile(line: &[u8]) -> Option<(Vec<u8>, [u8; 16], bool)> {
 }
 
 /// `0123…cdef  usr/bin/x`; md5sum(1) writes a backslash before a line whose name holds some.
-fn sum_line(line: &[u8]) -> Option<(Vec<u8>, [u8; 16])> {
+fn sum_line(line: &[u8]) -> Option<(Cow<'_, [u8]>, [u8; 16])> {
     let (line, escaped) = line.strip_prefix(b"\\").map_or((line, false), |rest| (rest, true));
     let (sum, rest) = line.split_at_checked(32)?;
     let name = rest.strip_prefix(b"  ").or_else(|| rest.strip_prefix(b" *"))?;
     let name = name.strip_prefix(b"./").unwrap_or(name);
-    let mut path = b"/".to_vec();
+    let sum = hexadecimal(sum)?;
+    if !escaped {
+        return Some((Cow::Borrowed(name), sum));
+    }
+    let mut path = Vec::new();
     let mut letters = name.iter();
     while let Some(letter) = letters.next() {
         path.push(match letter {
-            b'\\' if escaped => match letters.next()? {
+            b'\\' => match letters.next()? {
                 b'n' => b'\n',
                 b'r' => b'\r',
                 other => *other,
@@ -242,7 +255,7 @@ fn sum_line(line: &[u8]) -> Option<(Vec<u8>, [u8; 16])> {
             letter => *letter,
         });
     }
-    Some((path, hexadecimal(sum)?))
+    Some((Cow::Owned(path), sum))
 }
 
 fn hexadecimal(text: &[u8]) -> Option<[u8; 16]> {
@@ -301,11 +314,12 @@ mod tests {
     fn lines_of_the_database() {
         let sum = [0x0f; 16];
         let hex = "0f".repeat(16);
-        let line = |text: &str| sum_line(text.as_bytes());
-        assert_eq!(line(&format!("{hex}  usr/bin/a b")), Some((b"/usr/bin/a b".to_vec(), sum)));
-        assert_eq!(line(&format!("\\{hex}  usr/a\\nb\\\\")), Some((b"/usr/a\nb\\".to_vec(), sum)));
+        let line = |text: &'static str| sum_line(text.as_bytes());
+        let line = |text: String| line(text.leak());
+        assert_eq!(line(format!("{hex}  usr/bin/a b")), Some((Cow::Borrowed(&b"usr/bin/a b"[..]), sum)));
+        assert_eq!(line(format!("\\{hex}  usr/a\\nb\\\\")), Some((Cow::Owned(b"usr/a\nb\\".to_vec()), sum)));
         for odd in ["", "0f", &hex, &format!("{hex} x"), "zz".repeat(16).as_str()] {
-            assert_eq!(line(odd), None, "{odd}");
+            assert_eq!(line(odd.to_owned()), None, "{odd}");
         }
         let wanted = |gone| Some((b"/etc/a b".to_vec(), sum, gone));
         assert_eq!(conffile(format!(" /etc/a b {hex}").as_bytes()), wanted(false));

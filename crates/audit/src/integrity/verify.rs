@@ -82,7 +82,7 @@ impl Verifier {
             let text = io::Error::from(error).to_string();
             Found::Unreadable(text.split(" (os error").next().unwrap_or(&text).to_owned())
         };
-        let fd = match self.open(&listed.really, OFlags::PATH) {
+        let fd = match self.open(listed.really(), OFlags::PATH) {
             Ok(fd) => fd,
             Err(Errno::NOENT | Errno::NOTDIR) if listed.may_be_missing => return (Found::Same, 0),
             Err(Errno::NOENT | Errno::NOTDIR) => return (Found::Missing, 0),
@@ -105,7 +105,7 @@ impl Verifier {
                 columns.mode = Property::Differs;
                 columns.content = Property::Differs;
             } else {
-                match self.sum(&listed.really, buffer) {
+                match self.sum(listed.really(), buffer) {
                     Ok((sum, length)) => {
                         bytes = length;
                         columns.content = Property::of(sum == expected);
