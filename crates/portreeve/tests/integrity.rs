@@ -272,8 +272,13 @@ fn the_same_lines_as_rpm() {
     let output = output.expect("rpmbuild runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let rpm = |arguments: &[&str]| {
-        let output =
-            Command::new("rpm").arg("--root").arg(&root.0).args(arguments).output().expect("rpm runs");
+        let output = Command::new("rpm")
+            .arg("--root")
+            .arg(&root.0)
+            .args(["--dbpath", "/var/lib/rpm"])
+            .args(arguments)
+            .output()
+            .expect("rpm runs");
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     };
     let package = build.join("RPMS/noarch/demo-1-1.noarch.rpm");

@@ -8,13 +8,17 @@ use std::process::{Command, Stdio};
 /// Bytes of its output.
 const LONGEST: u64 = 64 << 20;
 
+/// Where rpm's database is below a root, if there is one. This host's own rpm may look elsewhere (Debian's in the home directory).
+fn database(root: &Path) -> Option<&'static str> {
+    ["/usr/lib/sysimage/rpm", "/var/lib/rpm"].into_iter().find(|directory| {
+        let below = root.join(directory.trim_start_matches('/'));
+        ["rpmdb.sqlite", "Packages.db", "Packages"].iter().any(|name| below.join(name).exists())
+    })
+}
+
 /// Whether there is a database of rpm below a root.
 pub fn is_there(root: &Path) -> bool {
-    ["usr/lib/sysimage/rpm", "var/lib/rpm"].iter().any(|directory| {
-        ["rpmdb.sqlite", "Packages.db", "Packages"]
-            .iter()
-            .any(|name| root.join(directory).join(name).exists())
-    })
+    database(root).is_some()
 }
 
 /// Lets rpm look at all packages, or at these.
@@ -23,6 +27,9 @@ pub fn is_there(root: &Path) -> bool {
 /// rpm cannot be started, or says that it could not look.
 pub fn packages(root: &Path, only: &[String]) -> io::Result<Integrity> {
     let mut command = Command::new("rpm");
+    if let Some(directory) = database(root) {
+        command.args(["--dbpath", directory]);
+    }
     // Its scripts say what they like; they are not asked. Dependencies are not the files' matter.
     command.arg("--root").arg(root).args(["-V", "--noscripts", "--nodeps"]);
     match only {
