@@ -1,8 +1,11 @@
-//! Lists of bans as files have them: our own, one network a line; of fail2ban and CrowdSec; hosts.deny. Reads all of a text or says
-//! where it is wrong; who may be banned is the daemon's to decide.
+//! Lists of bans as files have them: our own, one network a line; of fail2ban and CrowdSec; sets of ipset and nft; hosts.deny. Reads all
+//! of a text or says where it is wrong; who may be banned is the daemon's to decide.
+
+mod crowdsec;
+mod fail2ban;
+mod sets;
 
 use portreeve_policy::Prefix;
-use serde_json::Value;
 use std::net::Ipv4Addr;
 
 /// Entries at most.
@@ -43,20 +46,33 @@ pub struct Wrong {
     pub what: String,
 }
 
-/// Reads a list, whichever form it has.
+/// Reads a list, whichever form it has. `now`: seconds since 1970, for lists that name moments.
 ///
 /// # Errors
 /// The first place that is no part of one, or one entry too many.
-pub fn read(text: &str) -> Result<Vec<Listed>, Wrong> {
+pub fn read(text: &str, now: i64) -> Result<Vec<Listed>, Wrong> {
     let start = text.trim_start();
-    let list = if start.starts_with(['[', '{']) {
-        crowdsec_json(text)?
-    } else if start.starts_with("id,") {
-        crowdsec_raw(text)?
-    } else if start.starts_with("Status for the jail") {
-        fail2ban(text)?
+    let begins = |words: &[&str]| words.iter().any(|word| start.starts_with(word));
+    let list = if begins(&["[{'", "[]"]) {
+        fail2ban::banned(text)?
+    } else if begins(&["{\"nftables\""]) {
+        sets::nft_json(text)?
+    } else if begins(&["[", "{", "null"]) {
+        crowdsec::json(text)?
+    } else if begins(&["id,"]) {
+        crowdsec::raw(text)?
+    } else if begins(&["Status for the jail"]) {
+        fail2ban::status(text)?
+    } else if text.lines().any(|line| line.starts_with("INSERT INTO ")) {
+        fail2ban::dump(text, now)?
+    } else if begins(&["Name: "]) {
+        sets::ipset_list(text)?
+    } else if begins(&["create ", "add "]) {
+        sets::ipset_save(text)?
+    } else if begins(&["table "]) {
+        sets::nft(text)?
     } else {
-        lines(text)?
+        lines(text, now)?
     };
     match list.get(MOST) {
         Some(surplus) => {
@@ -68,7 +84,15 @@ pub fn read(text: &str) -> Result<Vec<Listed>, Wrong> {
 }
 
 fn network(word: &str, line: usize, column: usize) -> Result<Prefix, Wrong> {
-    word.parse().map_err(|bad: portreeve_policy::BadPrefix| Wrong { line, column, what: bad.to_string() })
+    word.parse().map_err(|bad: portreeve_policy::BadPrefix| {
+        let what = match word.split_once('%') {
+            Some((address, _)) if address.parse::<Prefix>().is_ok() => {
+                format!("{word:?} has a zone: an address of one link only, which is never banned")
+            }
+            _ => bad.to_string(),
+        };
+        Wrong { line, column, what }
+    })
 }
 
 /// The words of a line with their columns.
@@ -77,7 +101,7 @@ fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// `NETWORK [SECONDS|forever [REASON]]`, or `ALL: NETWORK...`. A comment is a line, or stands behind a network alone.
-fn lines(text: &str) -> Result<Vec<Listed>, Wrong> {
+fn lines(text: &str, now: i64) -> Result<Vec<Listed>, Wrong> {
     let mut list = Vec::new();
     for (number, whole) in text.lines().enumerate() {
         let line = number + 1;
@@ -86,7 +110,9 @@ fn lines(text: &str) -> Result<Vec<Listed>, Wrong> {
             continue;
         }
         let content = whole;
-        if let Some((daemons, _)) = content.split_once(':').filter(|(front, _)| is_daemons(front)) {
+        if let Some((daemons, _)) =
+            content.split_once(':').filter(|(front, _)| is_daemons(front) && !fail2ban::is_with_time(content))
+        {
             hosts_deny(daemons, content, line, &mut list)?;
             continue;
         }
@@ -100,6 +126,17 @@ fn lines(text: &str) -> Result<Vec<Listed>, Wrong> {
                 continue;
             }
             Some((_, "forever")) => Some(Time::Forever),
+            // `fail2ban-client get JAIL banip --with-time`.
+            Some((column, _)) if fail2ban::is_with_time(content) => {
+                match fail2ban::with_time(content, now) {
+                    Some(time) => list.push(Listed { network, time, reason: "fail2ban".to_owned(), line }),
+                    None => {
+                        let what = "a moment, ` + SECONDS = ` and a moment were expected".to_owned();
+                        return Err(Wrong { line, column, what });
+                    }
+                }
+                continue;
+            }
             Some((column, word)) => {
                 let seconds = word.parse().ok().filter(|seconds| *seconds > 0).map(Time::Seconds);
                 let what = format!("{word:?}: seconds, `forever` or the end of the line was expected");
@@ -161,121 +198,13 @@ fn client(word: &str) -> Option<Prefix> {
     format!("{filled}/{}", octets * 8).parse().ok().filter(|_| octets < 4)
 }
 
-/// `fail2ban-client status JAIL`.
-fn fail2ban(text: &str) -> Result<Vec<Listed>, Wrong> {
-    const LABEL: &str = "Banned IP list:";
-    let mut list = Vec::new();
-    let mut jail = String::new();
-    for (number, content) in text.lines().enumerate() {
-        if let Some(name) = content.trim().strip_prefix("Status for the jail:") {
-            jail = format!("fail2ban {}", name.trim());
-        }
-        let Some(at) = content.find(LABEL).map(|at| at + LABEL.len()) else { continue };
-        for (column, word) in words(content.get(at..).unwrap_or_default()) {
-            let network = network(word, number + 1, at + column)?;
-            list.push(Listed { network, time: None, reason: cut(jail.clone()), line: number + 1 });
-        }
-    }
-    Ok(list)
-}
-
-/// `cscli decisions list -o raw`: CSV with a heading.
-fn crowdsec_raw(text: &str) -> Result<Vec<Listed>, Wrong> {
-    let mut rows = text.lines().enumerate().filter(|(_, row)| !row.trim().is_empty());
-    let heading: Vec<String> = rows.next().map(|(_, row)| cells(row)).unwrap_or_default();
-    let place = |name: &str| {
-        let what =
-            || format!("no column {name:?} in the heading of what should be `cscli decisions list -o raw`");
-        heading.iter().position(|cell| cell == name).ok_or_else(|| Wrong { line: 1, column: 1, what: what() })
-    };
-    let (whom, reason, action, expiration) =
-        (place("ip")?, place("reason")?, place("action")?, place("expiration")?);
-    let mut list = Vec::new();
-    for (number, row) in rows {
-        let cells = cells(row);
-        let cell = |at: usize| cells.get(at).map(String::as_str).unwrap_or_default();
-        if cell(action) != "ban" {
-            continue;
-        }
-        let line = number + 1;
-        let column = |word: &str| row.find(word).map_or(1, |at| at + 1);
-        let word = cell(whom);
-        let plain = word.strip_prefix("Ip:").or_else(|| word.strip_prefix("Range:")).unwrap_or(word);
-        let network = network(plain, line, column(word))?;
-        let time = span(cell(expiration)).ok_or_else(|| Wrong {
-            line,
-            column: column(cell(expiration)),
-            what: format!("{:?} is no time as 3h59m57s", cell(expiration)),
-        })?;
-        let reason = cut(format!("crowdsec {}", cell(reason)));
-        list.push(Listed { network, time: Some(Time::Seconds(time)), reason, line });
-    }
-    Ok(list)
-}
-
-/// The cells of a row of CSV; quotation marks go.
-fn cells(row: &str) -> Vec<String> {
-    let (mut cells, mut quoted) = (vec![String::new()], false);
-    for c in row.chars() {
-        match (c, cells.last_mut()) {
-            ('"', _) => quoted = !quoted,
-            (',', _) if !quoted => cells.push(String::new()),
-            (c, Some(cell)) => cell.push(c),
-            (_, None) => {}
-        }
-    }
-    cells
-}
-
-/// `cscli decisions list -o json`: alerts with their decisions.
-fn crowdsec_json(text: &str) -> Result<Vec<Listed>, Wrong> {
-    let wrong = |error: serde_json::Error| Wrong {
-        line: error.line(),
-        column: error.column(),
-        what: format!("no JSON: {error}"),
-    };
-    let value: Value = serde_json::from_str(text).map_err(wrong)?;
-    let alerts = value.as_array().cloned().unwrap_or_else(|| vec![value]);
-    let mut list = Vec::new();
-    let mut searched = 0;
-    for alert in &alerts {
-        let decisions = alert.get("decisions").and_then(Value::as_array);
-        let Some(decisions) = decisions else {
-            let what = "no `decisions`: what `cscli decisions list -o json` writes was expected".to_owned();
-            return Err(Wrong { line: 1, column: 1, what });
-        };
-        for decision in decisions {
-            let field = |name: &str| decision.get(name).and_then(Value::as_str).unwrap_or_default();
-            if field("type") != "ban" {
-                continue;
-            }
-            let word = field("value");
-            // Decisions come in the order of the text.
-            let quoted = format!("\"{word}\"");
-            let at =
-                text.get(searched..).and_then(|rest| rest.find(&quoted)).map_or(searched, |at| searched + at);
-            let (line, column) = place(text, at);
-            searched = at;
-            let network = network(word, line, column)?;
-            let time = span(field("duration")).ok_or_else(|| Wrong {
-                line,
-                column,
-                what: format!("its duration {:?} is no time as 3h59m57s", field("duration")),
-            })?;
-            let reason = cut(format!("crowdsec {}", field("scenario")));
-            list.push(Listed { network, time: Some(Time::Seconds(time)), reason, line });
-        }
-    }
-    Ok(list)
-}
-
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or_default();
     let begin = before.rfind('\n').map_or(0, |end| end + 1);
     (before.matches('\n').count() + 1, at - begin + 1)
 }
 
-/// A span as Go writes it, in whole seconds, at least one: `3h59m57.12s`.
+/// A span as Go and nft write it, in whole seconds, at least one: `3h59m57.12s`, `1d2h3s992ms`.
 fn span(text: &str) -> Option<u64> {
     let mut seconds = 0u64;
     let mut rest = text;
@@ -286,6 +215,8 @@ fn span(text: &str) -> Option<u64> {
         let unit_end = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
         let (unit, behind) = behind.split_at(unit_end);
         let size = match unit {
+            "w" => 604_800,
+            "d" => 86_400,
             "h" => 3600,
             "m" => 60,
             "s" => 1,
@@ -304,73 +235,4 @@ fn cut(reason: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(text: &str) -> Vec<String> {
-        let time = |time: Option<Time>| match time {
-            None => "-".to_owned(),
-            Some(Time::Forever) => "forever".to_owned(),
-            Some(Time::Seconds(seconds)) => seconds.to_string(),
-        };
-        let show = |one: Listed| format!("{} {} {}", one.network, time(one.time), one.reason);
-        read(text).unwrap().into_iter().map(show).collect()
-    }
-
-    #[test]
-    fn each_form_is_read() {
-        assert_eq!(
-            shown("# ours\n192.0.2.0/24 forever two #words\n\n ::ffff:192.0.2.9\n2001:db8::/32 ; SBL1\n"),
-            ["192.0.2.0/24 forever two #words", "192.0.2.9 - ", "2001:db8::/32 - "]
-        );
-        assert_eq!(
-            shown("ALL: 192.0.2. 198.51.100.0/255.255.255.0, [2001:db8::]/32\nall : 10.0.0.1 : DENY\n"),
-            [
-                "192.0.2.0/24 - hosts.deny",
-                "198.51.100.0/24 - hosts.deny",
-                "2001:db8::/32 - hosts.deny",
-                "10.0.0.1 - hosts.deny"
-            ]
-        );
-        let status = "Status for the jail: sshd\n|- Filter\n|  `- File list:\t/var/log/auth.log\n`- Actions\n   |- Currently banned:\t2\n   `- Banned IP list:\t192.0.2.1 2001:db8::1\n";
-        assert_eq!(shown(status), ["192.0.2.1 - fail2ban sshd", "2001:db8::1 - fail2ban sshd"]);
-        let raw = "id,source,ip,reason,action,country,as,events_count,expiration,simulated,alert_id\n\
-                   7,crowdsec,Ip:192.0.2.1,crowdsecurity/ssh-bf,ban,US,\"4242 A, Inc\",6,3h59m57.6s,false,2\n\
-                   8,cscli,Range:198.51.100.0/24,manual,captcha,,,1,1m0s,false,3\n";
-        assert_eq!(shown(raw), ["192.0.2.1 14397 crowdsec crowdsecurity/ssh-bf"]);
-        let json = r#"[{"id":1,"decisions":[{"duration":"59m1s","scenario":"x/y","scope":"Ip","type":"ban","value":"192.0.2.1"}]}]"#;
-        assert_eq!(shown(json), ["192.0.2.1 3541 crowdsec x/y"]);
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_with_its_place() {
-        for (text, line, column, what) in [
-            ("192.0.2.1\n  192.0.2.1/24 60\n", 2, 3, "bits set behind"),
-            ("host.example\n", 1, 1, "no IPv4 or IPv6 address"),
-            ("192.0.2.1 soon\n", 1, 11, "`forever`"),
-            ("192.0.2.1 0\n", 1, 11, "seconds"),
-            ("ALL: 192.0.2.1 ALL\n", 1, 16, "\"ALL\" is no"),
-            ("sshd: 192.0.2.1\n", 1, 1, "only rules for ALL"),
-            ("ALL: 192.0.2.0/255.0.255.0\n", 1, 6, "no length"),
-            ("Status for the jail: a\n`- Banned IP list: x\n", 2, 20, "no IPv4"),
-            ("id,source\n", 1, 1, "no column"),
-            ("[{\"decisions\":\n[{\"type\":\"ban\",\"value\":\"x\"}]}]", 2, 24, "no IPv4"),
-            ("[{}]", 1, 1, "no `decisions`"),
-            ("[1,", 1, 3, "no JSON"),
-        ] {
-            let wrong = read(text).unwrap_err();
-            assert_eq!((wrong.line, wrong.column), (line, column), "{text}: {wrong:?}");
-            assert!(wrong.what.contains(what), "{text}: {wrong:?}");
-        }
-        let long: String =
-            (0..=MOST as u32).map(|n| format!("{}\n", Ipv4Addr::from(n + (1 << 24)))).collect();
-        assert_eq!(read(&long).unwrap_err().line, MOST + 1);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_read_or_refused(text in "(\\PC|[\n\t,:\\[{\"]|ALL: |id,ip,reason,action,expiration\n|Status for the jail:)*") {
-            let _ = read(&text);
-        }
-    }
-}
+mod tests;

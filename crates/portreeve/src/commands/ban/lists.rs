@@ -21,7 +21,8 @@ pub(super) fn import(what: &Import, out: &mut Output<'_>) -> Result<Exit, Failur
     let at = |line: usize, column: usize, why: &str| {
         Failure::new(format!("{shown}:{line}:{column}: {}; nothing was banned", escape::text(why)))
     };
-    let list = ban_lists::read(&content).map_err(|wrong| at(wrong.line, wrong.column, &wrong.what))?;
+    let list = ban_lists::read(&content, portreeve_sys::clock::wall_seconds())
+        .map_err(|wrong| at(wrong.line, wrong.column, &wrong.what))?;
     let mut request = String::new();
     for one in &list {
         let ordered = match (what.time.forever, what.time.until.or(what.time.span)) {
