@@ -12,7 +12,7 @@ use crate::staff::{Presence, Staff};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
-use portreeve_policy::{Ban, Prefix};
+use portreeve_policy::{Ban, MOST_BANS, Prefix};
 use portreeve_sys::clock;
 use portreeve_workers::protocol::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON, Maker, Worker};
 use std::collections::BTreeSet;
@@ -22,6 +22,10 @@ use std::time::Duration;
 const AGAIN: Duration = Duration::from_secs(10);
 /// Ends that differ by no more are the same: the two clocks are read one after the other.
 const SLACK: u64 = 2000;
+/// A clock that moved by no more seconds was not set.
+const SET: u64 = 2;
+/// The ledger tells of no more bans: those that there can be, and former ones.
+const MOST_TOLD: usize = MOST_BANS + 100_000;
 /// So many bans of the store are passed on together.
 const TOGETHER: usize = 2000;
 
@@ -35,6 +39,10 @@ pub struct Keeping {
     /// New on the list by what it said, and not passed on yet.
     adopted: Vec<Prefix>,
     count: usize,
+    /// Bans that it has told of.
+    told: usize,
+    /// Seconds by which the wall's clock was ahead of the monotonic one when that was looked at last.
+    ahead: Option<i64>,
     /// Why the store is not what the list is; empty when it is.
     trouble: String,
 }
@@ -73,7 +81,22 @@ impl Supervisor {
         let all = self.host.denied.iter().map(|(network, _)| network).collect();
         let asked = self.order_ledger(&BanOrder::Recall);
         let trouble = std::mem::take(&mut self.bans.keeping.trouble);
-        self.bans.keeping = Keeping { asked, differs: all, trouble, ..Keeping::default() };
+        let ahead = self.bans.keeping.ahead;
+        self.bans.keeping = Keeping { asked, differs: all, trouble, ahead, ..Keeping::default() };
+    }
+
+    /// Once a turn: where somebody has set the wall's clock, the store is told the ends anew, since it has them by that clock.
+    pub fn look_at_clocks(&mut self) {
+        let now = self.stamp.mono().as_secs();
+        let ahead = self.stamp.wall().saturating_sub(i64::try_from(now).unwrap_or(0));
+        let before = self.bans.keeping.ahead.replace(ahead).unwrap_or(ahead);
+        if before.abs_diff(ahead) > SET && !self.host.denied.is_empty() && self.keeps_bans() {
+            self.say(
+                Level::Notice,
+                &format!("the clock was set by {} s: the ledger is told when bans end", ahead - before),
+            );
+            self.compare_kept_bans();
+        }
     }
 
     /// The ledger is gone; the next one is asked anew.
@@ -175,6 +198,12 @@ impl Supervisor {
             self.bans.keeping.asked = false;
             return self.keeping_failed(trouble);
         }
+        self.bans.keeping.told += bans.len();
+        if self.bans.keeping.told > MOST_TOLD {
+            let index = Staff::index(Worker::Ledger);
+            self.lose_worker(index, "it has told more bans than there can be");
+            return;
+        }
         let mut forget = Vec::new();
         for kept in bans {
             if let Some(unwanted) = self.compare_kept(kept) {
@@ -190,6 +219,7 @@ impl Supervisor {
         }
         self.announcer.ledger.recalled = true;
         let keeping = std::mem::take(&mut self.bans.keeping);
+        self.bans.keeping.ahead = keeping.ahead;
         if keeping.count > 0 {
             self.say(Level::Notice, &format!("{} ban(s) of before are in force again", keeping.count));
         }
@@ -217,15 +247,17 @@ impl Supervisor {
             }
         }
         let left = match kept.until {
-            Some(until) => {
-                Some(u64::try_from(until.saturating_sub(wall) / 1000).ok().filter(|left| *left > 0)?)
-            }
+            Some(until) => Some(left_of(kept.since, until, wall)?),
             None => None,
         };
         if let Some(own) = self.host.denied.get(network) {
-            let same = match (own.until, left) {
+            // By the clock of now, even where that was set since.
+            let stands = kept.until.map(|until| until.saturating_sub(wall) / 1000);
+            let same = match (own.until, stands) {
                 (None, None) => true,
-                (Some(until), Some(left)) => millis_until(until, now).abs_diff(left) <= SLACK,
+                (Some(until), Some(stands)) => {
+                    i64::try_from(millis_until(until, now)).is_ok_and(|left| left.abs_diff(stands) <= SLACK)
+                }
                 _ => false,
             };
             if same {
@@ -235,6 +267,17 @@ impl Supervisor {
         }
         if self.announcer.ledger.recalled || self.bans.keeping.differs.contains(&network) {
             return Some(network);
+        }
+        // What stands there is the ledger's word alone, and no ban from any origin touches who is protected. A sensor's is this daemon's
+        // own check, as ever.
+        if kept.maker != Maker::Sensor
+            && let Some(why) = self.protected_in(&network)
+        {
+            self.say(
+                Level::Warning,
+                &format!("the ban of {network} in the ledger is not in force again: {why}"),
+            );
+            return None;
         }
         let term = kept
             .until
@@ -250,6 +293,11 @@ impl Supervisor {
         };
         if self.host.denied.deny(network, ban).is_ok() {
             self.bans.keeping.adopted.push(network);
+            // By a clock that was set back since: the store is told the end by that of now.
+            let whole = |until: i64| until.saturating_sub(wall) > until.saturating_sub(kept.since);
+            if kept.until.is_some_and(whole) {
+                self.bans.keeping.differs.insert(network);
+            }
             self.bans.keeping.count += 1;
         }
         None
@@ -266,6 +314,14 @@ impl Supervisor {
     }
 }
 
+/// Milliseconds that are left of a ban of the store; `None` when it is over. Never more than the whole of it, though the clock was set back
+/// since; where it was set forward while nobody ran, it ends the earlier.
+fn left_of(since: i64, until: i64, wall: i64) -> Option<u64> {
+    let whole = until.saturating_sub(since);
+    let left = until.saturating_sub(wall).min(whole) / 1000;
+    u64::try_from(left).ok().filter(|left| *left > 0)
+}
+
 /// As the store has networks: with the length, always.
 fn full_form(network: &Prefix) -> String {
     format!("{}/{}", network.address(), network.len())
@@ -274,4 +330,27 @@ fn full_form(network: &Prefix) -> String {
 /// Microseconds since 1970.
 fn wall_micros() -> i64 {
     i64::try_from(clock::wall().as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::left_of;
+
+    const SECOND: i64 = 1_000_000;
+
+    #[test]
+    fn a_clock_that_was_set_makes_no_ban_longer() {
+        for (wall, left) in [
+            (100 * SECOND, Some(600_000)),
+            (400 * SECOND, Some(300_000)),
+            (700 * SECOND, None),
+            // Set back by years, and forward.
+            (-SECOND * 1_000_000_000, Some(600_000)),
+            (SECOND * 1_000_000_000, None),
+        ] {
+            assert_eq!(left_of(100 * SECOND, 700 * SECOND, wall), left, "{wall}");
+        }
+        assert_eq!(left_of(i64::MAX, i64::MIN, 0), None, "nonsense");
+        assert_eq!(left_of(i64::MIN, i64::MAX, i64::MIN), Some(i64::MAX.unsigned_abs() / 1000));
+    }
 }

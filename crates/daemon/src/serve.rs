@@ -39,6 +39,7 @@ impl Supervisor {
             let waited =
                 epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref());
             self.stamp.refresh();
+            self.look_at_clocks();
             if let Err(error) = waited
                 && error != rustix::io::Errno::INTR
             {

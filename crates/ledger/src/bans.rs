@@ -38,7 +38,8 @@ fn ban(row: &Row<'_>) -> rusqlite::Result<Ban> {
         until: row.get(2)?,
         origin: row.get(3)?,
         reason: row.get(4)?,
-        strikes: row.get(5)?,
+        // Whatever somebody has written there.
+        strikes: u32::try_from(row.get::<_, i64>(5)?.max(0)).unwrap_or(u32::MAX),
     })
 }
 
@@ -124,9 +125,8 @@ impl Store {
             "SELECT {COLUMNS} FROM bans WHERE until <= ?1 AND origin LIKE 'evidence%' ORDER BY until DESC LIMIT {MOST_STRUCK}"
         );
         let mut statement = self.db.prepare(&sql)?;
-        for ended in statement.query_map(params![now], ban)? {
-            bans.push(ended?);
-        }
+        let ended = statement.query_map(params![now], ban)?;
+        bans.extend(sound(ended)?);
         Ok(bans)
     }
 
@@ -138,6 +138,25 @@ impl Store {
         let sql = format!("SELECT {COLUMNS} FROM bans WHERE until IS NULL OR until > ?1 ORDER BY prefix");
         let mut statement = self.db.prepare(&sql)?;
         let bans = statement.query_map(params![now], ban)?;
-        Ok(bans.collect::<Result<_, _>>()?)
+        sound(bans)
     }
+}
+
+/// Those that can be understood: one row that somebody has spoilt is no reason to let everybody in.
+fn sound(bans: impl Iterator<Item = rusqlite::Result<Ban>>) -> Result<Vec<Ban>, Fault> {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    let mut found = Vec::new();
+    for ban in bans {
+        match ban {
+            Ok(ban) => found.push(ban),
+            Err(
+                FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..)
+                | Utf8Error(..),
+            ) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(found)
 }
