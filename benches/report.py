@@ -164,6 +164,29 @@ def load(rows, title, note):
     return [f'### {title}', '', note, ''] + table(['', 'server', 'clients', *FARED.values(), *more], lines)
 
 
+def bans(rows, packets):
+    """One ban and a hundred thousand; goals of the design among them."""
+    shown = (('one ban, from the first SYN to the kernel (handshake and verdict in it), ms: p50', 'one_p50', 3), ('p99', 'one_p99', 3),
+             ('the first one, which starts the worker, ms', 'first_ms', 3),
+             ('the same beside 100,000, ms: p50', 'beside_p50', 3), ('p99', 'beside_p99', 3),
+             ('100,000 by command, until all are in the kernel, s', 'import_enforced', 2),
+             ('longest wait of a client that was served meanwhile, ms', 'longest_ms', 1),
+             ('CPU of the supervisor meanwhile, ms', 'import_cpu', 0), ('CPU of the supervisor for one ban, ms', 'hit_cpu', 3),
+             ('start with 100,000 in the ledger, until all are in the kernel, s', 'restart_enforced', 2))
+    lines = [[name, show(value(rows, 'new', 'bans', key), digits), show(value(rows, 'nft', 'bans', key), digits)]
+             for name, key, digits in shown]
+    kernel = [[name, show(value(packets, 'new', 'packets', key), digits)] for name, key, digits in (
+        ('100,000 in one transaction, ms (goal: < 1000)', 'many_load_ms', 0),
+        ('one more beside them, ms: p50 (goal: < 5)', 'many_add_p50', 3), ('p99', 'many_add_p99', 3),
+        ('a datagram that is sent and taken, without our table, ns', 'none', 0), ('with our table and 1001 bans', 'empty', 0),
+        ('with 101,001', 'many', 0), ('one that is dropped, of 1001', 'empty_dropped', 0), ('of 101,001', 'many_dropped', 0))]
+    note = ('A sensor is touched from 200 addresses, one after the other; a list is imported. nft(8) as fail2ban calls it: a process for each '
+            'element (without a verdict in front of it), and one file; it stands for the peers, which were not measured themselves.')
+    return (['### Bans', '', note, ''] + table(['', '**portreeve**', 'nft'], lines)
+            + ['The kernel\'s part alone, without a daemon; sender and receiver of the datagrams share a CPU.', '']
+            + table(['', '**portreeve**'], kernel))
+
+
 def hosts_goals(rows, reached):
     def worst(server, key, size=100000):
         found = [value(rows, server, f'{kind} {size}', key) for kind in ('addresses', 'nets')]
@@ -246,6 +269,9 @@ def main():
         rows = rows_of(results, name)
         if rows:
             out += dated(load(rows, title, note), name)
+    rows = rows_of(results, 'bans')
+    if rows:
+        out += dated(bans([r for r in rows if r['cell'] == 'bans'], [r for r in rows if r['cell'] == 'packets']), 'bans')
     with open(readme) as file:
         text = file.read()
     before, rest = text.split(BEGIN)

@@ -183,3 +183,30 @@ fn what_a_banned_source_has_open_is_cut_and_nobody_elses() {
         assert!(ends(&mut at_other) && ends(&mut echo_other));
     });
 }
+
+/// Many end at the same moment, and all at once are let in: no event is lost, and nobody waits for it.
+#[test]
+fn many_that_end_at_once_lose_no_event() {
+    ours(|world| {
+        let daemon = start(world);
+        let list: String = (0..3000).map(|n| format!("198.18.{}.{} 2\n", n / 250, n % 250)).collect();
+        order(&daemon, &format!("import {}\n{}", list.len(), list.trim_end()));
+        let mut seen = Vec::new();
+        must("each has its end", || {
+            seen = events(world);
+            seen.len() == 6000
+        });
+        assert_eq!(seen.iter().filter(|event| event["origin"] == "expired").count(), 3000);
+        assert_eq!(order(&daemon, "bans")["held"], 0);
+        assert_eq!(daemon.status()["ledger"]["dropped"], 0);
+        let list = list.replace(" 2\n", " 900\n") + "2001:db8::/32 900";
+        order(&daemon, &format!("import {}\n{list}", list.len() + 1));
+        assert_eq!(order(&daemon, "unban all")["removed"], 3001);
+        must("one for each family", || {
+            let pardons: Vec<Value> =
+                events(world).into_iter().filter(|event| event["reason"] == "all").collect();
+            pardons.len() == 2 && pardons[0]["count"] == 3000 && pardons[1]["prefix"] == "::/0"
+        });
+        assert_eq!(daemon.status()["ledger"]["dropped"], 0);
+    });
+}

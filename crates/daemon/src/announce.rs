@@ -205,6 +205,11 @@ impl Announcer {
 
     /// A network was banned, or is no more: an event of its own.
     pub fn of_ban(&mut self, stamp: &Stamp, kind: EventKind, banned: Banned<'_>, reason: &str) {
+        self.of_bans(stamp, kind, banned, reason, 1);
+    }
+
+    /// The same for so many within it.
+    pub fn of_bans(&mut self, stamp: &Stamp, kind: EventKind, banned: Banned<'_>, reason: &str, count: u32) {
         let id = self.ledger.id();
         self.ledger.note(&Event {
             kind,
@@ -215,7 +220,7 @@ impl Announcer {
             reason,
             rule: None,
             pid: 0,
-            count: 1,
+            count,
             ended: None,
             banned: Some(banned),
         });

@@ -190,10 +190,7 @@ impl Supervisor {
     pub fn go_on_with_import(&mut self) {
         let now = self.stamp.mono();
         let Some(importing) = &self.bans.importing else { return };
-        let crowded = self.staff.link(Worker::Firewall).backlog() > CROWDED
-            || self.announcer.ledger.journal == Journal::Open
-                && (self.staff.link(Worker::Ledger).backlog() > CROWDED
-                    || self.announcer.ledger.waiting() > CROWDED);
+        let crowded = self.staff.link(Worker::Firewall).backlog() > CROWDED || self.ledger_is_crowded();
         if crowded && now.saturating_sub(importing.moved) < PATIENCE {
             self.timers.set(now + TURN, Alarm::Import);
             return;
@@ -201,6 +198,14 @@ impl Supervisor {
         if self.apply_part(PART) {
             self.timers.set(now + TURN, Alarm::Import);
         }
+    }
+
+    /// Whether the ledger has enough to do, so that more would be lost. One that is not there, or takes nothing, is not waited for.
+    pub fn ledger_is_crowded(&self) -> bool {
+        let ledger = &self.announcer.ledger;
+        ledger.journal == Journal::Open
+            && ledger.trouble.is_empty()
+            && (self.staff.link(Worker::Ledger).backlog() > CROWDED || ledger.waiting() > CROWDED)
     }
 
     /// The rest at once: what follows cannot wait for it.

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// A look at whom no ban touches holds for so long.
 const FRESH: Duration = Duration::from_secs(1);
+/// Bans that end in one turn of the loop at most, and the time until the next one.
+const ENDED: usize = 1000;
+const SOON: Duration = Duration::from_millis(1);
 
 impl Supervisor {
     /// Entries of the list were made, changed or removed: whoever decides by a copy of it is told.
@@ -25,7 +28,7 @@ impl Supervisor {
     /// The same; `more`: further ones come at once, and the kernel is to have all in one.
     pub fn some_bans_changed(&mut self, networks: &[Prefix], more: bool) {
         if let Some(next) = self.host.denied.next_expiry() {
-            self.timers.set(next, Alarm::Denied);
+            self.timers.set(next.max(self.stamp.mono() + SOON), Alarm::Denied);
         }
         for worker in OWNERS {
             self.tell_owner_of_bans(worker, networks);
@@ -63,6 +66,11 @@ impl Supervisor {
 
     /// Entries of the list have ended.
     pub fn expire_denied(&mut self) {
+        // At the pace of the ledger, which is told of each.
+        if self.ledger_is_crowded() {
+            self.timers.set(self.stamp.mono() + SOON, Alarm::Denied);
+            return;
+        }
         if self.drop_ended_bans() {
             self.say(Level::Info, "At least 1 DENY_TIME has expired, global_no_access list updated");
             if self.host.denied.is_empty() {
@@ -73,7 +81,8 @@ impl Supervisor {
 
     /// Takes what has ended off the list; whether there was anything.
     pub fn drop_ended_bans(&mut self) -> bool {
-        let ended = self.host.denied.expire(self.stamp.mono());
+        // Many may end at the same moment, those of a list: others are served in between.
+        let ended = self.host.denied.expire_some(self.stamp.mono(), ENDED);
         for network in &ended {
             let banned = Banned { network: *network, origin: "expired", uid: None, for_us: None };
             self.announcer.of_ban(&self.stamp, EventKind::Unban, banned, "");

@@ -13,6 +13,8 @@ use std::time::Duration;
 /// The widest networks that are banned by hand: the fewest leading bits.
 const WIDEST_V4: u8 = 8;
 const WIDEST_V6: u8 = 19;
+/// Pardons that are an event each.
+const MOST_NOTED: usize = 1000;
 /// Entries in one answer: it is written while nobody is served.
 const MOST_LISTED: usize = 2000;
 
@@ -124,9 +126,8 @@ impl Supervisor {
         self.spare_from_import(gone.first().copied().filter(|_| which != "all"));
         for network in &gone {
             self.host.denied.remove(*network);
-            let banned = Banned { network: *network, origin: "operator", uid, for_us: None };
-            self.announcer.of_ban(&self.stamp, EventKind::Unban, banned, "");
         }
+        self.note_pardons(&gone, uid);
         self.bans_changed(&gone);
         self.keep_bans(&gone);
         for network in &gone {
@@ -137,6 +138,24 @@ impl Supervisor {
             j.plain("ok", true);
             j.plain("removed", gone.len());
         })
+    }
+
+    /// An event for each; for very many, which the ledger could not take at once, one for each family, with their number.
+    fn note_pardons(&mut self, gone: &[Prefix], uid: Option<u32>) {
+        let banned = |network| Banned { network, origin: "operator", uid, for_us: None };
+        if gone.len() <= MOST_NOTED {
+            for network in gone {
+                self.announcer.of_ban(&self.stamp, EventKind::Unban, banned(*network), "");
+            }
+            return;
+        }
+        for whole in [Prefix::around([0u8; 4].into(), 0), Prefix::around([0u16; 8].into(), 0)] {
+            let count = gone.iter().filter(|network| whole.covers(network)).count();
+            if count > 0 {
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                self.announcer.of_bans(&self.stamp, EventKind::Unban, banned(whole), "all", count);
+            }
+        }
     }
 
     /// `bans [after NETWORK]`: a part of the list, and where the next one begins.

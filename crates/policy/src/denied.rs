@@ -261,8 +261,16 @@ impl Denied {
 
     /// Drops what has expired by `now` and returns it.
     pub fn expire(&mut self, now: Duration) -> Vec<Prefix> {
-        let mut expired = std::mem::take(&mut self.expired_early);
-        while let Some(network) = self.drop_expired(now) {
+        self.expire_some(now, usize::MAX)
+    }
+
+    /// The same, but no more than so many; [`Denied::next_expiry`] tells of the others.
+    pub fn expire_some(&mut self, now: Duration, most: usize) -> Vec<Prefix> {
+        let early = self.expired_early.len().saturating_sub(most);
+        let mut expired = self.expired_early.split_off(early);
+        while expired.len() < most
+            && let Some(network) = self.drop_expired(now)
+        {
             expired.push(network);
         }
         expired
@@ -362,6 +370,20 @@ mod tests {
         assert_eq!(again.trip(ip(1), Denial::For(Duration::from_secs(60)), now), SensorHit::AlreadyDenied);
         assert_eq!(again.trip(ip(1), Denial::Forever, now), SensorHit::Extended { until: None });
         assert_eq!(again.trip(ip(3), Denial::Forever, now), SensorHit::AlreadyDenied, "made by hand");
+    }
+
+    #[test]
+    fn many_that_end_at_once_go_a_part_at_a_time() {
+        let mut list = Denied::default();
+        for n in 0..10u8 {
+            list.deny(IpAddr::from([192, 0, 2, n]), Ban::by_hand(Some(Duration::from_secs(9)), "")).unwrap();
+        }
+        let now = Duration::from_secs(9);
+        assert_eq!(list.expire_some(now, 4).len(), 4);
+        assert_eq!((list.len(), list.next_expiry()), (6, Some(now)));
+        assert!(!list.contains([192, 0, 2, 9].into(), now), "those that wait deny nobody");
+        assert_eq!(list.expire_some(now, 100).len(), 6);
+        assert!(list.is_empty() && list.next_expiry().is_none());
     }
 
     #[test]
