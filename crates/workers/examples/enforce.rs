@@ -3,7 +3,7 @@
 
 use portreeve_policy::Prefix;
 use portreeve_workers::Enforcer;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 fn main() -> std::io::Result<()> {
@@ -26,12 +26,13 @@ fn main() -> std::io::Result<()> {
     }
     one.sort_unstable();
     let ms = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
-    println!(
+    writeln!(
+        std::io::stdout(),
         "{{\"load_ms\": {:.1}, \"add_p50\": {:.3}, \"add_p99\": {:.3}}}",
         ms(Some(&load)),
         ms(one.get(500)),
         ms(one.get(990))
-    );
+    )?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
