@@ -46,6 +46,16 @@ service odd:name@x
 	server = /bin/cat
 	access_times = 8:00-17:00
 	intsances = 3
+	rlimit_core = 0
+	rlimit_rttime = 5000
+	rlimit_nice = 15
+	sandbox = NoNewPrivileges ProtectSystem=strict ProtectHome=tmpfs PrivateTmp PrivateDevices PrivateNetwork PrivateIPC PrivateMounts
+	sandbox += ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups ProtectClock ProtectHostname
+	sandbox += ProtectProc=invisible ProcSubset=pid ReadWritePaths=-/srv/100% ReadOnlyPaths=/a InaccessiblePaths=-/b
+	sandbox += TemporaryFileSystem=/mnt:ro,mode=0700 CapabilityBoundingSet=none CapabilityBoundingSet=CAP_KILL AmbientCapabilities=CAP_KILL
+	sandbox += LockPersonality MemoryDenyWriteExecute RestrictRealtime RestrictSUIDSGID RestrictNamespaces=~user RestrictNamespaces=~net
+	sandbox += RestrictAddressFamilies=AF_UNIX RestrictAddressFamilies=AF_INET6 SystemCallArchitectures=native
+	sandbox += SystemCallFilter=@system-service SystemCallFilter=~@setuid:EACCES SystemCallErrorNumber=EPERM
 }
 "#;
 
@@ -114,6 +124,9 @@ fn units_are_written_once_and_systemd_takes_them() {
         "service odd:name@x\n",
         "\tdisable         = yes\n",
         "\tcps             = 25 1\n",
+        "\trlimit_core     = 0\n",
+        " ReadWritePaths=-/srv/100% ReadOnlyPaths=/a InaccessiblePaths=-/b TemporaryFileSystem=/mnt:ro,mode=0700 CapabilityBoundingSet=none CapabilityBoundingSet=CAP_KILL ",
+        " RestrictNamespaces=~user RestrictNamespaces=~net RestrictAddressFamilies=AF_UNIX RestrictAddressFamilies=AF_INET6 SystemCallArchitectures=native SystemCallFilter=@system-service SystemCallFilter=~@setuid:EACCES SystemCallErrorNumber=EPERM\n",
     ] {
         assert!(back.contains(wanted), "{wanted} {back}");
     }
@@ -146,14 +159,14 @@ fn every_pair_of_languages() {
     .expect("writable");
     std::fs::write(
         room.file("u/a@.service"),
-        "[Service]\nExecStart=/bin/x\nStandardInput=socket\nUser=root\nProtectHome=yes\n",
+        "[Service]\nExecStart=/bin/x\nStandardInput=socket\nUser=root\nProtectHome=yes\nMemoryMax=1G\n",
     )
     .expect("writable");
     for (words, code, wanted) in [
         (&["inetd", "inetd.conf"][..], 0, "service echo\n"),
         (&["inetd", "inetd.conf", "--to", "systemd"], 1, "ListenStream=7\n"),
-        (&["systemd", "u"], 1, "service a\n"),
-        (&["systemd", "u/a.socket", "--to", "inetd"], 1, "70\tstream\ttcp\tnowait/64\troot\t/bin/x x\n"),
+        (&["systemd", "u"], 1, "\tsandbox         = ProtectHome\n"),
+        (&["systemd", "u/a.socket", "--to", "inetd"], 1, "#<off>#70\tstream\ttcp\tnowait/64\troot\t/bin/x x"),
         (&["xinetd", "xinetd.conf", "--to", "inetd"], 1, "#<off>#9200\t"),
         (&["inetd", "inetd.conf", "--to", "inetd"], 2, ""),
         (&["inetd", "missing"], 2, ""),
@@ -168,7 +181,7 @@ fn every_pair_of_languages() {
         assert_eq!(code != 0, !said.is_empty(), "{words:?}: {said}");
     }
     let said = text(&room.convert(&["systemd", "u"]).stderr);
-    assert!(said.contains("u/a@.service:5:1: left out: `ProtectHome=` has no counterpart"), "{said}");
+    assert!(said.contains("u/a@.service:6:1: left out: `MemoryMax=` is kept by a control group"), "{said}");
     let json = text(&room.convert(&["xinetd", "xinetd.conf", "--to", "systemd", "--json"]).stdout);
     let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(value["files"][0]["name"], "health.socket");
