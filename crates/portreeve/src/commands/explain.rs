@@ -1,6 +1,8 @@
 //! `portreeve explain`: why a client of a service is admitted or refused, check by check, with the line that decides.
 //! Asks the running daemon, whose counters are the true ones; without one, answers from a file with empty counters.
 
+mod port;
+
 use crate::answer::{items, place, text};
 use crate::commands::check::DEFAULT_FILE;
 use crate::control::{Socket, Unanswered};
@@ -22,10 +24,13 @@ use std::path::PathBuf;
 /// Each check in the order in which it is made, with the file and line that decides, and what is done with the client then. Where a
 /// PROXY header is read, the checks on the proxy come first (part `peer`); where the service is named to tcpmux, those of tcpmux. With --file, --inetd or --systemd the answer comes from
 /// those files, as if nobody were connected; else from the running daemon, or from /etc/xinetd.conf when none runs.
+/// Asked about a port, as `22/tcp`, it goes through everything a packet meets: what listens there, the kernel's chains (bans, the
+/// host firewall, other tables; what cannot be judged is `unclear`), and the checks of a service of ours.
 /// Exit codes: 0 admitted, 1 refused or not to be said without the client's name, 2 could not answer.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct Arguments {
-    /// Id or name of the service
+    /// Id or name of the service; or a port, as 22/tcp or 53/udp
+    #[arg(value_name = "SERVICE|PORT/PROTOCOL")]
     pub service: String,
     /// The address that connects: the client's, or its proxy's (see --client); of a service on a unix socket a user, as `uid=1000`
     #[arg(value_name = "ADDRESS|uid=UID")]
@@ -70,6 +75,20 @@ fn minute_of_day(word: &str) -> Result<u16, String> {
 
 /// Asks and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    if let Some(port) = port::asked(&arguments.service) {
+        return port::run(arguments, port?, out);
+    }
+    let answer = answer(arguments)?;
+    if arguments.json {
+        out.json(&answer)?;
+    } else {
+        write(out, &answer)?;
+    }
+    Ok(if text(&answer, "verdict") == "admit" { Exit::Fine } else { Exit::Found })
+}
+
+/// The daemon's answer, or that from a file.
+fn answer(arguments: &Arguments) -> Result<Value, Failure> {
     let from_file = |files: &Sources| {
         let asked = rehearse::Asked {
             service: &arguments.service,
@@ -79,24 +98,17 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         };
         rehearse::explain(&Machine, files, &asked)
     };
-    let answer =
-        match Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref(), &arguments.systemd) {
-            Some(files) => from_file(&files)?,
-            None => match arguments.socket.ask(&request(arguments)?) {
-                Ok(answer) => answer,
-                // Who named a socket wants that daemon's answer and no other.
-                Err(Unanswered::NoDaemon(_)) if arguments.socket.control.is_none() => {
-                    from_file(&Sources::xinetd(DEFAULT_FILE))?
-                }
-                Err(unanswered) => return Err(unanswered.into()),
-            },
-        };
-    if arguments.json {
-        out.json(&answer)?;
-    } else {
-        write(out, &answer)?;
+    match Sources::named(arguments.file.as_deref(), arguments.inetd.as_deref(), &arguments.systemd) {
+        Some(files) => from_file(&files),
+        None => match arguments.socket.ask(&request(arguments)?) {
+            Ok(answer) => Ok(answer),
+            // Who named a socket wants that daemon's answer and no other.
+            Err(Unanswered::NoDaemon(_)) if arguments.socket.control.is_none() => {
+                from_file(&Sources::xinetd(DEFAULT_FILE))
+            }
+            Err(unanswered) => Err(unanswered.into()),
+        },
     }
-    Ok(if text(&answer, "verdict") == "admit" { Exit::Fine } else { Exit::Found })
 }
 
 fn request(arguments: &Arguments) -> Result<String, Failure> {

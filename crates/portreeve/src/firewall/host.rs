@@ -141,7 +141,8 @@ fn name_servers(plan: &mut Plan, settings: &HostFirewall, file: &str) {
     }
 }
 
-fn redirections(gaps: &mut Vec<String>) -> Vec<Redirection> {
+/// Tables of iptables-legacy, which nft does not show.
+pub fn legacy(gaps: &mut Vec<String>) {
     for (family, file) in
         [("iptables", "/proc/net/ip_tables_names"), ("ip6tables", "/proc/net/ip6_tables_names")]
     {
@@ -154,6 +155,10 @@ fn redirections(gaps: &mut Vec<String>) -> Vec<Redirection> {
             ));
         }
     }
+}
+
+fn redirections(gaps: &mut Vec<String>) -> Vec<Redirection> {
+    legacy(gaps);
     match nft::run("nft", &["-j", "list", "ruleset"], "").map_err(|failed| failed.to_string()) {
         Ok(json) => match Ruleset::read(&json) {
             Ok(ruleset) => ruleset.redirections(),

@@ -3,6 +3,7 @@
 
 pub mod host; //     this host, looked at for a plan
 pub mod iptables; // a plan as iptables-restore reads it
+mod matching; //      whether a match of a rule holds for a packet
 pub mod nft; //      nft(8) and its like, with a time limit
 pub mod plan; //     THE decision: from what is served to rules
 pub mod port; //     ports as people write them
@@ -14,6 +15,7 @@ mod sources; //      address lists as exact sets
 pub mod state; //    what is kept beyond the kernel
 pub mod text; //     a plan as nftables reads it
 pub mod trial; //    armed, loaded, confirmed or taken back
+pub mod walk; //     what the kernel's chains do with a packet
 pub mod watchdog; // the processes that take it back
 
 /// Our table, of family inet. The bans have one of their own.

@@ -110,6 +110,12 @@ impl Ruleset {
         found
     }
 
+    /// The elements of a set that rules of this chain name.
+    pub fn named(&self, chain: &Chain, name: &str) -> Option<&[Value]> {
+        let name = name.strip_prefix('@').unwrap_or(name).to_owned();
+        self.sets.get(&(chain.family.clone(), chain.table.clone(), name)).map(Vec::as_slice)
+    }
+
     /// Where ports are sent elsewhere: by translation of the destination.
     pub fn redirections(&self) -> Vec<Redirection> {
         let mut found = Vec::new();
