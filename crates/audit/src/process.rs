@@ -3,6 +3,7 @@
 
 use crate::bounded;
 use crate::cgroup::{self, Home};
+use crate::stale::roots::{self, There};
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
@@ -163,28 +164,36 @@ fn image(directory: &Path) -> (Option<String>, Image) {
     if bytes.starts_with(b"/memfd:") && metadata.nlink() == 0 {
         return (Some(String::from_utf8_lossy(bytes).into_owned()), Image::Memory);
     }
-    let bytes = match bytes.strip_suffix(b" (deleted)") {
-        Some(name)
-            if metadata.nlink() == 0
-                || !inside(directory, bytes).is_some_and(|there| is(&there, &metadata)) =>
-        {
-            name
+    let whole = inside(directory, bytes);
+    let (bytes, there) = match bytes.strip_suffix(b" (deleted)") {
+        Some(name) if metadata.nlink() == 0 || whole != Ok(Some(key(&metadata))) => {
+            (name, inside(directory, name))
         }
-        _ => bytes,
+        _ => (bytes, whole),
     };
-    let image = match inside(directory, bytes) {
-        Some(there) if is(&there, &metadata) => Image::Same,
-        Some(_) => Image::Replaced,
-        None => Image::Deleted,
+    let image = match there {
+        Ok(Some(there)) if there == key(&metadata) => Image::Same,
+        Ok(Some(_)) => Image::Replaced,
+        Ok(None) => Image::Deleted,
+        Err(()) => Image::Unknown,
     };
     (Some(String::from_utf8_lossy(bytes).into_owned()), image)
 }
 
-/// A file of the process's own root.
-fn inside(directory: &Path, path: &[u8]) -> Option<std::fs::Metadata> {
-    let mut whole = directory.join("root").into_os_string();
-    whole.push(std::ffi::OsStr::from_bytes(path));
-    std::fs::metadata(whole).ok()
+/// Device and inode of the file that a process calls so, in its own mount namespace: one that went into a chroot still has
+/// its executable from outside.
+fn inside(directory: &Path, path: &[u8]) -> Result<Option<(u64, u64)>, ()> {
+    match roots::look(directory, path) {
+        There::File(file) => {
+            rustix::fs::fstat(&file).map(|stat| Some((stat.st_dev, stat.st_ino))).map_err(drop)
+        }
+        There::Nothing => Ok(None),
+        There::Unknown => Err(()),
+    }
+}
+
+fn key(metadata: &std::fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 fn is(there: &std::fs::Metadata, running: &std::fs::Metadata) -> bool {

@@ -6,7 +6,7 @@ pub mod compare; //   one mapped file beside the file on disk
 pub mod kernel; //    the running kernel beside those that are installed
 mod maps; //          what a process executes from its memory
 pub mod microcode; // the processor's microcode beside the file of it
-mod roots; //         names as a process sees them
+pub(crate) mod roots; // names as a process sees them
 
 use crate::bounded;
 use crate::namespaces;

@@ -249,6 +249,11 @@ fn each_process_is_compared_in_its_own_root() {
     for running in [&contained, &jailed, &late] {
         assert_eq!(running.old(), []);
     }
+    // The inventory of listeners sees it the same way.
+    for running in [&contained, &jailed, &late] {
+        let process = portreeve_audit::process::read(Path::new("/proc"), running.0.id()).expect("it runs");
+        assert_eq!(process.image, portreeve_audit::process::Image::Same, "{:?}", process.executable);
+    }
     fs::rename(folder.0.join("other"), root.join("host")).expect("renamed");
     assert_eq!(contained.old(), pair("host", "rebuilt"));
     assert_eq!(jailed.old(), pair("host", "rebuilt"));

@@ -75,6 +75,20 @@ impl Roots {
     }
 }
 
+/// Where a name leads that one process has, without the views of all others: this process and the first one may answer for a
+/// namespace.
+pub(crate) fn look(directory: &Path, path: &[u8]) -> There {
+    let mut roots = Roots::default();
+    if let Some(proc) = directory.parent() {
+        roots.view(&proc.join("self"));
+        roots.view(&proc.join("1"));
+    }
+    match roots.view(directory) {
+        Some(view) => roots.find(directory, &view, path),
+        None => There::Unknown,
+    }
+}
+
 fn open(root: &Path, path: &[u8]) -> There {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let Ok(root) = rustix::fs::openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty()) else {
