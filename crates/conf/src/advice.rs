@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::inclusion::Found;
 use crate::place::Place;
 use crate::report::{AFTER, Finding, Order, Report};
-use crate::service::{Action, AddressList, AddressMatch, Builtin, Service, SocketType};
+use crate::service::{Action, AddressEntry, AddressList, AddressMatch, Builtin, Service, SocketType};
 use std::path::Path;
 
 /// Services that send secrets in the clear, by the names they have in /etc/services.
@@ -53,6 +53,8 @@ pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report
         advice.flags();
         advice.wait();
         advice.transparent();
+        advice.evidence();
+        advice.protects();
     }
     same_ids(served, report);
     without_tcpmux(served, report);
@@ -176,6 +178,44 @@ impl Advice<'_> {
         );
         let help = "`ip rule add iif INTERFACE lookup 100` and `ip route add local default dev lo table 100`, with `ip -6` too where IPv6 is carried; INTERFACE leads to the targets";
         self.warn(&codes::TRANSPARENT_ROUTES, None, message, Some(help));
+    }
+
+    /// Who would tell of which client?
+    fn evidence(&mut self) {
+        let service = self.service;
+        if !service.evidence {
+            return;
+        }
+        let why = if accepts_itself(service) || service.wait {
+            "accepts by itself: there is no instance with one client"
+        } else if !matches!(service.action, Action::External { .. }) {
+            "starts no program"
+        } else {
+            return;
+        };
+        let message = format!("`evidence` has no effect on service `{}`, which {why}", service.id);
+        self.warn(&codes::WITHOUT_EFFECT, None, message, Some("remove `evidence`"));
+    }
+
+    fn protects(&mut self) {
+        let service = self.service;
+        let wide = |entry: &AddressEntry| match &entry.matches {
+            AddressMatch::V4(nets) => nets.iter().any(|(_, bits)| *bits < 8),
+            AddressMatch::V6(_, bits) => *bits < 19,
+            AddressMatch::Name(_) | AddressMatch::Suffix(_) => false,
+        };
+        let found = service.only_from.iter().flatten().find(|entry| service.protect_only_from && wide(entry));
+        if let Some(entry) = found {
+            let message =
+                format!("`protect_only_from` of service `{}` protects all of {}", service.id, entry.text);
+            self.warn(&codes::PROTECTS_EVERYBODY, Some(&entry.place), message, None);
+        } else if service.protect_only_from && service.only_from.is_none() {
+            let message = format!(
+                "`protect_only_from` has no effect on service `{}`, which has no `only_from`",
+                service.id
+            );
+            self.warn(&codes::WITHOUT_EFFECT, None, message, Some("remove it"));
+        }
     }
 
     /// Who comes is not known where the program accepts by itself.

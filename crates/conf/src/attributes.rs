@@ -322,11 +322,20 @@ static TABLE: &[Attribute] = &[
         "When a connection to a built-in or redirected stream service is closed for silence, and a flow of redirected datagrams forgotten.")
         .kind(Kind::Number, "1 to 86400").also_in_defaults().ours(),
 
+    row(Id::Evidence, "evidence", "yes|no", "no",
+        "The program may tell us of its own client: a failed login, for instance. It finds the number of a descriptor for that in PORTREEVE_EVIDENCE_FD, and `portreeve evidence` writes to it; programs that it starts inherit both. What is told counts towards a ban of the client's address. Stream with `wait = no` and a `server` only.")
+        .kind(Kind::Words(YES_NO), "").ours(),
+    row(Id::ProtectOnlyFrom, "protect_only_from", "yes|no", "no",
+        "No ban touches the addresses and networks in `only_from` of this service. Names in it protect nobody.")
+        .kind(Kind::Words(YES_NO), "").ours(),
+
     // Of `defaults` alone.
     row(Id::Enabled, "enabled", "ID …", "all", "The ids of the services that are served; all others are not.").list().only_in_defaults(),
     row(Id::Disabled, "disabled", "ID …", "none", "The ids of services that are not served, whatever `enabled` says.").list().only_in_defaults(),
     row(Id::Protect, "protect", "ADDRESS …", "none",
-        "Addresses and networks that no SENSOR denies. No host names.").list().kind(Kind::Addresses, "").only_in_defaults().ours(),
+        "Addresses and networks that no ban touches, and no SENSOR denies. No host names.").list().kind(Kind::Addresses, "").only_in_defaults().ours(),
+    row(Id::ProtectGroups, "protect_groups", "GROUP …", "sudo wheel admin",
+        "Groups whose members' login sessions are protected as root's are: no ban touches the address from which one of them is logged in.").list().only_in_defaults().ours(),
 ];
 
 /// `idle_timeout` where it is not set, in seconds.

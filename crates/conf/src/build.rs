@@ -90,6 +90,8 @@ pub(crate) fn build(
             false => IDLE_TIMEOUT,
         }),
         listen_fds: draft.listen_fds.clone(),
+        evidence: draft.evidence == Some(true),
+        protect_only_from: draft.protect_only_from == Some(true),
         transparent: draft.transparent == Some(true),
         tls: crate::tls::build(draft),
         // `refuse` has seen to it that the words fit together.

@@ -180,6 +180,9 @@ pub(crate) struct Draft {
     pub(crate) tls: TlsDraft,
     pub(crate) listen_fds: Option<String>,
     pub(crate) sandbox: Option<Set<Vec<Word>>>,
+    pub(crate) evidence: Option<bool>,
+    pub(crate) protect_only_from: Option<bool>,
+    pub(crate) protect_groups: Option<Vec<String>>,
 }
 
 impl Draft {

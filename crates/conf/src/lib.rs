@@ -77,6 +77,7 @@ pub use diagnostic::{Classic, Diagnostic, Level, Severity};
 pub use endpoint::{Endpoint, MOST_LISTENERS, MOST_PASSED};
 pub use host::{DirEntry, Family, Host, SystemError, User};
 pub use manual::manual;
+pub use nearest::nearest;
 pub use place::Place;
 pub use reading::{Fatal, LeftOut, Reading, Settings};
 pub use redirect::*;

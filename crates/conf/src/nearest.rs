@@ -1,7 +1,7 @@
 //! Which of the known words was meant. Pure comparison of texts.
 
 /// The known word nearest to `word`, if one is near enough to be meant: at most one slip for every three letters.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     if word.len() > 64 {
         return None;

@@ -54,6 +54,8 @@ pub enum Fatal {
 pub struct Settings {
     /// `protect`: sources that no sensor denies.
     pub protect: Vec<AddressEntry>,
+    /// `protect_groups`: whose login sessions are protected beside root's; `None` = not written.
+    pub protect_groups: Option<Vec<String>>,
     /// What `defaults` set, for the dump: (name, value as xinetd prints it). `dump_lines` has the lines.
     pub dump: Vec<(String, String)>,
 }

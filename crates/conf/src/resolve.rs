@@ -124,6 +124,7 @@ fn resolve(host: &dyn Host, gathered: Gathered, mut report: Report) -> Reading {
     left_out.sort_by_key(|&(order, _)| order);
     let settings = Settings {
         protect: defaults.protect.as_ref().map(|set| set.entries()).unwrap_or_default(),
+        protect_groups: defaults.protect_groups.clone(),
         dump: dump::defaults(&defaults),
     };
     let (diagnostics, log) = report.finish();

@@ -463,6 +463,10 @@ pub struct Service {
     pub idle_timeout: u32,
     /// listen_fds: the name under which the program gets its sockets as sd_listen_fds(3) has them.
     pub listen_fds: Option<String>,
+    /// evidence: the program has a descriptor to tell us of its client.
+    pub evidence: bool,
+    /// protect_only_from: no ban touches the addresses of only_from.
+    pub protect_only_from: bool,
     /// TLS, towards the clients or the target.
     pub tls: Option<Tls>,
     /// What the program is confined to; none of a service that starts no program.

@@ -108,7 +108,7 @@ impl Supervisor {
     pub fn protected_in(&mut self, network: &Prefix) -> Option<String> {
         let now = self.stamp.mono();
         if self.bans.protection.as_ref().is_none_or(|(looked, _)| now.saturating_sub(*looked) >= FRESH) {
-            self.bans.protection = Some((now, Protection::look(Path::new("/"))));
+            self.bans.protection = Some((now, Protection::look(Path::new("/"), self.bans.groups.as_deref())));
         }
         let (_, protection) = self.bans.protection.as_ref()?;
         if let Some((whom, why)) = protection.find(network) {
@@ -120,7 +120,7 @@ impl Supervisor {
         }
         let rule = self.host.protect.meeting(network)?;
         Some(format!(
-            "`protect` or `proxy_from` names {} ({}:{})",
+            "`protect`, `proxy_from` or a protected `only_from` names {} ({}:{})",
             rule.text, rule.origin.file, rule.origin.line
         ))
     }

@@ -178,6 +178,7 @@ impl Supervisor {
             j.plain("most", MOST_BANS);
             self.bans_view(j);
             self.not_kept_view(j);
+            self.evidence_status(j);
             if let Some((last, _)) = part.last().filter(|_| part.len() == MOST_LISTED) {
                 j.text("next", last);
             }
@@ -211,6 +212,7 @@ impl Supervisor {
             if let Some(why) = protected {
                 j.text("protected", why);
             }
+            self.evidence_view(j, address);
             j.list("list", |j| {
                 for (network, ban) in &bans {
                     j.item(|j| self.ban_view(j, *network, ban));

@@ -42,6 +42,8 @@ pub struct Bans {
     pub importing: Option<crate::ban_import::Importing>,
     /// Whom no ban touches, and when that was looked up.
     pub protection: Option<(Duration, Protection)>,
+    /// The groups whose members' sessions are protected, where the configuration names them.
+    pub groups: Option<Vec<String>>,
 }
 
 impl Bans {

@@ -162,6 +162,8 @@ pub fn build(
         registry: Registry::default(),
         bans: crate::bans::Bans::default(),
         book: Scorebook::default(),
+        ban_settings: crate::ban_settings::BanSettings::default(),
+        witnesses: crate::witnesses::Witnesses::new(),
         reported: crate::evidence::Reported::default(),
         stopping: None,
         exit: None,

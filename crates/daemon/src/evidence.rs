@@ -18,15 +18,33 @@ use std::time::Duration;
 /// So often in a row the same bound is said to have prevented a ban.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
+/// Suspected sources that are told of in a minute.
+const SUSPECTS: u32 = 20;
+/// Sources with the highest scores that are shown.
+const HIGHEST: usize = 10;
+
 /// What was said last of bans that were not made.
 #[derive(Debug, Default)]
 pub struct Reported {
+    /// Since when the minute counts, and the suspected sources that were told of in it.
+    suspects: (Duration, u32),
     /// When a bound was last said to have prevented one.
     bound: Option<Duration>,
     /// Bans that were due and touched somebody protected, or were only to be reported.
     pub spared: u64,
     /// The last of them, in words.
     pub last: String,
+}
+
+impl Reported {
+    /// Whether one more suspected source may be told of.
+    fn takes_suspect(&mut self, now: Duration) -> bool {
+        if now.saturating_sub(self.suspects.0) >= SAID_EVERY {
+            self.suspects = (now, 0);
+        }
+        self.suspects.1 += 1;
+        self.suspects.1 <= SUSPECTS
+    }
 }
 
 /// What came of a piece of evidence, for whoever told it.
@@ -53,11 +71,13 @@ impl Supervisor {
     pub fn weigh_evidence_of(&mut self, evidence: &Evidence<'_>, id: u64) -> Weighed {
         let now = self.stamp.mono();
         let outcome = self.book.weigh(evidence, now);
-        // Whatever can be forged fills no ledger: a flood of it is one line a source.
-        if evidence.grade != Grade::Forgeable || matches!(outcome, Outcome::Suspected(_)) {
+        let suspected = matches!(outcome, Outcome::Suspected(_)) && self.reported.takes_suspect(now);
+        // Whatever can be forged fills neither ledger nor log: a flood of it is a line a source, and few a minute.
+        if evidence.grade != Grade::Forgeable || suspected {
             note(&mut self.announcer.ledger, evidence, id, now);
         }
         match outcome {
+            Outcome::Suspected(_) if !suspected => Weighed::Noted,
             Outcome::Ignored | Outcome::Scored(_) => Weighed::Noted,
             Outcome::Suspected(_) => {
                 let what = self.words_against(evidence);
@@ -254,6 +274,52 @@ impl Supervisor {
             self.say(Level::Error, &text);
         }
         Weighed::Spared(why.to_owned())
+    }
+}
+
+impl Supervisor {
+    /// What is held against an address, for `why`.
+    pub fn evidence_view(&self, j: &mut Json, address: IpAddr) {
+        let now = self.stamp.mono();
+        j.plain("former_bans", self.book.strikes(&Prefix::subscriber(address), now));
+        j.list("evidence", |j| {
+            for standing in self.book.against(address, now) {
+                j.item(|j| {
+                    let may_ban = standing.grade != Grade::Forgeable;
+                    j.text("against", Prefix::subscriber(address));
+                    j.text("what", standing.held.words());
+                    j.plain("may_ban", may_ban);
+                    j.plain("by_proxy", standing.proxied);
+                    j.plain("score_percent", percent(standing.level));
+                    j.plain("seconds_ago", now.saturating_sub(standing.held.last).as_secs());
+                });
+            }
+        });
+    }
+
+    /// How much is held against how many, for `bans`.
+    pub fn evidence_status(&self, j: &mut Json) {
+        let [scored, proxied, suspected, ..] = self.book.sizes();
+        j.map("evidence", |j| {
+            j.plain("act", self.book.policy().act);
+            j.plain("bans", self.host.denied.for_evidence());
+            j.plain("most", self.book.policy().most);
+            j.plain("sources", scored + proxied);
+            j.plain("suspected", suspected);
+            j.plain("prevented", self.book.prevented());
+            j.plain("spared", self.reported.spared);
+            j.text("last_spared", &self.reported.last);
+            j.text("trouble", &self.ban_settings.trouble);
+            j.list("highest", |j| {
+                for (network, held, level) in self.book.highest(self.stamp.mono()).take(HIGHEST) {
+                    j.item(|j| {
+                        j.text("network", network);
+                        j.plain("score_percent", percent(level));
+                        j.text("what", held.words());
+                    });
+                }
+            });
+        });
     }
 }
 

@@ -47,6 +47,7 @@ const CLIENT_VARIABLES: &[&str] = &[
     "TLS_SERVER_NAME",
     "TLS_ALPN",
     "TLS_CLIENT_SUBJECT",
+    crate::witnesses::VARIABLE,
 ];
 
 /// What a service manager says to the supervisor alone.

@@ -30,7 +30,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where the settings are, and where the ledger is unless they say otherwise. As the command line has them.
-const SETTINGS: &str = "/etc/portreeve/portreeve.toml";
+pub const SETTINGS: &str = "/etc/portreeve/portreeve.toml";
 const PLACE: &str = "/var/lib/portreeve";
 
 /// What the ledger is doing.
@@ -228,7 +228,7 @@ impl Ledger {
 }
 
 /// What tells one version of the settings from another.
-fn settings_mark() -> Option<(u64, i64, i64, u64)> {
+pub fn settings_mark() -> Option<(u64, i64, i64, u64)> {
     let meta = std::fs::metadata(SETTINGS).ok()?;
     Some((meta.ino(), meta.mtime(), meta.ctime_nsec(), meta.len()))
 }

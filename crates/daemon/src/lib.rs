@@ -12,6 +12,7 @@ mod ban_keeping; // the list over restarts, with the ledger
 mod ban_kernel; // what the kernel is to drop by the list
 mod ban_list; // the list as it changes: who is told, who is protected
 mod ban_orders; // what an operator orders about it
+mod ban_settings;
 mod banner;
 mod bans;
 mod boot;
@@ -75,11 +76,13 @@ mod supervisor;
 mod target_names;
 mod targets;
 mod telling;
+mod time_servers;
 mod timers;
 mod translate;
 mod waiting;
 mod watchdog;
 mod watcher;
+mod witnesses;
 
 pub use options::{OPTIONS, Program, usage};
 

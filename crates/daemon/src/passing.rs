@@ -1,5 +1,6 @@
 //! How a program gets its sockets: the client on 0, 1 and 2 as inetd has it, or from 3 on as systemd has it (`listen_fds`).
 
+use crate::witnesses::variable;
 use portreeve_sys::spawn::{Image, SpawnError, Spawner, Stdio};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags};
@@ -13,6 +14,8 @@ pub struct How<'a> {
     pub listen_fds: Option<&'a CStr>,
     /// The security context.
     pub label: Option<&'a CStr>,
+    /// By which it tells of its client: it gets the number behind those of the sockets.
+    pub evidence: Option<BorrowedFd<'a>>,
 }
 
 /// Starts a program with these sockets: without `listen_fds` it gets the first alone. The sockets stay as they are.
@@ -26,6 +29,13 @@ pub fn start(
     let mut variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
     let Some(names) = how.listen_fds else {
         let first = sockets.first().ok_or(SpawnError::Clone(rustix::io::Errno::BADF))?;
+        if how.evidence.is_some() {
+            let number = variable(3);
+            variables.push(&number);
+            let [stdin, stdout, stderr] = [*first; 3];
+            let stdio = Stdio::Separate { stdin, stdout, stderr, extra: how.evidence };
+            return spawner.spawn_labeled(image, &variables, stdio, how.label);
+        }
         return spawner.spawn_labeled(image, &variables, Stdio::Client(*first), how.label);
     };
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -33,6 +43,13 @@ pub fn start(
     let [count, names] = describe(names, sockets.len());
     variables.extend([count.as_c_str(), names.as_c_str()]);
     let null = rustix::fd::AsFd::as_fd(&null);
+    let number = variable(3 + sockets.len());
+    let mut all = sockets.to_vec();
+    if let Some(evidence) = how.evidence {
+        variables.push(&number);
+        all.push(evidence);
+    }
+    let sockets = all.as_slice();
     spawner.spawn_labeled(image, &variables, Stdio::Listen { null, sockets }, how.label)
 }
 

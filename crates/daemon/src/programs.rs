@@ -28,6 +28,7 @@ const TRIES: u32 = 5;
 impl Supervisor {
     /// Starts the program for an admitted client.
     pub fn start_program(&mut self, mut client: Client, seat: Seat) {
+        let witness = self.witness_ends(client.slot, client.peer.address().is_some());
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(plan) = slot.plan.clone() else { return };
         let bound = slot.sole().and_then(|l| l.address.address()).filter(|a| !a.ip().is_unspecified());
@@ -39,10 +40,16 @@ impl Supervisor {
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
         let Some(label) = self.label(&client, image) else { return };
-        let how = How { listen_fds: plan.listen_fds.as_deref(), label: label.as_deref() };
+        let evidence = witness.as_ref().map(|ends| ends.theirs.as_fd());
+        let how = How { listen_fds: plan.listen_fds.as_deref(), label: label.as_deref(), evidence };
         match passing::start(&mut self.spawner, image, &variables, how, &[client.fd.as_fd()]) {
             Ok(pid) => {
-                self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
+                let pid = pid.as_raw_nonzero().get();
+                self.started(client.slot, pid, Some(client.peer), Some(seat), false);
+                if let Some(ends) = witness {
+                    let source = client.peer.source();
+                    self.hear_witness(pid, ends, source, client.front.is_proxied());
+                }
             }
             Err(SpawnError::Child { pid, stage, errno }) => {
                 let pid = pid.as_raw_nonzero().get();

@@ -4,6 +4,7 @@
 //!
 //! A file that cannot be read protects nobody; each is small, local, and read for its first megabyte.
 
+use crate::time_servers::time_servers;
 use portreeve_policy::Prefix;
 use std::fmt;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-/// The groups whose members administer a host, by the distributions' custom.
+/// The groups whose members administer a host, by the distributions' custom; `protect_groups` says others.
 const ADMIN_GROUPS: [&str; 3] = ["sudo", "wheel", "admin"];
 const LONGEST: u64 = 1 << 20;
 /// One record of utmp(5) on Linux with glibc, and where its fields are.
@@ -29,6 +30,8 @@ pub enum Why {
     Gateway,
     /// A name server of resolv.conf.
     Resolver,
+    /// A time server.
+    Time,
     /// An administrator is logged in from there.
     Session,
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Why {
             Why::Own => "an address of this host",
             Why::Gateway => "a gateway of this host",
             Why::Resolver => "a name server of this host",
+            Why::Time => "a time server of this host",
             Why::Session => "an administrator is logged in from there",
         })
     }
@@ -62,8 +66,8 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// Looks at the machine whose root is `root`.
-    pub fn look(root: &Path) -> Self {
+    /// Looks at the machine whose root is `root`, where the members of these groups administer, or those of the usual ones.
+    pub fn look(root: &Path, groups: Option<&[String]>) -> Self {
         let read = |path: &str| read(&root.join(path));
         let text = |path: &str| String::from_utf8_lossy(&read(path)).into_owned();
         let mut known = Vec::new();
@@ -74,8 +78,11 @@ impl Protection {
         add(Why::Gateway, gateways_v4(&text("proc/net/route")));
         add(Why::Gateway, gateways_v6(&text("proc/net/ipv6_route")));
         add(Why::Resolver, resolvers(&text("etc/resolv.conf")));
-        let groups = text("etc/group");
-        let admins: Vec<&str> = std::iter::once("root").chain(members(&groups)).collect();
+        add(Why::Time, time_servers(root, &text));
+        let table = text("etc/group");
+        let usual = || ADMIN_GROUPS.map(str::to_owned).to_vec();
+        let groups = groups.map_or_else(usual, <[String]>::to_vec);
+        let admins: Vec<&str> = std::iter::once("root").chain(members(&table, &groups)).collect();
         add(Why::Session, sessions(&read("run/utmp"), &admins));
         Protection { known }
     }
@@ -161,13 +168,13 @@ fn resolvers(text: &str) -> Vec<IpAddr> {
 }
 
 /// The members of the groups that administer, as group(5) lists them.
-fn members(groups: &str) -> impl Iterator<Item = &str> {
-    groups
+fn members<'a>(table: &'a str, groups: &'a [String]) -> impl Iterator<Item = &'a str> {
+    table
         .lines()
         .filter_map(|line| {
             let mut fields = line.split(':');
             let name = fields.next()?;
-            ADMIN_GROUPS.contains(&name).then(|| fields.nth(2)).flatten()
+            groups.iter().any(|group| group == name).then(|| fields.nth(2)).flatten()
         })
         .flat_map(|members| members.split(','))
         .filter(|member| !member.is_empty())
@@ -225,7 +232,10 @@ mod tests {
         let conf = "# nameserver 1.1.1.1\nsearch example\nnameserver 192.0.2.53\n nameserver fe80::53%eth0\nnameserver\n";
         assert_eq!(resolvers(conf), ips(&["192.0.2.53", "fe80::53"]));
         let groups = "root:x:0:\nsudo:x:27:anna,bert\nsudoers:x:28:eve\nwheel:x:10:\nadmin:x:9:carl\n";
-        assert_eq!(members(groups).collect::<Vec<_>>(), ["anna", "bert", "carl"]);
+        let usual = ADMIN_GROUPS.map(str::to_owned);
+        assert_eq!(members(groups, &usual).collect::<Vec<_>>(), ["anna", "bert", "carl"]);
+        assert_eq!(members(groups, &["sudoers".to_owned()]).collect::<Vec<_>>(), ["eve"]);
+        assert_eq!(members(groups, &[]).count(), 0);
     }
 
     fn login(kind: u32, user: &str, address: &[u8]) -> Vec<u8> {
@@ -272,7 +282,7 @@ mod tests {
 
     #[test]
     fn this_machine_protects_its_own_addresses() {
-        let protection = Protection::look(Path::new("/"));
+        let protection = Protection::look(Path::new("/"), None);
         assert!(protection.known.iter().any(|(ip, why)| *why == Why::Own && ip.is_ipv4()));
     }
 }

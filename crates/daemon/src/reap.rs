@@ -8,6 +8,7 @@ use crate::stop::Stopping;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
+use portreeve_policy::Peer;
 use portreeve_sys::process;
 use portreeve_sys::reap::{Reaped, Signal, Status, reap_next};
 use portreeve_workers::protocol::Usage;
@@ -51,6 +52,7 @@ impl Supervisor {
 
     fn ended(&mut self, ended: &Reaped) {
         let pid = ended.pid.as_raw_nonzero().get();
+        let told = self.witness_ended(pid);
         if let Some(child) = self.children.programs.remove(&pid) {
             let id = child.slot;
             if let Some(slot) = self.slots.get(&id) {
@@ -74,6 +76,10 @@ impl Supervisor {
             if child.forgotten {
                 self.stranger(pid, ended.status);
             }
+            let served = !told && !child.holds_socket && ended.status == Status::Exited(0);
+            if let Some(client) = child.peer.and_then(Peer::address).filter(|_| served) {
+                self.book.behaves_well(client.ip(), self.stamp.mono());
+            }
             let held = child.holds_socket;
             drop(child);
             if held {
@@ -83,6 +89,8 @@ impl Supervisor {
             self.stop_if_done();
         } else if self.probe_ended(pid, ended.status) {
             // What it said has been heard.
+        } else if self.ban_settings_ended(pid, ended.status) {
+            // The same.
         } else if self.hook_ended(pid, ended.status) {
             self.stop_if_done();
         } else if let Some(worker) = self.staff.by_pid(pid) {

@@ -120,6 +120,8 @@ impl Supervisor {
             portreeve_sys::clock::load_zone();
         }
         self.protect_instead(translate::protected(&result.settings.protect, result.services.iter()));
+        self.bans.groups = result.settings.protect_groups;
+        self.bans.protection = None;
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
         let mut seen: HashMap<String, u32> = HashMap::new();
@@ -177,6 +179,7 @@ impl Supervisor {
         }
         self.tls_reloaded();
         self.ledger_reloaded();
+        self.read_ban_settings();
         let (left, held) = (self.spare.take_streams(), self.spare.held);
         self.spare.let_go();
         self.generation += 1;

@@ -69,6 +69,7 @@ impl Supervisor {
             Some(Token::Listener(id, number)) => self.arrivals(id, number),
             Some(Token::Worker(index)) => self.worker_event(index, event.flags),
             Some(Token::Leaving(number)) => self.leaving_event(number, event.flags),
+            Some(Token::Witness(number)) => self.witness_event(number),
             Some(Token::Orphan(number)) => self.orphan_ended(number),
             Some(Token::Control) => self.accept_control(),
             Some(Token::ControlClient(client)) => self.control_event(client),
@@ -103,6 +104,7 @@ impl Supervisor {
             // The loop looks at it in each turn.
             Alarm::Settled => {}
             Alarm::Probe(pid) => self.probe_late(pid),
+            Alarm::BanSettings(pid) => self.ban_settings_late(pid),
             Alarm::Keepers => self.tell_keepers(),
             Alarm::Watchdog => self.sign_of_life(),
             Alarm::Devices => self.look_at_devices(),

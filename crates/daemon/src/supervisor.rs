@@ -2,6 +2,7 @@
 //! after; the loop is in `serve`.
 
 use crate::announce::Announcer;
+use crate::ban_settings::BanSettings;
 use crate::bans::Bans;
 use crate::children::Children;
 use crate::control::Control;
@@ -24,6 +25,7 @@ use crate::slot::{ListenerId, Slot, SlotId};
 use crate::staff::Staff;
 use crate::stop::Stopping;
 use crate::timers::Timers;
+use crate::witnesses::Witnesses;
 use portreeve_conf::Level;
 use portreeve_policy::evidence::Scorebook;
 use portreeve_policy::{HostState, Now};
@@ -132,6 +134,10 @@ pub struct Supervisor {
     pub bans: Bans,
     /// What is held against whom.
     pub book: Scorebook,
+    /// What is known of the policy's file.
+    pub ban_settings: BanSettings,
+    /// Instances that tell of their clients.
+    pub witnesses: Witnesses,
     /// What was said of bans that were not made.
     pub reported: Reported,
     /// Set when the loop shall end.
@@ -176,6 +182,8 @@ pub enum Token {
     Listener(SlotId, ListenerId),
     /// News of hosts.allow and hosts.deny.
     Tables,
+    /// What an instance tells of its client, by its process number.
+    Witness(u32),
 }
 
 impl Token {
@@ -190,6 +198,7 @@ impl Token {
             Self::Tables => (6, 0),
             Self::Leaving(n) => (7, n),
             Self::Orphan(n) => (8, n),
+            Self::Witness(n) => (9, n),
         };
         (kind << 32) | u64::from(number)
     }
@@ -207,6 +216,7 @@ impl Token {
             6 => Some(Self::Tables),
             7 => Some(Self::Leaving(number)),
             8 => Some(Self::Orphan(number)),
+            9 => Some(Self::Witness(number)),
             _ => None,
         }
     }

@@ -54,6 +54,8 @@ pub enum Alarm {
     Settled,
     /// The new executable has had its time to answer.
     Probe(i32),
+    /// What reads the settings of bans has had its time.
+    BanSettings(i32),
     /// Whoever holds our sockets has not heard everything.
     Keepers,
     /// The service manager wants a sign of life.

@@ -59,10 +59,17 @@ pub fn proxies(service: &Service) -> Option<AddressSet> {
     accepts.then(|| AddressSet::build(addresses(&service.proxy_from)))
 }
 
-/// The sources that no sensor denies: those of `protect`, and all proxies, which come on behalf of others.
+/// The sources that no ban touches: those of `protect`, of lists that say so, and all proxies, which come on behalf of others.
 pub fn protected<'a>(protect: &[AddressEntry], services: impl Iterator<Item = &'a Service>) -> AddressSet {
     let mut rules = addresses(protect);
-    services.for_each(|service| rules.extend(addresses(&service.proxy_from)));
+    services.for_each(|service| {
+        rules.extend(addresses(&service.proxy_from));
+        if service.protect_only_from {
+            let names = |rule: &Rule| matches!(rule.pattern, Pattern::Name(_) | Pattern::Suffix(_));
+            let entries = service.only_from.as_deref().unwrap_or_default();
+            rules.extend(addresses(entries).into_iter().filter(|rule| !names(rule)));
+        }
+    });
     AddressSet::build(rules)
 }
 

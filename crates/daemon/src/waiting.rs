@@ -190,7 +190,7 @@ impl Supervisor {
         });
         // What a rule has answer instead of the program has its client where a shell expects it.
         let twisted = orders.is_some_and(|orders| orders.twist.is_some());
-        let how = How { listen_fds: plan.listen_fds.as_deref().filter(|_| !twisted), label: None };
+        let how = How { listen_fds: plan.listen_fds.as_deref().filter(|_| !twisted), ..How::default() };
         let outcome = low.collect::<Result<Vec<_>, _>>().map_err(SpawnError::Clone).and_then(|low| {
             let sockets: Vec<_> = low.iter().map(AsFd::as_fd).collect();
             passing::start(&mut self.spawner, image, &variables, how, &sockets)

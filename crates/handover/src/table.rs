@@ -33,6 +33,9 @@ macro_rules! records {
     )*};
 }
 
+mod bans;
+pub use bans::*;
+
 records! {
     /// Everything. Times are the monotonic clock's, which goes on over an exec.
     State {
@@ -104,6 +107,12 @@ records! {
         6 shaking_given_up: u64,
         /// What the workers' lives hang on: the end from which each gets its own, and the one that is kept.
         7 lifeline: Option<(Fd, Fd)>,
+        /// The policy of bans for evidence, as lines; empty is the usual one.
+        7 ban_policy: String,
+        /// What is held against whom.
+        7 scores: Vec<ScoreState>,
+        /// Former bans that count, and until when.
+        7 strikes: Vec<StrikeState>,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {
@@ -242,6 +251,8 @@ records! {
         4 local: Option<LocalState>,
         /// A pidfd, where it is no child of this process.
         7 watched: Option<Fd>,
+        /// By which it tells of its client.
+        7 witness: Option<WitnessState>,
     }
     /// A session in a worker.
     SessionState {
@@ -360,23 +371,6 @@ records! {
         2 tries: u32,
         /// The worker that reads it is leaving: its number.
         3 leaving: Option<u32>,
-    }
-    /// A ban.
-    DeniedState {
-        /// Its address.
-        1 address: Option<IpAddr>,
-        /// Until when; none is for ever.
-        1 until: Option<Duration>,
-        /// By a sensor, and for how long; the inner none is for ever, the outer one is by hand.
-        1 term: Option<Option<Duration>>,
-        /// How many leading bits of the address count; none is all.
-        5 length: Option<u8>,
-        /// What for.
-        5 reason: String,
-        /// For evidence: the how manieth of its network; 0 of others.
-        7 strikes: u32,
-        /// It acts in the daemon alone.
-        7 inside: bool,
     }
     /// A command of hosts.allow or hosts.deny.
     HookState {

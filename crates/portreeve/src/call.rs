@@ -90,6 +90,9 @@ pub fn main() -> ExitCode {
 /// The workers that are too heavy for the gate.
 fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
+    if arguments.first().is_some_and(|word| word == BANS) {
+        return bans_for_supervisor();
+    }
     match portreeve_sys::stdio::take_third() {
         // It reads its settings while it is root.
         Some(channel) if arguments.first().is_some_and(|word| word == "ledger") => {
@@ -101,6 +104,27 @@ fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "portreeve: a worker is started by the supervisor");
             ExitCode::from(COULD_NOT_RUN)
         }
+    }
+}
+
+/// The supervisor's word for the settings of bans, as lines on the standard output.
+const BANS: &str = "bans";
+/// The longest answer: what a pipe takes while nobody reads it.
+const MOST_SAID: usize = 60 * 1024;
+
+fn bans_for_supervisor() -> ExitCode {
+    let said = settings::bans(Path::new(settings::PATH)).map(|policy| policy.to_lines());
+    let said = said.and_then(|lines| match lines.len() {
+        0..MOST_SAID => Ok(lines),
+        _ => Err(format!("{}: [bans.service] holds too much", settings::PATH)),
+    });
+    let (text, code) = match &said {
+        Ok(lines) => (lines, ExitCode::SUCCESS),
+        Err(why) => (why, ExitCode::FAILURE),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => code,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -1,10 +1,12 @@
 //! `/etc/portreeve/portreeve.toml`: what is this program's own and has no place in the files of xinetd or TCP Wrappers. The
 //! file need not be there; a file that cannot be understood is an error and never a default, since it may name programs.
 
+mod bans;
 mod firewall;
 mod ledger;
 mod stale;
 
+pub use bans::bans;
 pub use firewall::{Allowed, Egress, HostFirewall, firewall, interface_name};
 pub use ledger::ledger;
 pub use stale::{AfterUpgrade, after_upgrade};

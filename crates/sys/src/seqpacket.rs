@@ -55,6 +55,23 @@ pub fn send(fd: impl AsFd, message: &[u8], attached: Option<BorrowedFd<'_>>) -> 
     }
 }
 
+/// Sends one message by the descriptor of this number, which was inherited, if it is such a socket.
+///
+/// # Errors
+/// As [`send`]; `EBADF` when there is no such descriptor, `ENOTSOCK` or `EPROTOTYPE` when it is something else.
+pub fn send_by_number(number: i32, message: &[u8]) -> io::Result<()> {
+    if number < 0 {
+        return Err(Errno::BADF.into());
+    }
+    // SAFETY: the number is no special one, and it is only lent to calls that return before this function does: should nothing be
+    // open there, each of them says EBADF.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    if rustix::net::sockopt::socket_type(fd)? != SocketType::SEQPACKET {
+        return Err(Errno::PROTOTYPE.into());
+    }
+    send(fd, message, None)
+}
+
 /// Receives one message into `buffer`. Where its descriptor cannot be had (`RLIMIT_NOFILE`), the message comes without it and says so.
 ///
 /// # Errors
@@ -96,6 +113,25 @@ mod tests {
 
     fn errno(error: &io::Error) -> Errno {
         Errno::from_io_error(error).unwrap()
+    }
+
+    #[test]
+    fn a_number_is_such_a_socket_or_nothing_is_said() {
+        let (a, b) = pair().unwrap();
+        send_by_number(a.as_raw_fd(), b"one").unwrap();
+        assert_eq!(recv(&b, &mut [0; 16]).unwrap().len, 3);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let stream = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        for (number, why) in [
+            (-1, Errno::BADF),
+            (1_000_000, Errno::BADF),
+            (file.as_raw_fd(), Errno::NOTSOCK),
+            (stream.as_raw_fd(), Errno::PROTOTYPE),
+        ] {
+            assert_eq!(errno(&send_by_number(number, b"one").unwrap_err()), why, "{number}");
+        }
+        drop(b);
+        assert_eq!(errno(&send_by_number(a.as_raw_fd(), b"one").unwrap_err()), Errno::PIPE);
     }
 
     #[test]

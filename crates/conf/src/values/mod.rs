@@ -235,6 +235,11 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::ListenFds => process::listen_fds(draft, line)?,
         Id::Enabled => names(&mut draft.enabled, line),
         Id::Disabled => names(&mut draft.disabled, line),
+        Id::ProtectGroups => names(&mut draft.protect_groups, line),
+        Id::Evidence => draft.evidence = Some(line.yes_no("Bad value for evidence")?),
+        Id::ProtectOnlyFrom => {
+            draft.protect_only_from = Some(line.yes_no("Bad value for protect_only_from")?)
+        }
     }
     Ok(())
 }

@@ -74,6 +74,10 @@ impl Supervisor {
             orphan: self.children.orphans.contains_key(&pid),
             watched: self.children.orphans.get(&pid).map(fd),
             event: child.event,
+            witness: u32::try_from(pid)
+                .ok()
+                .and_then(|pid| self.witnesses.get(&pid))
+                .map(crate::witnesses::leave),
         });
         let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
         // Who is refused already waits for nothing but a line in the log.
@@ -127,6 +131,9 @@ impl Supervisor {
             ledger: Some(self.announcer.ledger.leave()),
             headers_given_up: self.headers.given_up,
             shaking_given_up: self.shaking_given_up,
+            ban_policy: self.book.policy().to_lines(),
+            scores: self.leave_scores(),
+            strikes: self.leave_strikes(),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! Nobody is refused in between: the kernel's queues take the clients, and what runs is our child before and after.
 
 mod ends;
+mod evidence;
 mod going;
 mod guard;
 mod leave;

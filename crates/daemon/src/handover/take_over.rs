@@ -76,6 +76,7 @@ impl Supervisor {
         if let Some((answers, read)) = state.current.and_then(|at| readings.get(at as usize)) {
             self.answers = answers.clone();
             self.host.protect = crate::translate::protected(&read.settings.protect, read.services.iter());
+            self.bans.groups.clone_from(&read.settings.protect_groups);
             self.defaults_dump.clone_from(&read.settings.dump);
             self.files.clone_from(&read.files);
         }
@@ -92,6 +93,7 @@ impl Supervisor {
                 let _ = self.host.denied.deny(network, ban);
             }
         }
+        self.take_over_book(&state.ban_policy, &state.scores, &state.strikes);
         if let Some(next) = self.host.denied.next_expiry() {
             self.timers.set(next, Alarm::Denied);
         }
@@ -323,6 +325,9 @@ impl Supervisor {
             self.timers.set(at, Alarm::Kill);
         }
         self.children.programs.insert(left.pid, child);
+        if let Some(witness) = &left.witness {
+            self.take_over_witness(left, witness);
+        }
         if left.orphan {
             self.watch_orphan(left.pid, left.watched)?;
         }

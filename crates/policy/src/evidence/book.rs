@@ -115,10 +115,22 @@ impl Scorebook {
 
     /// Another policy; what is held against whom stays.
     pub fn go_by(&mut self, policy: BanPolicy, now: Duration) {
-        for scores in [&mut self.scores, &mut self.proxied, &mut self.suspected] {
+        for scores in self.tables_mut() {
             scores.decay_by(policy.half_life, now);
         }
         self.policy = policy;
+    }
+
+    pub(super) fn tables(&self) -> [&Scores; 3] {
+        [&self.scores, &self.proxied, &self.suspected]
+    }
+
+    pub(super) fn tables_mut(&mut self) -> [&mut Scores; 3] {
+        [&mut self.scores, &mut self.proxied, &mut self.suspected]
+    }
+
+    pub(super) fn struck(&self) -> &Strikes {
+        &self.strikes
     }
 
     fn table(&mut self, grade: Grade, proxied: bool) -> &mut Scores {
@@ -265,12 +277,13 @@ impl Scorebook {
 
     /// Somebody is let in again by hand: nothing is held against it any more.
     pub fn pardon(&mut self, network: &Prefix) {
-        let inside: Vec<Prefix> = [&self.scores, &self.proxied, &self.suspected]
+        let inside: Vec<Prefix> = self
+            .tables()
             .iter()
             .flat_map(|scores| scores.inside(*network, Duration::ZERO).copied().collect::<Vec<_>>())
             .collect();
         for one in inside {
-            for scores in [&mut self.scores, &mut self.proxied, &mut self.suspected] {
+            for scores in self.tables_mut() {
                 scores.remove(&one);
             }
         }

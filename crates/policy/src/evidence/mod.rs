@@ -6,12 +6,14 @@
 
 mod book;
 mod rollup;
+mod saved;
 mod scores;
 mod settings;
 mod strikes;
 
 pub use book::{Due, Outcome, Scorebook, Sentence, Standing};
 pub use rollup::{MOST_GOOD, RollUp, Wider};
+pub use saved::SavedScore;
 pub use scores::{Held, MOST_SCORED, MOST_SUSPECTED};
 pub use settings::{BadSetting, BanPolicy, KEYS, Key, Kin, Thresholds};
 pub use strikes::MOST_STRUCK;
@@ -149,7 +151,11 @@ impl Evidence<'_> {
 pub fn of_reason(reason: &str) -> Option<(Grade, Kind, bool)> {
     let mut words = reason.splitn(3, ' ');
     let (grade, kind) = (Grade::of_word(words.next()?)?, Kind::of_word(words.next()?)?);
-    Some((grade, kind, words.next().is_some()))
+    match words.next() {
+        None => Some((grade, kind, false)),
+        Some("by proxy") => Some((grade, kind, true)),
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]

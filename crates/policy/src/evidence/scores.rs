@@ -137,6 +137,15 @@ impl Scores {
         Some(held)
     }
 
+    /// A score of before, in place of what there is.
+    pub(crate) fn restore(&mut self, network: Prefix, held: Held, now: Duration) {
+        self.remove(&network);
+        if held.until > now && self.entries.len() < self.most {
+            self.ends.insert((held.until, network));
+            self.entries.insert(network, held);
+        }
+    }
+
     /// Forgets the sources of whose score nothing is left.
     pub(crate) fn expire(&mut self, now: Duration) {
         while let Some(&(until, network)) = self.ends.first()

@@ -150,7 +150,7 @@ impl Thresholds {
 
 /// What one service has of its own; the outer `None` is the general one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct OfService {
+pub(super) struct OfService {
     forgeable: Option<Option<u32>>,
     proven: Option<Option<u32>>,
     authenticated: Option<Option<u32>>,
@@ -185,8 +185,8 @@ pub struct BanPolicy {
     pub rollup_share: u32,
     /// Networks that are banned whole at once.
     pub rollup_most: u32,
-    thresholds: Thresholds,
-    services: BTreeMap<String, OfService>,
+    pub(super) thresholds: Thresholds,
+    pub(super) services: BTreeMap<String, OfService>,
 }
 
 impl Default for BanPolicy {

@@ -38,6 +38,13 @@ impl Strikes {
         self.ends.insert((until, network));
     }
 
+    /// Those that count for longest first.
+    pub(crate) fn latest(&self) -> impl Iterator<Item = (Prefix, u32, Duration)> {
+        self.ends.iter().rev().filter_map(|(until, network)| {
+            self.entries.get(network).map(|(count, _)| (*network, *count, *until))
+        })
+    }
+
     /// It is forgotten; whether there was one.
     pub(crate) fn forget(&mut self, network: &Prefix) -> bool {
         let former = self.entries.remove(network);

@@ -3,6 +3,7 @@
 
 mod lists;
 
+use super::{ban_evidence, ban_preview};
 use crate::answer::{items, number, span, text};
 use crate::control::Socket;
 use crate::escape;
@@ -51,8 +52,12 @@ pub enum Verb {
     Import(Import),
     /// Write every ban in the form that `import` reads
     Export(Export),
-    /// Show which bans hold an address, and what protects it
+    /// Show which bans hold an address, what protects it, and what is held against it
     Why(Why),
+    /// Run a policy over the ledger: who would have been banned, and what that would have kept out
+    ///
+    /// Bans nobody. Exit code 1 when somebody would have been banned.
+    Preview(ban_preview::Preview),
     /// Show how many bans there are, and what the kernel does about them
     Status(List),
 }
@@ -191,6 +196,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         Some(Verb::Export(which)) => export(&which.socket, out),
         Some(Verb::Why(whom)) => why(whom, out),
         Some(Verb::Status(list)) => status(list, out),
+        Some(Verb::Preview(what)) => ban_preview::run(what, out),
     }
 }
 
@@ -291,6 +297,7 @@ fn why(whom: &Why, out: &mut Output<'_>) -> Result<Exit, Failure> {
         if answer.get("protected").is_some() {
             writeln!(out, "protected: {}", escape::text(text(&answer, "protected")))?;
         }
+        ban_evidence::held(&answer, out)?;
     }
     Ok(if banned { Exit::Found } else { Exit::Fine })
 }
@@ -319,6 +326,7 @@ fn status(list: &List, out: &mut Output<'_>) -> Result<Exit, Failure> {
     {
         others(&beside, out)?;
     }
+    ban_evidence::status(&answer, out)?;
     Ok(Exit::Fine)
 }
 

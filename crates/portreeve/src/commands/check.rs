@@ -11,6 +11,7 @@ use crate::hosts_tables::HostsTables;
 use crate::labels;
 use crate::machine::Machine;
 use crate::output::{Output, Paint};
+use crate::settings;
 use crate::snippet;
 use crate::table::{Cell, Table};
 use portreeve_conf::{Fatal, Host, LeftOut, Reading, Service, Severity, Sources};
@@ -80,6 +81,7 @@ fn check(
     of_machine.extend(reading.iter().flat_map(|reading| labels::findings(reading, Path::new(SELINUX))));
     let views = portreeve_sys::sandbox::kernel_has_views();
     of_machine.extend(reading.iter().flat_map(|reading| confinement::findings(reading, views)));
+    of_machine.extend(of_settings(Path::new(settings::PATH)));
     if as_json {
         out.json(&to_json(reading.as_ref(), &held, tables, &[&of_machine[..], &findings].concat()))?;
     } else {
@@ -97,6 +99,38 @@ fn check(
     let fine = reading.as_ref().is_none_or(as_written)
         && findings.iter().chain(&of_machine).all(|finding| finding.severity < Severity::Error);
     Ok(if fine { Exit::Fine } else { Exit::Found })
+}
+
+/// What is wrong with `[bans]` of portreeve.toml, and which services it names that there are none of.
+fn of_settings(path: &Path) -> Option<Finding> {
+    let why = settings::bans(path).err()?;
+    let mut parts = why.splitn(4, ':');
+    let placed = (
+        parts.next(),
+        parts.next().and_then(|n| n.parse().ok()),
+        parts.next().and_then(|n| n.parse().ok()),
+        parts.next(),
+    );
+    let (file, line, column, message) = match placed {
+        (Some(file), Some(line), Some(column), Some(message)) => {
+            (file.to_owned(), line, column, message.trim().to_owned())
+        }
+        _ => (path.display().to_string(), 0, 0, why),
+    };
+    Some(Finding {
+        severity: Severity::Error,
+        code: "settings".to_owned(),
+        file,
+        line,
+        column,
+        length: 0,
+        message,
+        help: None,
+        source_line: None,
+        service: None,
+        classic: None,
+        replacement: None,
+    })
 }
 
 /// Which file cannot be read, for a reading that ended there.

@@ -69,7 +69,7 @@ fn network(text: &str) -> Result<(IpAddr, u8), String> {
 /// Reads and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     portreeve_sys::clock::load_zone();
-    let directory = directory(arguments)?;
+    let directory = directory_of(arguments.ledger.as_ref())?;
     let failed = |fault: Fault| failure(&directory, &fault);
     let mut reader = Reader::open(&directory).map_err(failed)?;
     let filter = Filter {
@@ -138,8 +138,8 @@ fn show(
 }
 
 /// The directory that is asked for, that the settings name, or the usual one.
-fn directory(arguments: &Arguments) -> Result<PathBuf, Failure> {
-    if let Some(directory) = &arguments.ledger {
+pub(super) fn directory_of(ordered: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    if let Some(directory) = ordered {
         return Ok(directory.clone());
     }
     match settings::ledger(Path::new(settings::PATH)).map_err(Failure::new)?.keep {
@@ -152,7 +152,7 @@ fn directory(arguments: &Arguments) -> Result<PathBuf, Failure> {
     }
 }
 
-fn failure(directory: &Path, fault: &Fault) -> Failure {
+pub(super) fn failure(directory: &Path, fault: &Fault) -> Failure {
     let message = format!("{}: {fault}", directory.join(FILE).display());
     Failure::with_help(
         message,
@@ -195,11 +195,11 @@ fn object(record: &Record) -> Value {
 
 fn line(record: &Record, out: &mut Output<'_>) -> io::Result<()> {
     let paint = match record.kind.as_str() {
-        "refuse" | "deny" | "ban" => Paint::Yellow,
+        "refuse" | "deny" | "ban" | "evidence" | "spared" => Paint::Yellow,
         "dropped" => Paint::Red,
         _ => Paint::Plain,
     };
-    let kind = format!("{:<7}", escape::text(&record.kind));
+    let kind = format!("{:<8}", escape::text(&record.kind));
     let service = escape::text(record.service.as_deref().unwrap_or("-"));
     // Of a ban of a network it is the network.
     let source = escape::text(record.source.as_ref().or(record.prefix.as_ref()).map_or("-", |source| source));

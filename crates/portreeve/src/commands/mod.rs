@@ -3,6 +3,8 @@
 pub mod attributes;
 pub mod audit;
 pub mod ban;
+mod ban_evidence;
+mod ban_preview;
 pub mod check;
 pub mod compile_hosts;
 pub mod completions;
@@ -11,6 +13,7 @@ pub mod demo;
 pub mod dump;
 pub mod duty;
 pub mod events;
+pub mod evidence;
 pub mod explain;
 pub mod firewall;
 pub mod inetd;
@@ -68,6 +71,7 @@ pub enum Command {
     Kill(instances::Kill),
     #[command(alias = "denied")]
     Ban(ban::Arguments),
+    Evidence(evidence::Arguments),
     Events(events::Arguments),
     Firewall(firewall::Arguments),
     Listeners(listeners::Arguments),
@@ -110,6 +114,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Instances(arguments) => instances::run(&arguments, out),
         Command::Kill(arguments) => instances::kill(&arguments, out),
         Command::Ban(arguments) => ban::run(&arguments, out),
+        Command::Evidence(arguments) => evidence::run(&arguments, out),
         Command::Events(arguments) => events::run(&arguments, out),
         Command::Firewall(arguments) => firewall::run(&arguments, out),
         Command::Listeners(arguments) => listeners::run(&arguments, out),
