@@ -20,6 +20,7 @@ pub mod process; //   one process as /proc shows it
 pub mod reach; //     who reaches a listener, through the firewalls
 pub mod report; //    findings with waivers, as JSON and as SARIF
 pub mod scope; //     from where an address can be reached
+pub mod sealed; //    files beside a signed baseline of them
 pub mod sockets; //   the sockets of one network namespace
 pub mod stale; //     processes that run code that is no longer on disk
 pub mod waivers; //   findings that somebody answers for, until a day

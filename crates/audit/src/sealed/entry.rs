@@ -1,0 +1,221 @@
+//! What is recorded of one path, and what of it differs from another record. Data only; reads nothing.
+
+use super::mask::Mask;
+
+/// What a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    File,
+    Directory,
+    Link,
+    CharacterDevice,
+    BlockDevice,
+    Pipe,
+    Socket,
+}
+
+impl Kind {
+    /// All, with their letter in a baseline: that of `ls -l`.
+    pub const ALL: [(Kind, char, &'static str); 7] = [
+        (Kind::File, '-', "file"),
+        (Kind::Directory, 'd', "directory"),
+        (Kind::Link, 'l', "link"),
+        (Kind::CharacterDevice, 'c', "character device"),
+        (Kind::BlockDevice, 'b', "block device"),
+        (Kind::Pipe, 'p', "pipe"),
+        (Kind::Socket, 's', "socket"),
+    ];
+
+    /// The letter.
+    pub fn letter(self) -> char {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or('?', |(_, letter, _)| *letter)
+    }
+
+    /// The word.
+    pub fn word(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("?", |(.., word)| word)
+    }
+
+    /// The kind of a letter.
+    pub fn of(letter: char) -> Option<Self> {
+        Self::ALL.iter().find(|(_, own, _)| *own == letter).map(|(kind, ..)| *kind)
+    }
+}
+
+/// The content of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// It is no file.
+    None,
+    /// SHA-256.
+    Digest([u8; 32]),
+    /// It was changed each time while it was read.
+    Changing,
+    /// It could not be read; errno.
+    Unreadable(i32),
+}
+
+/// A moment: seconds since 1970 and nanoseconds.
+pub type Moment = (i64, u32);
+
+/// One path as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The path, absolute, as the kernel has it.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Permissions with set-uid, set-gid and sticky: 12 bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of a file, else 0.
+    pub size: u64,
+    /// Last change of the content.
+    pub mtime: Moment,
+    /// Last change of anything.
+    pub ctime: Moment,
+    /// Inode.
+    pub inode: u64,
+    /// Number of the file system's device.
+    pub device: u64,
+    /// Names of a file, else 1.
+    pub links: u64,
+    /// Of a device its number, else 0.
+    pub rdev: u64,
+    /// Content of a file.
+    pub content: Content,
+    /// Where a link leads.
+    pub target: Vec<u8>,
+    /// Extended attributes by name, with the first 16 bytes of the SHA-256 of each value.
+    pub attributes: Vec<(Vec<u8>, [u8; 16])>,
+    /// Flags of chattr(1); none where the file system has none.
+    pub flags: Option<u32>,
+}
+
+/// Flags that a file system sets by itself (extents, index, inline data, a file's verity or encryption state is no change of ours).
+const OF_THE_FILE_SYSTEM: u32 = 0x0008_0000 | 0x0000_1000 | 0x1000_0000;
+
+impl Entry {
+    /// Which properties differ from an earlier record of the same path.
+    pub fn differs(&self, before: &Entry) -> Mask {
+        let mut mask = Mask::default();
+        let mut note = |letter, differs: bool| {
+            if differs {
+                mask = mask.with(letter);
+            }
+        };
+        note('t', self.kind != before.kind);
+        note('p', self.mode != before.mode);
+        note('u', self.uid != before.uid);
+        note('g', self.gid != before.gid);
+        note('s', self.size != before.size);
+        note('m', self.mtime != before.mtime);
+        note('S', self.content != before.content);
+        note('k', self.target != before.target);
+        note('r', self.rdev != before.rdev);
+        note('n', self.links != before.links);
+        note('x', self.attributes != before.attributes);
+        note('e', self.chattr() != before.chattr());
+        note('c', self.ctime != before.ctime);
+        note('i', self.inode != before.inode);
+        note('d', self.device != before.device);
+        mask
+    }
+
+    fn chattr(&self) -> Option<u32> {
+        self.flags.map(|flags| flags & !OF_THE_FILE_SYSTEM)
+    }
+
+    /// Whether the content is what it was for all that one look can tell: nobody sets the time of a change of the inode.
+    pub fn is_untouched(&self, before: &Entry) -> bool {
+        (self.device, self.inode, self.size, self.mtime, self.ctime)
+            == (before.device, before.inode, before.size, before.mtime, before.ctime)
+    }
+
+    /// A property as people read it.
+    pub fn value(&self, letter: char) -> String {
+        let moment = |(seconds, nanos): Moment| format!("{seconds}.{nanos:09}");
+        match letter {
+            't' => self.kind.word().to_owned(),
+            'p' => format!("{:04o}", self.mode),
+            'u' => self.uid.to_string(),
+            'g' => self.gid.to_string(),
+            's' => self.size.to_string(),
+            'm' => moment(self.mtime),
+            'c' => moment(self.ctime),
+            'S' => match &self.content {
+                Content::None => "-".to_owned(),
+                Content::Digest(digest) => hex(digest),
+                Content::Changing => "changed while it was read".to_owned(),
+                Content::Unreadable(number) => format!("unreadable, error {number}"),
+            },
+            'k' => String::from_utf8_lossy(&self.target).into_owned(),
+            'r' => format!("{:#x}", self.rdev),
+            'n' => self.links.to_string(),
+            'x' => {
+                let one = |(name, digest): &(Vec<u8>, [u8; 16])| {
+                    format!("{}={}", String::from_utf8_lossy(name), hex(digest.get(..4).unwrap_or_default()))
+                };
+                let all: Vec<_> = self.attributes.iter().map(one).collect();
+                if all.is_empty() { "none".to_owned() } else { all.join(" ") }
+            }
+            'e' => self.chattr().map_or("-".to_owned(), |flags| format!("{flags:#x}")),
+            'i' => self.inode.to_string(),
+            'd' => format!("{:#x}", self.device),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bytes of hexadecimal digits.
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// The order of a baseline: that of a walk which tells of a directory and then of what is in it, by name.
+pub fn order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    a.iter().map(rank).cmp(b.iter().map(rank))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Ordering::{Greater, Less};
+
+    #[test]
+    fn what_is_in_a_directory_comes_before_its_neighbours() {
+        assert_eq!(order(b"/usr/bin", b"/usr/bin/a"), Less);
+        assert_eq!(order(b"/usr/bin/a", b"/usr/bin-old"), Less);
+        assert_eq!(order(b"/usr/bin.d", b"/usr/bin/a"), Greater);
+    }
+
+    #[test]
+    fn digits_there_and_back() {
+        assert_eq!(unhex::<3>(&hex(&[0, 0xAB, 0xFF])), Some([0, 0xAB, 0xFF]));
+        assert_eq!(unhex::<2>("00a"), None);
+        assert_eq!(unhex::<1>("g0"), None);
+        assert_eq!(unhex::<1>("+f"), None);
+    }
+}

@@ -1,0 +1,423 @@
+//! `portreeve integrity init|check|accept|history|key`: files beside a signed baseline of them. Writes baselines and keys, and nothing else.
+
+use crate::escape;
+use crate::failure::{Exit, Failure, system_text};
+use crate::output::{Output, Paint};
+use crate::sealing::{self, Judged};
+use portreeve_audit::sealed::chain::{Baseline, Header, STORE, Store};
+use portreeve_audit::sealed::compare::{Change, Depth, compare};
+use portreeve_audit::sealed::crew::Progress;
+use portreeve_audit::sealed::entry::{hex, unhex};
+use portreeve_audit::sealed::key::{Key, Public, public_of};
+use portreeve_audit::sealed::report::{Form, json, lines};
+use portreeve_audit::sealed::rules::{self, Rules, is_below};
+use portreeve_audit::sealed::tree::Tree;
+use serde_json::json;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// Where the public half of the key is that may sign.
+pub const PUBLIC: &str = "/etc/portreeve/integrity.pub";
+
+/// Where baselines are.
+#[derive(clap::Args, Debug)]
+pub struct Where {
+    /// The directory of the baselines
+    #[arg(long, value_name = "DIR", default_value = STORE)]
+    pub store: PathBuf,
+}
+
+/// Who signs.
+#[derive(clap::Args, Debug)]
+pub struct Signing {
+    /// The key that signs; it need not stay on this host
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The file that holds its passphrase in its first line; else the terminal is asked
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `integrity init`.
+#[derive(clap::Args, Debug)]
+pub struct Init {
+    /// What to look at: PATH = "MASK"; without the file, what packages bring and what root runs
+    #[arg(long, value_name = "FILE", default_value = rules::PATH)]
+    pub rules: PathBuf,
+    /// Look at these paths instead, with the usual mask
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub signing: Signing,
+    /// Print the digest as a picture for a telephone, too
+    #[arg(long)]
+    pub qr: bool,
+}
+
+/// How changes are told.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Format {
+    /// A line each, with what it was and what it is
+    Text,
+    /// The nine columns of rpm -V
+    Rpm,
+    /// Everything, for machines
+    Json,
+}
+
+/// `integrity check`.
+#[derive(clap::Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    /// The public half of the key that may sign
+    #[arg(long, value_name = "FILE", default_value = PUBLIC)]
+    pub public: PathBuf,
+    /// The digest that the baseline must have, as it was written down elsewhere
+    #[arg(long, value_name = "DIGEST")]
+    pub expect: Option<String>,
+    /// Read only files that are not untouched since, by inode, size and the two times
+    #[arg(long)]
+    pub quick: bool,
+    /// With --quick: read one of this many untouched files all the same; 0 reads none
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub sample: u64,
+    /// How changes are told
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+/// `integrity accept`.
+#[derive(clap::Args, Debug)]
+pub struct Accept {
+    /// Accept what these paths and all below them are now; of all others the record stays
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Accept everything
+    #[arg(long, conflicts_with = "paths")]
+    pub all: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub signing: Signing,
+    /// Print the digest as a picture for a telephone, too
+    #[arg(long)]
+    pub qr: bool,
+}
+
+/// `integrity history`.
+#[derive(clap::Args, Debug)]
+pub struct History {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `integrity key`.
+#[derive(clap::Args, Debug)]
+pub struct NewKey {
+    /// The file to write; it must not exist
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where to write the public half
+    #[arg(long, value_name = "FILE", default_value = PUBLIC)]
+    pub public: PathBuf,
+    /// No passphrase: whoever reads the file can sign
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub no_passphrase: bool,
+    /// The file that holds the passphrase in its first line; else the terminal is asked
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+fn bytes(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+    let one = |path: &PathBuf| {
+        let absolute = std::path::absolute(path).map_err(|error| sealing::failed(path, &error))?;
+        let tidy: PathBuf = absolute.components().collect();
+        Ok(tidy.as_os_str().as_bytes().to_vec())
+    };
+    paths.iter().map(one).collect()
+}
+
+/// Writes the first baseline.
+pub fn init(arguments: &Init, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let store = Store::new(&arguments.place.store);
+    if store.last(None).map_err(Failure::new)?.is_some() {
+        return Err(Failure::with_help(
+            format!("there is a baseline in {}", escape::os(arguments.place.store.as_os_str())),
+            "`portreeve integrity accept` writes the next one",
+        ));
+    }
+    let rules = if arguments.paths.is_empty() {
+        sealing::rules(&arguments.rules)?
+    } else {
+        Rules::of(&bytes(&arguments.paths)?)
+    };
+    let key = sealing::key(&arguments.signing.key, arguments.signing.passphrase_file.as_deref())?;
+    let header = Header { created: sealing::now(), host: sealing::host(), parent: None, rules };
+    let mut draft = store.begin(&header).map_err(Failure::new)?;
+    let (progress, mut unseen) = (Progress::default(), Vec::new());
+    let mut tree = Tree::new(&header.rules);
+    sealing::watched(&progress, None, || {
+        let workers = sealing::workers();
+        compare(&header.rules, std::iter::empty(), &mut tree, Depth::All, workers, &progress, |change, now| {
+            if let Some(change @ Change::Unseen(..)) = change {
+                unseen.push(change);
+            }
+            now.map_or(Ok(()), |now| draft.add(now))
+        })
+    })
+    .map_err(Failure::new)?;
+    sealing::tell_gaps(out, &tree.gaps, &unseen)?;
+    let finished = draft.finish(&key).map_err(Failure::new)?;
+    sealed(out, finished, &progress, arguments.qr)?;
+    Ok(Exit::Fine)
+}
+
+fn sealed(
+    out: &mut Output<'_>,
+    (number, digest, paths): (u32, [u8; 32], u64),
+    progress: &Progress,
+    qr: bool,
+) -> Result<(), Failure> {
+    let read = progress.bytes.load(std::sync::atomic::Ordering::Relaxed) >> 20;
+    writeln!(out, "baseline {number}: {paths} paths, {read} MiB read")?;
+    writeln!(out, "digest {}", hex(&digest))?;
+    writeln!(out, "Write the digest down where root of this host cannot: with it `check --expect` sees a baseline made anew.")?;
+    if qr {
+        out.write_all(sealing::picture(&hex(&digest))?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn trusted(path: &std::path::Path) -> Result<Option<Public>, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => public_of(&text)
+            .map(Some)
+            .ok_or_else(|| Failure::new(format!("{}: it is no public key", escape::os(path.as_os_str())))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == std::path::Path::new(PUBLIC) => Ok(None),
+        Err(error) => Err(sealing::failed(path, &error)),
+    }
+}
+
+fn last(store: &Store, place: &Where, trusted: Option<&Public>) -> Result<Baseline, Failure> {
+    store.last(trusted).map_err(Failure::new)?.ok_or_else(|| {
+        let message = format!("there is no baseline in {}", escape::os(place.store.as_os_str()));
+        Failure::with_help(message, "`portreeve integrity init` writes one")
+    })
+}
+
+/// Compares.
+pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let trusted = trusted(&arguments.public)?;
+    let baseline = last(&Store::new(&arguments.place.store), &arguments.place, trusted.as_ref())?;
+    if let Some(expected) = &arguments.expect {
+        let expected = unhex::<32>(expected.trim());
+        let expected = expected.ok_or_else(|| Failure::new("--expect: 64 hexadecimal digits were expected"))?;
+        if expected != baseline.digest {
+            let message = format!("baseline {} has the digest {}", baseline.number, hex(&baseline.digest));
+            return Err(Failure::with_help(message, "it is not the one that was written down: nothing in it can be believed"));
+        }
+    }
+    let depth = if arguments.quick { Depth::Touched(arguments.sample) } else { Depth::All };
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    let (progress, mut changes, mut more) = (Progress::default(), Vec::new(), 0_u64);
+    let rules = baseline.header.rules.clone();
+    let mut tree = Tree::new(&rules);
+    let paths = baseline.paths().map_err(Failure::new)?;
+    sealing::watched(&progress, Some(baseline.entries), || {
+        compare(&rules, paths, &mut tree, depth, sealing::workers(), &progress, |change, _| {
+            match change {
+                Some(change) if changes.len() < sealing::MOST_CHANGES => changes.push(change),
+                Some(_) => more += 1,
+                None => {}
+            }
+            Ok(())
+        })
+    })
+    .map_err(Failure::new)?;
+    let judged = Judged::new(changes, &tree.gaps);
+    match format {
+        Format::Json => out.json(&json!({
+            "baseline": baseline.number,
+            "created": baseline.header.created,
+            "digest": hex(&baseline.digest),
+            "signer": hex(&baseline.signer),
+            "trusted": trusted.is_some(),
+            "paths": baseline.entries,
+            "bytes_read": progress.bytes.load(std::sync::atomic::Ordering::Relaxed),
+            "unexplained": judged.unexplained.iter().map(json).collect::<Vec<_>>(),
+            "explained": judged.explained.iter().map(|(package, changes)| json!({
+                "package": package,
+                "changes": changes.iter().map(json).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+            "not_kept": more,
+            "gaps": tree.gaps.iter().map(|(path, why)| json!({
+                "path": String::from_utf8_lossy(path),
+                "why": why,
+            })).collect::<Vec<_>>(),
+        }))?,
+        Format::Text | Format::Rpm => {
+            let form = if format == Format::Rpm { Form::Rpm } else { Form::People };
+            for change in &judged.unexplained {
+                writeln!(out, "{}", escape::text(&lines(change, form)))?;
+            }
+            if format == Format::Text {
+                for (package, changes) in &judged.explained {
+                    let paths = if changes.len() == 1 { "path" } else { "paths" };
+                    let line = format!("explained: {package}: {} {paths} as the package has them", changes.len());
+                    writeln!(out, "{}", out.paint(Paint::Dim, &line))?;
+                }
+                sealing::tell_gaps(out, &tree.gaps, &[])?;
+                let signed = if trusted.is_some() { "signed by the trusted key" } else { "signed by a key that nobody vouches for (--public)" };
+                writeln!(
+                    out,
+                    "{} unexplained, {} explained, of {} paths in baseline {}, {signed}",
+                    judged.unexplained.len() as u64 + more,
+                    judged.explained.values().map(Vec::len).sum::<usize>(),
+                    baseline.entries,
+                    baseline.number,
+                )?;
+            }
+        }
+    }
+    Ok(if judged.unexplained.is_empty() && more == 0 { Exit::Fine } else { Exit::Found })
+}
+
+/// Writes the next baseline.
+pub fn accept(arguments: &Accept, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    if arguments.paths.is_empty() && !arguments.all {
+        return Err(Failure::with_help("nothing to accept", "name paths, or --all"));
+    }
+    let accepted = bytes(&arguments.paths)?;
+    let counts = |path: &[u8]| arguments.all || accepted.iter().any(|above| is_below(path, above));
+    let key = sealing::key(&arguments.signing.key, arguments.signing.passphrase_file.as_deref())?;
+    let store = Store::new(&arguments.place.store);
+    let before = last(&store, &arguments.place, Some(&key.public()))?;
+    let rules = before.header.rules.clone();
+    let header = Header {
+        created: sealing::now(),
+        host: sealing::host(),
+        parent: Some(before.digest),
+        rules: rules.clone(),
+    };
+    let mut draft = store.begin(&header).map_err(Failure::new)?;
+    let (progress, mut taken) = (Progress::default(), 0_u64);
+    let mut tree = Tree::new(&rules);
+    let paths = before.paths().map_err(Failure::new)?;
+    sealing::watched(&progress, Some(before.entries), || {
+        let workers = sealing::workers();
+        compare(&rules, paths, &mut tree, Depth::All, workers, &progress, |change, now| match (change, now) {
+            (Some(change @ Change::Unseen(..)), _) => Err(lines(&change, Form::People)),
+            (Some(change), now) if counts(change.path()) => {
+                taken += 1;
+                now.map_or(Ok(()), |now| draft.add(now))
+            }
+            (Some(Change::Changed(before, ..) | Change::Removed(before)), _) => draft.add(&before),
+            (Some(Change::Added(_)), _) => Ok(()),
+            (None, now) => now.map_or(Ok(()), |now| draft.add(now)),
+        })
+    })
+    .map_err(Failure::new)?;
+    if let Some((path, why)) = tree.gaps.first() {
+        // What is below it would be lost from the record.
+        let path = String::from_utf8_lossy(path).into_owned();
+        return Err(Failure::new(format!("{}: {why}", escape::text(&path))));
+    }
+    writeln!(out, "{taken} changes accepted")?;
+    let finished = draft.finish(&key).map_err(Failure::new)?;
+    sealed(out, finished, &progress, arguments.qr)?;
+    Ok(Exit::Fine)
+}
+
+/// Lists the chain.
+pub fn history(arguments: &History, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let store = Store::new(&arguments.place.store);
+    let (mut former, mut broken, mut rows) = (None, false, Vec::new());
+    for number in store.numbers().map_err(Failure::new)? {
+        let (word, baseline) = match store.open(number, None) {
+            Ok(baseline) => {
+                let follows = former.is_none() || baseline.header.parent == former;
+                former = Some(baseline.digest);
+                (if follows { "fine".to_owned() } else { "does not follow the one before it".to_owned() }, Some(baseline))
+            }
+            Err(why) => {
+                former = None;
+                (why, None)
+            }
+        };
+        broken |= word != "fine";
+        rows.push((number, word, baseline));
+    }
+    if arguments.json {
+        let row = |(number, word, baseline): &(u32, String, Option<Baseline>)| {
+            let seen = |get: fn(&Baseline) -> serde_json::Value| baseline.as_ref().map(get);
+            json!({
+                "baseline": number,
+                "state": word,
+                "created": seen(|b| json!(b.header.created)),
+                "digest": seen(|b| json!(hex(&b.digest))),
+                "signer": seen(|b| json!(hex(&b.signer))),
+                "paths": seen(|b| json!(b.entries)),
+            })
+        };
+        out.json(&json!({ "baselines": rows.iter().map(row).collect::<Vec<_>>() }))?;
+    } else {
+        for (number, word, baseline) in &rows {
+            let word = escape::text(word);
+            match baseline {
+                Some(b) => writeln!(
+                    out,
+                    "{number} {} {} paths, digest {}: {word}",
+                    crate::since::local(i64::try_from(b.header.created).unwrap_or(0).saturating_mul(1_000_000)),
+                    b.entries,
+                    hex(&b.digest),
+                )?,
+                None => writeln!(out, "{number} {word}")?,
+            }
+        }
+        if rows.is_empty() {
+            writeln!(out, "there is no baseline")?;
+        }
+    }
+    Ok(if broken { Exit::Found } else { Exit::Fine })
+}
+
+/// Makes a key.
+pub fn key(arguments: &NewKey, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let passphrase = match (arguments.no_passphrase, &arguments.passphrase_file) {
+        (true, _) => None,
+        (false, Some(file)) => Some(sealing::passphrase_in(file)?),
+        (false, None) => Some(sealing::new_passphrase()?),
+    };
+    let (key, text) = Key::generate(passphrase.as_deref()).map_err(Failure::new)?;
+    sealing::write_new(&arguments.file, &text, 0o600)?;
+    let public = format!("public {}\n", hex(&key.public()));
+    if let Err(failure) = sealing::write_new(&arguments.public, &public, 0o644) {
+        // Half a pair is none.
+        let _ = std::fs::remove_file(&arguments.file);
+        return Err(failure);
+    }
+    writeln!(
+        out,
+        "{} signs; {} is what this host needs to check. Move the first off this host.",
+        escape::os(arguments.file.as_os_str()),
+        escape::os(arguments.public.as_os_str()),
+    )?;
+    Ok(Exit::Fine)
+}
