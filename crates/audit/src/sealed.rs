@@ -6,6 +6,7 @@ pub mod chain; //   the baselines of a host, one after the other
 pub mod compare; // a baseline and what is there now
 pub mod crew; //    many files looked at at once, told in order
 pub mod entry; //   what is recorded of one path
+pub mod foreign; // changes as Tripwire and AIDE tell them
 pub mod key; //     who may sign a baseline
 pub mod look; //    one path, as it is
 pub mod mask; //    which properties count

@@ -6,10 +6,12 @@ use crate::output::{Output, Paint};
 use portreeve_audit::integrity;
 use portreeve_audit::packages::{Owner, Owners};
 use portreeve_audit::sealed::compare::Change;
-use portreeve_audit::sealed::crew::Progress;
+use portreeve_audit::sealed::crew::{self, Progress, Task};
+use portreeve_audit::sealed::entry::Entry;
 use portreeve_audit::sealed::key::Key;
 use portreeve_audit::sealed::report::{Form, lines};
 use portreeve_audit::sealed::rules::{self, Rules, is_below};
+use portreeve_audit::sealed::tree::Step;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
@@ -99,6 +101,18 @@ pub fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
         file.sync_all()
     });
     written.map_err(|error| failed(path, &error))
+}
+
+/// Looks at these paths and hands on those that are there.
+pub fn look_at(steps: impl Iterator<Item = Step>, mut tell: impl FnMut(Entry)) {
+    let tasks = steps.map(|step| Task::Look(step, None, false));
+    let told = crew::work(tasks, 1, &Progress::default(), |seen| {
+        if let Ok(now) = seen.now {
+            tell(now);
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    told.unwrap_or_else(|never| match never {});
 }
 
 /// Seconds since 1970.

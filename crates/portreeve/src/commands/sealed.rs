@@ -7,8 +7,10 @@ use crate::sealing::{self, Judged};
 use portreeve_audit::sealed::chain::{Baseline, Header, STORE, Store};
 use portreeve_audit::sealed::compare::{Change, Depth, compare};
 use portreeve_audit::sealed::crew::Progress;
-use portreeve_audit::sealed::entry::{hex, unhex};
+use crate::table::Table;
+use portreeve_audit::sealed::entry::{Entry, hex, unhex};
 use portreeve_audit::sealed::key::{Key, Public, public_of};
+use portreeve_audit::sealed::mask::PROPERTIES;
 use portreeve_audit::sealed::report::{Form, json, lines};
 use portreeve_audit::sealed::rules::{self, Rules, is_below};
 use portreeve_audit::sealed::tree::Tree;
@@ -126,6 +128,20 @@ pub struct History {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `integrity explain`.
+#[derive(clap::Args, Debug)]
+pub struct Explain {
+    /// The path
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Where,
+    /// The public half of the key that may sign
+    #[arg(long, value_name = "FILE", default_value = PUBLIC)]
+    pub public: PathBuf,
 }
 
 /// `integrity key`.
@@ -420,4 +436,66 @@ pub fn key(arguments: &NewKey, out: &mut Output<'_>) -> Result<Exit, Failure> {
         escape::os(arguments.public.as_os_str()),
     )?;
     Ok(Exit::Fine)
+}
+
+/// What is known of one path.
+pub fn explain(arguments: &Explain, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let trusted = trusted(&arguments.public)?;
+    let baseline = last(&Store::new(&arguments.place.store), &arguments.place, trusted.as_ref())?;
+    let path = bytes(std::slice::from_ref(&arguments.path))?.pop().unwrap_or_default();
+    let mut before = None;
+    for entry in baseline.paths().map_err(Failure::new)? {
+        let entry = entry.map_err(Failure::new)?;
+        if entry.path == path {
+            before = Some(entry);
+        }
+    }
+    let mask = baseline.header.rules.mask(&path);
+    let (rules, mut now) = (Rules::of(std::slice::from_ref(&path)), None);
+    let mut tree = Tree::new(&rules);
+    // A directory alone: what is below it is not asked for.
+    let first = tree.by_ref().take(1);
+    sealing::look_at(first, |entry| now = Some(entry));
+    let shown = escape::text(&String::from_utf8_lossy(&path)).into_owned();
+    let judged = match (&before, &now) {
+        (None, None) => return Err(Failure::new(format!("{shown} is neither there nor in baseline {}", baseline.number))),
+        (Some(before), None) => Some(Change::Removed(Box::new(before.clone()))),
+        (None, Some(now)) => Some(Change::Added(Box::new(now.clone()))),
+        (Some(before), Some(now)) => {
+            let what = now.differs(before).and(mask);
+            (!what.is_empty()).then(|| Change::Changed(Box::new(before.clone()), Box::new(now.clone()), what))
+        }
+    };
+    let counts = if mask.is_empty() { "nothing: it is left out".to_owned() } else { mask.letters() };
+    writeln!(out, "{shown}, baseline {}; what counts: {counts}", baseline.number)?;
+    let mut table = Table::new(&["property", "before", "now", ""]);
+    for property in PROPERTIES {
+        let value = |entry: &Option<Entry>| {
+            let value = entry.as_ref().map_or("-".to_owned(), |entry| entry.value(property.letter));
+            escape::text(&value).into_owned()
+        };
+        let (was, is) = (value(&before), value(&now));
+        let word = match (was == is, mask.has(property.letter)) {
+            (true, _) => "",
+            (false, true) => "differs",
+            (false, false) => "differs, does not count",
+        };
+        table.row(vec![property.name.into(), was.into(), is.into(), word.into()]);
+    }
+    table.write(out, 0)?;
+    let Some(change) = judged else {
+        writeln!(out, "it is what the baseline says")?;
+        return Ok(Exit::Fine);
+    };
+    let judged = Judged::new(vec![change], &[]);
+    match judged.explained.keys().next() {
+        Some(package) => {
+            writeln!(out, "explained: package {package} has it like this")?;
+            Ok(Exit::Fine)
+        }
+        None => {
+            writeln!(out, "no package explains it")?;
+            Ok(Exit::Found)
+        }
+    }
 }

@@ -1,0 +1,266 @@
+//! Changes as other programs tell them, so that scripts go on working: Tripwire's report of level 1, AIDE's JSON (aide.conf(5),
+//! `report_format=json`), after captures of Tripwire 2.4.3.7 and AIDE 0.18.3.
+
+use super::compare::Change;
+use super::entry::{Content, Entry, Kind, Moment};
+use super::mask::Mask;
+use serde_json::{Map, Value, json};
+
+/// The lines of `twprint -t 1`.
+pub fn tripwire(changes: &[Change]) -> String {
+    let mut text = String::new();
+    let parts: [(&str, fn(&Change) -> bool); 3] = [
+        ("Added", |change| matches!(change, Change::Added(_))),
+        ("Removed", |change| matches!(change, Change::Removed(_))),
+        ("Modified", |change| matches!(change, Change::Changed(..))),
+    ];
+    for (word, is) in parts {
+        for change in changes.iter().filter(|change| is(change)) {
+            text.push_str(&format!("{word}:\t\"{}\"\n", super::text::escape(change.path())));
+        }
+    }
+    text
+}
+
+/// When a comparison began and ended, in seconds since 1970, and how many paths there were.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Begin.
+    pub begun: i64,
+    /// End.
+    pub ended: i64,
+    /// Paths.
+    pub paths: u64,
+}
+
+/// AIDE's report. Its `databases` holds the digest of the baseline under its name.
+pub fn aide(changes: &[Change], run: Run, baseline: (&str, &[u8; 32])) -> Value {
+    let (mut added, mut removed, mut changed, mut details) = (Map::new(), Map::new(), Map::new(), Map::new());
+    for change in changes {
+        let path = super::text::escape(change.path());
+        match change {
+            Change::Added(now) => {
+                added.insert(path, json!(format!("{}{}", letter(now.kind), "+".repeat(17))))
+            }
+            Change::Removed(before) => {
+                removed.insert(path, json!(format!("{}{}", letter(before.kind), "-".repeat(17))))
+            }
+            Change::Changed(before, now, what) => {
+                details.insert(path.clone(), Value::Object(detail(before, now, *what)));
+                changed.insert(path, json!(summary(before, now, *what)))
+            }
+            Change::Unseen(..) => None,
+        };
+    }
+    let none = changes.is_empty();
+    let outline = match none {
+        true => "AIDE found NO differences between database and filesystem. Looks okay!!",
+        false => "AIDE found differences between database and filesystem!!",
+    };
+    json!({
+        "start_time": time(run.begun),
+        "aide_version": concat!("portreeve ", env!("CARGO_PKG_VERSION")),
+        "outline": outline,
+        "number_of_entries": {
+            "total": run.paths,
+            "added": added.len(),
+            "removed": removed.len(),
+            "changed": changed.len(),
+        },
+        "added": added,
+        "removed": removed,
+        "changed": changed,
+        "details": details,
+        "databases": { baseline.0: { "sha256": base64(baseline.1) } },
+        "end_time": time(run.ended),
+        "run_time_seconds": (run.ended - run.begun).max(0),
+    })
+}
+
+fn letter(kind: Kind) -> char {
+    match kind {
+        Kind::File => 'f',
+        other => other.letter(),
+    }
+}
+
+/// `YlZbpugamcinHAXSEC`: a letter where it changed, `.` where not, a blank where nothing is compared.
+fn summary(before: &Entry, now: &Entry, what: Mask) -> String {
+    let mark = |letter, shown| if what.has(letter) { shown } else { '.' };
+    let size = match now.size.cmp(&before.size) {
+        std::cmp::Ordering::Less => '<',
+        std::cmp::Ordering::Equal => '=',
+        std::cmp::Ordering::Greater => '>',
+    };
+    let kind = if before.kind == now.kind { letter(now.kind) } else { '!' };
+    let link = if now.kind == Kind::Link { mark('k', 'l') } else { ' ' };
+    let marks = [
+        mark('p', 'p'),
+        mark('u', 'u'),
+        mark('g', 'g'),
+        ' ',
+        mark('m', 'm'),
+        mark('c', 'c'),
+        mark('i', 'i'),
+        mark('n', 'n'),
+        mark('S', 'H'),
+        ' ',
+        mark('x', 'X'),
+        ' ',
+        mark('e', 'E'),
+        ' ',
+    ];
+    [kind, link, if now.kind == Kind::File { size } else { ' ' }, ' '].into_iter().chain(marks).collect()
+}
+
+fn detail(before: &Entry, now: &Entry, what: Mask) -> Map<String, Value> {
+    let names = [
+        ('t', "ftype"),
+        ('p', "perm"),
+        ('u', "uid"),
+        ('g', "gid"),
+        ('s', "size"),
+        ('m', "mtime"),
+        ('c', "ctime"),
+        ('S', "sha256"),
+        ('k', "link_name"),
+        ('n', "linkcount"),
+        ('i', "inode"),
+        ('x', "xattrs"),
+        ('e', "e2fsattrs"),
+        ('r', "rdev"),
+        ('d', "device"),
+    ];
+    let mut all = Map::new();
+    for (letter, name) in names.into_iter().filter(|(letter, _)| what.has(*letter)) {
+        all.insert(name.to_owned(), json!({ "old": value(before, letter), "new": value(now, letter) }));
+    }
+    all
+}
+
+fn value(entry: &Entry, letter: char) -> Value {
+    match letter {
+        'p' => json!(permissions(entry)),
+        'u' => json!(entry.uid),
+        'g' => json!(entry.gid),
+        's' => json!(entry.size),
+        'm' => json!(moment(entry.mtime)),
+        'c' => json!(moment(entry.ctime)),
+        'n' => json!(entry.links),
+        'i' => json!(entry.inode),
+        'S' => match &entry.content {
+            Content::Digest(digest) => json!(base64(digest)),
+            _ => json!(entry.value('S')),
+        },
+        other => json!(entry.value(other)),
+    }
+}
+
+fn moment((seconds, _): Moment) -> String {
+    time(seconds)
+}
+
+/// `1970-01-01 00:00:00 +0000`, by the days of the civil calendar (eras of 400 years that begin in March).
+fn time(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = era * 400 + year + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} +0000",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// As `ls -l` writes it.
+fn permissions(entry: &Entry) -> String {
+    let mut text = String::from(entry.kind.letter());
+    for (shift, special, set, unset) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')]
+    {
+        let bits = entry.mode >> shift & 7;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (entry.mode & special != 0, bits & 1 != 0) {
+            (true, true) => set,
+            (true, false) => unset,
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}
+
+/// RFC 4648, with its padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk
+            .iter()
+            .chain([0, 0].iter())
+            .take(3)
+            .fold(0_usize, |word, byte| word << 8 | usize::from(*byte));
+        for at in 0..4 {
+            let letter = LETTERS.get(word >> (18 - 6 * at) & 63).filter(|_| at <= chunk.len());
+            text.push(letter.map_or('=', |letter| char::from(*letter)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(mode: u32, size: u64) -> Entry {
+        Entry {
+            path: b"/etc/conf".to_vec(),
+            kind: Kind::File,
+            mode,
+            uid: 0,
+            gid: 0,
+            size,
+            mtime: (0, 0),
+            ctime: (0, 0),
+            inode: 1,
+            device: 1,
+            links: 1,
+            rdev: 0,
+            content: Content::Digest([0; 32]),
+            target: Vec::new(),
+            attributes: Vec::new(),
+            flags: None,
+        }
+    }
+
+    #[test]
+    fn words_of_the_captures() {
+        let (before, now) = (file(0o755, 6), file(0o4755, 11));
+        assert_eq!(
+            (permissions(&before), permissions(&now)),
+            ("-rwxr-xr-x".to_owned(), "-rwsr-xr-x".to_owned())
+        );
+        let what = Mask::read("+pS").unwrap();
+        assert_eq!(summary(&before, &now, what), "f > p.. ....H . . ");
+        assert_eq!(base64(b""), "");
+        assert_eq!(
+            (base64(b"f"), base64(b"fo"), base64(b"foo")),
+            ("Zg==".into(), "Zm8=".into(), "Zm9v".into())
+        );
+        let changes =
+            [Change::Changed(Box::new(before), Box::new(now.clone()), what), Change::Added(Box::new(now))];
+        assert_eq!(tripwire(&changes), "Added:\t\"/etc/conf\"\nModified:\t\"/etc/conf\"\n");
+        let report = aide(&changes, Run { begun: 0, ended: 2, paths: 8 }, ("b", &[0; 32]));
+        assert_eq!(report["added"]["/etc/conf"], "f+++++++++++++++++");
+        assert_eq!(report["details"]["/etc/conf"]["perm"]["new"], "-rwsr-xr-x");
+        assert_eq!(time(1_709_210_096), "2024-02-29 12:34:56 +0000");
+        assert_eq!(time(-1), "1969-12-31 23:59:59 +0000");
+        assert_eq!(report["start_time"], "1970-01-01 00:00:00 +0000");
+        assert_eq!(report["number_of_entries"]["changed"], 1);
+    }
+}
