@@ -48,7 +48,7 @@ impl World {
     }
 
     fn header(&self, parent: Option<Digest>) -> Header {
-        Header { created: 1, host: "here".to_owned(), parent, rules: self.rules() }
+        Header { created: 1, host: "here".to_owned(), parent, signer: self.key.public(), rules: self.rules() }
     }
 
     fn seal(&self, parent: Option<Digest>) -> (u32, Digest, u64) {

@@ -30,6 +30,7 @@ pub mod ranges; //  sets of addresses, exact
 pub mod rehearse; //  a decision from a file, without a daemon
 mod rehearse_tables; //  the same of hosts.allow and hosts.deny
 pub mod rules; //     from a service as read to the rules that decide
+pub mod sealing; //   keys, explanations and progress of sealed baselines
 pub mod settings; //  portreeve.toml
 pub mod since; //     moments as people write them
 pub mod snippet; //   diagnostics with their source line

@@ -4,10 +4,10 @@ use crate::escape;
 use crate::failure::{Failure, system_text};
 use crate::output::{Output, Paint};
 use portreeve_audit::integrity;
-use portreeve_audit::packages::{Owner, Owners};
+use portreeve_audit::packages::{DPKG, Owner, Owners};
 use portreeve_audit::sealed::compare::Change;
 use portreeve_audit::sealed::crew::{self, Progress, Task};
-use portreeve_audit::sealed::entry::Entry;
+use portreeve_audit::sealed::entry::{Entry, order};
 use portreeve_audit::sealed::key::Key;
 use portreeve_audit::sealed::report::{Form, lines};
 use portreeve_audit::sealed::rules::{self, Rules, is_below};
@@ -61,7 +61,8 @@ pub fn key(path: &Path, passphrase_file: Option<&Path>) -> Result<Key, Failure> 
 pub fn passphrase_in(path: &Path) -> Result<Vec<u8>, Failure> {
     let text = text(path)?;
     let line = text.lines().next().filter(|line| !line.is_empty());
-    let line = line.ok_or_else(|| Failure::new(format!("{}: its first line is empty", escape::os(path.as_os_str()))))?;
+    let line = line
+        .ok_or_else(|| Failure::new(format!("{}: its first line is empty", escape::os(path.as_os_str()))))?;
     Ok(line.as_bytes().to_vec())
 }
 
@@ -82,7 +83,8 @@ fn hidden(prompt: &str) -> Result<Vec<u8>, Failure> {
     let mut quiet = before.clone();
     quiet.local_modes.remove(LocalModes::ECHO);
     let _ = (&tty).write_all(prompt.as_bytes());
-    tcsetattr(&tty, OptionalActions::Flush, &quiet).map_err(|error| failed(Path::new("/dev/tty"), &error.into()))?;
+    tcsetattr(&tty, OptionalActions::Flush, &quiet)
+        .map_err(|error| failed(Path::new("/dev/tty"), &error.into()))?;
     let mut line = Vec::new();
     let read = BufReader::new(&tty).read_until(b'\n', &mut line);
     let _ = tcsetattr(&tty, OptionalActions::Flush, &before);
@@ -148,8 +150,8 @@ pub struct Judged {
 
 impl Judged {
     /// A change is explained when the file is a package's and is what that package brought: its sum, its kind, its presence. What is
-    /// below a path that could not be entered is not told as lost.
-    pub fn new(changes: Vec<Change>, gaps: &[(Vec<u8>, String)]) -> Self {
+    /// below a path that could not be entered is not told as lost. The database of packages is that below `root`.
+    pub fn new(changes: Vec<Change>, gaps: &[(Vec<u8>, String)], root: &Path) -> Self {
         let mut judged = Self::default();
         let unknown = |change: &Change| {
             matches!(change, Change::Removed(_)) && gaps.iter().any(|(path, _)| is_below(change.path(), path))
@@ -158,7 +160,7 @@ impl Judged {
         changes.retain(|change| !unknown(change));
         let path_of = |change: &Change| String::from_utf8(change.path().to_vec()).ok();
         let paths: BTreeSet<String> = changes.iter().filter_map(path_of).collect();
-        let owners = Owners::of(Path::new(portreeve_audit::packages::DPKG), &paths);
+        let owners = Owners::of(&root.join(DPKG.trim_start_matches('/')), None, &paths);
         let owner = |change: &Change| match owners.owner(&path_of(change)?) {
             Owner::Package(name) => Some(name),
             Owner::Nobody | Owner::Unknown(_) => None,
@@ -168,7 +170,7 @@ impl Judged {
         let looked = if names.is_empty() {
             Ok(integrity::Integrity::default())
         } else {
-            integrity::packages(Path::new("/"), &names, &integrity::Progress::default())
+            integrity::packages(root, &names, &integrity::Progress::default())
         };
         // Where the packages cannot be looked at, they explain nothing.
         let wrong: Option<HashSet<Vec<u8>>> = looked
@@ -180,7 +182,8 @@ impl Judged {
             // Lists of packages have the names from before the directories were merged, too.
             let path = change.path();
             let short = path.strip_prefix(b"/usr").unwrap_or(path);
-            let as_brought = wrong.as_ref().is_some_and(|wrong| !wrong.contains(path) && !wrong.contains(short));
+            let as_brought =
+                wrong.as_ref().is_some_and(|wrong| !wrong.contains(path) && !wrong.contains(short));
             match owner(&change).filter(|_| there && as_brought && content_alone(&change)) {
                 Some(package) => judged.explained.entry(package).or_default().push(change),
                 None => judged.unexplained.push(change),
@@ -188,12 +191,22 @@ impl Judged {
         }
         judged
     }
+
+    /// All of them, by path.
+    pub fn all(&self) -> Vec<Change> {
+        let mut all: Vec<Change> =
+            self.unexplained.iter().chain(self.explained.values().flatten()).cloned().collect();
+        all.sort_by(|a, b| order(a.path(), b.path()));
+        all
+    }
 }
 
 /// Whether nothing changed of which a package's sums say nothing: who owns it and who may do what.
 fn content_alone(change: &Change) -> bool {
     match change {
-        Change::Changed(_, _, what) => ['t', 'p', 'u', 'g', 'x', 'e', 'r'].iter().all(|letter| !what.has(*letter)),
+        Change::Changed(_, _, what) => {
+            ['t', 'p', 'u', 'g', 'x', 'e', 'r'].iter().all(|letter| !what.has(*letter))
+        }
         // A set-uid file that is new is told even where a package brought it.
         Change::Added(now) => now.mode & 0o6000 == 0 && now.attributes.is_empty(),
         Change::Removed(_) | Change::Unseen(..) => false,
@@ -204,7 +217,13 @@ fn content_alone(change: &Change) -> bool {
 pub fn tell_gaps(out: &mut Output<'_>, gaps: &[(Vec<u8>, String)], unseen: &[Change]) -> io::Result<()> {
     for (path, why) in gaps {
         let path = String::from_utf8_lossy(path);
-        writeln!(out, "{} {}: {}", out.paint(Paint::Yellow, "not seen:"), escape::text(&path), escape::text(why))?;
+        writeln!(
+            out,
+            "{} {}: {}",
+            out.paint(Paint::Yellow, "not seen:"),
+            escape::text(&path),
+            escape::text(why)
+        )?;
     }
     for change in unseen {
         writeln!(out, "{}", escape::text(&lines(change, Form::People)))?;
@@ -261,6 +280,73 @@ fn bar(paths: u64, bytes: u64, all: Option<u64>, elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn entry(path: &str, mode: u32) -> Entry {
+        use portreeve_audit::sealed::entry::{Content, Kind};
+        Entry {
+            path: path.into(),
+            kind: Kind::File,
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 3,
+            mtime: (1, 0),
+            ctime: (1, 0),
+            inode: 1,
+            device: 1,
+            links: 1,
+            rdev: 0,
+            content: Content::Digest([0; 32]),
+            target: Vec::new(),
+            attributes: Vec::new(),
+            flags: None,
+        }
+    }
+
+    /// A system with one package, whose files are below /bin as before the directories were merged.
+    fn root(name: &str, content: &str) -> std::path::PathBuf {
+        let root = std::env::temp_dir().join(format!("portreeve-sealing-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
+        std::fs::create_dir_all(root.join("usr/bin")).unwrap();
+        std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+        std::fs::write(root.join("usr/bin/tool"), content).unwrap();
+        let status = "Package: tool\nStatus: install ok installed\nArchitecture: all\nVersion: 2\n\n";
+        std::fs::write(root.join("var/lib/dpkg/status"), status).unwrap();
+        std::fs::write(root.join("var/lib/dpkg/info/tool.list"), "/.\n/bin\n/bin/tool\n").unwrap();
+        // That of `new`.
+        let sums = "22af645d1859cb5ca6da0c484f1f37ea  bin/tool\n";
+        std::fs::write(root.join("var/lib/dpkg/info/tool.md5sums"), sums).unwrap();
+        root
+    }
+
+    fn judge(content: &str, what: &str) -> (usize, usize) {
+        let root = root(what, content);
+        let mask = portreeve_audit::sealed::mask::Mask::read(what).unwrap();
+        let path = "/usr/bin/tool";
+        let changed = Change::Changed(Box::new(entry(path, 0o755)), Box::new(entry(path, 0o755)), mask);
+        let new = Change::Added(Box::new(entry("/usr/bin/stranger", 0o755)));
+        let judged = Judged::new(vec![changed, new], &[], &root);
+        let _ = std::fs::remove_dir_all(&root);
+        (judged.explained.get("tool").map_or(0, Vec::len), judged.unexplained.len())
+    }
+
+    #[test]
+    fn a_package_explains_what_it_brought_and_nothing_else() {
+        assert_eq!(judge("new", "smS"), (1, 1));
+        // Another content than the package's, also under the name that its list has not.
+        assert_eq!(judge("bad", "smS+"), (0, 2));
+        // Who may do what is nothing that a sum explains.
+        assert_eq!(judge("new", "smSp"), (0, 2));
+    }
+
+    #[test]
+    fn what_is_below_a_gap_is_not_lost() {
+        let lost = || Change::Removed(Box::new(entry("/srv/a/b", 0o644)));
+        let gap = (b"/srv/a".to_vec(), "mounted".to_owned());
+        assert!(Judged::new(vec![lost()], &[gap], Path::new("/nonexistent")).unexplained.is_empty());
+        assert_eq!(Judged::new(vec![lost()], &[], Path::new("/nonexistent")).unexplained.len(), 1);
+    }
 
     #[test]
     fn the_bar_says_what_is_known() {

@@ -29,6 +29,8 @@ pub struct Header {
     pub host: String,
     /// The digest of the baseline before it.
     pub parent: Option<Digest>,
+    /// Who signs it; part of what is signed, so that the same record by another hand is another baseline.
+    pub signer: Public,
     /// What was looked at.
     pub rules: Rules,
 }
@@ -42,8 +44,6 @@ pub struct Baseline {
     pub header: Header,
     /// Its digest.
     pub digest: Digest,
-    /// Who signed it.
-    pub signer: Public,
     /// Paths in it.
     pub entries: u64,
     file: File,
@@ -125,12 +125,9 @@ impl Store {
             entries += 1;
         };
         let line = reader.line().map_err(named)?.to_owned();
-        let words: Vec<&str> = line.split(' ').collect();
-        let ["signature", signer, signature] = words[..] else {
+        let signer = header.signer;
+        let Some(signature) = line.strip_prefix("signature ").and_then(unhex) else {
             return Err(named(format!("line {}: a signature was expected", reader.number)));
-        };
-        let (Some(signer), Some(signature)) = (unhex(signer), unhex(signature)) else {
-            return Err(named("the signature cannot be read".to_owned()));
         };
         if !reader.is_at_end() {
             return Err(named("there is more after the signature".to_owned()));
@@ -145,7 +142,7 @@ impl Store {
             )));
         }
         let file = reader.into_file();
-        Ok(Baseline { number, header, digest, signer, entries, file, path })
+        Ok(Baseline { number, header, digest, entries, file, path })
     }
 
     /// Begins the next baseline; nobody else can meanwhile.
@@ -180,7 +177,11 @@ impl Store {
         };
         let parent = header.parent.map_or("-".to_owned(), |digest| hex(&digest));
         let host = text::escape(header.host.as_bytes());
-        draft.put(&format!("{HEAD}\ncreated {}\nhost {host}\nparent {parent}\n", header.created))?;
+        draft.put(&format!(
+            "{HEAD}\ncreated {}\nhost {host}\nparent {parent}\nsigner {}\n",
+            header.created,
+            hex(&header.signer)
+        ))?;
         for line in header.rules.lines() {
             draft.put(&format!("{line}\n"))?;
         }
@@ -224,7 +225,7 @@ impl Draft {
         self.put(&format!("end {}\n", self.entries))?;
         let mut digest = [0; 32];
         digest.copy_from_slice(self.context.clone().finish().as_ref());
-        let signature = format!("signature {} {}\n", hex(&key.public()), hex(&key.sign(&digest)));
+        let signature = format!("signature {}\n", hex(&key.sign(&digest)));
         let written = (|| {
             self.file.write_all(signature.as_bytes())?;
             self.file.flush()?;
@@ -307,6 +308,7 @@ fn header(lines: &mut Lines) -> Result<Header, String> {
         "-" => None,
         digits => Some(unhex(digits).ok_or("line 4: the digest cannot be read")?),
     };
+    let signer = unhex(&field("signer ")?).ok_or("line 5: the key cannot be read")?;
     let mut rules = Vec::new();
     loop {
         let line = lines.line()?;
@@ -319,7 +321,7 @@ fn header(lines: &mut Lines) -> Result<Header, String> {
         }
     }
     let rules = Rules::from_lines(rules.iter().map(String::as_str)).ok_or("the rules cannot be read")?;
-    Ok(Header { created, host: String::from_utf8_lossy(&host).into_owned(), parent, rules })
+    Ok(Header { created, host: String::from_utf8_lossy(&host).into_owned(), parent, signer, rules })
 }
 
 impl Baseline {

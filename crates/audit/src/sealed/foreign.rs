@@ -9,14 +9,15 @@ use serde_json::{Map, Value, json};
 /// The lines of `twprint -t 1`.
 pub fn tripwire(changes: &[Change]) -> String {
     let mut text = String::new();
-    let parts: [(&str, fn(&Change) -> bool); 3] = [
-        ("Added", |change| matches!(change, Change::Added(_))),
-        ("Removed", |change| matches!(change, Change::Removed(_))),
-        ("Modified", |change| matches!(change, Change::Changed(..))),
-    ];
-    for (word, is) in parts {
-        for change in changes.iter().filter(|change| is(change)) {
-            text.push_str(&format!("{word}:\t\"{}\"\n", super::text::escape(change.path())));
+    let word = |change: &Change| match change {
+        Change::Added(_) => Some("Added"),
+        Change::Removed(_) => Some("Removed"),
+        Change::Changed(..) => Some("Modified"),
+        Change::Unseen(..) => None,
+    };
+    for part in ["Added", "Removed", "Modified"] {
+        for change in changes.iter().filter(|change| word(change) == Some(part)) {
+            text.push_str(&format!("{part}:\t\"{}\"\n", super::text::escape(change.path())));
         }
     }
     text

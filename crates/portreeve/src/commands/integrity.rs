@@ -1,7 +1,8 @@
-//! `portreeve integrity`: whether files still are what they were. Looks only.
+//! `portreeve integrity`: whether files still are what they were. The verbs of signed baselines are in `sealed.rs`.
 
 use super::audit::write_finding;
 use super::listeners::write_gaps;
+use super::sealed;
 use crate::failure::{Exit, Failure, system_text};
 use crate::output::Output;
 use portreeve_audit::integrity::{self, Integrity, Progress, check, rpm};
@@ -29,6 +30,20 @@ pub enum Verb {
     /// As `dpkg --verify`, `debsums` and `rpm -Va`: sums, missing files, diversions, and what dpkg-statoverride ordered, with all
     /// processors. Exit code 1 when a file differs that is no file of configuration.
     Packages(Packages),
+    /// Make a key that signs baselines
+    Key(sealed::NewKey),
+    /// Make the first signed baseline of what is there
+    Init(sealed::Init),
+    /// Compare what is there with the last baseline
+    ///
+    /// What no package explains comes first. Exit code 1 when there is any.
+    Check(sealed::Check),
+    /// Show one path, as the baseline has it and as it is
+    Explain(sealed::Explain),
+    /// Make the next baseline, with what some paths or all are now
+    Accept(sealed::Accept),
+    /// Go through the chain of baselines
+    History(sealed::History),
 }
 
 /// How the answer is written.
@@ -69,7 +84,18 @@ pub struct Packages {
 
 /// Looks and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let Verb::Packages(arguments) = &arguments.verb;
+    match &arguments.verb {
+        Verb::Packages(arguments) => packages(arguments, out),
+        Verb::Key(arguments) => sealed::key(arguments, out),
+        Verb::Init(arguments) => sealed::init(arguments, out),
+        Verb::Check(arguments) => sealed::check(arguments, out),
+        Verb::Explain(arguments) => sealed::explain(arguments, out),
+        Verb::Accept(arguments) => sealed::accept(arguments, out),
+        Verb::History(arguments) => sealed::history(arguments, out),
+    }
+}
+
+fn packages(arguments: &Packages, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let waivers = waivers::read(&arguments.waivers).map_err(Failure::new)?;
     let integrity = look(&arguments.root, &arguments.packages)?;
     let gaps = Inventory { gaps: integrity.gaps.clone(), ..Inventory::default() };

@@ -24,6 +24,7 @@ pub mod listeners;
 pub mod reload;
 pub mod run;
 pub mod safe_finger;
+pub mod sealed;
 pub mod stale;
 pub mod status;
 pub mod switch;

@@ -1,14 +1,15 @@
 //! `portreeve integrity init|check|accept|history|key`: files beside a signed baseline of them. Writes baselines and keys, and nothing else.
 
 use crate::escape;
-use crate::failure::{Exit, Failure, system_text};
+use crate::failure::{Exit, Failure};
 use crate::output::{Output, Paint};
 use crate::sealing::{self, Judged};
+use crate::table::Table;
 use portreeve_audit::sealed::chain::{Baseline, Header, STORE, Store};
 use portreeve_audit::sealed::compare::{Change, Depth, compare};
 use portreeve_audit::sealed::crew::Progress;
-use crate::table::Table;
 use portreeve_audit::sealed::entry::{Entry, hex, unhex};
+use portreeve_audit::sealed::foreign;
 use portreeve_audit::sealed::key::{Key, Public, public_of};
 use portreeve_audit::sealed::mask::PROPERTIES;
 use portreeve_audit::sealed::report::{Form, json, lines};
@@ -69,6 +70,10 @@ pub enum Format {
     Text,
     /// The nine columns of rpm -V
     Rpm,
+    /// The lines of Tripwire's report of level 1; no explanations
+    Tripwire,
+    /// AIDE's JSON; no explanations
+    AideJson,
     /// Everything, for machines
     Json,
 }
@@ -185,18 +190,27 @@ pub fn init(arguments: &Init, out: &mut Output<'_>) -> Result<Exit, Failure> {
         Rules::of(&bytes(&arguments.paths)?)
     };
     let key = sealing::key(&arguments.signing.key, arguments.signing.passphrase_file.as_deref())?;
-    let header = Header { created: sealing::now(), host: sealing::host(), parent: None, rules };
+    let header =
+        Header { created: sealing::now(), host: sealing::host(), parent: None, signer: key.public(), rules };
     let mut draft = store.begin(&header).map_err(Failure::new)?;
     let (progress, mut unseen) = (Progress::default(), Vec::new());
     let mut tree = Tree::new(&header.rules);
     sealing::watched(&progress, None, || {
         let workers = sealing::workers();
-        compare(&header.rules, std::iter::empty(), &mut tree, Depth::All, workers, &progress, |change, now| {
-            if let Some(change @ Change::Unseen(..)) = change {
-                unseen.push(change);
-            }
-            now.map_or(Ok(()), |now| draft.add(now))
-        })
+        compare(
+            &header.rules,
+            std::iter::empty(),
+            &mut tree,
+            Depth::All,
+            workers,
+            &progress,
+            |change, now| {
+                if let Some(change @ Change::Unseen(..)) = change {
+                    unseen.push(change);
+                }
+                now.map_or(Ok(()), |now| draft.add(now))
+            },
+        )
     })
     .map_err(Failure::new)?;
     sealing::tell_gaps(out, &tree.gaps, &unseen)?;
@@ -214,7 +228,10 @@ fn sealed(
     let read = progress.bytes.load(std::sync::atomic::Ordering::Relaxed) >> 20;
     writeln!(out, "baseline {number}: {paths} paths, {read} MiB read")?;
     writeln!(out, "digest {}", hex(&digest))?;
-    writeln!(out, "Write the digest down where root of this host cannot: with it `check --expect` sees a baseline made anew.")?;
+    writeln!(
+        out,
+        "Write the digest down where root of this host cannot: with it `check --expect` sees a baseline made anew."
+    )?;
     if qr {
         out.write_all(sealing::picture(&hex(&digest))?.as_bytes())?;
     }
@@ -226,7 +243,11 @@ fn trusted(path: &std::path::Path) -> Result<Option<Public>, Failure> {
         Ok(text) => public_of(&text)
             .map(Some)
             .ok_or_else(|| Failure::new(format!("{}: it is no public key", escape::os(path.as_os_str())))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == std::path::Path::new(PUBLIC) => Ok(None),
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound && path == std::path::Path::new(PUBLIC) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(sealing::failed(path, &error)),
     }
 }
@@ -244,12 +265,17 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let baseline = last(&Store::new(&arguments.place.store), &arguments.place, trusted.as_ref())?;
     if let Some(expected) = &arguments.expect {
         let expected = unhex::<32>(expected.trim());
-        let expected = expected.ok_or_else(|| Failure::new("--expect: 64 hexadecimal digits were expected"))?;
+        let expected =
+            expected.ok_or_else(|| Failure::new("--expect: 64 hexadecimal digits were expected"))?;
         if expected != baseline.digest {
             let message = format!("baseline {} has the digest {}", baseline.number, hex(&baseline.digest));
-            return Err(Failure::with_help(message, "it is not the one that was written down: nothing in it can be believed"));
+            return Err(Failure::with_help(
+                message,
+                "it is not the one that was written down: nothing in it can be believed",
+            ));
         }
     }
+    let begun = i64::try_from(sealing::now()).unwrap_or(0);
     let depth = if arguments.quick { Depth::Touched(arguments.sample) } else { Depth::All };
     let format = if arguments.json { Format::Json } else { arguments.format };
     let (progress, mut changes, mut more) = (Progress::default(), Vec::new(), 0_u64);
@@ -267,13 +293,20 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
         })
     })
     .map_err(Failure::new)?;
-    let judged = Judged::new(changes, &tree.gaps);
+    let judged = Judged::new(changes, &tree.gaps, std::path::Path::new("/"));
     match format {
+        Format::Tripwire => out.write_all(foreign::tripwire(&judged.all()).as_bytes())?,
+        Format::AideJson => {
+            let ended = i64::try_from(sealing::now()).unwrap_or(0);
+            let run = foreign::Run { begun, ended, paths: baseline.entries };
+            let name = format!("{}/{:06}.baseline", arguments.place.store.display(), baseline.number);
+            out.json(&foreign::aide(&judged.all(), run, (&name, &baseline.digest)))?;
+        }
         Format::Json => out.json(&json!({
             "baseline": baseline.number,
             "created": baseline.header.created,
             "digest": hex(&baseline.digest),
-            "signer": hex(&baseline.signer),
+            "signer": hex(&baseline.header.signer),
             "trusted": trusted.is_some(),
             "paths": baseline.entries,
             "bytes_read": progress.bytes.load(std::sync::atomic::Ordering::Relaxed),
@@ -296,11 +329,16 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
             if format == Format::Text {
                 for (package, changes) in &judged.explained {
                     let paths = if changes.len() == 1 { "path" } else { "paths" };
-                    let line = format!("explained: {package}: {} {paths} as the package has them", changes.len());
+                    let line =
+                        format!("explained: {package}: {} {paths} as the package has them", changes.len());
                     writeln!(out, "{}", out.paint(Paint::Dim, &line))?;
                 }
                 sealing::tell_gaps(out, &tree.gaps, &[])?;
-                let signed = if trusted.is_some() { "signed by the trusted key" } else { "signed by a key that nobody vouches for (--public)" };
+                let signed = if trusted.is_some() {
+                    "signed by the trusted key"
+                } else {
+                    "signed by a key that nobody vouches for (--public)"
+                };
                 writeln!(
                     out,
                     "{} unexplained, {} explained, of {} paths in baseline {}, {signed}",
@@ -330,6 +368,7 @@ pub fn accept(arguments: &Accept, out: &mut Output<'_>) -> Result<Exit, Failure>
         created: sealing::now(),
         host: sealing::host(),
         parent: Some(before.digest),
+        signer: key.public(),
         rules: rules.clone(),
     };
     let mut draft = store.begin(&header).map_err(Failure::new)?;
@@ -365,12 +404,19 @@ pub fn accept(arguments: &Accept, out: &mut Output<'_>) -> Result<Exit, Failure>
 pub fn history(arguments: &History, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let store = Store::new(&arguments.place.store);
     let (mut former, mut broken, mut rows) = (None, false, Vec::new());
+    let mut signer = None;
     for number in store.numbers().map_err(Failure::new)? {
         let (word, baseline) = match store.open(number, None) {
             Ok(baseline) => {
                 let follows = former.is_none() || baseline.header.parent == former;
-                former = Some(baseline.digest);
-                (if follows { "fine".to_owned() } else { "does not follow the one before it".to_owned() }, Some(baseline))
+                let same = signer.is_none_or(|signer| signer == baseline.header.signer);
+                (former, signer) = (Some(baseline.digest), Some(baseline.header.signer));
+                let word = match (follows, same) {
+                    (false, _) => "does not follow the one before it",
+                    (true, false) => "signed by another key than the one before it",
+                    (true, true) => "fine",
+                };
+                (word.to_owned(), Some(baseline))
             }
             Err(why) => {
                 former = None;
@@ -388,7 +434,7 @@ pub fn history(arguments: &History, out: &mut Output<'_>) -> Result<Exit, Failur
                 "state": word,
                 "created": seen(|b| json!(b.header.created)),
                 "digest": seen(|b| json!(hex(&b.digest))),
-                "signer": seen(|b| json!(hex(&b.signer))),
+                "signer": seen(|b| json!(hex(&b.header.signer))),
                 "paths": seen(|b| json!(b.entries)),
             })
         };
@@ -400,7 +446,9 @@ pub fn history(arguments: &History, out: &mut Output<'_>) -> Result<Exit, Failur
                 Some(b) => writeln!(
                     out,
                     "{number} {} {} paths, digest {}: {word}",
-                    crate::since::local(i64::try_from(b.header.created).unwrap_or(0).saturating_mul(1_000_000)),
+                    crate::since::local(
+                        i64::try_from(b.header.created).unwrap_or(0).saturating_mul(1_000_000)
+                    ),
                     b.entries,
                     hex(&b.digest),
                 )?,
@@ -458,7 +506,12 @@ pub fn explain(arguments: &Explain, out: &mut Output<'_>) -> Result<Exit, Failur
     sealing::look_at(first, |entry| now = Some(entry));
     let shown = escape::text(&String::from_utf8_lossy(&path)).into_owned();
     let judged = match (&before, &now) {
-        (None, None) => return Err(Failure::new(format!("{shown} is neither there nor in baseline {}", baseline.number))),
+        (None, None) => {
+            return Err(Failure::new(format!(
+                "{shown} is neither there nor in baseline {}",
+                baseline.number
+            )));
+        }
         (Some(before), None) => Some(Change::Removed(Box::new(before.clone()))),
         (None, Some(now)) => Some(Change::Added(Box::new(now.clone()))),
         (Some(before), Some(now)) => {
@@ -487,7 +540,7 @@ pub fn explain(arguments: &Explain, out: &mut Output<'_>) -> Result<Exit, Failur
         writeln!(out, "it is what the baseline says")?;
         return Ok(Exit::Fine);
     };
-    let judged = Judged::new(vec![change], &[]);
+    let judged = Judged::new(vec![change], &[], std::path::Path::new("/"));
     match judged.explained.keys().next() {
         Some(package) => {
             writeln!(out, "explained: package {package} has it like this")?;
