@@ -90,6 +90,12 @@ impl<'a> House<'a> {
         self.shell("nft -s list ruleset").text
     }
 
+    /// What is kept of trials, as it stands in its file.
+    pub fn portreeve_state(&self) -> String {
+        std::fs::read_to_string(self.world.inside("/var/lib/portreeve/firewall/state.json"))
+            .unwrap_or_default()
+    }
+
     /// The watchdogs that run.
     pub fn watchdogs(&self) -> Vec<u32> {
         self.world.processes("firewall watch ")

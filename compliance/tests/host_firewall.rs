@@ -2,8 +2,9 @@
 
 use portreeve_compliance::house::{House, SSH};
 use portreeve_compliance::skip::has_programs;
-use portreeve_compliance::wait::must;
+use portreeve_compliance::wait::{must, until};
 use portreeve_compliance::{World, ours};
+use std::time::Duration;
 
 const ONE: &str = "10.7.0.2";
 const OTHER: &str = "10.7.0.3";
@@ -251,26 +252,46 @@ fn a_trial_is_taken_back_whatever_dies() {
     });
 }
 
-/// A slow nft, covered over the real one: while it runs, whoever loads is killed or stopped.
+/// Starts a trial under an nft that is slow to load, covered over the real one, and waits until it runs.
+fn slow_load(house: &House<'_>) -> u32 {
+    assert_eq!(house.shell("cp /usr/sbin/nft /run/w/nft").code, 0);
+    let slow = "#!/bin/sh\n[ \"$1 $2\" = '-f -' ] && [ -e /run/w/slow ] && { cat > /run/w/text; rm /run/w/slow; \
+                touch /run/w/begun; while [ -e /run/w/begun ]; do sleep 0.1; done; exec /run/w/nft -f /run/w/text; }\nexec /run/w/nft \"$@\"\n";
+    let slow = house.world.write_mode("nft.slow", slow, 0o755);
+    assert_eq!(house.shell(&format!("mount --bind {slow} /usr/sbin/nft")).code, 0);
+    house.world.write("slow", "");
+    let line = format!("exec {} firewall {APPLY} --confirm-within 2s", house.program());
+    let applier =
+        house.world.spawn("cut", &["/bin/sh", "-c", &line], &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+    must("nft runs", || house.world.path("begun").exists());
+    applier
+}
+
 #[test]
 fn a_load_that_is_cut_short_is_taken_back() {
     house(|house| {
-        assert_eq!(house.shell("cp /usr/sbin/nft /run/w/nft").code, 0);
-        let slow = "#!/bin/sh\n[ \"$1 $2\" = '-f -' ] && [ -e /run/w/slow ] && { cat > /run/w/text; rm /run/w/slow; \
-                    touch /run/w/begun; while [ -e /run/w/begun ]; do sleep 0.1; done; exec /run/w/nft -f /run/w/text; }\nexec /run/w/nft \"$@\"\n";
-        let slow = house.world.write_mode("nft.slow", slow, 0o755);
-        assert_eq!(house.shell(&format!("mount --bind {slow} /usr/sbin/nft")).code, 0);
-        house.world.write("slow", "");
-        let line = format!("exec {} firewall {APPLY} --confirm-within 2s", house.program());
-        let applier =
-            house.world.spawn("cut", &["/bin/sh", "-c", &line], &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
-        must("nft runs", || house.world.path("begun").exists());
+        let applier = slow_load(house);
         assert!(house.world.signal(applier, 9));
         // nft goes on alone, and loads the rules when nobody expects it.
         std::fs::remove_file(house.world.path("begun")).expect("a flag");
         must("it is over", || house.portreeve("show").text.contains("the process that applied it ended"));
         taken_back(house);
         assert_eq!(house.portreeve("show").code, 0);
+    });
+}
+
+/// Whoever holds the lock beyond the end is killed: stopped, it would keep the way back closed.
+#[test]
+fn a_load_that_is_stopped_is_taken_back() {
+    house(|house| {
+        let before = house.ruleset();
+        let applier = slow_load(house);
+        assert!(house.world.signal(applier, 19));
+        let over = || house.portreeve_state().contains("nobody confirmed in time").then_some(());
+        assert!(until(Duration::from_secs(300), over).is_some(), "it is taken back");
+        must("who held it is gone", || !house.world.alive(applier));
+        taken_back(house);
+        assert_eq!(house.ruleset(), before);
     });
 }
 
