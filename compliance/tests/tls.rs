@@ -497,33 +497,6 @@ fn nobody_to_serve_tls() {
     });
 }
 
-/// rsync over its own TLS relay, to an rsync daemon that knows none.
-#[test]
-fn rsync_behind_tls() {
-    if !has_programs(&["openssl", "/usr/bin/rsync"]) {
-        return;
-    }
-    ours(|world| {
-        certificates(world);
-        let text: String = (0..60_000).map(|n| format!("line {n}\n")).collect();
-        world.write("share/disk.img", &text);
-        let conf = "use chroot = no\n[mirror]\npath = /run/w/share\n";
-        world.write("rsyncd.conf", conf);
-        let entry = spawned("s1", 2001, "x")
-            .set("server", "/usr/bin/rsync")
-            .set("server_args", "--daemon --config=/run/w/rsyncd.conf");
-        let daemon = world.start(&Config::new().with(entry));
-        keyed(&daemon, "s1");
-        let relay = "RSYNC_CONNECT_PROG=openssl s_client -quiet -verify_quiet -verify_return_error \
-                     -CAfile /run/w/ca.pem -servername one.example -connect 127.0.0.1:2001";
-        let env = [ENV, &[relay]].concat();
-        let (how, output) =
-            world.run(&["/usr/bin/rsync", "-a", "rsync://one.example/mirror/", "/run/w/copy/"], &env);
-        assert_eq!(how, Ended::Status(0), "{output}");
-        assert!(world.read("copy/disk.img") == text, "the copy is whole");
-    });
-}
-
 /// Passes one connection on, but holds back all but the first bytes of what the client says until it is released.
 fn hesitant(at: &str, to: &'static str, released: &std::sync::Arc<AtomicBool>) {
     let (listener, released) = (TcpListener::bind(at).expect("the relay's socket"), released.clone());

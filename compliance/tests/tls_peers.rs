@@ -1,11 +1,11 @@
 //! Servers of others around TLS of ours: HAProxy, which says who its client is, in front of services behind TLS; nginx in front of
-//! one, and as the target of one. xinetd has nothing of the kind, so these run against ours alone.
+//! one, and as the target of one; rsync, whose relay speaks TLS. xinetd has nothing of the kind, so these run against ours alone.
 
 use portreeve_compliance::client::talk;
 use portreeve_compliance::skip::{Reason, has_programs, skip};
 use portreeve_compliance::tls::{ENV, behind, certificates, curl, keyed, spawned};
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Config, Entry, World, ours};
+use portreeve_compliance::{Config, Ended, Entry, World, ours};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
@@ -201,5 +201,32 @@ fn nginx_streams_in_front() {
         let said = talk("127.0.0.5", 3001, b"GET / HTTP/1.0\r\n\r\n").text();
         assert!(said.contains("REMOTE_HOST=127.0.0.5"), "{said} {}", world.read("nginx.log"));
         assert!(said.contains("TLS_SERVER_NAME=one.example"), "{said}");
+    });
+}
+
+/// rsync over its own TLS relay, to an rsync daemon that knows none.
+#[test]
+fn rsync_behind_tls() {
+    if !has_programs(&["openssl", "/usr/bin/rsync"]) {
+        return;
+    }
+    ours(|world| {
+        certificates(world);
+        let text: String = (0..60_000).map(|n| format!("line {n}\n")).collect();
+        world.write("share/disk.img", &text);
+        let conf = "use chroot = no\n[mirror]\npath = /run/w/share\n";
+        world.write("rsyncd.conf", conf);
+        let entry = spawned("s1", 2001, "x")
+            .set("server", "/usr/bin/rsync")
+            .set("server_args", "--daemon --config=/run/w/rsyncd.conf");
+        let daemon = world.start(&Config::new().with(entry));
+        keyed(&daemon, "s1");
+        let relay = "RSYNC_CONNECT_PROG=openssl s_client -quiet -verify_quiet -verify_return_error \
+                     -CAfile /run/w/ca.pem -servername one.example -connect 127.0.0.1:2001";
+        let env = [ENV, &[relay]].concat();
+        let (how, output) =
+            world.run(&["/usr/bin/rsync", "-a", "rsync://one.example/mirror/", "/run/w/copy/"], &env);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        assert!(world.read("copy/disk.img") == text, "the copy is whole");
     });
 }

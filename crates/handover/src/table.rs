@@ -1,8 +1,7 @@
 //! THE table of what is handed over: every record, its fields in their order, and since which version each is there.
 //!
 //! A field is never removed, moved or given another meaning; a new one is put at the end of its record with the next
-//! [`VERSION`]. So this version reads all former ones, where a field that did not exist yet has its default value, and a
-//! former one refuses this one's, which the probe finds out before anything is given up.
+//! [`VERSION`]. So this version reads all former ones (what did not exist yet has its default), and a former one refuses this one's.
 
 use crate::wire::{Bad, Bytes, Fd, Field, Reader, SocketAddrField, Writer};
 use std::net::{IpAddr, SocketAddr};
