@@ -6,7 +6,7 @@ use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Daemon, Entry, World, ours};
 use serde_json::Value;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 const SCANNER: &str = "10.7.0.2";
@@ -96,6 +96,56 @@ fn who_trips_a_sensor_is_dropped_by_the_kernel() {
         must("it is let in again", || reaches(&next, SCANNER));
         enforced(&daemon, 0);
         assert_eq!(next.within(|| talk_to(SCANNER, HERE, 2003)), Answer::closed("served\n"));
+    });
+}
+
+/// Over IPv6 it is the subscriber's network that is dropped, on every service of ours, built in, run or of datagrams, and every other port.
+#[test]
+fn who_trips_a_sensor_over_ipv6_is_dropped_with_its_network() {
+    if !has_programs(&["nft"]) {
+        return;
+    }
+    ours(|world| {
+        let next = world.neighbour(&[SCANNER]);
+        let ip = |words: &str| {
+            let (_, output) = world.run(&["/bin/sh", "-ec", words], &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+            assert!(output.is_empty(), "{words}: {output}");
+        };
+        ip("ip address add 2001:db8:7::1/48 dev wire0 nodad");
+        let addresses = ["2001:db8:7:1::2", "2001:db8:7:1:ffff::3", "2001:db8:7:2::2"];
+        for address in addresses {
+            ip(&format!(
+                "ip -n next address add {address}/48 dev $(ip -n next -o link | sed -n 's/.*: \\(.*\\)@.*/\\1/p' | head -1) nodad"
+            ));
+        }
+        let config = traps()
+            .with(Entry::internal("daytime", "daytime", 2004, "stream"))
+            .with(Entry::internal("echo", "udp", 2005, "dgram").set("wait", "yes"))
+            .defaults("v6only = no")
+            .defaults("bind = ::");
+        let daemon = world.start(&config);
+        let _stranger = TcpListener::bind(("2001:db8:7::1", FOREIGN)).expect("a port that is not ours");
+        let reaches = |from: &str, port: u16| {
+            next.within(|| dial_to(from, "2001:db8:7::1", port, Duration::from_millis(400)).is_ok())
+        };
+        let echoes = |from: &str| {
+            next.within(|| {
+                let socket = UdpSocket::bind((from, 0)).expect("a socket");
+                socket.set_read_timeout(Some(Duration::from_millis(400))).expect("a time");
+                socket.send_to(b"x", ("2001:db8:7::1", 2005)).expect("sent");
+                socket.recv(&mut [0; 8]).is_ok()
+            })
+        };
+        must("all are reached", || addresses.iter().all(|from| reaches(from, 2003) && echoes(from)));
+        next.within(|| talk_to(addresses[0], "2001:db8:7::1", 2001));
+        enforced(&daemon, 1);
+        for port in [2001, 2003, 2004, FOREIGN] {
+            assert!(!reaches(addresses[0], port) && !reaches(addresses[1], port), "port {port}");
+            // Who touches the trap would be banned as well.
+            assert!(port == 2001 || reaches(addresses[2], port), "another subscriber, port {port}");
+        }
+        assert!(!echoes(addresses[1]) && echoes(addresses[2]));
+        assert!(nft(world, "list set inet portreeve v6_64").contains("2001:db8:7:1::"));
     });
 }
 
