@@ -11,6 +11,7 @@ use super::netlink::Netlink;
 use super::table::{DORMANT, Kin, OWNER, PERSIST, TABLE, elements_in, kind};
 use crate::protocol::Hold;
 use portreeve_policy::Prefix;
+use rustix::event::{Timespec, poll};
 use rustix::fd::OwnedFd;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -19,9 +20,10 @@ use std::time::Duration;
 /// A difference of ends that is none: the kernel counts in its own ticks, and a dump takes its time.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// Looks at most, until nothing seems to be missing, and the time between them.
-const LOOKS: usize = 5;
-const BETWEEN: Duration = Duration::from_millis(40);
+/// Looks at most, until nothing seems to be missing or so many have shown nothing that was not seen before, and the time between them.
+const LOOKS: usize = 40;
+const IDLE_LOOKS: usize = 4;
+const BETWEEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 40_000_000 };
 
 /// What a comparison with the kernel found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -271,16 +273,20 @@ impl Enforcer {
     /// goes on after a long list has come, a dump leaves out elements that are in force.
     fn look_well(&mut self, now: Duration) -> io::Result<(bool, HashMap<Prefix, Option<Duration>>)> {
         let (mut intact, mut kernel) = self.look()?;
+        let mut idle = 0;
         for _ in 1..LOOKS {
             let lasting = |until: &Option<Duration>| until.is_none_or(|until| until > now + SLACK);
             let lacks = |(prefix, until)| lasting(until) && !kernel.contains_key(prefix);
-            if !intact || !self.wanted.iter().any(lacks) {
+            if !intact || idle == IDLE_LOOKS || !self.wanted.iter().any(lacks) {
                 break;
             }
-            std::thread::sleep(BETWEEN);
+            let before = kernel.len();
+            // Not by sleep(3): the worker has no such call.
+            let _ = poll(&mut [], Some(&BETWEEN));
             let (still, again) = self.look()?;
             intact = still;
             kernel.extend(again);
+            idle = if kernel.len() > before { 0 } else { idle + 1 };
         }
         Ok((intact, kernel))
     }
