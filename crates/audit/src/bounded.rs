@@ -4,10 +4,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+/// Bytes for which room is made beforehand, at most.
+const LIKELY: usize = 1 << 20;
+
 /// The first `most` bytes of a file.
 pub(crate) fn file(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+    let file = File::open(path)?;
+    // A file of /proc has no length: then it grows as it comes. One that has is read with one call, and another that finds its end.
+    let length = file.metadata().map_or(0, |there| usize::try_from(there.len()).unwrap_or(usize::MAX));
+    let mut bytes = Vec::with_capacity(length.min(most).min(LIKELY).saturating_add(1));
+    file.take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -3,7 +3,7 @@
 /// Unit and container of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Home {
-    /// The innermost unit outside of the container, as `ssh.service`.
+    /// The outermost unit, as `ssh.service`: the one that the system's manager knows. What is below it may be named by whoever runs there.
     pub unit: Option<String>,
     /// The container that it runs in.
     pub container: Option<Container>,
@@ -47,7 +47,7 @@ pub fn home(text: &str) -> Home {
         if home.container.is_some() {
             break;
         }
-        if is_unit(word) {
+        if home.unit.is_none() && is_unit(word) {
             home.unit = Some((*word).to_owned());
         }
     }
@@ -118,7 +118,14 @@ mod tests {
             (format!("/kubepods/besteffort/pod1/{id}"), "", "container 0123456789ab"),
             ("/lxc.payload.web/system.slice/nginx.service".to_owned(), "", "lxc web"),
             ("/machine.slice/machine-deb.scope/payload".to_owned(), "", "nspawn deb"),
-            ("/system.slice/x.service/docker-12.scope".to_owned(), "docker-12.scope", ""),
+            ("/system.slice/x.service/docker-12.scope".to_owned(), "x.service", ""),
+            // A user's own manager, or a service with a tree of its own, may name its groups as it likes.
+            (
+                "/user.slice/user-1000.slice/user@1000.service/app.slice/ssh.service".to_owned(),
+                "user@1000.service",
+                "",
+            ),
+            ("/system.slice/own.service/ssh.service".to_owned(), "own.service", ""),
         ] {
             assert_eq!(shown(of(&path)), (unit.to_owned(), container.to_owned()), "{path}");
         }

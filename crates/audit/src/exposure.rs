@@ -112,7 +112,7 @@ pub(crate) fn finding(check: &'static Check, listener: &Listener, more: usize) -
 }
 
 /// The commands that stop a listener, now and at the next boot where that is known, and that start it again.
-fn stop(listener: &Listener) -> (String, String) {
+pub(crate) fn stop(listener: &Listener) -> (String, String) {
     let Some(process) = listener.process() else {
         let hint = "ss -lnp as root names its process; the kernel's own (nfsd) have none".to_owned();
         return (hint, "what stopped it, reversed".to_owned());
@@ -147,8 +147,10 @@ fn restart(listener: &Listener) -> (String, String) {
 }
 
 /// A unit that systemctl can start again; a scope is what somebody started by hand.
-fn unit(process: &Process) -> Option<String> {
-    process.home.unit.as_deref().filter(|unit| unit.ends_with(".service")).map(word)
+pub(crate) fn unit(process: &Process) -> Option<String> {
+    // A user's manager runs all that is theirs: it is not stopped for one of it.
+    let whole = |unit: &&str| unit.ends_with(".service") && !unit.starts_with("user@");
+    process.home.unit.as_deref().filter(whole).map(word)
 }
 
 fn runtime(process: &Process) -> Option<(&'static str, String)> {

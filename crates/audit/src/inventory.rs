@@ -71,47 +71,102 @@ impl Listener {
 
     /// The fields for machines.
     pub fn json(&self) -> Value {
+        serde_json::from_str(&self.json_text(&mut HashMap::new())).unwrap_or(Value::Null)
+    }
+
+    /// The same as text: ten thousand listeners are written without a tree of values for each. `known`: processes that were written.
+    fn json_text(&self, known: &mut HashMap<u32, String>) -> String {
         let package = match &self.package {
             Owner::Package(name) => Some(name.as_str()),
             _ => None,
-        };
-        let process = |process: &Arc<Process>| {
-            json!({
-                "pid": process.pid,
-                "name": process.name,
-                "executable": process.executable,
-                "image": process.image.word(),
-                "arguments": process.arguments,
-                "uid": process.uid,
-                "unit": process.home.unit,
-                "container": process.home.container.as_ref().map(|c| json!({"runtime": c.runtime, "name": c.name})),
-            })
         };
         let v6_only = match self.socket.place {
             Place::Ip { v6_only, address, .. } if address.is_ipv6() => Some(v6_only),
             _ => None,
         };
-        json!({
-            "protocol": self.socket.protocol.word(),
-            "address": self.socket.address(),
-            "port": self.socket.port(),
-            "interface": self.socket.interface,
-            "v6_only": v6_only,
-            "namespace": self.namespace,
-            "scope": self.socket.scope().word(),
-            "reach": self.reach.as_ref().map(Reach::json),
-            "inode": self.socket.inode,
-            "socket_uid": self.socket.uid,
-            "uid": self.uid(),
-            "processes": self.processes.iter().map(process).collect::<Vec<_>>(),
-            "package": package,
-            "package_known": !matches!(self.package, Owner::Unknown(_)),
-            "service": self.service,
-            "last_served": self.served.filter(|served| served.times > 0).map(|served| served.last),
-            "times_served": self.served.map(|served| served.times),
-            "usual": self.usual().map(|(name, _)| name),
-            "secrecy": self.usual().map_or(Secrecy::Unknown, |(_, secrecy)| secrecy).word(),
-        })
+        let mut object = Object::default();
+        object.text("protocol", Some(self.socket.protocol.word()));
+        object.text("address", Some(&self.socket.address()));
+        object.plain("port", self.socket.port());
+        object.text("interface", self.socket.interface.as_deref());
+        object.plain("v6_only", v6_only);
+        object.text("namespace", Some(&self.namespace));
+        object.text("scope", Some(self.socket.scope().word()));
+        object.plain("reach", self.reach.as_ref().map(|reach| reach.json().to_string()));
+        object.plain("inode", Some(self.socket.inode));
+        object.plain("socket_uid", self.socket.uid);
+        object.plain("uid", self.uid());
+        let mut processes = String::from("[");
+        for (at, process) in self.processes.iter().enumerate() {
+            if at > 0 {
+                processes.push(',');
+            }
+            processes.push_str(known.entry(process.pid).or_insert_with(|| process_json(process).to_string()));
+        }
+        processes.push(']');
+        object.plain("processes", Some(processes));
+        object.text("package", package);
+        object.plain("package_known", Some(!matches!(self.package, Owner::Unknown(_))));
+        object.text("service", self.service.as_deref());
+        object.plain("last_served", self.served.filter(|served| served.times > 0).map(|served| served.last));
+        object.plain("times_served", self.served.map(|served| served.times));
+        object.text("usual", self.usual().map(|(name, _)| name));
+        object.text("secrecy", Some(self.usual().map_or(Secrecy::Unknown, |(_, secrecy)| secrecy).word()));
+        object.end()
+    }
+}
+
+fn process_json(process: &Process) -> Value {
+    json!({
+        "pid": process.pid,
+        "name": process.name,
+        "executable": process.executable,
+        "image": process.image.word(),
+        "arguments": process.arguments,
+        "uid": process.uid,
+        "unit": process.home.unit,
+        "container": process.home.container.as_ref().map(|c| json!({"runtime": c.runtime, "name": c.name})),
+    })
+}
+
+/// An object of JSON that is written as it comes.
+#[derive(Default)]
+struct Object(String);
+
+impl Object {
+    fn name(&mut self, name: &str) {
+        self.0.push(if self.0.is_empty() { '{' } else { ',' });
+        self.0.push('"');
+        self.0.push_str(name);
+        self.0.push_str("\":");
+    }
+
+    /// A text, with what JSON escapes.
+    fn text(&mut self, name: &str, value: Option<&str>) {
+        self.name(name);
+        match value {
+            None => self.0.push_str("null"),
+            Some(text) if text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\') => {
+                self.0.push('"');
+                self.0.push_str(text);
+                self.0.push('"');
+            }
+            Some(text) => self.0.push_str(&Value::from(text).to_string()),
+        }
+    }
+
+    /// What is JSON as it is printed.
+    fn plain(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
+        self.name(name);
+        match value {
+            None => self.0.push_str("null"),
+            Some(value) => self.0.push_str(&value.to_string()),
+        }
+    }
+
+    fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
     }
 }
 
@@ -331,16 +386,24 @@ fn owner(owners: &Owners, process: Option<&Process>) -> Owner {
 }
 
 impl Inventory {
-    /// The whole for machines.
-    pub fn json(&self) -> Value {
-        json!({
-            "listeners": self.listeners.iter().map(Listener::json).collect::<Vec<_>>(),
+    /// The whole for machines: JSON, a line for each listener.
+    pub fn json(&self) -> String {
+        let mut known = HashMap::new();
+        let mut text = String::from("{\"listeners\": [");
+        for (at, listener) in self.listeners.iter().enumerate() {
+            text.push_str(if at > 0 { ",\n" } else { "\n" });
+            text.push_str(&listener.json_text(&mut known));
+        }
+        let rest = json!({
             "namespaces": self.namespaces,
             "vanished": self.vanished,
             "gaps": self.gaps,
             "packages": self.no_packages.map_or("known", |_| "unknown"),
             "served_since": self.served_since,
-        })
+        });
+        text.push_str("\n],\n");
+        text.push_str(rest.to_string().trim_start_matches('{'));
+        text
     }
 }
 

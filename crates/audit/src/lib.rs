@@ -23,4 +23,6 @@ pub mod scope; //     from where an address can be reached
 pub mod sealed; //    files beside a signed baseline of them
 pub mod sockets; //   the sockets of one network namespace
 pub mod stale; //     processes that run code that is no longer on disk
+pub mod suggest; //   what can be turned off, and why
 pub mod waivers; //   findings that somebody answers for, until a day
+pub mod watch; //     what came and what went between two looks

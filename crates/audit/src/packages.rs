@@ -1,9 +1,9 @@
 //! Which package brought a file: dpkg's lists, read once and up to a bound; rpm is asked (`rpm -qf`), whose database has several forms.
 
-use crate::bounded;
 use crate::outside;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::Path;
 
 /// Where dpkg keeps its lists.
@@ -108,18 +108,32 @@ impl Owners {
                 wanted.entry(short.as_bytes()).or_insert(path);
             }
         }
+        let mut lengths = vec![false; wanted.keys().map(|path| path.len() + 1).max().unwrap_or(0)];
+        wanted.keys().for_each(|path| lengths[path.len()] = true);
         let (mut lists, mut left) = (0, MOST_BYTES);
+        let mut text = Vec::with_capacity(1 << 20);
         for entry in entries.filter_map(Result::ok) {
             let name = entry.file_name();
             let Some(package) = name.to_str().and_then(|name| name.strip_suffix(".list")) else { continue };
             lists += 1;
-            let text = bounded::file(&entry.path(), LONGEST.min(left)).unwrap_or_default();
+            if owners.found.len() == paths.len() {
+                break;
+            }
+            // One room for all: hundreds of lists are read.
+            let most = u64::try_from(LONGEST.min(left)).unwrap_or(u64::MAX);
+            text.clear();
+            let opened = std::fs::File::open(entry.path());
+            let _ = opened.and_then(|file| file.take(most).read_to_end(&mut text));
             left -= text.len().min(left);
             if lists > MOST_LISTS || left == 0 {
                 owners.missing = Some("the database of dpkg is larger than what is read of it");
                 return;
             }
             for line in text.split(|byte| *byte == b'\n') {
+                // Most lines are of another length than any that is wanted.
+                if !lengths.get(line.len()).copied().unwrap_or(false) {
+                    continue;
+                }
                 if let Some(path) = wanted.get(line) {
                     // libc6:amd64 is libc6, of this machine's kind.
                     let package = package.split(':').next().unwrap_or(package);

@@ -24,6 +24,7 @@ pub mod hosts_tables; // hosts.allow and hosts.deny, and what the linter says of
 pub mod labels; //    what a kernel without SELinux cannot serve
 pub mod looking; //   what listens, with what the daemon says of its own
 pub mod machine; //   the real machine behind `portreeve_conf::Host`
+pub mod off; //       what stops something for good, and what puts it back
 pub mod output; //    standard output, its colour and width
 pub mod overlay; //   a machine on which one file is another
 pub mod ranges; //  sets of addresses, exact

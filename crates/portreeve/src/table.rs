@@ -4,6 +4,9 @@ use crate::escape;
 use crate::output::{Output, Paint};
 use std::io::{self, Write};
 
+/// Bytes that are written at once.
+const AT_ONCE: usize = 32 << 10;
+
 /// A cell and its paint.
 #[derive(Clone, Debug)]
 pub struct Cell {
@@ -18,6 +21,11 @@ impl<T: AsRef<str>> From<T> for Cell {
 }
 
 impl Cell {
+    /// Characters.
+    fn width(&self) -> usize {
+        if self.text.is_ascii() { self.text.len() } else { self.text.chars().count() }
+    }
+
     /// A cell with a paint.
     pub fn painted(text: impl AsRef<str>, paint: Paint) -> Self {
         Self { paint, ..Self::from(text) }
@@ -55,24 +63,33 @@ impl Table {
         let with_heading = self.heading.iter().any(|h| !h.is_empty());
         for row in self.rows.iter().chain(with_heading.then_some(&heading)) {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.text.chars().count());
+                *width = (*width).max(cell.width());
             }
         }
+        // One write for many rows: standard output alone writes each line by itself.
+        let mut line = String::new();
         for row in with_heading.then_some(&heading).into_iter().chain(&self.rows) {
             let last = row.iter().rposition(|cell| !cell.text.is_empty());
-            let mut line = " ".repeat(indent);
+            line.extend(std::iter::repeat_n(' ', indent));
             for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 if Some(at) > last {
                     break;
                 }
-                line.push_str(&out.paint(cell.paint, &cell.text));
+                match cell.paint {
+                    Paint::Plain => line.push_str(&cell.text),
+                    paint => line.push_str(&out.paint(paint, &cell.text)),
+                }
                 if Some(at) < last {
-                    line.push_str(&" ".repeat(width - cell.text.chars().count() + 2));
+                    line.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
                 }
             }
-            writeln!(out, "{line}")?;
+            line.push('\n');
+            if line.len() >= AT_ONCE {
+                out.write_all(line.as_bytes())?;
+                line.clear();
+            }
         }
-        Ok(())
+        out.write_all(line.as_bytes())
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -335,4 +336,87 @@ fn what_is_accepted_is_no_drift() {
     assert_eq!(audit("listener-unexpected"), ["127.0.0.1:2311"]);
     assert!(Path::new(&format!("{file}.before")).exists());
     drop(second);
+}
+
+/// A command of portreeve that goes on; it is killed when dropped.
+fn going_on(arguments: &[&str]) -> (Listening, std::sync::mpsc::Receiver<Value>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portreeve"))
+        .args(arguments)
+        .args(["--control", "/nonexistent/control"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("portreeve runs");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _ = tell.send(serde_json::from_str(&line).expect("JSON"));
+        }
+    });
+    (Listening(child), told)
+}
+
+#[test]
+fn verify_and_watch_tell_what_changed() {
+    let Some((space, _)) = spaces() else { return };
+    let folder = Folder::new("verify");
+    let file = folder.0.join("listeners.toml");
+    let file = file.to_str().expect("UTF-8");
+    let verify = || portreeve(&["listeners", "verify", "--since-boot", "--json", "--baseline", file]);
+    let none = Command::new(env!("CARGO_BIN_EXE_portreeve"))
+        .args(["listeners", "verify", "--baseline", file])
+        .output();
+    assert_eq!(none.expect("runs").status.code(), Some(2), "nothing is declared");
+    let entry = |port: u16| {
+        let own = std::env::current_exe().expect("own path");
+        format!(
+            "[[listener]]\nprotocol = \"tcp\"\naddress = \"0.0.0.0:{port}\"\nnamespace = \"{}\"\nexecutable = \"{}\"\nuid = \"0\"\n\
+             owner = \"tests\"\nexpires = \"2999-12-31\"\n",
+            space.0,
+            own.display()
+        )
+    };
+    std::fs::write(file, entry(2320)).expect("written");
+    let missing = |answer: &Value| answer["missing"].as_array().expect("a list").len();
+    let (answer, code) = verify();
+    assert_eq!((missing(&answer), code), (1, Some(1)));
+    let here = |answer: &Value| {
+        let all = answer["unexpected"].as_array().expect("a list").iter();
+        all.filter(|finding| finding["evidence"]["namespace"] == space.0.as_str()).count()
+    };
+    // It is waited for until it is up.
+    let late = std::thread::scope(|scope| {
+        let waiting = scope
+            .spawn(|| portreeve(&["listeners", "verify", "--wait", "60s", "--json", "--baseline", file]));
+        let held = space.inside(|| TcpListener::bind("0.0.0.0:2320").expect("tcp"));
+        assert_eq!(missing(&waiting.join().expect("no panic").0), 0);
+        held
+    });
+    let (answer, _) = verify();
+    assert_eq!((missing(&answer), here(&answer)), (0, 0));
+    assert!(answer["boot"].as_i64().is_some_and(|at| at > 0));
+
+    let (_child, told) = going_on(&["listeners", "watch", "--every", "1s", "--json", "--baseline", file]);
+    // The first look has no event: what is made until one comes is tried again.
+    let patience = std::time::Duration::from_secs(20);
+    let mut extra = Vec::new();
+    let came = loop {
+        let port = 2330 + u16::try_from(extra.len()).expect("few");
+        extra.push(space.inside(|| TcpListener::bind(("0.0.0.0", port)).expect("tcp")));
+        let wanted = |event: &Value| event["namespace"] == space.0.as_str();
+        if let Ok(event) = told.recv_timeout(patience / 20)
+            && wanted(&event)
+        {
+            break event;
+        }
+        assert!(extra.len() < 60, "no event came");
+    };
+    assert_eq!((&came["change"], &came["accepted"], came.get("pid")), (&"came".into(), &false.into(), None));
+    drop(late);
+    let until = std::time::Instant::now() + patience * 2;
+    let gone = std::iter::from_fn(|| {
+        told.recv_timeout(until.saturating_duration_since(std::time::Instant::now())).ok()
+    });
+    let gone = gone.into_iter().find(|event| event["change"] == "gone" && event["address"] == "0.0.0.0:2320");
+    assert_eq!(gone.expect("an event")["accepted"], true);
 }

@@ -1,5 +1,6 @@
 //! `portreeve listeners`: what listens on this host, who it is, and how far it is bound. Changes nothing but the baseline, when told to.
 
+use super::drift;
 use crate::control::Socket;
 use crate::escape;
 use crate::failure::{Exit, Failure, system_text};
@@ -14,8 +15,9 @@ use portreeve_audit::ports::Secrecy;
 use portreeve_audit::process::Image;
 use portreeve_audit::reach::answer::Reach;
 use portreeve_audit::scope::Scope;
+use portreeve_audit::suggest;
 use portreeve_audit::waivers::Day;
-use portreeve_sys::names;
+use portreeve_sys::{clock, names};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -36,6 +38,9 @@ pub struct Arguments {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub socket: Socket,
+    /// Go on looking, and tell what comes and what goes: `listeners watch` with its defaults
+    #[arg(long)]
+    pub watch: bool,
     /// A directory with a ledger, instead of the one that portreeve.toml names
     #[arg(long, value_name = "DIR")]
     pub ledger: Option<PathBuf>,
@@ -52,6 +57,39 @@ pub enum Verb {
     /// What is in the baseline already keeps its owner and day, unless that has passed; what no longer listens is dropped. From then on
     /// `portreeve audit` tells what listens beside it, and what is missing. The former file is kept as FILE.before.
     Accept(Accept),
+    /// Name what can be turned off, and why
+    ///
+    /// Never served in so many days by the ledger, plaintext, a debugging port, a program of no package, a second server of the same
+    /// protocol: each with the command that stops it for good, and the one that undoes that. Nothing is changed. Exit code 1 when there is
+    /// something.
+    Suggest(Suggest),
+    /// Whether all that is declared listens, and nothing else
+    ///
+    /// Compares with the baseline: after a reboot, from a unit (pkg/systemd/portreeve-verify.service), or at any time. Exit codes: 0 it is
+    /// so, 1 something is missing or unexpected, 2 it could not be told (no baseline).
+    Verify(drift::Verify),
+    /// Go on looking, and tell what comes and what goes
+    ///
+    /// One line for each change. Processes' numbers have no part in it: a restart is no change, as what is missing at one look must
+    /// be missing at the next. Ends with a signal.
+    Watch(drift::Watching),
+}
+
+/// `listeners suggest`.
+#[derive(clap::Args, Debug)]
+pub struct Suggest {
+    /// Days without a client that are many
+    #[arg(long, default_value = "30", value_parser = clap::value_parser!(u16).range(1..))]
+    pub days: u16,
+    /// A directory with a ledger, instead of the one that portreeve.toml names
+    #[arg(long, value_name = "DIR")]
+    pub ledger: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub socket: Socket,
 }
 
 /// `listeners accept`.
@@ -127,14 +165,49 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+fn suggest(arguments: &Suggest, out: &mut Output<'_>) -> Result<Exit, Failure> {
+    let inventory = looking::all(&arguments.socket, arguments.ledger.as_deref())?;
+    let now = clock::wall_seconds().saturating_mul(1_000_000);
+    let found = suggest::suggest(&inventory, now, i64::from(arguments.days));
+    if arguments.json {
+        let all: Vec<_> = found.iter().map(suggest::Suggestion::json).collect();
+        out.json(&serde_json::json!({"suggestions": all, "served_since": inventory.served_since, "gaps": inventory.gaps}))?;
+    } else {
+        for one in &found {
+            let more = if one.more == 0 { String::new() } else { format!(" and {} more", one.more) };
+            let holder = out.paint(Paint::Bold, &escape::text(&one.holder));
+            writeln!(out, "{holder}: {}{more}", escape::text(&one.subject))?;
+            for reason in &one.reasons {
+                writeln!(out, "  because {}", escape::text(&reason.text))?;
+            }
+            writeln!(out, "  stop {}", escape::text(&one.command))?;
+            writeln!(out, "  undo {}", escape::text(&one.undo))?;
+        }
+        if found.is_empty() {
+            writeln!(out, "nothing to turn off")?;
+        }
+        write_gaps(out, &inventory.gaps)?;
+    }
+    Ok(if found.is_empty() { Exit::Fine } else { Exit::Found })
+}
+
 /// Looks and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    if let Some(Verb::Accept(arguments)) = &arguments.verb {
-        return accept(arguments, out);
+    match &arguments.verb {
+        Some(Verb::Accept(arguments)) => return accept(arguments, out),
+        Some(Verb::Suggest(arguments)) => return suggest(arguments, out),
+        Some(Verb::Verify(arguments)) => return drift::verify(arguments, out),
+        Some(Verb::Watch(arguments)) => return drift::watch(arguments, out),
+        None if arguments.watch => {
+            let (baseline, every) = (baseline::PATH.into(), std::time::Duration::from_secs(2));
+            let (json, socket) = (arguments.json, arguments.socket.clone());
+            return drift::watch(&drift::Watching { every, baseline, json, socket }, out);
+        }
+        None => {}
     }
     let inventory = looking::all(&arguments.socket, arguments.ledger.as_deref())?;
     if arguments.json {
-        out.json(&inventory.json())?;
+        writeln!(out, "{}", escape::json_text(inventory.json()))?;
     } else {
         write(out, &inventory)?;
     }

@@ -10,6 +10,7 @@ pub mod compile_hosts;
 pub mod completions;
 pub mod convert;
 pub mod demo;
+pub mod drift;
 pub mod dump;
 pub mod duty;
 pub mod events;
@@ -21,6 +22,7 @@ pub mod instances;
 pub mod integrity;
 pub mod links;
 pub mod listeners;
+pub mod off;
 pub mod reload;
 pub mod run;
 pub mod safe_finger;
@@ -76,6 +78,8 @@ pub enum Command {
     Events(events::Arguments),
     Firewall(firewall::Arguments),
     Listeners(listeners::Arguments),
+    Off(off::Off),
+    On(off::On),
     Audit(audit::Arguments),
     Stale(stale::Arguments),
     Integrity(integrity::Arguments),
@@ -119,6 +123,8 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Events(arguments) => events::run(&arguments, out),
         Command::Firewall(arguments) => firewall::run(&arguments, out),
         Command::Listeners(arguments) => listeners::run(&arguments, out),
+        Command::Off(arguments) => off::off(&arguments, out),
+        Command::On(arguments) => off::on(&arguments, out),
         Command::Audit(arguments) => audit::run(&arguments, out),
         Command::Stale(arguments) => stale::run(&arguments, out),
         Command::Integrity(arguments) => integrity::run(&arguments, out),
