@@ -156,6 +156,8 @@ proptest! {
             let level = scores.add(network, 0.2, &evidence, now);
             prop_assert!(scores.len() <= 8);
             let after: Vec<Prefix> = scores.highest(now).map(|(network, ..)| network).collect();
+            let least = before.iter().map(|(_, level)| *level).fold(f64::INFINITY, f64::min);
+            prop_assert!(after.contains(&network) || before.len() == 8 && least >= level * 0.999_999);
             for (other, had) in before {
                 let gone = !after.contains(&other);
                 prop_assert!(!gone || had <= level * 1.000_001 || had < 1.0 / 1000.0, "{other} had {had}, {network} has {level}");
@@ -263,6 +265,19 @@ proptest! {
             other => prop_assert!(false, "{other:?}"),
         }
     }
+}
+
+#[test]
+fn what_a_handshake_proves_makes_no_ban_longer() {
+    let mut book = Scorebook::default();
+    let mut ban = |grade, count| {
+        let evidence = Evidence { count, ..piece("192.0.2.1", grade) };
+        let Outcome::Due(due) = book.weigh(&evidence, SECOND) else { panic!("not due") };
+        book.sentence(&due, 0, SECOND)
+    };
+    assert_eq!(ban(Grade::Proven, 10), Sentence::Ban(SECOND * 3600, 1));
+    assert_eq!(ban(Grade::Proven, 10), Sentence::Ban(SECOND * 3600, 2));
+    assert_eq!(ban(Grade::Authenticated, 5), Sentence::Ban(SECOND * 3600 * 16, 3), "all of them count");
 }
 
 #[test]
