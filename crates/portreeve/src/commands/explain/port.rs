@@ -139,6 +139,7 @@ fn kernel(
         stages.push(Stage { name: "kernel".to_owned(), outcome: "pass", detail, place: String::new() });
         return false;
     }
+    let seen = gaps.len();
     crate::firewall::host::legacy(gaps);
     let ruleset = nft::run("nft", &["-j", "list", "ruleset"], "")
         .map_err(|failed| failed.to_string())
@@ -159,6 +160,11 @@ fn kernel(
     };
     if ruleset.chains.values().any(|chain| chain.hook == "ingress") {
         gaps.push("chains of the hook ingress: they are not looked at".to_owned());
+    }
+    // What is not looked into may decide: no client is said to come in then.
+    if gaps.len() > seen {
+        let detail = "there are rules that are not looked into".to_owned();
+        stages.push(Stage { name: "kernel".to_owned(), outcome: "unclear", detail, place: String::new() });
     }
     let to = listener.and_then(|listener| match listener.socket.place {
         Place::Ip { address, .. } if !address.is_unspecified() => Some(address),
