@@ -45,18 +45,21 @@ impl Prefix {
     /// The network of so many bits that `address` lies in; a length beyond the address's own is that. Mapped IPv4 becomes IPv4,
     /// its length counted from the end; a shorter one than the mapping itself is no IPv4 network and stays IPv6.
     pub fn around(address: IpAddr, length: u8) -> Self {
-        match (address, address.to_canonical()) {
-            (IpAddr::V6(_), IpAddr::V4(v4)) if length >= 96 => Self::cut_v4(v4, length - 96),
-            (IpAddr::V6(v6), _) => {
+        let v6 = match address {
+            IpAddr::V4(v4) => return Self::cut_v4(v4, length),
+            IpAddr::V6(v6) => v6,
+        };
+        match v6.to_ipv4_mapped() {
+            Some(v4) if length >= 96 => Self::cut_v4(v4, length - 96),
+            _ => {
                 let length = length.min(128);
                 let mask = u128::MAX.checked_shl((128 - length).into()).unwrap_or(0);
                 Prefix { address: Ipv6Addr::from_bits(v6.to_bits() & mask).into(), length }
             }
-            (IpAddr::V4(v4), _) => Self::cut_v4(v4, length),
         }
     }
 
-    fn cut_v4(address: Ipv4Addr, length: u8) -> Self {
+    pub(crate) fn cut_v4(address: Ipv4Addr, length: u8) -> Self {
         let length = length.min(32);
         let mask = u32::MAX.checked_shl((32 - length).into()).unwrap_or(0);
         Prefix { address: Ipv4Addr::from_bits(address.to_bits() & mask).into(), length }
@@ -65,15 +68,16 @@ impl Prefix {
     /// The address alone.
     pub fn host(address: IpAddr) -> Self {
         let address = address.to_canonical();
-        Self::around(address, Self::bits(address))
+        Prefix { address, length: Self::bits(address) }
     }
 
     /// What one subscriber has: an IPv4 address, a /64 of IPv6. Where translators put all of IPv4, or all clients of one relay,
     /// into one /64, the address: nobody shall be banned for another's deed.
     pub fn subscriber(address: IpAddr) -> Self {
         match address.to_canonical() {
+            v4 @ IpAddr::V4(_) => Prefix { address: v4, length: 32 },
             IpAddr::V6(v6) if Self::embedded(v6).is_none() => Self::around(address, 64),
-            _ => Self::host(address),
+            v6 @ IpAddr::V6(_) => Prefix { address: v6, length: 128 },
         }
     }
 

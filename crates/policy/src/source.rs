@@ -13,7 +13,7 @@ pub fn network(address: IpAddr, lengths: (u8, u8)) -> IpAddr {
 /// The same with its length.
 pub(crate) fn counted(address: IpAddr, (v4, v6): (u8, u8)) -> Prefix {
     match address.to_canonical() {
-        IpAddr::V4(a) => Prefix::around(a.into(), v4),
+        IpAddr::V4(a) => Prefix::cut_v4(a, v4),
         IpAddr::V6(a) => match Prefix::embedded(a) {
             Some(before) if v6 > 0 => Prefix::around(a.into(), before.saturating_add(v4.min(32)).max(v6)),
             _ => Prefix::around(a.into(), v6),
