@@ -58,6 +58,7 @@ pub(crate) enum Id {
     IdleTimeout,
     ProxyProtocol,
     Protect,
+    WatchScans,
     ProxyFrom,
     Transparent,
     TlsCert,

@@ -128,7 +128,7 @@ static TABLE: &[Attribute] = &[
     row(Id::Ident, "id", "NAME", "the service's name",
         "Names the service in the log, in `enabled` and `disabled`, and at a reload. Needed where two services have the same name."),
     row(Id::Type, "type", "WORD …", "none",
-        "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time, tcpmux; servers, services and xadmin, which tell what runs and what is served, on loopback unless there is a `bind`). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. TCPMUX, together with UNLISTED: has no port; a client names the service to `tcpmux`. TCPMUXPLUS: the same, and the client is told `+Go` before the program starts. RPC: registered with rpcbind under its number in /etc/rpc (UNLISTED: `rpc_number`). SPECIAL: accepted, without effect.")
+        "INTERNAL: answered by the daemon itself (echo, discard, chargen, daytime, time, tcpmux; servers, services and xadmin, which tell what runs and what is served, on loopback unless there is a `bind`; trap, which says nothing, and tarpit, which says a character every ten seconds and reads nothing: a client of theirs is evidence against its address). UNLISTED: need not be in /etc/services; `port` and `protocol` are given. TCPMUX, together with UNLISTED: has no port; a client names the service to `tcpmux`. TCPMUXPLUS: the same, and the client is told `+Go` before the program starts. RPC: registered with rpcbind under its number in /etc/rpc (UNLISTED: `rpc_number`). SPECIAL: accepted, without effect.")
         .values(Values::Some).kind(Kind::Words(TYPES), ""),
     row(Id::Flags, "flags", "WORD …", "none",
         "NAMEINARGS: the first word of `server_args` is argv[0]. NODELAY, KEEPALIVE: set TCP_NODELAY, SO_KEEPALIVE. NOLIBWRAP: hosts.allow and hosts.deny do not apply. SENSOR: refuse every client and deny its address all services for `deny_time`. IPv4, IPv6: the family of the socket. NORETRY: no second attempt when the process cannot be started. IDONLY: only clients with an ident server, together with USERID in log_on_success. REUSE: always on, accepted. INTERCEPT: accepted with a warning, without effect. LABELED: the program runs in the SELinux context of the supervisor with the level range of the client, as the policy has it for the program; whoever has no context is not served. FREEBIND: listen at addresses in `bind` that this host does not have yet, and are served from the moment it has them; without it they are tried again from time to time.")
@@ -336,6 +336,9 @@ static TABLE: &[Attribute] = &[
         "Addresses and networks that no ban touches, and no SENSOR denies. No host names.").list().kind(Kind::Addresses, "").only_in_defaults().ours(),
     row(Id::ProtectGroups, "protect_groups", "GROUP …", "sudo wheel admin",
         "Groups whose members' login sessions are protected as root's are: no ban touches the address from which one of them is logged in.").list().only_in_defaults().ours(),
+    row(Id::WatchScans, "watch_scans", "yes|no", "no",
+        "Whether what comes in is watched for probes of ports where nothing listens, of whatever kind, IPv4 and IPv6: who scans stands in the log, in the ledger and in `portreeve scans`. What is seen may be forged, so nobody is banned for it; see the service `trap`.")
+        .kind(Kind::Words(YES_NO), "").only_in_defaults().ours(),
 ];
 
 /// `idle_timeout` where it is not set, in seconds.

@@ -141,6 +141,8 @@ fn builtin(draft: &Draft, bench: &mut Bench<'_>) -> Result<BuiltinName, Refused>
     let name = if draft.flag(Flag::Sensor) { "sensor" } else { draft.name() };
     let known = match (name.to_ascii_lowercase().as_str(), draft.socket) {
         ("tcpmux", Some(SocketType::Stream)) => Some(BuiltinName::Tcpmux),
+        ("trap", Some(SocketType::Stream)) => Some(BuiltinName::Known(Builtin::Trap)),
+        ("tarpit", Some(SocketType::Stream)) => Some(BuiltinName::Known(Builtin::Tarpit)),
         (name, Some(SocketType::Stream)) if telling(name).is_some() => telling(name).map(BuiltinName::Known),
         (name, Some(SocketType::Stream | SocketType::Dgram)) => match name {
             "echo" => Some(BuiltinName::Known(Builtin::Echo)),
@@ -160,12 +162,12 @@ fn builtin(draft: &Draft, bench: &mut Bench<'_>) -> Result<BuiltinName, Refused>
     let message = format!("there is no built-in service `{name}` for {socket}");
     let classic = format!("No such internal service: {name}/{socket} - DISABLING");
     let help = match name.to_ascii_lowercase().as_str() {
-        "servers" | "services" | "xadmin" => "it exists for stream",
+        "servers" | "services" | "xadmin" | "trap" | "tarpit" => "it exists for stream",
         name if name.ends_with("-udp") || name.ends_with("-dgram") || name.ends_with("-stream") => {
             "name the service without the suffix and give it an `id`"
         }
         _ => {
-            "echo, discard, chargen, daytime and time exist for stream and dgram; tcpmux, servers, services and xadmin for stream"
+            "echo, discard, chargen, daytime and time exist for stream and dgram; tcpmux, servers, services, xadmin, trap and tarpit for stream"
         }
     };
     bench.refuse(&codes::NO_SUCH_BUILTIN, draft, message, classic, Some(help))

@@ -211,7 +211,7 @@ codes! {
         "Add `type = UNLISTED`, or correct the port."
     NO_SUCH_BUILTIN Error "no-such-builtin"
         "There is no built-in service of this name and socket type."
-        "Use echo, discard, chargen, daytime or time with stream or dgram, tcpmux, servers, services or xadmin with stream, or remove INTERNAL."
+        "Use echo, discard, chargen, daytime or time with stream or dgram, tcpmux, servers, services, xadmin, trap or tarpit with stream, or remove INTERNAL."
     DUPLICATE Error "duplicate"
         "An earlier service listens on the same port, protocol and address, or tcpmux finds it by the same name. The first one is served."
         "Remove one, or give it another port or `bind`."

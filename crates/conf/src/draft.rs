@@ -176,6 +176,7 @@ pub(crate) struct Draft {
     pub(crate) enabled: Option<Vec<String>>,
     pub(crate) disabled: Option<Vec<String>>,
     pub(crate) protect: Option<AddressSet>,
+    pub(crate) watch_scans: Option<bool>,
     pub(crate) proxy_from: Option<AddressSet>,
     pub(crate) tls: TlsDraft,
     pub(crate) listen_fds: Option<String>,

@@ -56,6 +56,8 @@ pub struct Settings {
     pub protect: Vec<AddressEntry>,
     /// `protect_groups`: whose login sessions are protected beside root's; `None` = not written.
     pub protect_groups: Option<Vec<String>>,
+    /// `watch_scans`: the sensor for stealth scans runs.
+    pub watch_scans: bool,
     /// What `defaults` set, for the dump: (name, value as xinetd prints it). `dump_lines` has the lines.
     pub dump: Vec<(String, String)>,
 }

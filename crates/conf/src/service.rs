@@ -61,12 +61,21 @@ pub enum Builtin {
     Services,
     /// Both, asked for line by line.
     Xadmin,
+    /// Says nothing: who comes has no business here.
+    Trap,
+    /// The same, and keeps him waiting.
+    Tarpit,
 }
 
 impl Builtin {
     /// Whether it tells of this host's services, which is nobody else's business: without a `bind` it listens on loopback.
     pub fn tells_of_us(self) -> bool {
         matches!(self, Self::Servers | Self::Services | Self::Xadmin)
+    }
+
+    /// Whether who comes to it is held to be up to no good.
+    pub fn is_trap(self) -> bool {
+        matches!(self, Self::Trap | Self::Tarpit)
     }
 }
 

@@ -130,6 +130,9 @@ impl Supervisor {
                         continue;
                     }
                     if let Some(peer) = local::peer(&fd, address) {
+                        if peer.address().is_some() {
+                            self.scanner_at_service(peer.source());
+                        }
                         self.take_in(Client::new(id, fd, peer));
                     }
                 }
@@ -401,6 +404,7 @@ impl Supervisor {
                 let text = format!("Adding {peer} to the global_no_access list for {minutes} minutes");
                 self.critical("process_sensor", &text);
                 let name = self.slots.get(&id).map(|s| s.id().to_owned()).unwrap_or_default();
+                self.scanner_at_trap(source);
                 self.host.denied.explain(source, &format!("tripped the sensor {name}"));
                 self.bans_changed(&[source.into()]);
                 self.keep_bans(&[source.into()]);

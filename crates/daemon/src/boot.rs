@@ -165,6 +165,7 @@ pub fn build(
         ban_settings: crate::ban_settings::BanSettings::default(),
         witnesses: crate::witnesses::Witnesses::new(),
         reported: crate::evidence::Reported::default(),
+        sensor: crate::sensor::Sensor::default(),
         stopping: None,
         exit: None,
         readiness,

@@ -11,6 +11,7 @@ use portreeve_policy::Seat;
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{BuiltinKind, FromBuiltin, Outcome, RateNote, ToBuiltin, Worker};
 use rustix::fd::OwnedFd;
+use rustix::net::sockopt;
 use std::net::SocketAddr;
 
 /// So many messages may wait for the worker before its listeners rest.
@@ -27,6 +28,8 @@ pub fn kind_of(builtin: Builtin) -> BuiltinKind {
         Builtin::Servers => BuiltinKind::Servers,
         Builtin::Services => BuiltinKind::Services,
         Builtin::Xadmin => BuiltinKind::Xadmin,
+        Builtin::Trap => BuiltinKind::Trap,
+        Builtin::Tarpit => BuiltinKind::Tarpit,
     }
 }
 
@@ -39,13 +42,15 @@ impl Supervisor {
 
     /// Hands an admitted client to the worker.
     pub fn serve_builtin(&mut self, client: Client, seat: Seat, kind: Builtin) {
-        let Client { slot: id, fd, peer, .. } = client;
+        let Client { slot: id, fd, peer, front, .. } = client;
+        let proxied = front.is_proxied();
         let ticket = self.ticket();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         // daytime and time hold no instance and end without a line, as in xinetd (reference xinetd §9.1). Nobody has a
         // process of its own here, so all are pid 0.
         let lasts = !matches!(kind, Builtin::Daytime | Builtin::Time);
         let idle_seconds = slot.service.idle_timeout;
+        let name = kind.is_trap().then(|| slot.service.id.clone());
         let event = self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         let session = Session {
             slot: id,
@@ -61,6 +66,14 @@ impl Supervisor {
             bytes: None,
         };
         self.children.sessions.insert(ticket, session);
+        if kind == Builtin::Tarpit {
+            // What is never read needs no room; neither does what is said a character at a time.
+            let _ = sockopt::set_socket_recv_buffer_size(&fd, 1);
+            let _ = sockopt::set_socket_send_buffer_size(&fd, 1);
+        }
+        if let Some(name) = name.filter(|_| peer.address().is_some()) {
+            self.trapped(peer.source(), &name, proxied);
+        }
         // A process of this host has none.
         let peer = peer.address().unwrap_or(SocketAddr::from(([0; 4], 0)));
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };

@@ -306,6 +306,7 @@ impl Supervisor {
                 }
             }
             ["unban", which] => self.order_unban(uid, which),
+            ["scans"] => self.list_scans(),
             ["bans"] => self.list_bans(None),
             ["bans", "after", network] => self.list_bans(Some(network)),
             ["evidence", address, kind] => self.order_evidence(address, kind, None),
@@ -338,7 +339,7 @@ impl Supervisor {
                 return;
             }
             _ => failure(
-                "unknown request; known are status, explain, reload, ban, cut, unban, import, bans, why, evidence, dump, instances, upgrade, hold, release, drain, stop, start, kill",
+                "unknown request; known are status, explain, reload, ban, cut, unban, import, bans, scans, why, evidence, dump, instances, upgrade, hold, release, drain, stop, start, kill",
             ),
         };
         self.answer(number, answer);

@@ -92,6 +92,12 @@ impl Json {
         self.nest('{', '}', fill);
     }
 
+    /// `value` as an element of a list, for numbers.
+    pub fn number(&mut self, value: impl Display) {
+        self.next();
+        let _ = write!(self.text, "{value}");
+    }
+
     /// `"value"` as an element of a list.
     pub fn word(&mut self, value: &str) {
         self.next();

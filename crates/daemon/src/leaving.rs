@@ -52,7 +52,7 @@ impl Leaving {
 
 /// Whether a worker has no connections that it could bring to an end.
 fn just_listens(worker: Worker) -> bool {
-    matches!(worker, Worker::Ledger | Worker::Firewall)
+    matches!(worker, Worker::Ledger | Worker::Firewall | Worker::Sensor)
 }
 
 impl Supervisor {
@@ -68,8 +68,10 @@ impl Supervisor {
         }
         // The resolver's questions are asked anew, and rpcbind is; the kernel keeps its bans; the ledger writes what is in the channel: its end is the order to
         // leave.
-        let alone =
-            matches!(worker, Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall);
+        let alone = matches!(
+            worker,
+            Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall | Worker::Sensor
+        );
         let Some(channel) = left.channel.filter(|_| !alone) else {
             return Ok(None);
         };
@@ -188,7 +190,7 @@ impl Supervisor {
                     self.give_up_header(ticket);
                 }
             }
-            Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall => {}
+            Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall | Worker::Sensor => {}
         }
     }
 

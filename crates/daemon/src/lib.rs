@@ -66,6 +66,7 @@ mod rekeyed;
 mod reload;
 mod sandbox;
 mod seal;
+mod sensor;
 mod serve;
 mod shaking;
 mod slot;

@@ -122,6 +122,7 @@ impl Supervisor {
         self.protect_instead(translate::protected(&result.settings.protect, result.services.iter()));
         self.bans.groups = result.settings.protect_groups;
         self.bans.protection = None;
+        self.want_sensor(result.settings.watch_scans);
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
         let mut seen: HashMap<String, u32> = HashMap::new();

@@ -9,8 +9,8 @@ use portreeve_conf::Level;
 use portreeve_sys::reap::Signal;
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{
-    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls,
-    MAX_MESSAGE, Missing, Referee, Worker,
+    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromSensor,
+    FromTls, MAX_MESSAGE, Missing, Referee, Worker,
 };
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The workers of which there is one, in the order of their indices.
-pub const WORKERS: [Worker; 7] = [
+pub const WORKERS: [Worker; 8] = [
     Worker::Resolver,
     Worker::Builtin,
     Worker::Proxy,
@@ -27,6 +27,7 @@ pub const WORKERS: [Worker; 7] = [
     Worker::Header,
     Worker::Ledger,
     Worker::Firewall,
+    Worker::Sensor,
 ];
 
 /// Behind them come those that serve TLS, one for each set of certificates.
@@ -163,8 +164,9 @@ impl Staff {
             Worker::Header => 4,
             Worker::Ledger => 5,
             Worker::Firewall => 6,
+            Worker::Sensor => 7,
             // The first of them; there may be none, or more.
-            Worker::Tls => 7,
+            Worker::Tls => 8,
         }
     }
 
@@ -280,6 +282,7 @@ impl Supervisor {
             Worker::Tls => link.referee.from_tls(bytes).map(Heard::Tls),
             Worker::Ledger => link.referee.from_ledger(bytes).map(Heard::Ledger),
             Worker::Firewall => link.referee.from_firewall(bytes).map(Heard::Firewall),
+            Worker::Sensor => link.referee.from_sensor(bytes).map(Heard::Sensor),
         };
         match heard {
             Ok(
@@ -290,7 +293,8 @@ impl Supervisor {
                 | Heard::Header(FromHeader::Ready { missing })
                 | Heard::Tls(FromTls::Ready { missing })
                 | Heard::Ledger(FromLedger::Ready { missing })
-                | Heard::Firewall(FromFirewall::Ready { missing }),
+                | Heard::Firewall(FromFirewall::Ready { missing })
+                | Heard::Sensor(FromSensor::Ready { missing }),
             ) if !was_ready => {
                 self.worker_ready(index, missing);
             }
@@ -302,6 +306,7 @@ impl Supervisor {
             Ok(Heard::Tls(message)) => self.heard_tls(index, message),
             Ok(Heard::Ledger(message)) => self.heard_ledger(message),
             Ok(Heard::Firewall(message)) => self.heard_firewall(message),
+            Ok(Heard::Sensor(message)) => self.heard_sensor(message),
             Err(error) => {
                 self.lose_worker(index, &format!("it sent what it may not send: {error}"));
                 return false;
@@ -325,6 +330,7 @@ impl Supervisor {
             Worker::Tls => self.hand_files(index),
             Worker::Resolver | Worker::Ledger => {}
             Worker::Firewall => self.firewall_ready(),
+            Worker::Sensor => self.sensor_ready(),
         }
     }
 
@@ -391,7 +397,10 @@ impl Supervisor {
             Some(Worker::Proxy) => self.proxy_has_room(),
             Some(Worker::Header) => self.header_has_room(),
             Some(Worker::Tls) => self.tls_has_room(index),
-            Some(Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall) | None => {}
+            Some(
+                Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall | Worker::Sensor,
+            )
+            | None => {}
         }
     }
 
@@ -456,6 +465,7 @@ impl Supervisor {
             Worker::Tls => self.tls_lost(index),
             Worker::Ledger => self.ledger_lost(),
             Worker::Firewall => self.firewall_lost(),
+            Worker::Sensor => self.sensor_lost(),
         }
     }
 
@@ -478,4 +488,5 @@ enum Heard {
     Tls(FromTls),
     Ledger(FromLedger),
     Firewall(FromFirewall),
+    Sensor(FromSensor),
 }

@@ -66,6 +66,7 @@ impl Supervisor {
             });
             j.map("ledger", |j| self.announcer.ledger.status(j));
             self.bans_view(j);
+            self.sensor_view(j);
             j.map("log", |j| j.plain("dropped", self.log.dropped() + self.sinks.dropped()));
             j.list("services", |j| {
                 for (&id, slot) in &self.slots {

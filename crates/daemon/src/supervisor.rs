@@ -21,6 +21,7 @@ use crate::reading::Reading;
 use crate::recorded::Answers;
 use crate::registrations::Registry;
 use crate::rekeyed::Rekeying;
+use crate::sensor::Sensor;
 use crate::slot::{ListenerId, Slot, SlotId};
 use crate::staff::Staff;
 use crate::stop::Stopping;
@@ -140,6 +141,8 @@ pub struct Supervisor {
     pub witnesses: Witnesses,
     /// What was said of bans that were not made.
     pub reported: Reported,
+    /// Who scans.
+    pub sensor: Sensor,
     /// Set when the loop shall end.
     pub stopping: Option<Stopping>,
     /// The exit status once it has ended.

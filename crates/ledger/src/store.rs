@@ -177,7 +177,12 @@ fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Durati
     let verdict = match event.kind {
         EventKind::Start | EventKind::Exit => Some("admitted"),
         EventKind::Refuse => Some("refused"),
-        EventKind::Deny | EventKind::Evidence | EventKind::Ban | EventKind::Unban | EventKind::Spared => None,
+        EventKind::Scan
+        | EventKind::Deny
+        | EventKind::Evidence
+        | EventKind::Ban
+        | EventKind::Unban
+        | EventKind::Spared => None,
     };
     let (status, signal) = match event.ended.map(|ended| ended.how) {
         Some(Ending::Exited(status)) => (Some(status), None),

@@ -96,6 +96,8 @@ fn builtin_name(builtin: Builtin) -> &'static str {
         Builtin::Servers => "servers",
         Builtin::Services => "services",
         Builtin::Xadmin => "xadmin",
+        Builtin::Trap => "trap",
+        Builtin::Tarpit => "tarpit",
     }
 }
 

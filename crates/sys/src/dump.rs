@@ -12,9 +12,11 @@ use std::time::Duration;
 pub const MOST: usize = 1 << 20;
 /// The kernel answers within the call; a longer wait is a fault.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// NLM_F_REQUEST.
+pub(crate) const REQUEST: u16 = 1;
 /// NLM_F_REQUEST and NLM_F_DUMP.
 const DUMP: u16 = 0x301;
-const ERROR: u16 = 2;
+pub(crate) const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
 /// What one dump brought.
@@ -38,6 +40,21 @@ pub(crate) fn asking(protocol: Option<Protocol>) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Asks a question.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn send(fd: impl AsFd, kind: u16, flags: u16, question: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(16 + question.len()).map_err(io::Error::other)?;
+    let mut request = length.to_ne_bytes().to_vec();
+    request.extend_from_slice(&kind.to_ne_bytes());
+    request.extend_from_slice(&flags.to_ne_bytes());
+    request.extend_from_slice(&[0; 8]);
+    request.extend_from_slice(question);
+    rustix::net::sendto(&fd, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    Ok(())
+}
+
 /// Asks for all of a kind, and reads each answer's body.
 ///
 /// # Errors
@@ -49,13 +66,7 @@ pub(crate) fn all<T>(
     question: &[u8],
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> io::Result<Dump<T>> {
-    let length = u32::try_from(16 + question.len()).map_err(io::Error::other)?;
-    let mut request = length.to_ne_bytes().to_vec();
-    request.extend_from_slice(&ask.to_ne_bytes());
-    request.extend_from_slice(&DUMP.to_ne_bytes());
-    request.extend_from_slice(&[0; 8]);
-    request.extend_from_slice(question);
-    rustix::net::sendto(&fd, &request, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    send(&fd, ask, DUMP, question)?;
     let mut found = Dump { sockets: Vec::new(), cut: false };
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -89,14 +100,14 @@ pub(crate) fn all<T>(
 }
 
 /// The first message: its kind, its body and what follows it.
-fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+pub(crate) fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::try_from(word(bytes, 0)?).ok()?;
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
     let body = bytes.get(16..length)?;
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-fn error(body: &[u8]) -> io::Error {
+pub(crate) fn error(body: &[u8]) -> io::Error {
     let number = word(body, 0).map_or(0, u32::cast_signed);
     io::Error::from_raw_os_error(number.checked_neg().filter(|number| *number > 0).unwrap_or(libc::EIO))
 }

@@ -1,10 +1,12 @@
-//! Packet filters on listening sockets: which source addresses may open a connection. The kernel drops a refused
-//! SYN before the server that waits on the socket can accept it. Compiles address sets into classic BPF; decides
-//! nothing about who is refused.
+//! Packet filters on sockets. On listeners: which source addresses may open a connection; the kernel drops a refused
+//! SYN before the server that waits on the socket can accept it. On a packet socket: what may be a probe (`probes`).
+//! Compiles sets of addresses and ports into classic BPF; decides nothing about who is refused.
 
+mod probes;
 mod program;
 mod ranges;
 
+pub use probes::{Silent, probes};
 pub(crate) use program::Program;
 use program::{AND, JUMP_EQ, LOAD_BYTE, NETWORK_HEADER};
 use ranges::Ranges;
@@ -20,6 +22,11 @@ pub struct Insn {
     pub(crate) jt: u8,
     pub(crate) jf: u8,
     pub(crate) k: u32,
+}
+
+impl Insn {
+    /// The program that lets nothing pass.
+    pub(crate) const NOTHING: [Insn; 1] = [Insn { code: program::RETURN, jt: 0, jf: 0, k: 0 }];
 }
 
 /// The address sets need more instructions than the kernel takes.

@@ -17,12 +17,15 @@
 //! | [`limits`] | RLIMIT_NOFILE, load average, own size |
 //! | [`clock`] | monotonic and wall clock, civil time of this host |
 //! | [`names`] | users, groups, services, protocols, networks, addresses |
-//! | [`filter`] | packet filters on listeners |
+//! | [`filter`] | packet filters on listeners and on the packet socket |
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`netlink`] | sockets to the packet filter |
 //! | [`interfaces`] (`dump`) | interfaces and their addresses, as the kernel lists them |
 //! | [`sock_destroy`] | connections to given networks, found and ended |
 //! | [`sock_diag`] | the sockets of a network namespace, as the kernel lists them |
+//! | [`ports`] | which ports somebody has |
+//! | [`addresses`] | this host's own addresses |
+//! | [`packets`] | a socket that sees what comes in, before anything of this host takes it |
 //! | [`pktinfo`] | datagrams with the address that they were sent to |
 //! | [`seqpacket`] | messages with descriptors between processes |
 //! | [`local`] | listening unix sockets: their files and who may connect |
@@ -48,6 +51,7 @@
 compile_error!("portreeve-sys is written for and tested on Linux with glibc");
 
 pub mod acting;
+pub mod addresses;
 pub mod beside;
 pub mod calls;
 mod child;
@@ -72,8 +76,10 @@ pub mod local;
 pub mod names;
 pub mod netlink;
 pub mod orphan;
+pub mod packets;
 pub mod parts;
 pub mod pktinfo;
+pub mod ports;
 pub mod process;
 pub mod reap;
 pub mod replace;

@@ -11,13 +11,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub use crate::dump::{Dump, MOST};
 
 /// SOCK_DIAG_BY_FAMILY, of the question and of each answer.
-const BY_FAMILY: u16 = 20;
+pub(crate) const BY_FAMILY: u16 = 20;
 /// TCP_LISTEN as a state of any kind of socket.
-const LISTEN: u32 = 10;
+pub(crate) const LISTEN: u32 = 10;
 /// TCP_CLOSE: a socket without a peer.
-const CLOSE: u32 = 7;
+pub(crate) const CLOSE: u32 = 7;
 /// TCP_ESTABLISHED.
-const ESTABLISHED: u32 = 1;
+pub(crate) const ESTABLISHED: u32 = 1;
 /// TCP_SYN_RECV: how the kernel shows a handshake that is under way.
 const SYN_RECEIVED: u32 = 3;
 /// TCP_NEW_SYN_RECV: how it looks for one.
@@ -196,7 +196,7 @@ pub fn interface(fd: impl AsFd, index: u32) -> Option<String> {
 }
 
 /// inet_diag_msg.
-fn inet_socket(body: &[u8], v6: bool) -> Option<Inet> {
+pub(crate) fn inet_socket(body: &[u8], v6: bool) -> Option<Inet> {
     /// INET_DIAG_SKV6ONLY.
     const V6_ONLY: u16 = 11;
     let address = if v6 {

@@ -34,6 +34,7 @@ fn walls(worker: Worker) -> Walls {
         Worker::Proxy => Walls { descriptors: crate::proxy::DESCRIPTORS as u64, processes: Some(0) },
         Worker::Registrar => Walls { descriptors: crate::registrar::DESCRIPTORS, processes: Some(0) },
         Worker::Firewall => Walls { descriptors: crate::firewall::DESCRIPTORS, processes: Some(0) },
+        Worker::Sensor => Walls { descriptors: crate::sensor::DESCRIPTORS, processes: Some(0) },
         // One for each connection that is read.
         Worker::Header => Walls { descriptors: crate::header::DESCRIPTORS as u64, processes: Some(0) },
         // The same, and its files while they are read.

@@ -2,8 +2,8 @@
 
 use crate::confine::{Ids, confine};
 use crate::protocol::{
-    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls,
-    MAX_MESSAGE, Worker,
+    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromSensor,
+    FromTls, MAX_MESSAGE, Worker,
 };
 use std::ffi::{CString, OsString};
 use std::io::{self, Write};
@@ -22,6 +22,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
         Worker::Header,
         Worker::Resolver,
         Worker::Firewall,
+        Worker::Sensor,
     ];
     match enter(arguments, &channel, &here, None) {
         Ok(Worker::Builtin) => crate::run_builtin(channel),
@@ -30,6 +31,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, channel: OwnedFd) -> 
         Ok(Worker::Registrar) => crate::run_registrar(channel),
         Ok(Worker::Resolver) => crate::run_resolver(channel),
         Ok(Worker::Firewall) => crate::run_firewall(channel),
+        Ok(Worker::Sensor) => crate::run_sensor(channel),
         Ok(Worker::Tls | Worker::Ledger) => ExitCode::FAILURE,
         Err(code) => code,
     }
@@ -79,6 +81,7 @@ pub fn enter(
         Worker::Tls => FromTls::Ready { missing }.encode(&mut ready),
         Worker::Ledger => FromLedger::Ready { missing }.encode(&mut ready),
         Worker::Firewall => FromFirewall::Ready { missing }.encode(&mut ready),
+        Worker::Sensor => FromSensor::Ready { missing }.encode(&mut ready),
     };
     if encoded.is_err() || portreeve_sys::seqpacket::send(channel.as_fd(), &ready, None).is_err() {
         return Err(ExitCode::FAILURE);

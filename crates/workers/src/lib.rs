@@ -11,23 +11,24 @@
 //! | `proxy` | carries bytes and datagrams between the clients of `redirect` and their targets; decides on datagrams as `builtin` does | [`proxy`](run_proxy) |
 //! | `registrar` | tells rpcbind where the RPC services are | [`registrar`](run_registrar) |
 //! | `firewall` | has the kernel drop who is banned | [`firewall`](run_firewall) |
+//! | `sensor` | watches for stealth scans | [`sensor`](run_sensor) |
 //! | `header` | reads what stands in front of a connection: PROXY headers, lines of tcpmux | [`header`](run_header) |
 //! | `tls` | speaks TLS with clients and targets; one for each set of certificates | the crate `portreeve-tls` |
 //!
 //! # What a worker may do
 //!
-//! | | resolver | builtin | proxy | registrar | header | tls | firewall |
-//! |---|---|---|---|---|---|---|---|
-//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 | `portreeve-header`, else number 61105 | `portreeve-tls`, else number 61106 | `portreeve-firewall`, else number 61108 |
-//! | groups, capabilities | none | none | none | none | none | none | CAP_NET_ADMIN |
-//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none | none | reads those it is handed (certificates, keys, authorities) | none |
-//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one | the sockets it is handed, no new one: the supervisor connects | the two netlink sockets that it is handed, no new one |
-//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
-//! | signals | to itself | to itself | to itself | to itself | to itself | to itself | to itself |
-//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 20480: 7672 connections, 4096 flows of datagrams, 1024 sockets | 32 | 1088: 1024 connections | 8256: 4096 connections, two each | 16 |
-//! | core file, tracing | no | no | no | no | no | no | no |
-//! | after the supervisor's death | killed | killed | killed | killed | killed | killed | killed |
-//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done`, `Want`, `Datagrams`, `Rate` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` | `Ready`, `Standing`, `Refused` |
+//! | | resolver | builtin | proxy | registrar | header | tls | firewall | sensor |
+//! |---|---|---|---|---|---|---|---|---|
+//! | user | `portreeve-resolver`, else number 61101 | `portreeve-builtin`, else number 61102 | `portreeve-proxy`, else number 61103 | `portreeve-registrar`, else number 61104 | `portreeve-header`, else number 61105 | `portreeve-tls`, else number 61106 | `portreeve-firewall`, else number 61108 | `portreeve-sensor`, else number 61109 |
+//! | groups, capabilities | none | none | none | none | none | none | CAP_NET_ADMIN | none |
+//! | files | read `/etc /usr /lib* /run /var/lib /var/db` | none | none | none | none | reads those it is handed (certificates, keys, authorities) | none | none |
+//! | network | any connection (ident: from a port of the kernel's choice), no TCP listener | the sockets it is handed, no new one | the sockets it is handed, no new one: the supervisor connects | the connection to rpcbind that it is handed, no new one | reads from the sockets it is handed copies of, no new one | the sockets it is handed, no new one: the supervisor connects | the two netlink sockets that it is handed, no new one | the packet socket and the two of netlink that it is handed, no new one; it sends through netlink and its channel alone |
+//! | processes | threads; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program | one thread; no other program |
+//! | signals | to itself | to itself | to itself | to itself | to itself | to itself | to itself | to itself |
+//! | descriptors | 1024 | 8192: 4096 clients, 2048 datagram services | 20480: 7672 connections, 4096 flows of datagrams, 1024 sockets | 32 | 1088: 1024 connections | 8256: 4096 connections, two each | 16 | 16 |
+//! | core file, tracing | no | no | no | no | no | no | no | no |
+//! | after the supervisor's death | killed | killed | killed | killed | killed | killed | killed | killed |
+//! | says | `Ready`, `Names`, `Host`, `User`, `Answer`, `Pong` | `Ready`, `Done`, `Datagrams`, `Rate` | `Ready`, `Reached`, `Unreached`, `Done`, `Want`, `Datagrams`, `Rate` | `Ready`, `Done`, `Lost` | `Ready`, `Read` | `Ready`, `Keyed`, `Shaken`, `Reached`, `Unreached`, `Done` | `Ready`, `Standing`, `Refused` | `Ready`, `Watching`, `Scans` |
 //!
 //! Two more are parts of the executable `portreeve`. The worker of TLS may do what the proxy may, and read the files that it is
 //! handed. The ledger has one directory, in which it does with files what it likes; no network, 64 descriptors, one thread; says
@@ -67,6 +68,7 @@ pub mod protocol;
 mod proxy;
 mod registrar;
 mod resolver;
+mod sensor;
 mod tls;
 
 pub use builtin::{most_clients, run_builtin};
@@ -81,4 +83,5 @@ pub use outbox::{Outbox, Word};
 pub use proxy::{most_carried, most_flows, run_proxy};
 pub use registrar::run_registrar;
 pub use resolver::run_resolver;
+pub use sensor::{Candidate, SENSOR_BOUNDS, read_packet, run_sensor};
 pub use tls::{DESCRIPTORS as TLS_DESCRIPTORS, most_sealed};

@@ -1,7 +1,8 @@
 //! Messages on their way to the supervisor. Never blocks, never reorders, never drops; whoever fills it must stop.
 
 use crate::protocol::{
-    BadMessage, FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromTls,
+    BadMessage, FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromSensor,
+    FromTls,
 };
 use std::collections::VecDeque;
 use std::io;
@@ -35,6 +36,12 @@ impl Word for FromRegistrar {
 }
 
 impl Word for FromFirewall {
+    fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+        self.encode(out)
+    }
+}
+
+impl Word for FromSensor {
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         self.encode(out)
     }

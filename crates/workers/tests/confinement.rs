@@ -14,6 +14,8 @@ mod hired;
 mod proxy;
 #[path = "confinement/resolver.rs"]
 mod resolver;
+#[path = "confinement/sensor.rs"]
+mod sensor;
 #[path = "../../../compliance/src/skip.rs"]
 #[allow(dead_code, unreachable_pub, reason = "these tests use a part of it")]
 mod skip;
@@ -46,6 +48,7 @@ const CASES: &[(&str, fn())] = &[
     ("a_confined_builtin_serves_everything", builtin::a_confined_builtin_serves_everything),
     ("what_was_sent_to_a_crowd_is_not_answered", builtin::what_was_sent_to_a_crowd_is_not_answered),
     ("a_confined_proxy_carries", proxy::a_confined_proxy_carries),
+    ("the_sensor_sends_nothing", sensor::the_sensor_sends_nothing),
     ("a_confined_header_worker_reads", header::a_confined_header_worker_reads),
     ("a_confined_resolver_answers_everything", resolver::a_confined_resolver_answers_everything),
     (
@@ -90,6 +93,7 @@ fn child(role: &str, words: &[String]) -> ExitCode {
         }
         "try" => tried::report(words),
         "exec" => return walls::run_another(words),
+        "mute" => return sensor::try_to_send(),
         "orphan" => walls::leave_an_orphan(words),
         // In namespaces of its own: a name server that this test controls, and a resolver that asks it.
         "dns" => {

@@ -220,6 +220,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::IdleTimeout => limits::idle_timeout(draft, line)?,
         Id::Overload | Id::OnRemove | Id::Stop => limits::choice(draft, line)?,
         Id::OnlyFrom | Id::NoAccess | Id::Protect | Id::ProxyFrom => access::addresses(draft, line)?,
+        Id::WatchScans => draft.watch_scans = Some(line.yes_no("Bad value for watch_scans")?),
         Id::AccessTimes => access::access_times(draft, line)?,
         Id::DenyTime => access::deny_time(draft, line)?,
         Id::Libwrap => draft.libwrap = Some(line.text(0).to_owned()),

@@ -77,6 +77,7 @@ impl Supervisor {
             self.answers = answers.clone();
             self.host.protect = crate::translate::protected(&read.settings.protect, read.services.iter());
             self.bans.groups.clone_from(&read.settings.protect_groups);
+            self.sensor.wanted = read.settings.watch_scans;
             self.defaults_dump.clone_from(&read.settings.dump);
             self.files.clone_from(&read.files);
         }
@@ -193,6 +194,7 @@ impl Supervisor {
         self.timers.set(now, Alarm::Kill);
         self.begin_to_watch_tables();
         self.begin_bans();
+        self.want_sensor(self.sensor.wanted);
         self.give_tables();
     }
 

@@ -159,7 +159,10 @@ impl Supervisor {
                 Some(Worker::Proxy) => leaves.proxy = number,
                 Some(Worker::Header) => leaves.header = number,
                 Some(Worker::Tls) => leaves.tls.push(number),
-                Some(Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall) | None => {}
+                Some(
+                    Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall | Worker::Sensor,
+                )
+                | None => {}
             }
         }
         Ok(leaves)

@@ -26,6 +26,7 @@ pub mod off;
 pub mod reload;
 pub mod run;
 pub mod safe_finger;
+pub mod scans;
 pub mod sealed;
 pub mod stale;
 pub mod status;
@@ -77,6 +78,7 @@ pub enum Command {
     Evidence(evidence::Arguments),
     Events(events::Arguments),
     Firewall(firewall::Arguments),
+    Scans(scans::Arguments),
     Listeners(listeners::Arguments),
     Off(off::Off),
     On(off::On),
@@ -122,6 +124,7 @@ pub fn dispatch(command: Command, out: &mut Output<'_>) -> Result<Exit, Failure>
         Command::Evidence(arguments) => evidence::run(&arguments, out),
         Command::Events(arguments) => events::run(&arguments, out),
         Command::Firewall(arguments) => firewall::run(&arguments, out),
+        Command::Scans(arguments) => scans::run(&arguments, out),
         Command::Listeners(arguments) => listeners::run(&arguments, out),
         Command::Off(arguments) => off::off(&arguments, out),
         Command::On(arguments) => off::on(&arguments, out),

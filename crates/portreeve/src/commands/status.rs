@@ -1,6 +1,6 @@
 //! `portreeve status`: what the running daemon serves, and how full its limits are. Reads the control socket only.
 
-use super::ban;
+use super::{ban, scans};
 use crate::answer::{count, items, number, span, text};
 use crate::control::Socket;
 use crate::escape;
@@ -142,6 +142,9 @@ fn write_process(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
     }
     if let Some(bans) = ban::in_kernel(answer) {
         writeln!(out, "{bans}")?;
+    }
+    if let Some(sensor) = answer.get("sensor").filter(|sensor| text(sensor, "state") != "off") {
+        scans::write_sensor(out, sensor)?;
     }
     for table in items(answer, "tables").iter().filter(|table| text(table, "state") != "missing") {
         let lines = number(table, "lines").unwrap_or(0);

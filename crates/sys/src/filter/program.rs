@@ -5,15 +5,21 @@ use std::collections::BTreeMap;
 
 pub(super) const LOAD_BYTE: u16 = 0x30; // BPF_LD | BPF_B | BPF_ABS
 pub(super) const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+pub(super) const LOAD_HALF: u16 = 0x28; // BPF_LD | BPF_H | BPF_ABS
+pub(super) const LOAD_BYTE_AT_X: u16 = 0x50; // BPF_LD | BPF_B | BPF_IND
+pub(super) const LOAD_HALF_AT_X: u16 = 0x48; // BPF_LD | BPF_H | BPF_IND
+pub(super) const X_HEADER_LENGTH: u16 = 0xb1; // BPF_LDX | BPF_B | BPF_MSH: four times the lower half of a byte
+pub(super) const X_NUMBER: u16 = 0x01; // BPF_LDX | BPF_IMM
 pub(super) const AND: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 pub(super) const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
 pub(super) const JUMP_EQ: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+pub(super) const JUMP_SET: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 pub(super) const JUMP_GE: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 pub(super) const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 pub(super) const NETWORK_HEADER: u32 = 0xfff0_0000; // SKF_NET_OFF: counted from the IP header
 
 /// An instruction's place, counted from the end of the program.
-type Label = usize;
+pub(super) type Label = usize;
 
 /// A program written from its end to its start. BPF jumps forward only, so every target exists before the jump to
 /// it, and its distance is known.
@@ -161,6 +167,29 @@ impl Program {
                 self.branch(JUMP_GE, start, yes, no)
             }
         }
+    }
+
+    /// Code that passes a port at `X + 2` that is in none of these ranges, which are in order and do not meet.
+    pub(super) fn port_outside(&mut self, ranges: &[(u16, u16)]) -> Label {
+        match ranges {
+            [] => return self.verdict(true),
+            [(0, u16::MAX)] => return self.verdict(false),
+            _ => {}
+        }
+        let mut leaves = Vec::with_capacity(ranges.len() * 2 + 1);
+        let mut next = 0u32;
+        for &(from, to) in ranges {
+            if next < u32::from(from) {
+                leaves.push((next, Leaf::Verdict(true)));
+            }
+            leaves.push((u32::from(from), Leaf::Verdict(false)));
+            next = u32::from(to) + 1;
+        }
+        if next <= u32::from(u16::MAX) {
+            leaves.push((next, Leaf::Verdict(true)));
+        }
+        self.tree(&leaves, 0);
+        self.push(LOAD_HALF_AT_X, 2)
     }
 
     pub(crate) fn finish(mut self) -> Result<Vec<Insn>, TooLong> {

@@ -2,7 +2,7 @@
 //! waiting; knows no epoll and no clock.
 
 use super::shell::{Reports, Shell};
-use super::texts::PERIOD;
+use super::texts::{self, PERIOD};
 use crate::protocol::{BuiltinKind, Outcome};
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -53,6 +53,8 @@ enum Task {
     },
     /// Lines that are answered.
     Shell(Shell),
+    /// A character at a time, by the clock. Whether it is waited for.
+    Tarpit(bool),
 }
 
 /// A client.
@@ -76,7 +78,8 @@ impl Client {
     pub(super) fn new(fd: OwnedFd, kind: BuiltinKind, text: Vec<u8>, reports: Reports) -> Self {
         let task = match kind {
             BuiltinKind::Echo => Task::Echo { kept: Vec::new(), sent: 0, eof: false },
-            BuiltinKind::Discard => Task::Discard,
+            BuiltinKind::Discard | BuiltinKind::Trap => Task::Discard,
+            BuiltinKind::Tarpit => Task::Tarpit(false),
             BuiltinKind::Chargen => Task::Chargen { at: 0, eof: false },
             BuiltinKind::Daytime | BuiltinKind::Time => Task::Say { text, sent: 0 },
             BuiltinKind::Servers => Task::Say { text: reports.servers, sent: 0 },
@@ -103,7 +106,23 @@ impl Client {
             Task::Chargen { .. } => self.chargen(desk),
             Task::Say { .. } => self.say(desk),
             Task::Shell(_) => self.shell(desk),
+            // Nothing but its end is waited for.
+            Task::Tarpit(true) => Next::End(Outcome::Complete),
+            Task::Tarpit(false) => {
+                self.task = Task::Tarpit(true);
+                Next::Wait(EventFlags::RDHUP)
+            }
         }
+    }
+
+    /// The next character of a tarpit. Whether the client is still there.
+    pub(super) fn drip(&mut self) -> bool {
+        match write(&self.fd, &[texts::drop_at(self.bytes_out)]) {
+            Moved::Bytes(n) => self.bytes_out += n as u64,
+            Moved::Later => {}
+            Moved::Gone => return false,
+        }
+        true
     }
 
     fn echo(&mut self, desk: &mut Desk) -> Next {

@@ -6,7 +6,7 @@ use super::shell::Reports;
 use crate::outbox::Outbox;
 use crate::protocol::{BuiltinKind, FromBuiltin, Outcome};
 use rustix::event::epoll::{self, EventData, EventFlags};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ use std::time::Duration;
 const USUAL_IDLE: Duration = Duration::from_secs(3600);
 /// Idle clients are looked for at most this often; so late may one end.
 const SWEEP: Duration = Duration::from_millis(250);
+
+/// A tarpit says a character so often.
+const DRIP: Duration = Duration::from_secs(10);
+/// Of four places for clients, traps take three: the other built-ins go on.
+const TRAPS: (usize, usize) = (3, 4);
 
 /// Clients at once that are told about this host: each holds its text.
 const MOST_REPORTS: usize = 16;
@@ -35,6 +40,8 @@ struct Place {
     client: Client,
     /// It holds a text about this host.
     reports: bool,
+    /// When the next character of a tarpit is due.
+    drip: Option<Duration>,
     idle: Duration,
     moved: Duration,
     progress: u64,
@@ -47,13 +54,15 @@ struct Place {
 pub(super) struct Clients {
     most: usize,
     places: HashMap<u64, Place>,
+    /// Those of traps; the oldest has the smallest number.
+    held: BTreeSet<u64>,
     desk: Desk,
     next_sweep: Option<Duration>,
 }
 
 impl Clients {
     pub(super) fn new(most: usize, desk: Desk) -> Self {
-        Clients { most, places: HashMap::new(), desk, next_sweep: None }
+        Clients { most, places: HashMap::new(), held: BTreeSet::new(), desk, next_sweep: None }
     }
 
     pub(super) fn desk(&mut self) -> &mut Desk {
@@ -76,7 +85,14 @@ impl Clients {
         };
         let reports = kind.reports();
         let too_many = reports && self.places.values().filter(|place| place.reports).count() >= MOST_REPORTS;
-        let mut place = Place { ticket, client, reports, idle, moved: now, progress: 0, watched: None };
+        let drip = (kind == BuiltinKind::Tarpit).then_some(now + DRIP);
+        let mut place = Place { ticket, client, reports, drip, idle, moved: now, progress: 0, watched: None };
+        if kind.holds() && self.held.len() >= (self.most * TRAPS.0 / TRAPS.1).max(1) {
+            // Who has been there longest makes room.
+            if let Some(oldest) = self.held.first().copied() {
+                self.finish(oldest, Outcome::Idle, epoll, out);
+            }
+        }
         if too_many || self.places.len() >= self.most || self.places.contains_key(&ticket) {
             place.end(Outcome::Full, out);
             return;
@@ -86,6 +102,9 @@ impl Clients {
             None => {
                 let deadline = place.deadline();
                 self.next_sweep = Some(self.next_sweep.map_or(deadline, |sweep| sweep.min(deadline)));
+                if kind.holds() {
+                    self.held.insert(ticket);
+                }
                 self.places.insert(ticket, place);
             }
         }
@@ -111,6 +130,7 @@ impl Clients {
     }
 
     fn finish(&mut self, ticket: u64, outcome: Outcome, epoll: &OwnedFd, out: &mut Outbox<FromBuiltin>) {
+        self.held.remove(&ticket);
         if let Some(place) = self.places.remove(&ticket) {
             place.leave(epoll);
             place.end(outcome, out);
@@ -132,7 +152,8 @@ impl Clients {
         if self.next_sweep.is_none_or(|sweep| now < sweep) {
             return;
         }
-        for (_, place) in self.places.extract_if(|_, place| place.deadline() <= now) {
+        for (ticket, place) in self.places.extract_if(|_, place| place.is_over(now)) {
+            self.held.remove(&ticket);
             place.leave(epoll);
             place.end(Outcome::Idle, out);
         }
@@ -143,7 +164,22 @@ impl Clients {
 
 impl Place {
     fn deadline(&self) -> Duration {
-        self.moved.saturating_add(self.idle)
+        let idle = self.moved.saturating_add(self.idle);
+        self.drip.map_or(idle, |drip| drip.min(idle))
+    }
+
+    /// Whether it has been silent for too long, or is gone; one of a tarpit gets its next character.
+    fn is_over(&mut self, now: Duration) -> bool {
+        if self.drip.is_some_and(|drip| drip <= now) {
+            self.drip = Some(now + DRIP);
+            if !self.client.drip() {
+                return true;
+            }
+            if self.client.progress() != self.progress {
+                (self.progress, self.moved) = (self.client.progress(), now);
+            }
+        }
+        self.moved.saturating_add(self.idle) <= now
     }
 
     /// Lets the client do what it can, and watches for what it waits for. Says how it ended, if it did.

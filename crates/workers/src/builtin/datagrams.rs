@@ -98,7 +98,11 @@ impl Service {
             BuiltinKind::Echo => self.send(number, request, source),
             BuiltinKind::Discard => {}
             // Told over streams alone; the protocol has no such datagrams.
-            BuiltinKind::Servers | BuiltinKind::Services | BuiltinKind::Xadmin => {}
+            BuiltinKind::Servers
+            | BuiltinKind::Services
+            | BuiltinKind::Xadmin
+            | BuiltinKind::Trap
+            | BuiltinKind::Tarpit => {}
             BuiltinKind::Chargen => {
                 // Never more than was sent: whoever forges a source gains nothing by it.
                 let length = request.len().min(CHARGEN);

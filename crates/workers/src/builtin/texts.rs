@@ -38,6 +38,12 @@ pub(super) fn daytime(now: &Civil) -> String {
     )
 }
 
+/// What a tarpit says: lines without end that are no protocol's. In front of its version a server of SSH may say such lines.
+pub(super) fn drop_at(place: u64) -> u8 {
+    const LINE: &[u8; 32] = b"x9f2c4e1a7b35d80e6c2f4a19d3b75\r\n";
+    LINE.get((place % 32) as usize).copied().unwrap_or(b'x')
+}
+
 /// Seconds since 1900, most significant byte first. It wraps in 2036, as RFC 868 does.
 pub(super) fn time(unix_seconds: i64) -> [u8; 4] {
     const FROM_1900_TO_1970: i64 = 2_208_988_800;

@@ -118,6 +118,23 @@ const FIREWALL: &[c_long] = &[
     libc::SYS_sendto,
 ];
 
+/// What the sensor does besides: its sockets come to it open.
+const SENSOR: &[c_long] = &[
+    // Waiting.
+    libc::SYS_ppoll,
+    // The supervisor's channel: messages with descriptors.
+    libc::SYS_recvmsg,
+    // Packets.
+    libc::SYS_recvmmsg,
+    // The kernel's answers.
+    libc::SYS_recvfrom,
+];
+
+/// Where the channel to the supervisor is.
+const CHANNEL: u64 = 3;
+/// Bytes of an address of netlink. One of a packet socket has 20, and the kernel takes no shorter one.
+const NETLINK_ADDRESS: u64 = 12;
+
 /// What the header worker does: it reads. sendmsg is the channel's.
 const HEADER: &[c_long] = &[
     // Waiting.
@@ -380,6 +397,24 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             for call in [libc::SYS_mmap, libc::SYS_mprotect] {
                 rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
             }
+            rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
+        }
+        Worker::Sensor => {
+            rules.extend(plain(SENSOR));
+            let exec = number(libc::PROT_EXEC);
+            for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+                rules.insert(call, vec![when(&[(2, Dword, MaskedEq(exec), 0)])?]);
+            }
+            // It sees packets and sends none: messages go to the channel alone, and what has an address to netlink.
+            rules.insert(libc::SYS_sendmsg, vec![when(&[(0, Dword, Eq, CHANNEL)])?]);
+            rules.insert(libc::SYS_sendto, vec![when(&[(5, Dword, Eq, NETLINK_ADDRESS)])?]);
+            // The filter of the packet socket, its counters, and no other option of a socket.
+            let socket = (1, Dword, Eq, number(libc::SOL_SOCKET));
+            let filter = (2, Dword, Eq, number(libc::SO_ATTACH_FILTER));
+            rules.insert(libc::SYS_setsockopt, vec![when(&[socket, filter])?]);
+            let packet = (1, Dword, Eq, number(libc::SOL_PACKET));
+            let counters = (2, Dword, Eq, number(libc::PACKET_STATISTICS));
+            rules.insert(libc::SYS_getsockopt, vec![when(&[packet, counters])?]);
             rules.insert(libc::SYS_prlimit64, vec![when(&[(2, Qword, Eq, 0)])?]);
         }
         Worker::Header => {

@@ -33,6 +33,7 @@ impl Ids {
             Worker::Tls => 61_106,
             Worker::Ledger => 61_107,
             Worker::Firewall => 61_108,
+            Worker::Sensor => 61_109,
         };
         Ids { uid: number, gid: number }
     }

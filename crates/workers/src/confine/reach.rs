@@ -24,7 +24,8 @@ pub(super) fn restrict(worker: Worker, keeps: Option<&Path>) -> Option<Missing> 
         | Worker::Registrar
         | Worker::Header
         | Worker::Tls
-        | Worker::Firewall => nothing(),
+        | Worker::Firewall
+        | Worker::Sensor => nothing(),
         Worker::Ledger => keeps.map_or_else(nothing, only),
         Worker::Resolver => name_service(),
     };

@@ -32,7 +32,9 @@ pub fn over(worker: Worker, message: &[u8]) -> Option<u64> {
         Worker::Proxy => tag::CARRIED,
         Worker::Tls => tag::SEALED,
         Worker::Header => tag::HEADER,
-        Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall => return None,
+        Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall | Worker::Sensor => {
+            return None;
+        }
     };
     let (tag, rest) = message.split_first()?;
     let ticket = rest.first_chunk::<8>().filter(|_| *tag == wanted)?;

@@ -2,7 +2,8 @@
 
 use super::wire::{BadMessage, Reader, Writer};
 use super::{
-    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromTls,
+    FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromSensor,
+    FromTls,
 };
 
 /// The tags of everything that a worker can say. The numbers of the two directions do not overlap, so that a message
@@ -35,6 +36,8 @@ pub(super) mod tag {
     pub(in super::super) const STANDING: u8 = 60;
     pub(in super::super) const REFUSED: u8 = 61;
     pub(in super::super) const CUT: u8 = 62;
+    pub(in super::super) const WATCHING: u8 = 70;
+    pub(in super::super) const SCANS: u8 = 71;
 }
 
 /// A worker by its job.
@@ -56,11 +59,13 @@ pub enum Worker {
     Ledger,
     /// Has the kernel drop who is banned.
     Firewall,
+    /// Watches for stealth scans.
+    Sensor,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Worker; 8] = [
+    pub const ALL: [Worker; 9] = [
         Worker::Resolver,
         Worker::Builtin,
         Worker::Proxy,
@@ -69,6 +74,7 @@ impl Worker {
         Worker::Tls,
         Worker::Ledger,
         Worker::Firewall,
+        Worker::Sensor,
     ];
 
     /// The word that stands on the worker's command line and in messages to people.
@@ -82,6 +88,7 @@ impl Worker {
             Worker::Tls => "tls",
             Worker::Ledger => "ledger",
             Worker::Firewall => "firewall",
+            Worker::Sensor => "sensor",
         }
     }
 
@@ -120,6 +127,8 @@ const TABLE: &[Row] = &[
     Row { tag: tag::STANDING, name: "Standing", senders: &[Worker::Firewall] },
     Row { tag: tag::REFUSED, name: "Refused", senders: &[Worker::Firewall] },
     Row { tag: tag::CUT, name: "Cut", senders: &[Worker::Firewall] },
+    Row { tag: tag::WATCHING, name: "Watching", senders: &[Worker::Sensor] },
+    Row { tag: tag::SCANS, name: "Scans", senders: &[Worker::Sensor] },
     Row { tag: tag::HEADER, name: "Read", senders: &[Worker::Header] },
     Row { tag: tag::OPENED, name: "Opened", senders: &[Worker::Ledger] },
     Row { tag: tag::CLOSED, name: "Closed", senders: &[Worker::Ledger] },
@@ -226,6 +235,17 @@ impl Referee {
     pub fn from_firewall(&mut self, bytes: &[u8]) -> Result<FromFirewall, BadMessage> {
         self.admit(bytes)?;
         let message = FromFirewall::decode(bytes)?;
+        self.ready = true;
+        Ok(message)
+    }
+
+    /// Reads a message of the sensor.
+    ///
+    /// # Errors
+    /// A message that does not decode, or that this worker may not send now.
+    pub fn from_sensor(&mut self, bytes: &[u8]) -> Result<FromSensor, BadMessage> {
+        self.admit(bytes)?;
+        let message = FromSensor::decode(bytes)?;
         self.ready = true;
         Ok(message)
     }

@@ -35,11 +35,15 @@ pub enum BuiltinKind {
     Services,
     /// Both, asked for line by line.
     Xadmin,
+    /// Says nothing, and throws away what comes.
+    Trap,
+    /// Says a character now and then, and reads nothing.
+    Tarpit,
 }
 
 impl BuiltinKind {
     /// All of them, in the order of their numbers on the wire.
-    pub const ALL: [BuiltinKind; 8] = [
+    pub const ALL: [BuiltinKind; 10] = [
         BuiltinKind::Echo,
         BuiltinKind::Discard,
         BuiltinKind::Chargen,
@@ -48,11 +52,23 @@ impl BuiltinKind {
         BuiltinKind::Servers,
         BuiltinKind::Services,
         BuiltinKind::Xadmin,
+        BuiltinKind::Trap,
+        BuiltinKind::Tarpit,
     ];
 
     /// Whether its clients are told what a [`ToBuiltin::Report`] says; such a one has no datagrams.
     pub fn reports(self) -> bool {
         matches!(self, BuiltinKind::Servers | BuiltinKind::Services | BuiltinKind::Xadmin)
+    }
+
+    /// Whether it has no datagrams.
+    pub fn is_stream_only(self) -> bool {
+        self.reports() || self.holds()
+    }
+
+    /// Whether it keeps its clients as long as they stay, since that is what it is for.
+    pub fn holds(self) -> bool {
+        matches!(self, BuiltinKind::Trap | BuiltinKind::Tarpit)
     }
 
     fn take(input: &mut Reader<'_>) -> Result<Self, BadMessage> {
@@ -69,6 +85,8 @@ impl BuiltinKind {
             BuiltinKind::Servers => 5,
             BuiltinKind::Services => 6,
             BuiltinKind::Xadmin => 7,
+            BuiltinKind::Trap => 8,
+            BuiltinKind::Tarpit => 9,
         });
     }
 }
@@ -192,7 +210,7 @@ impl ToBuiltin {
             DATAGRAMS => ToBuiltin::Datagrams {
                 slot: input.u32()?,
                 kind: match BuiltinKind::take(&mut input)? {
-                    kind if kind.reports() => return Err(BadMessage::BadValue("built-in")),
+                    kind if kind.is_stream_only() => return Err(BadMessage::BadValue("built-in")),
                     kind => kind,
                 },
                 more: input.flag("more")?,

@@ -35,9 +35,11 @@ pub enum EventKind {
     Evidence,
     /// A source would have been banned, but is protected, or a bound was reached.
     Spared,
+    /// A source, or a network, scans; its address may be forged.
+    Scan,
 }
 
-const KINDS: [EventKind; 8] = [
+const KINDS: [EventKind; 9] = [
     EventKind::Start,
     EventKind::Exit,
     EventKind::Refuse,
@@ -46,6 +48,7 @@ const KINDS: [EventKind; 8] = [
     EventKind::Unban,
     EventKind::Evidence,
     EventKind::Spared,
+    EventKind::Scan,
 ];
 
 impl EventKind {
@@ -60,6 +63,7 @@ impl EventKind {
             EventKind::Unban => "unban",
             EventKind::Evidence => "evidence",
             EventKind::Spared => "spared",
+            EventKind::Scan => "scan",
         }
     }
 }

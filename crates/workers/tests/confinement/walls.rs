@@ -13,7 +13,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, Stdio};
 
 pub(crate) fn all_but_the_resolver_reach_nothing() {
-    for worker in ["builtin", "header", "proxy", "registrar", "ledger"] {
+    for worker in ["builtin", "header", "proxy", "registrar", "ledger", "sensor"] {
         let tried = Tried::by(&["try", worker]);
         if !lacks(&tried, Missing::Seccomp) {
             tried.may_only(&["memory"]);
@@ -42,8 +42,8 @@ pub(crate) fn another_program_is_death() {
     if !std::fs::read_to_string("/proc/self/status").unwrap().contains("Seccomp:") {
         return skip(Reason::NoSeccomp);
     }
-    for worker in ["builtin", "header", "resolver", "proxy", "registrar", "ledger"] {
-        let output = again(&["exec", worker]).output().unwrap();
+    for worker in ["builtin", "header", "resolver", "proxy", "registrar", "ledger", "sensor"] {
+        let output = again(&["exec", worker]).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.signal(), Some(Signal::SYS.as_raw()), "{worker}: {output:?}");
         assert!(!output.status.core_dumped());
     }
@@ -54,7 +54,7 @@ pub(crate) fn root_is_given_up() {
         return;
     }
     let mut users = Vec::new();
-    for worker in ["builtin", "header", "resolver", "proxy", "registrar", "ledger"] {
+    for worker in ["builtin", "header", "resolver", "proxy", "registrar", "ledger", "sensor"] {
         let tried = Tried::by(&["try", worker]);
         let status = tried.status();
         let ids = |key: &str| {
@@ -71,7 +71,7 @@ pub(crate) fn root_is_given_up() {
     }
     users.sort_unstable();
     users.dedup();
-    assert_eq!(users.len(), 6, "workers must not share a user");
+    assert_eq!(users.len(), 7, "workers must not share a user");
 }
 
 pub(crate) fn without_root_only_the_own_user_is_missing() {
