@@ -4,6 +4,13 @@
 
 #[path = "../../crates/tls/src/der.rs"]
 mod der; // where the certificates of the target look for it
+mod protocol {
+    //! What the reader of packets takes from the messages.
+    pub use crate::scan_kind::ScanKind;
+}
+#[path = "../../crates/workers/src/protocol/scan_kind.rs"]
+#[allow(dead_code, reason = "sets of kinds are the tracker's")]
+mod scan_kind;
 pub mod tables;
 pub mod targets;
 mod units;

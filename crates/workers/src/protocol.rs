@@ -23,6 +23,7 @@ mod policy;
 mod referee;
 mod registrar;
 mod rules;
+mod scan_kind;
 mod sensor;
 mod to_builtin;
 mod to_header;
@@ -50,7 +51,8 @@ pub use registrar::{
     Entered, FromRegistrar, MAX_OWNER, MAX_REGISTRATIONS, Registration, ToRegistrar, Trouble,
 };
 pub use rules::{List, MAX_RULES, RulesHead, RulesInParts, rules_messages};
-pub use sensor::{FromSensor, MAX_SCAN_PORTS, MAX_SCANS, Scan, ScanKind, ScanKinds, ToSensor, Watched};
+pub use scan_kind::{ScanKind, ScanKinds};
+pub use sensor::{FromSensor, MAX_SCAN_PORTS, MAX_SCANS, Scan, ToSensor, Watched};
 pub use to_builtin::{BuiltinKind, MAX_PORTS, MAX_REPORT, ToBuiltin};
 pub use to_header::{Preamble, ToHeader};
 pub use to_ledger::{Banned, Ended, Ending, Event, EventBatch, EventKind, Events, MAX_BATCH, Usage};

@@ -9,6 +9,7 @@ pub mod hosts_expand;
 pub mod hosts_image;
 pub mod hosts_tables;
 pub mod mux_line;
+pub mod packet;
 pub mod proxy_header;
 pub mod read_config;
 pub mod rpcbind_answers;
@@ -27,6 +28,7 @@ pub const ALL: &[Target] = &[
     ("hosts_image", hosts_image::run),
     ("hosts_expand", hosts_expand::run),
     ("rpcbind_answers", rpcbind_answers::run),
+    ("packet", packet::run),
     ("proxy_header", proxy_header::run),
     ("mux_line", mux_line::run),
     ("certificate_facts", certificate_facts::run),

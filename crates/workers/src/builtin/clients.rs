@@ -307,6 +307,43 @@ mod tests {
     }
 
     #[test]
+    fn a_tarpit_says_a_character_now_and_then_and_hears_of_the_end() {
+        let mut bench = Bench::new();
+        let client = bench.begin(1, BuiltinKind::Tarpit, 300, 100);
+        (&client).write_all(b"a line\r\n").unwrap();
+        for now in 101..=130 {
+            assert_eq!(bench.sweep(now), []);
+        }
+        client.set_nonblocking(true).unwrap();
+        let mut said = [0; 8];
+        assert_eq!((&client).read(&mut said).unwrap(), 3, "three in thirty seconds");
+        assert!(!said.starts_with(b"SSH"));
+        drop(client);
+        bench.clients.wake(1, &bench.epoll, &mut bench.out, Duration::from_secs(131));
+        assert_eq!(bench.sweep(131), [(1, Outcome::Complete)]);
+    }
+
+    #[test]
+    fn traps_make_room_for_each_other_and_leave_some_to_others() {
+        let mut bench = Bench::new();
+        let held: Vec<_> = (1..=20).map(|ticket| bench.begin(ticket, BuiltinKind::Trap, 0, 100)).collect();
+        let ended: Vec<u64> = bench.sweep(100).into_iter().map(|(ticket, _)| ticket).collect();
+        assert_eq!(ended, (1..=14).collect::<Vec<_>>(), "six of eight places, the oldest go");
+        let echo = bench.begin(21, BuiltinKind::Echo, 0, 100);
+        (&echo).write_all(b"x").unwrap();
+        bench.clients.wake(21, &bench.epoll, &mut bench.out, Duration::from_secs(101));
+        assert_eq!((&echo).read(&mut [0; 8]).unwrap(), 1);
+        drop(held);
+    }
+
+    /// What a held client costs this process, apart from what the kernel has for its socket.
+    #[test]
+    fn a_mebibyte_holds_thousands() {
+        let one = size_of::<(u64, Place)>() + size_of::<u64>() * 2;
+        assert!(one <= 400, "{one} bytes");
+    }
+
+    #[test]
     fn no_idle_time_means_the_usual_one() {
         let mut bench = Bench::new();
         let _client = bench.begin(1, BuiltinKind::Echo, 0, 100);

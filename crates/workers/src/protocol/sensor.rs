@@ -2,6 +2,7 @@
 //! whose sender may be forged; it is said in summaries that are bounded in size and number.
 
 use super::referee::{Missing, put_ready, tag, take_ready};
+use super::scan_kind::ScanKinds;
 use super::wire::{BadMessage, Reader, Writer};
 use portreeve_policy::Prefix;
 
@@ -14,74 +15,6 @@ const PACKETS: u8 = 140;
 const SOCKETS: u8 = 141;
 const ADDRESSES: u8 = 142;
 const WATCH: u8 = 143;
-
-/// How a port is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScanKind {
-    /// A SYN to where nobody listens.
-    Syn,
-    /// FIN alone.
-    Fin,
-    /// No flag.
-    Null,
-    /// FIN, PSH and URG.
-    Xmas,
-    /// FIN and ACK without a connection.
-    Maimon,
-    /// ACK without a connection.
-    Ack,
-    /// A datagram to where nothing is.
-    Udp,
-    /// Flags that no stack sends, or a TCP header cut to pieces.
-    Odd,
-}
-
-impl ScanKind {
-    /// All of them, in the order of their bits.
-    pub const ALL: [ScanKind; 8] = [
-        ScanKind::Syn,
-        ScanKind::Fin,
-        ScanKind::Null,
-        ScanKind::Xmas,
-        ScanKind::Maimon,
-        ScanKind::Ack,
-        ScanKind::Udp,
-        ScanKind::Odd,
-    ];
-
-    /// The word for people.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            ScanKind::Syn => "syn",
-            ScanKind::Fin => "fin",
-            ScanKind::Null => "null",
-            ScanKind::Xmas => "xmas",
-            ScanKind::Maimon => "maimon",
-            ScanKind::Ack => "ack",
-            ScanKind::Udp => "udp",
-            ScanKind::Odd => "odd",
-        }
-    }
-}
-
-/// Several of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScanKinds(pub u8);
-
-impl ScanKinds {
-    /// Adds one. Whether it is new.
-    pub fn add(&mut self, kind: ScanKind) -> bool {
-        let before = self.0;
-        self.0 |= 1 << (kind as u8);
-        before != self.0
-    }
-
-    /// Those that are in it.
-    pub fn iter(self) -> impl Iterator<Item = ScanKind> {
-        ScanKind::ALL.into_iter().filter(move |kind| self.0 & (1 << (*kind as u8)) != 0)
-    }
-}
 
 /// One that scans: a source (a host, in IPv6 a /64), or a wider network with many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,6 +220,7 @@ impl FromSensor {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scan_kind::ScanKind;
     use super::*;
 
     fn scan(network: &str) -> Scan {
