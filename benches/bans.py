@@ -143,6 +143,7 @@ service trap
 	port = 2001
 	flags = SENSOR
 	deny_time = 60
+	cps = 0 0
 }
 service echo
 {
@@ -152,6 +153,7 @@ service echo
 	protocol = tcp
 	wait = no
 	port = 2002
+	cps = 0 0
 }
 '''
 
@@ -199,8 +201,12 @@ def ours(neighbour, work, gate, portreeve):
                 while len(heard) < count:
                     message = listening.recv(65536)
                     at = time.monotonic_ns()
-                    if struct.unpack_from('H', message, 4)[0] == 10 << 8 | 12:
-                        heard.append(at)
+                    # Several in one.
+                    while len(message) >= 16:
+                        length, kind = struct.unpack_from('IH', message)
+                        if kind == 10 << 8 | 12:
+                            heard.append(at)
+                        message = message[(max(length, 16) + 3) & ~3:]
             except TimeoutError:
                 pass
         listener = threading.Thread(target=listen)
@@ -246,7 +252,8 @@ def ours(neighbour, work, gate, portreeve):
 
 def theirs():
     """nft(8): one process a ban, and one file."""
-    table = 'table inet f2b { set s { type ipv4_addr; flags timeout; }\n chain c { type filter hook prerouting priority raw; ip saddr @s drop; } }'
+    table = ('table inet f2b {\n set s { type ipv4_addr; flags timeout; }\n'
+             ' chain c { type filter hook prerouting priority raw; ip saddr @s drop; }\n}\n')
     run('nft', '-f', '-', input=table)
 
     def one(n):
