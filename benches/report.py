@@ -18,7 +18,7 @@ PEER = {'new': 'xinetd', 'new-log': 'xinetd-log', 'ledger-log': 'xinetd-log', 'n
 SHOWN = {'new': '**portreeve**', 'new-log': '**portreeve**, FILE log', 'ledger-log': '**portreeve**, FILE log, ledger', 'new-wrap-log': '**portreeve**, FILE log, hosts tables (empty)',
          'xinetd-log': 'xinetd, FILE log', 'xinetd-wrap-log': 'xinetd, FILE log, libwrap (empty tables)',
          'lim-contract': 'limit: contract', 'lim-clone3': 'limit: bare clone loop',
-         'lim-clone3f': 'limit: clone, shared table', 'lim-echo': 'limit: echo loop', 'lim-acl': 'limit: accept, search, close'}
+         'lim-clone3f': 'limit: clone, shared table', 'lim-echo': 'limit: echo loop', 'lim-acl': 'limit: accept, search, close', 'lim-splice': 'limit: splice loop'}
 
 
 # How a client of the load experiments fared.
@@ -89,6 +89,15 @@ def rates(rows, title, note, limit):
         out += [f'**{cell}**', '']
         out += table(['server', 'per second', 'p50 µs', 'p99 µs', 'server CPU µs', 'child CPU µs', '× xinetd (same work)',
                       '× limit', 'errors'], lines)
+    return out + [foreign(rows), '']
+
+
+def bulk(rows):
+    out = ['### Redirect, bulk', '', 'A source that writes as fast as it can, through the proxy, to clients that read.', '']
+    for cell in dict.fromkeys(r['cell'] for r in rows):
+        lines = [[SHOWN.get(server, server), show(value(rows, server, cell, 'gbps'), 2), show(ratio(rows, server, 'xinetd', cell, 'gbps'), 2),
+                  show(ratio(rows, server, 'lim-splice', cell, 'gbps'), 2)] for server in names(rows, cell)]
+        out += [f'**{cell}**', ''] + table(['server', 'GB/s', '× xinetd', '× limit'], lines)
     return out + [foreign(rows), '']
 
 
@@ -259,6 +268,14 @@ def main():
         rows = rows_of(results, name)
         if rows:
             out += dated(rates(rows, title, '', 'lim-echo'), name)
+    carried = rows_of(results, 'e4-conn')
+    if carried:
+        note = ('A redirected service before an echo server; each proxy has one thread. "per second" of the persistent connection '
+                'are round trips.')
+        out += dated(rates(carried, 'Redirect', note, 'lim-splice'), 'e4-conn')
+    carried = rows_of(results, 'e4-bulk')
+    if carried:
+        out += dated(bulk(carried), 'e4-bulk')
     if hosts:
         out += dated(hosts_tables(hosts), 'hosts')
     for name, title, note in (

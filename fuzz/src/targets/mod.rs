@@ -13,6 +13,7 @@ pub mod packet;
 pub mod proxy_header;
 pub mod read_config;
 pub mod rpcbind_answers;
+pub mod switches;
 pub mod units;
 
 /// A target: its name and what it does with an input.
@@ -33,5 +34,6 @@ pub const ALL: &[Target] = &[
     ("mux_line", mux_line::run),
     ("certificate_facts", certificate_facts::run),
     ("units", units::run),
+    ("switches", switches::run),
     ("conversions", conversions::run),
 ];

@@ -83,7 +83,8 @@ fn replaced(
     let comment = bytes_of(source, comment)?.start - start;
     let mut by = indentation(line).to_vec();
     by.extend_from_slice(line.get(comment..)?);
-    by.extend_from_slice(end);
+    // The last line of a file may have no end.
+    by.extend_from_slice(if end.is_empty() { b"\n" } else { end });
     by.extend_from_slice(bytes.get(start..value.start)?);
     by.extend_from_slice(b"yes");
     Some(Patch { bytes: start..start + line.len(), by })
@@ -107,6 +108,10 @@ fn inserted(source: &Source, bytes: &[u8], entry: &Entry) -> Option<Patch> {
     };
     by.extend_from_slice(b"= yes");
     by.extend_from_slice(end);
+    if end.is_empty() {
+        // The file ends with its brace.
+        by.insert(0, b'\n');
+    }
     Some(Patch { bytes: at..at, by })
 }
 

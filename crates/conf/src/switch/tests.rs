@@ -168,3 +168,11 @@ proptest! {
         }
     }
 }
+
+/// A file whose last line has no end: what is written behind it begins a line of its own.
+#[test]
+fn a_last_line_without_an_end() {
+    let of = |text: &str| of_xinetd("f", text.as_bytes()).entries[0].switched(text.as_bytes()).unwrap();
+    assert_eq!(of("service a\n{"), b"service a\n{\n\tdisable = yes");
+    assert_eq!(of("service a\n{\n\tdisable = no # why"), b"service a\n{\n\t# why\n\tdisable = yes");
+}
