@@ -30,6 +30,7 @@ pub mod overlay; //   a machine on which one file is another
 pub mod ranges; //  sets of addresses, exact
 pub mod rehearse; //  a decision from a file, without a daemon
 mod rehearse_tables; //  the same of hosts.allow and hosts.deny
+pub mod remote_targets; // sockets on filesystems that may not answer
 pub mod rules; //     from a service as read to the rules that decide
 pub mod sealing; //   keys, explanations and progress of sealed baselines
 pub mod settings; //  portreeve.toml

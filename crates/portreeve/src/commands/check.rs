@@ -12,6 +12,7 @@ use crate::labels;
 use crate::machine::Machine;
 use crate::output::{Output, Paint};
 use crate::settings;
+use crate::remote_targets;
 use crate::snippet;
 use crate::table::{Cell, Table};
 use portreeve_conf::{Fatal, Host, LeftOut, Reading, Service, Severity, Sources};
@@ -82,6 +83,8 @@ fn check(
     let views = portreeve_sys::sandbox::kernel_has_views();
     of_machine.extend(reading.iter().flat_map(|reading| confinement::findings(reading, views)));
     of_machine.extend(of_settings(Path::new(settings::PATH)));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    of_machine.extend(reading.iter().flat_map(|reading| remote_targets::findings(reading, &mounts)));
     if as_json {
         out.json(&to_json(reading.as_ref(), &held, tables, &[&of_machine[..], &findings].concat()))?;
     } else {
