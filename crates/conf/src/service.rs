@@ -72,11 +72,6 @@ impl Builtin {
     pub fn tells_of_us(self) -> bool {
         matches!(self, Self::Servers | Self::Services | Self::Xadmin)
     }
-
-    /// Whether who comes to it is held to be up to no good.
-    pub fn is_trap(self) -> bool {
-        matches!(self, Self::Trap | Self::Tarpit)
-    }
 }
 
 /// How a service is reached through tcpmux.

@@ -50,7 +50,7 @@ impl Supervisor {
         // process of its own here, so all are pid 0.
         let lasts = !matches!(kind, Builtin::Daytime | Builtin::Time);
         let idle_seconds = slot.service.idle_timeout;
-        let name = kind.is_trap().then(|| slot.service.id.clone());
+        let name = kind_of(kind).holds().then(|| slot.service.id.clone());
         let event = self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(peer));
         let session = Session {
             slot: id,
