@@ -1,8 +1,8 @@
-//! `portreeve integrity`: whether files still are what they were. The verbs of signed baselines are in `sealed.rs`.
+//! `portreeve integrity`: whether files still are what they were. The verbs of signed baselines are in `sealed.rs` and `chain.rs`.
 
 use super::audit::write_finding;
 use super::listeners::write_gaps;
-use super::sealed;
+use super::{chain, sealed};
 use crate::failure::{Exit, Failure, system_text};
 use crate::output::Output;
 use portreeve_audit::integrity::{self, Integrity, Progress, check, rpm};
@@ -31,7 +31,7 @@ pub enum Verb {
     /// processors. Exit code 1 when a file differs that is no file of configuration.
     Packages(Packages),
     /// Make a key that signs baselines
-    Key(sealed::NewKey),
+    Key(chain::NewKey),
     /// Make the first signed baseline of what is there
     Init(sealed::Init),
     /// Compare what is there with the last baseline
@@ -43,7 +43,7 @@ pub enum Verb {
     /// Make the next baseline, with what some paths or all are now
     Accept(sealed::Accept),
     /// Go through the chain of baselines
-    History(sealed::History),
+    History(chain::History),
 }
 
 /// How the answer is written.
@@ -86,12 +86,12 @@ pub struct Packages {
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     match &arguments.verb {
         Verb::Packages(arguments) => packages(arguments, out),
-        Verb::Key(arguments) => sealed::key(arguments, out),
+        Verb::Key(arguments) => chain::key(arguments, out),
         Verb::Init(arguments) => sealed::init(arguments, out),
         Verb::Check(arguments) => sealed::check(arguments, out),
         Verb::Explain(arguments) => sealed::explain(arguments, out),
         Verb::Accept(arguments) => sealed::accept(arguments, out),
-        Verb::History(arguments) => sealed::history(arguments, out),
+        Verb::History(arguments) => chain::history(arguments, out),
     }
 }
 

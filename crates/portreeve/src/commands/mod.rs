@@ -5,6 +5,7 @@ pub mod audit;
 pub mod ban;
 mod ban_evidence;
 mod ban_preview;
+pub mod chain;
 pub mod check;
 pub mod compile_hosts;
 pub mod completions;
