@@ -29,10 +29,11 @@ const PERSONALITIES: [u32; 2] = [0, u32::MAX];
 pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
     let filters = filters(sandbox);
     // Without either the kernel takes no filter. Root keeps what set-user-ID programs give, as under systemd.
-    let may_filter = uid == 0 && sandbox.bounding & CAP_SYS_ADMIN != 0 && sys::may_filter();
+    let ambient = sandbox.ambient == 0 || sandbox.ambient & CAP_SYS_ADMIN != 0;
+    let may_filter = uid == 0 && ambient && sandbox.bounding & CAP_SYS_ADMIN != 0 && sys::may_filter();
     let needed = sandbox.filters() && !may_filter;
     sys::Sandbox {
-        mounts: sandbox.mounts.as_ref().map(|mounts| mounts.iter().map(mount).collect()),
+        mounts: sandbox.mounts.as_ref().map(|mounts| resolved(mounts).iter().map(mount).collect()),
         network: sandbox.network,
         ipc: sandbox.ipc,
         host_name: sandbox.host_name,
@@ -43,6 +44,16 @@ pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
         filters: filters.unwrap_or_default(),
         at: sys::At::default(),
     }
+}
+
+/// Each path as it is without links: a link into what another step covers, or uncovers, would undo that step.
+fn resolved(mounts: &[portreeve_conf::Mount]) -> Vec<portreeve_conf::Mount> {
+    let resolve = |mount: &portreeve_conf::Mount| {
+        let path =
+            std::fs::canonicalize(&mount.path).ok().and_then(|path| path.into_os_string().into_string().ok());
+        portreeve_conf::Mount { path: path.unwrap_or_else(|| mount.path.clone()), ..mount.clone() }
+    };
+    portreeve_conf::in_order(mounts.iter().map(resolve).collect())
 }
 
 fn mount(mount: &portreeve_conf::Mount) -> sys::Mount {

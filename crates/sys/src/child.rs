@@ -256,6 +256,11 @@ impl Plan<'_> {
         }
         // SAFETY: plain integers.
         check(Stage::Setuid, unsafe { libc::syscall(nr::SETRESUID, ids.uid, ids.uid, ids.uid) })?;
+        // The memory is the supervisor's until execve. With fs.suid_dumpable set, whoever has this user could trace it, and a kernel
+        // before 5.16 that dumps this process ends all that share the memory. Without it the kernel has just said the same.
+        // SAFETY: plain integers.
+        let hidden = unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+        check(Stage::Setuid, hidden)?;
         Ok(())
     }
 

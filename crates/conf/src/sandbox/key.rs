@@ -232,7 +232,12 @@ fn path(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
     if !rest.starts_with('/') || rest.split('/').any(|part| part == "..") || rest.contains('\0') {
         return fault(format!("`{rest}` is no absolute path without `..`"), form(key, shape));
     }
-    Ok(format!("{dash}{}", clean(rest)))
+    let path = clean(rest);
+    if path == "/" && key == "InaccessiblePaths" {
+        // A cover over the root does not cover who has it as root already.
+        return fault("`/` cannot be covered".to_owned(), form(key, shape));
+    }
+    Ok(format!("{dash}{path}"))
 }
 
 /// A path without `.`, doubled slashes and one at its end.

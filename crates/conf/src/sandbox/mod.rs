@@ -10,12 +10,12 @@ mod names;
 mod tests;
 
 pub(crate) use key::{KEYS, OFF, Shape, Word, word};
-pub use mounts::{Mount, MountKind};
+pub use mounts::{Mount, MountKind, in_order};
 
 use crate::place::Place;
 use key::error;
 use mounts::plan;
-use names::{FAMILIES, NAMESPACES, capability, capability_names, find};
+use names::{FAMILIES, NAMESPACES, capability, capability_names, find, known_capabilities};
 
 /// Every capability that there is or will be.
 pub const ALL_CAPABILITIES: u64 = u64::MAX;
@@ -132,7 +132,8 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
     if on("ProtectHostname") {
         denied.extend(["sethostname", "setdomainname"]);
     }
-    let ambient = capabilities(of("AmbientCapabilities"), 0);
+    // Of those that nobody knows yet none can be given.
+    let ambient = capabilities(of("AmbientCapabilities"), 0) & known_capabilities();
     if ambient & !bounding != 0 {
         let names = capability_names(ambient & !bounding).join(", ");
         return Err(format!("`AmbientCapabilities` gives {names}, which is not in the bounding set"));
@@ -190,9 +191,9 @@ fn capabilities<'a>(words: impl Iterator<Item = &'a Word>, full: u64) -> u64 {
         set = match (name, inverted) {
             ("none", _) => 0,
             ("", true) => ALL_CAPABILITIES,
-            (_, true) if set == 0 => !bit,
+            (_, true) if set == full => !bit,
             (_, true) => set & !bit,
-            (_, false) if set == ALL_CAPABILITIES => bit,
+            (_, false) if set == full => bit,
             (_, false) => set | bit,
         };
     }
@@ -212,6 +213,11 @@ fn calls<'a>(words: impl Iterator<Item = &'a Word>, failing: Option<&str>) -> Re
         let (name, answer) = name.split_once(':').map_or((name, None), |(name, answer)| (name, Some(answer)));
         let answer = answer.and_then(error);
         let own = answer.map(|number| number.map_or(CallAnswer::Kill, CallAnswer::Errno));
+        if allow.is_none() && !inverted {
+            // What every program needs is allowed with any list, until a later word takes it out.
+            let needed = calls::set("@default").unwrap_or_default().into_iter().chain(["execve"]);
+            listed.extend(needed.map(|name| (name, CallAnswer::Allow)));
+        }
         let list = *allow.get_or_insert(!inverted);
         let names = match calls::set(name) {
             Some(all) => all,
@@ -239,14 +245,6 @@ fn calls<'a>(words: impl Iterator<Item = &'a Word>, failing: Option<&str>) -> Re
         }
     }
     let Some(allow) = allow else { return Ok(None) };
-    if allow {
-        // What every program needs is allowed with any list.
-        for name in calls::set("@default").unwrap_or_default().into_iter().chain(["execve"]) {
-            if !listed.iter().any(|(known, _)| *known == name) {
-                listed.push((name, CallAnswer::Allow));
-            }
-        }
-    }
     let fate = listed
         .iter()
         .find(|(name, _)| *name == "execve")

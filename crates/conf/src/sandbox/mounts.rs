@@ -64,7 +64,8 @@ pub(super) fn plan(words: &[Word]) -> Option<Vec<Mount>> {
             }
         } else {
             let etc = Some("/etc").filter(|_| how == "full");
-            for path in ["/usr", "/boot", "/efi"].into_iter().chain(etc) {
+            // Where /usr was not merged, the others are directories; else they are links to it.
+            for path in ["/usr", "/boot", "/efi", "/bin", "/lib", "/lib64", "/sbin"].into_iter().chain(etc) {
                 all.add(path, MountKind::ReadOnly, true, &because);
             }
         }
@@ -105,7 +106,9 @@ pub(super) fn plan(words: &[Word]) -> Option<Vec<Mount>> {
         }
     }
     if on("ProtectKernelModules") {
-        all.add("/usr/lib/modules", MountKind::Inaccessible, true, "ProtectKernelModules");
+        for path in ["/lib/modules", "/usr/lib/modules"] {
+            all.add(path, MountKind::Inaccessible, true, "ProtectKernelModules");
+        }
     }
     if on("ProtectKernelLogs") {
         for path in ["/dev/kmsg", "/proc/kmsg"] {
@@ -181,8 +184,9 @@ impl Plan {
     }
 }
 
-/// Shallower before deeper; of one path what allows least; nothing below what is inaccessible.
-fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
+/// Shallower before deeper; of one path what allows least; nothing below what is inaccessible. Once more where links are resolved: two
+/// names of one place must not stand beside each other.
+pub fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
     let parts =
         |path: &str| path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     mounts.sort_by_cached_key(|mount| (parts(&mount.path), mount.kind.clone(), mount.optional));
@@ -192,7 +196,12 @@ fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
         let below = |other: &Mount| {
             other.kind == MountKind::Inaccessible && parts(&mount.path).starts_with(&parts(&other.path))
         };
-        if !kept.iter().any(below) {
+        // What is read-only is so with all below it; what need not be there is not missed.
+        let around = kept.iter().rev().find(|other| parts(&mount.path).starts_with(&parts(&other.path)));
+        let again = mount.optional
+            && mount.kind == MountKind::ReadOnly
+            && around.is_some_and(|other| other.kind == MountKind::ReadOnly);
+        if !kept.iter().any(below) && !again {
             kept.push(mount);
         }
     }

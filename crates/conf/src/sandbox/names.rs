@@ -19,6 +19,11 @@ pub(super) fn capability(name: &str) -> Option<u64> {
     Some(1 << number)
 }
 
+/// The bits of all of them.
+pub(super) fn known_capabilities() -> u64 {
+    capabilities().fold(0, |all, _| all << 1 | 1)
+}
+
 /// Names of a set of capabilities.
 pub(super) fn capability_names(set: u64) -> Vec<&'static str> {
     (0u32..).zip(capabilities()).filter(|(number, _)| set >> number & 1 == 1).map(|(_, name)| name).collect()

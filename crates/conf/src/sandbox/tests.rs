@@ -156,8 +156,11 @@ fn what_lies_deeper_stands_and_what_allows_less_wins() {
         mounts("ProtectSystem=strict ReadWritePaths=/var/lib/x PrivateTmp InaccessiblePaths=/var/lib/x/key"),
         "/R /dev?A /proc?A /sys?A /tmp?E /var/lib/xA /var/lib/x/keyI /var/tmp?E"
     );
-    assert_eq!(mounts("ProtectSystem"), "/boot?R /efi?R /usr?R");
-    assert_eq!(mounts("ProtectSystem=full ReadWritePaths=/etc"), "/boot?R /efi?R /etc?R /usr?R");
+    assert_eq!(mounts("ProtectSystem"), "/bin?R /boot?R /efi?R /lib?R /lib64?R /sbin?R /usr?R");
+    assert_eq!(
+        mounts("ProtectSystem=full ReadWritePaths=/etc"),
+        "/bin?R /boot?R /efi?R /etc?R /lib?R /lib64?R /sbin?R /usr?R"
+    );
     assert_eq!(mounts("ProtectSystem=strict PrivateDevices ProtectProc=invisible"), "/R /devD /procP /sys?A");
     // Not below the inaccessible, whatever else is said of it; `-` sorts before `/`, and that is no depth.
     assert_eq!(mounts("InaccessiblePaths=/a ReadWritePaths=/a/b ReadOnlyPaths=/a-b"), "/aI /a-bR");
@@ -176,4 +179,19 @@ fn words_that_ask_for_nothing_are_none() {
     let told =
         sandbox("PrivateTmp ProtectSystem NoNewPrivileges ProtectSystem=strict PrivateDevices PrivateTmp=no");
     assert_eq!(told.words, ["NoNewPrivileges", "ProtectSystem=strict", "PrivateDevices"]);
+}
+
+/// Each would have given more than systemd does.
+#[test]
+fn what_was_taken_away_is_not_given_back() {
+    let bounding = |text: &str| sandbox(text).bounding;
+    assert_eq!(bounding("CapabilityBoundingSet=none CapabilityBoundingSet=~CAP_SYS_ADMIN"), 0);
+    assert_eq!(bounding("CapabilityBoundingSet=~CAP_SYS_ADMIN"), !(1 << 21));
+    assert_eq!(bounding("CapabilityBoundingSet=CAP_CHOWN CapabilityBoundingSet=CAP_KILL"), 1 | 1 << 5);
+    assert_eq!(sandbox("AmbientCapabilities=~CAP_CHOWN").ambient, (1 << 41) - 2);
+    let calls = sandbox("SystemCallFilter=@system-service SystemCallFilter=~getrandom").calls.unwrap();
+    assert!(!calls.listed.iter().any(|(name, _)| *name == "getrandom"));
+    assert!(calls.listed.iter().any(|(name, _)| *name == "execve"));
+    assert!(fault("InaccessiblePaths=/").starts_with("`/` cannot be covered"));
+    assert!(fault("InaccessiblePaths=-/./").starts_with("`/` cannot be covered"));
 }

@@ -30,7 +30,23 @@ pub(super) fn bound(keep: Capabilities) -> Result<(), c_int> {
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    bound_inherited(keep)
+}
+
+/// What is inheritable becomes permitted at execve for root, whatever the bounding set says (capabilities(7)).
+fn bound_inherited(keep: Capabilities) -> Result<(), c_int> {
+    let header = Header { version: VERSION, pid: 0 };
+    let mut sets = [[0_u32; 3]; 2];
+    let pointers = ((&raw const header) as usize, (&raw mut sets) as usize);
+    call(libc::SYS_capget, [pointers.0, pointers.1, 0, 0, 0])?;
+    let [[_, _, low], [_, _, high]] = &mut sets;
+    let before = (*low, *high);
+    *low &= keep as u32;
+    *high &= (keep >> 32) as u32;
+    if (*low, *high) == before {
+        return Ok(());
+    }
+    call(libc::SYS_capset, [pointers.0, pointers.1, 0, 0, 0]).map(|_| ())
 }
 
 /// What is permitted stays so when the user changes.
