@@ -133,7 +133,12 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
                 return ExitCode::FAILURE;
             }
             let _ = guarded.map(|pid| kill(pid, Signal::KILL));
-            let ended = hear(&channel, Instant::now() + END);
+            let until = Instant::now() + END;
+            let mut ended = hear(&channel, until);
+            if matches!(ended, Heard::Done) {
+                // It stood just before it was killed; now nobody does.
+                ended = hear(&channel, until);
+            }
             if !matches!(ended, Heard::End) {
                 return ExitCode::FAILURE;
             }
