@@ -267,7 +267,15 @@ fn program(account: &mut Account<'_>, flags: &[String]) -> Result<Vec<String>, S
         account.lost("groups", "`groups = no`: systemd gives a program the groups of its user");
     }
     if let Some(env) = account.value("env") {
-        lines.extend(env.split_whitespace().map(|word| format!("Environment={}", words::quoted(word))));
+        for word in env.split_whitespace() {
+            // xinetd passes on a variable without a name; systemd has none.
+            match word.split_once('=') {
+                Some((name, _)) if !name.is_empty() => {
+                    lines.push(format!("Environment={}", words::quoted(word)));
+                }
+                _ => account.lost("env", format!("`{word}` is no `NAME=VALUE`")),
+            }
+        }
     }
     match account.value("passenv") {
         None => account.told(
