@@ -34,10 +34,8 @@ impl Supervisor {
     /// Watches for the end of a process that is not our child, through the pidfd that was opened while its number was its own.
     /// One that cannot be watched counts as ended.
     pub fn watch_orphan(&mut self, pid: i32, left: Option<Fd>) -> Result<(), String> {
-        let opened = match left {
-            Some(fd) => Some(self.adopt(fd)?),
-            None => orphan::open(pid).ok(),
-        };
+        // Not by its number where there is none: that may be another's by now.
+        let opened = left.map(|fd| self.adopt(fd)).transpose()?;
         let number = u32::try_from(pid).unwrap_or(0);
         match opened {
             Some(fd) if self.watch(fd.as_fd(), Token::Orphan(number)).is_ok() => {
