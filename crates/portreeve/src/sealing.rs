@@ -98,11 +98,12 @@ pub fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
     let file = options.write(true).create_new(true).mode(mode).open(path);
-    let written = file.and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| failed(path, &error))
+    let mut file = file.map_err(|error| failed(path, &error))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a file is none.
+        let _ = std::fs::remove_file(path);
+        failed(path, &error)
+    })
 }
 
 /// Looks at these paths and hands on those that are there.
@@ -146,6 +147,8 @@ pub struct Judged {
     pub unexplained: Vec<Change>,
     /// By package.
     pub explained: BTreeMap<String, Vec<Change>>,
+    /// Recorded paths that are below one which could not be entered: nobody knows what became of them.
+    pub unknown: usize,
 }
 
 impl Judged {
@@ -157,7 +160,9 @@ impl Judged {
             matches!(change, Change::Removed(_)) && gaps.iter().any(|(path, _)| is_below(change.path(), path))
         };
         let mut changes = changes;
+        let all = changes.len();
         changes.retain(|change| !unknown(change));
+        judged.unknown = all - changes.len();
         let path_of = |change: &Change| String::from_utf8(change.path().to_vec()).ok();
         let paths: BTreeSet<String> = changes.iter().filter_map(path_of).collect();
         let owners = Owners::of(&root.join(DPKG.trim_start_matches('/')), None, &paths);
@@ -344,7 +349,8 @@ mod tests {
     fn what_is_below_a_gap_is_not_lost() {
         let lost = || Change::Removed(Box::new(entry("/srv/a/b", 0o644)));
         let gap = (b"/srv/a".to_vec(), "mounted".to_owned());
-        assert!(Judged::new(vec![lost()], &[gap], Path::new("/nonexistent")).unexplained.is_empty());
+        let judged = Judged::new(vec![lost()], &[gap], Path::new("/nonexistent"));
+        assert_eq!((judged.unexplained.len(), judged.unknown), (0, 1));
         assert_eq!(Judged::new(vec![lost()], &[], Path::new("/nonexistent")).unexplained.len(), 1);
     }
 

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // the helpers of tests may, too
 
+#[path = "../../../compliance/src/skip.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the test uses a part of it")]
+mod skip;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -154,4 +158,33 @@ fn what_cannot_be_is_said_and_nothing_is_written() {
     let (code, _, complaint) = home.run("accept --key key --store store --all");
     assert!(code == 2 && complaint.contains("unfinished"), "{complaint}");
     assert_eq!(fs::read(home.path("store/000001.baseline")).unwrap(), before);
+}
+
+/// What is mounted over a directory shows nothing of what is below it: that is told, and is no success.
+#[test]
+fn a_mount_hides_nothing_quietly() {
+    if !rustix::process::geteuid().is_root() {
+        return skip::skip(skip::Reason::NoRoot);
+    }
+    if !skip::has_programs(&["unshare", "mount"]) {
+        return;
+    }
+    let home = Home::new("mount");
+    fs::create_dir(home.path("tree/sub")).unwrap();
+    fs::write(home.path("tree/sub/tool"), "real").unwrap();
+    home.fine("key key --public key.pub --no-passphrase");
+    home.fine("init --key key --store store tree");
+    let within = |command: &str| {
+        let apart = ["-m", "sh", "-c", command, env!("CARGO_BIN_EXE_portreeve")];
+        Command::new("unshare").args(apart).current_dir(&home.0).output().unwrap()
+    };
+    if !within("true").status.success() {
+        return skip::skip(skip::Reason::NoNamespaces);
+    }
+    let ended = within(&format!("mount -t tmpfs none tree/sub && exec \"$0\" integrity {CHECK}"));
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("another file system is mounted here") && !said.contains("removed"), "{said}");
+    assert!(said.contains("1 recorded paths are below what was not seen"), "{said}");
+    home.fine(CHECK);
 }

@@ -288,6 +288,7 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
                 "changes": changes.iter().map(json).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
             "not_kept": more,
+            "unknown": judged.unknown,
             "gaps": tree.gaps.iter().map(|(path, why)| json!({
                 "path": String::from_utf8_lossy(path),
                 "why": why,
@@ -306,6 +307,9 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
                     writeln!(out, "{}", out.paint(Paint::Dim, &line))?;
                 }
                 sealing::tell_gaps(out, &tree.gaps, &[])?;
+                if judged.unknown > 0 {
+                    writeln!(out, "{} recorded paths are below what was not seen", judged.unknown)?;
+                }
                 let signed = if trusted.is_some() {
                     "signed by the trusted key"
                 } else {
@@ -322,7 +326,9 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
             }
         }
     }
-    Ok(if judged.unexplained.is_empty() && more == 0 { Exit::Fine } else { Exit::Found })
+    // What somebody mounted over a directory hides it from us, too.
+    let fine = judged.unexplained.is_empty() && judged.unknown == 0 && more == 0;
+    Ok(if fine { Exit::Fine } else { Exit::Found })
 }
 
 /// Writes the next baseline.
