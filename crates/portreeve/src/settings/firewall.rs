@@ -70,7 +70,10 @@ pub struct HostFirewall {
 pub fn firewall(path: &Path) -> Result<HostFirewall, String> {
     let text = match read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(HostFirewall::default()),
+        // A file that somebody names is to be there: a misspelt one would name no networks for ssh.
+        Err(error) if error.kind() == ErrorKind::NotFound && path == Path::new(super::PATH) => {
+            return Ok(HostFirewall::default());
+        }
         Err(error) => return Err(format!("{}: {}", path.display(), crate::failure::system_text(&error))),
     };
     settings_in(&text).map_err(|(span, what)| {
@@ -243,6 +246,12 @@ fn choice<T: Copy>(value: Value<'_>, name: &str, words: &[(&str, T)]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_named_must_be_there() {
+        let said = firewall(Path::new("/nonexistent/portreeve.toml")).unwrap_err();
+        assert_eq!(said, "/nonexistent/portreeve.toml: No such file or directory");
+    }
 
     #[test]
     fn the_settings_of_the_host_firewall() {
