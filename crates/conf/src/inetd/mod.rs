@@ -11,7 +11,7 @@ mod xinetd;
 mod tests;
 
 pub use entry::{Entry, Families, Field, Item, ItemKind, Limits, Lines, Listing, Name, Problem, Server};
-pub(crate) use parse::looks_whole;
 pub use parse::parse;
+pub(crate) use parse::{looks_whole, says_something};
 pub(crate) use read::gather;
 pub(crate) use xinetd::{Aim, Note, sections};

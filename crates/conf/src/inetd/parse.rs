@@ -39,6 +39,12 @@ pub fn parse(text: &[u8]) -> Listing {
     Listing { items }
 }
 
+/// Neither blank nor a comment: an indented line below goes on with it.
+pub(crate) fn says_something(line: &str) -> bool {
+    let text = line.trim_start();
+    !text.is_empty() && !text.starts_with('#')
+}
+
 /// An indented line that is a service by itself is one: the original takes its words for arguments of the line above.
 pub(crate) fn looks_whole(line: &str) -> bool {
     let mut words = line.split_whitespace().skip(1);

@@ -69,12 +69,14 @@ fn patches(lines: &[Raw], marked: bool) -> Vec<Patch> {
 /// The lines, and the file with their marks taken away.
 fn unmarked(bytes: &[u8]) -> (Vec<Raw>, Vec<u8>) {
     let (mut lines, mut without) = (Vec::new(), Vec::with_capacity(bytes.len()));
-    let (mut start, mut after_marked) = (0, false);
+    let (mut start, mut after_marked, mut goes_on) = (0, false, false);
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         let mark = [MARK, SHORT_MARK].iter().find(|mark| line.starts_with(mark)).map_or(0, |mark| mark.len());
         let rest = line.get(mark..).unwrap_or_default();
-        // An indented line goes on with the one above it, so what is marked cannot go on with what is not.
+        // An indented line goes on with the one above it, so what is marked cannot go on with what is not; nothing goes on
+        // with a comment or a blank line.
         let astray = mark > 0
+            && goes_on
             && !after_marked
             && matches!(rest.first(), Some(b' ' | b'\t'))
             && !inetd::looks_whole(&String::from_utf8_lossy(rest));
@@ -83,6 +85,7 @@ fn unmarked(bytes: &[u8]) -> (Vec<Raw>, Vec<u8>) {
         lines.push(Raw { start, mark });
         start += line.len();
         after_marked = mark > 0;
+        goes_on = inetd::says_something(&String::from_utf8_lossy(line.get(mark..).unwrap_or_default()));
     }
     (lines, without)
 }

@@ -133,6 +133,21 @@ fn a_marked_line_goes_on_with_no_line_that_is_on() {
     assert_eq!(found[0].switched(text).unwrap(), [b"#<off># ", &text[..]].concat());
 }
 
+#[test]
+fn a_marked_line_below_a_comment_is_an_entry() {
+    for above in ["# note\n", "\u{b}# note\n", "", "\n"] {
+        let text = format!("{above}#<off>#  internal\n#<off>#  stream tcp nowait root internal\n");
+        let found = of_inetd("/i", text.as_bytes());
+        assert_eq!(
+            found.iter().map(|e| (&*e.name, e.off)).collect::<Vec<_>>(),
+            [("internal", true)],
+            "{above:?}"
+        );
+        let on = format!("{above} internal\n stream tcp nowait root internal\n");
+        assert_eq!(found[0].switched(text.as_bytes()).unwrap(), on.into_bytes());
+    }
+}
+
 proptest! {
     /// There and back gives the same bytes, whatever surrounds the entry.
     #[test]
