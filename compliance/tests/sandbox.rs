@@ -332,7 +332,7 @@ fn a_service_without_a_sandbox_makes_no_call_more() {
         assert!(!bare.is_empty() && bare.iter().any(|call| call == "setsid"), "{bare:?}");
         assert_eq!(off, bare);
         let more: BTreeSet<&String> = held.iter().filter(|call| !bare.contains(call)).collect();
-        let wanted = ["mount", "seccomp", "unshare"];
+        let wanted = ["close", "fchdir", "mount", "openat2", "seccomp", "unshare"];
         // One says that the memory, which is the supervisor's, is nobody else's to trace.
         let prctls = |all: &[String]| all.iter().filter(|call| *call == "prctl").count();
         assert_eq!(prctls(&bare), 1, "{bare:?}");

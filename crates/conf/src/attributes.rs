@@ -42,6 +42,8 @@ pub(crate) const SANDBOX: &[&str] = &[
     "PrivateNetwork",
     "PrivateIPC",
     "PrivateMounts",
+    "KeyringMode=private",
+    "KeyringMode=shared",
     "ProtectKernelTunables",
     "ProtectKernelModules",
     "ProtectKernelLogs",

@@ -82,7 +82,9 @@ pub use place::Place;
 pub use reading::{Fatal, LeftOut, Reading, Settings};
 pub use redirect::*;
 pub use resolve::{read, read_sources};
-pub use sandbox::{ALL_CAPABILITIES, CallAnswer, Calls, Families, Mount, MountKind, Sandbox, in_order};
+pub use sandbox::{
+    ALL_CAPABILITIES, CallAnswer, Calls, Families, Keyring, Mount, MountKind, Sandbox, in_order,
+};
 pub use service::*;
 pub use sources::{Inetd, InetdUse, Sources};
 pub use steps::Step;

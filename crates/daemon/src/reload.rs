@@ -311,6 +311,10 @@ impl Supervisor {
         if same {
             // Its lines may have moved: what is told of them says where they are now.
             slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
+            if service.sandbox.is_some() {
+                // Links that it names may lead elsewhere by now.
+                slot.plan = launch::plan(&service, &self.inherited).map(Rc::new);
+            }
             (slot.service, slot.origin, slot.nth) = (service, answers, nth);
             return false;
         }

@@ -1,11 +1,14 @@
 //! The sandbox of a service in the form in which `sys` puts it on. What the words mean is `portreeve_conf`'s; here are the rules about
 //! arguments of system calls that they come to. Touches nothing: an error shows when a program is started.
 
-use portreeve_conf::{CallAnswer, MountKind, Sandbox};
+use portreeve_conf::{CallAnswer, Keyring, MountKind, Sandbox};
 use portreeve_sys::calls::number;
 use portreeve_sys::sandbox as sys;
 use portreeve_sys::seccomp::{Answer, KNOWN, Rule, Test, compile};
-use std::ffi::CString;
+use std::collections::VecDeque;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
 
 const EPERM: u16 = 1;
 const ENOSYS: u16 = 38;
@@ -22,8 +25,12 @@ const SET_IDS: u32 = 0o6000;
 const MAKES: u32 = 0o100 | 0o20_000_000;
 /// SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, and the same with SCHED_RESET_ON_FORK.
 const NOT_REALTIME: [u32; 6] = [0, 3, 5, 0x4000_0000, 0x4000_0003, 0x4000_0005];
-/// PER_LINUX, and the question which one it is.
-const PERSONALITIES: [u32; 2] = [0, u32::MAX];
+/// The question which personality there is.
+const WHICH_PERSONALITY: u32 = u32::MAX;
+/// PER_LINUX, and that question.
+const PERSONALITIES: [u32; 2] = [0, WHICH_PERSONALITY];
+/// READ_IMPLIES_EXEC, of personality(2).
+const READ_IS_EXEC: u32 = 0x40_0000;
 
 /// The sandbox of a program that runs as `uid`.
 pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
@@ -32,8 +39,15 @@ pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
     let ambient = sandbox.ambient == 0 || sandbox.ambient & CAP_SYS_ADMIN != 0;
     let may_filter = uid == 0 && ambient && sandbox.bounding & CAP_SYS_ADMIN != 0 && sys::may_filter();
     let needed = sandbox.filters() && !may_filter;
+    let (mounts, links) = sandbox.mounts.as_deref().map(resolved).unzip();
     sys::Sandbox {
-        mounts: sandbox.mounts.as_ref().map(|mounts| resolved(mounts).iter().map(mount).collect()),
+        mounts: mounts.map(|mounts: Vec<_>| mounts.iter().map(mount).collect()),
+        links: links.unwrap_or_default(),
+        keyring: match sandbox.keyring {
+            Keyring::Inherit => sys::Keyring::Inherit,
+            Keyring::Private => sys::Keyring::Private,
+            Keyring::Shared => sys::Keyring::Shared,
+        },
         network: sandbox.network,
         ipc: sandbox.ipc,
         host_name: sandbox.host_name,
@@ -46,18 +60,63 @@ pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
     }
 }
 
-/// Each path as it is without links: a link into what another step covers, or uncovers, would undo that step.
-fn resolved(mounts: &[portreeve_conf::Mount]) -> Vec<portreeve_conf::Mount> {
-    let resolve = |mount: &portreeve_conf::Mount| {
-        let path =
-            std::fs::canonicalize(&mount.path).ok().and_then(|path| path.into_os_string().into_string().ok());
-        portreeve_conf::Mount { path: path.unwrap_or_else(|| mount.path.clone()), ..mount.clone() }
+/// Each path as it is without links: a link into what another step covers, or uncovers, would undo that step. And the links, so that
+/// none of them leads elsewhere by the time of a start.
+fn resolved(mounts: &[portreeve_conf::Mount]) -> (Vec<portreeve_conf::Mount>, Vec<sys::Link>) {
+    let mut links = Vec::new();
+    let mut resolve = |mount: &portreeve_conf::Mount| {
+        let path = without_links(&mount.path).unwrap_or_else(|| mount.path.clone());
+        if path != mount.path {
+            links.push(sys::Link { name: text(&mount.path), path: text(&path) });
+        }
+        portreeve_conf::Mount { path, ..mount.clone() }
     };
-    portreeve_conf::in_order(mounts.iter().map(resolve).collect())
+    let mounts = mounts.iter().map(&mut resolve).collect();
+    (portreeve_conf::in_order(mounts), links)
+}
+
+/// The place that a path names, although its end may not be there yet. `None` where it cannot be told; such a path stays as it is, and
+/// with a link in it no start succeeds.
+fn without_links(path: &str) -> Option<String> {
+    /// As the kernel.
+    const MOST_LINKS: usize = 40;
+    let parts = |path: &Path| -> Vec<OsString> {
+        let named = |part| match part {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        };
+        path.components().filter_map(named).collect()
+    };
+    let mut left: VecDeque<OsString> = parts(Path::new(path)).into();
+    let (mut place, mut links) = (PathBuf::from("/"), 0);
+    while let Some(part) = left.pop_front() {
+        if part == ".." {
+            place.pop();
+            continue;
+        }
+        place.push(part);
+        if let Ok(target) = std::fs::read_link(&place) {
+            links += 1;
+            if links > MOST_LINKS {
+                return None;
+            }
+            if target.is_absolute() {
+                place = PathBuf::from("/");
+            } else {
+                place.pop();
+            }
+            parts(&target).into_iter().rev().for_each(|part| left.push_front(part));
+        }
+    }
+    String::from_utf8(place.into_os_string().into_vec()).ok()
+}
+
+fn text(text: &str) -> CString {
+    CString::new(text).unwrap_or_default()
 }
 
 fn mount(mount: &portreeve_conf::Mount) -> sys::Mount {
-    let text = |text: &str| CString::new(text).unwrap_or_default();
     let kind = match &mount.kind {
         MountKind::ReadOnly => sys::MountKind::ReadOnly,
         MountKind::AsOutside => sys::MountKind::AsOutside,
@@ -157,6 +216,9 @@ fn restrictions(sandbox: &Sandbox) -> Vec<Rule> {
         rules.deny("personality", &[]);
     }
     if sandbox.write_execute {
+        // Memory that can be read is executable there, whatever is asked for.
+        rules.add("personality", &[(0, Test::In(vec![WHICH_PERSONALITY]))], Answer::Allow);
+        rules.deny("personality", &[(0, Test::AnyOf(READ_IS_EXEC))]);
         rules.deny("mmap", &[(2, Test::AllOf(PROT_WRITE | PROT_EXEC))]);
         rules.deny("mprotect", &[(2, Test::AnyOf(PROT_EXEC))]);
         rules.deny("pkey_mprotect", &[(2, Test::AnyOf(PROT_EXEC))]);
@@ -202,6 +264,7 @@ mod tests {
             place: None,
             no_new_privileges: false,
             mounts: None,
+            keyring: Keyring::Inherit,
             network: false,
             ipc: false,
             host_name: false,
@@ -228,6 +291,39 @@ mod tests {
         let bounded = Sandbox { bounding: !CAP_SYS_ADMIN, ..filtered };
         assert!(prepare(&bounded, 0).no_new_privs);
         assert!(prepare(&Sandbox { no_new_privileges: true, ..nothing() }, 0).no_new_privs);
+    }
+
+    #[test]
+    fn a_place_is_found_through_links_and_beyond_what_is_there() {
+        use std::os::unix::fs::symlink;
+        let here = std::env::temp_dir().join(format!("portreeve-links-{}", std::process::id()));
+        let here = here.to_str().unwrap();
+        let _ = std::fs::remove_dir_all(here);
+        std::fs::create_dir_all(format!("{here}/a/b")).unwrap();
+        let here = std::fs::canonicalize(here).unwrap().into_os_string().into_string().unwrap();
+        for (target, name) in [
+            ("a/b", "inner"),
+            ("inner/../b", "round"),
+            ("/no/such", "dangling"),
+            ("two", "one"),
+            ("one", "two"),
+            ("../a", "a/self"),
+        ] {
+            symlink(target, format!("{here}/{name}")).unwrap();
+        }
+        for (path, wanted) in [
+            ("/a/b", Some(format!("{here}/a/b"))),
+            ("/inner", Some(format!("{here}/a/b"))),
+            ("/round/x/y", Some(format!("{here}/a/b/x/y"))),
+            ("/a/self/self/b", Some(format!("{here}/a/b"))),
+            ("/not/there", Some(format!("{here}/not/there"))),
+            ("/dangling/x", Some("/no/such/x".to_owned())),
+            ("/one", None),
+        ] {
+            assert_eq!(without_links(&format!("{here}{path}")), wanted, "{path}");
+        }
+        assert_eq!(without_links("/"), Some("/".to_owned()));
+        std::fs::remove_dir_all(here).unwrap();
     }
 
     /// A filter of every rule, and of every set of calls, fits into what the kernel takes.

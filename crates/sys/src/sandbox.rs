@@ -8,7 +8,7 @@
 mod mounts;
 mod privileges;
 
-pub use mounts::{Mount, MountKind};
+pub use mounts::{Link, Mount, MountKind};
 
 use crate::filter::Insn;
 use std::ffi::{c_int, c_long};
@@ -43,6 +43,10 @@ pub type Capabilities = u64;
 pub struct Sandbox {
     /// Mounts in a namespace of its own, in this order; `None` leaves it in the supervisor's.
     pub mounts: Option<Vec<Mount>>,
+    /// Names that led to a path of those when they were made: where one leads elsewhere by now, nothing is started.
+    pub links: Vec<Link>,
+    /// Its session keyring.
+    pub keyring: Keyring,
     /// A network namespace with a loopback interface of its own and nothing else.
     pub network: bool,
     /// System V IPC and message queues of its own.
@@ -63,6 +67,17 @@ pub struct Sandbox {
     pub at: At,
 }
 
+/// What session keyring a program has: keys in one are everybody's who has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyring {
+    /// The supervisor's.
+    Inherit,
+    /// A new one.
+    Private,
+    /// A new one, which leads to the keys of its user.
+    Shared,
+}
+
 /// A part of a sandbox, as the child tells its parent.
 #[derive(Debug, Default)]
 pub struct At(AtomicUsize);
@@ -71,6 +86,8 @@ impl Default for Sandbox {
     fn default() -> Self {
         Self {
             mounts: None,
+            links: Vec::new(),
+            keyring: Keyring::Inherit,
             network: false,
             ipc: false,
             host_name: false,
@@ -84,8 +101,8 @@ impl Default for Sandbox {
     }
 }
 
-/// Parts that are no mounts, by their numbers in `at`; a mount is its index behind them.
-const PARTS: [&str; 9] = [
+/// Parts that are neither mounts nor links, by their numbers in `at`; behind them a mount is its index, and a link its index behind those.
+const PARTS: [&str; 10] = [
     "",
     "a namespace of its own",
     "the loopback interface of its network",
@@ -95,6 +112,7 @@ const PARTS: [&str; 9] = [
     "no_new_privs",
     "the filter of system calls",
     "a filter of system calls on this machine",
+    "the session keyring",
 ];
 const NAMESPACE: usize = 1;
 const LOOPBACK: usize = 2;
@@ -104,6 +122,7 @@ const AMBIENT: usize = 5;
 const NO_NEW_PRIVS: usize = 6;
 const FILTER: usize = 7;
 const IMPOSSIBLE: usize = 8;
+const KEYRING: usize = 9;
 
 impl Sandbox {
     /// What could not be put on, after a start that failed at [`crate::spawn::Stage::Sandbox`].
@@ -112,8 +131,10 @@ impl Sandbox {
         match PARTS.get(at) {
             Some(part) => part,
             None => {
-                let mount = self.mounts.as_ref().and_then(|mounts| mounts.get(at - PARTS.len()));
-                mount.map_or("", |mount| mount.because.as_str())
+                let mounts = self.mounts.as_deref().unwrap_or_default();
+                let index = at - PARTS.len();
+                let link = || self.links.get(index - mounts.len())?.name.to_str().ok();
+                mounts.get(index).map(|mount| mount.because.as_str()).or_else(link).unwrap_or_default()
             }
         }
     }
@@ -130,6 +151,7 @@ impl Sandbox {
         }
         self.namespaces()?;
         if let Some(mounts) = &self.mounts {
+            mounts::lead_there(&self.links, |index| self.at(PARTS.len() + mounts.len() + index))?;
             self.at(VIEW);
             mounts::make(mounts, self.ipc, |index| self.at(PARTS.len() + index))?;
         }
@@ -144,6 +166,10 @@ impl Sandbox {
 
     /// In the child, once it has its ids.
     pub(crate) fn raise(&self) -> Result<(), c_int> {
+        if self.keyring != Keyring::Inherit {
+            self.at(KEYRING);
+            privileges::keyring(self.keyring)?;
+        }
         if self.ambient == 0 {
             return Ok(());
         }

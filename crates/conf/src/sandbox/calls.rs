@@ -66,7 +66,7 @@ const SETS: &[(&str, &str)] = &[
         fgetxattr file_getattr file_setattr flistxattr fremovexattr fsetxattr fstat fstat64 fstatat64 fstatfs fstatfs64 \
         ftruncate ftruncate64 futimesat getcwd getdents getdents64 getxattr getxattrat inotify_add_watch inotify_init \
         inotify_init1 inotify_rm_watch lgetxattr link linkat listmount listxattr listxattrat llistxattr lremovexattr lsetxattr \
-        lstat lstat64 mkdir mkdirat mknod mknodat newfstatat oldfstat oldlstat oldstat open open_tree_attr openat openat2 \
+        lstat lstat64 mkdir mkdirat mknod mknodat newfstatat oldfstat oldlstat oldstat open openat openat2 \
         readlink readlinkat removexattr removexattrat rename renameat renameat2 rmdir setxattr setxattrat stat stat64 statfs \
         statfs64 statmount statx symlink symlinkat truncate truncate64 unlink unlinkat utime utimensat utimensat_time64 utimes",
     ),
@@ -86,7 +86,7 @@ const SETS: &[(&str, &str)] = &[
     ("@module", "delete_module finit_module init_module"),
     (
         "@mount",
-        "chroot fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree pivot_root umount umount2",
+        "chroot fsconfig fsmount fsopen fspick mount mount_setattr move_mount open_tree open_tree_attr pivot_root umount umount2",
     ),
     (
         "@network-io",

@@ -47,6 +47,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("PrivateNetwork", Shape::Switch),
     ("PrivateIPC", Shape::Switch),
     ("PrivateMounts", Shape::Switch),
+    ("KeyringMode", Shape::Word(&["inherit", "private", "shared"])),
     ("ProtectKernelTunables", Shape::Switch),
     ("ProtectKernelModules", Shape::Switch),
     ("ProtectKernelLogs", Shape::Switch),

@@ -40,6 +40,17 @@ pub struct Calls {
     pub otherwise: CallAnswer,
 }
 
+/// `KeyringMode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyring {
+    /// The session keyring is the daemon's.
+    Inherit,
+    /// It is a new one.
+    Private,
+    /// A new one, which leads to the keys of the user.
+    Shared,
+}
+
 /// `RestrictAddressFamilies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Families {
@@ -60,6 +71,8 @@ pub struct Sandbox {
     pub no_new_privileges: bool,
     /// Mounts, in their order; `None` leaves the program in the view of the daemon.
     pub mounts: Option<Vec<Mount>>,
+    /// `KeyringMode`.
+    pub keyring: Keyring,
     /// A network of its own.
     pub network: bool,
     /// System V IPC of its own.
@@ -143,6 +156,11 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
         place,
         no_new_privileges: on("NoNewPrivileges"),
         mounts: plan(words),
+        keyring: match value("KeyringMode") {
+            Some("private") => Keyring::Private,
+            Some("shared") => Keyring::Shared,
+            _ => Keyring::Inherit,
+        },
         network: on("PrivateNetwork"),
         ipc: on("PrivateIPC"),
         host_name: on("ProtectHostname"),
@@ -160,6 +178,7 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
     };
     let nothing = !sandbox.no_new_privileges
         && sandbox.mounts.is_none()
+        && sandbox.keyring == Keyring::Inherit
         && !sandbox.network
         && !sandbox.ipc
         && !sandbox.host_name

@@ -4,7 +4,7 @@
 use super::key::{Word, clean};
 
 /// What is done with a path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MountKind {
     /// Nothing is there.
     Inaccessible,
@@ -31,8 +31,8 @@ pub enum MountKind {
     AsOutside,
 }
 
-/// A path and what is done with it. The greater stands above the lesser.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A path and what is done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// Absolute.
     pub path: String,
@@ -94,6 +94,9 @@ pub(super) fn plan(words: &[Word]) -> Option<Vec<Mount>> {
             "/proc/mtrr",
             "/proc/apm",
             "/proc/acpi",
+            "/proc/asound",
+            "/proc/bus",
+            "/proc/scsi",
             "/proc/timer_stats",
             "/proc/fs",
             "/proc/irq",
@@ -184,26 +187,77 @@ impl Plan {
     }
 }
 
+/// Whether `path` is `above` or lies below it. Both are clean.
+fn within(path: &str, above: &str) -> bool {
+    let rest = path.strip_prefix(above);
+    above == "/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Of one path the lesser comes first.
+fn rank(kind: &MountKind) -> u8 {
+    match kind {
+        MountKind::Inaccessible => 0,
+        MountKind::Empty { .. } => 1,
+        MountKind::Devices => 2,
+        MountKind::Processes(_) => 3,
+        MountKind::ReadOnly => 4,
+        MountKind::AsOutside => 5,
+    }
+}
+
 /// Shallower before deeper; of one path what allows least; nothing below what is inaccessible. Once more where links are resolved: two
 /// names of one place must not stand beside each other.
 pub fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
-    let parts =
-        |path: &str| path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
-    mounts.sort_by_cached_key(|mount| (parts(&mount.path), mount.kind.clone(), mount.optional));
-    mounts.dedup_by(|later, first| later.path == first.path);
+    let order = |a: &Mount, b: &Mount| a.path.split('/').cmp(b.path.split('/'));
+    mounts.sort_by(|a, b| order(a, b).then(rank(&a.kind).cmp(&rank(&b.kind))));
     let mut kept: Vec<Mount> = Vec::new();
     for mount in mounts {
-        let below = |other: &Mount| {
-            other.kind == MountKind::Inaccessible && parts(&mount.path).starts_with(&parts(&other.path))
-        };
-        // What is read-only is so with all below it; what need not be there is not missed.
-        let around = kept.iter().rev().find(|other| parts(&mount.path).starts_with(&parts(&other.path)));
-        let again = mount.optional
-            && mount.kind == MountKind::ReadOnly
-            && around.is_some_and(|other| other.kind == MountKind::ReadOnly);
-        if !kept.iter().any(below) && !again {
-            kept.push(mount);
+        if let Some(first) = kept.last_mut().filter(|first| first.path == mount.path) {
+            if first.joins(&mount) {
+                continue;
+            }
+        } else {
+            let below =
+                |other: &Mount| other.kind == MountKind::Inaccessible && within(&mount.path, &other.path);
+            // What is read-only is so with all below it; what need not be there is not missed.
+            let around = kept.iter().rev().find(|other| within(&mount.path, &other.path));
+            let again = mount.optional
+                && mount.kind == MountKind::ReadOnly
+                && around.is_some_and(|other| other.kind == MountKind::ReadOnly);
+            if again || kept.iter().any(below) {
+                continue;
+            }
         }
+        kept.push(mount);
     }
     kept
+}
+
+impl Mount {
+    /// Whether this, which allows less, is also what another step of the same path asks for; false where the other is to be carried out
+    /// after it: something new there may be read-only as well.
+    fn joins(&mut self, other: &Self) -> bool {
+        match (&mut self.kind, &other.kind) {
+            (MountKind::Empty { .. } | MountKind::Devices | MountKind::Processes(_), MountKind::ReadOnly) => {
+                return false;
+            }
+            (
+                MountKind::Empty { read_only, no_programs, no_suid, no_devices, options },
+                MountKind::Empty { read_only: r, no_programs: p, no_suid: s, no_devices: d, options: later },
+            ) => {
+                *read_only |= r;
+                *no_programs |= p;
+                *no_suid |= s;
+                *no_devices |= d;
+                // What was said of this path stands behind what a switch brings.
+                options.clone_from(later);
+            }
+            _ => {}
+        }
+        if self.optional && !other.optional {
+            self.optional = false;
+            self.because.clone_from(&other.because);
+        }
+        true
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::attributes::attributes;
+use proptest::prelude::*;
 
 fn words(text: &str) -> Vec<Word> {
     text.split(' ').map(|text| word(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"))).collect()
@@ -159,7 +160,7 @@ fn what_lies_deeper_stands_and_what_allows_less_wins() {
     assert_eq!(mounts("ProtectSystem"), "/bin?R /boot?R /efi?R /lib?R /lib64?R /sbin?R /usr?R");
     assert_eq!(
         mounts("ProtectSystem=full ReadWritePaths=/etc"),
-        "/bin?R /boot?R /efi?R /etc?R /lib?R /lib64?R /sbin?R /usr?R"
+        "/bin?R /boot?R /efi?R /etcR /lib?R /lib64?R /sbin?R /usr?R"
     );
     assert_eq!(mounts("ProtectSystem=strict PrivateDevices ProtectProc=invisible"), "/R /devD /procP /sys?A");
     // Not below the inaccessible, whatever else is said of it; `-` sorts before `/`, and that is no depth.
@@ -192,6 +193,113 @@ fn what_was_taken_away_is_not_given_back() {
     let calls = sandbox("SystemCallFilter=@system-service SystemCallFilter=~getrandom").calls.unwrap();
     assert!(!calls.listed.iter().any(|(name, _)| *name == "getrandom"));
     assert!(calls.listed.iter().any(|(name, _)| *name == "execve"));
+    assert!(
+        !calls.listed.iter().any(|(name, _)| *name == "open_tree_attr"),
+        "it makes a tree that can be written"
+    );
     assert!(fault("InaccessiblePaths=/").starts_with("`/` cannot be covered"));
     assert!(fault("InaccessiblePaths=-/./").starts_with("`/` cannot be covered"));
+}
+
+/// Two words about one place: neither takes back what the other asks for.
+#[test]
+fn words_of_one_path_add_up() {
+    let empty = |text: &str| {
+        let mounts = sandbox(text).mounts.unwrap();
+        let Some(Mount { kind: MountKind::Empty { read_only, no_programs, no_suid, options, .. }, .. }) =
+            mounts.iter().find(|mount| mount.path == "/tmp")
+        else {
+            panic!("{mounts:?}")
+        };
+        (*read_only, *no_programs, *no_suid, options.clone())
+    };
+    let options = || "mode=1777,size=1M".to_owned();
+    let wanted = (false, true, true, options());
+    assert_eq!(empty("PrivateTmp TemporaryFileSystem=/tmp:noexec,mode=1777,size=1M"), wanted);
+    let wanted = (true, false, true, options());
+    assert_eq!(
+        empty("TemporaryFileSystem=/tmp:ro,nosuid TemporaryFileSystem=/tmp:mode=1777,size=1M"),
+        wanted
+    );
+    // Something new, and then nothing can be written there.
+    assert_eq!(mounts("PrivateTmp ReadOnlyPaths=/tmp"), "/tmp?E /tmpR /var/tmp?E");
+    assert_eq!(
+        mounts(
+            "PrivateDevices ReadOnlyPaths=/dev ReadWritePaths=/dev ProtectProc=noaccess ReadOnlyPaths=/proc"
+        ),
+        "/devD /devR /procP /procR"
+    );
+    // What must be there must be there, whoever says so.
+    assert_eq!(mounts("InaccessiblePaths=-/a ReadOnlyPaths=/a"), "/aI");
+    assert_eq!(
+        sandbox("InaccessiblePaths=-/a ReadOnlyPaths=/a").mounts.unwrap()[0].because,
+        "ReadOnlyPaths=/a"
+    );
+    assert_eq!(mounts("ReadOnlyPaths=-/a ReadOnlyPaths=/a/b ReadOnlyPaths=-/a/c"), "/a?R /a/bR");
+}
+
+/// Words as somebody may have mistyped them, or made up to break what reads them.
+fn hostile() -> impl Strategy<Value = String> {
+    let keys: Vec<&'static str> = KEYS.iter().map(|(key, _)| *key).collect();
+    let bits = [
+        "~",
+        "-",
+        "+",
+        "/",
+        "/a",
+        "/a/b",
+        "..",
+        ":",
+        ",",
+        "=",
+        "@",
+        "%",
+        "size=",
+        "99999999999999999999",
+        "mode=",
+        "ro",
+        "yes",
+        "no",
+        "none",
+        "kill",
+        "EPERM",
+        "4096",
+        "0",
+        "@default",
+        "@known",
+        "read",
+        "execve",
+        "CAP_KILL",
+        "af_inet",
+        "net",
+        "strict",
+        "tmpfs",
+        "\u{0}",
+        "\u{7f}",
+        "\u{e4}",
+        "",
+    ];
+    let bit = prop_oneof![4 => proptest::sample::select(bits.to_vec()).prop_map(str::to_owned), 1 => ".{0,8}".prop_map(|text| text)];
+    let value = proptest::collection::vec(bit, 0..5);
+    (proptest::sample::select(keys), value).prop_map(|(key, value)| format!("{key}={}", value.concat()))
+}
+
+proptest! {
+    /// Nothing panics; what is taken can be told and read again; the steps have the order that they stand in.
+    #[test]
+    fn any_words_are_taken_or_named(texts in proptest::collection::vec(hostile(), 0..12)) {
+        let words: Vec<Word> = texts.iter().filter_map(|text| word(text).ok()).collect();
+        for taken in &words {
+            let text = taken.text();
+            prop_assert_eq!(word(&text).ok(), Some(taken.clone()), "{}", text);
+        }
+        let mounts = build(&words, None).ok().flatten().and_then(|sandbox| sandbox.mounts).unwrap_or_default();
+        prop_assert_eq!(in_order(mounts.clone()), mounts.clone());
+        let mut reversed = mounts.clone();
+        reversed.reverse();
+        prop_assert_eq!(in_order(reversed), mounts.clone());
+        for mount in &mounts {
+            prop_assert!(mount.path.starts_with('/') && !mount.path.split('/').any(|part| part == ".."), "{}", mount.path);
+        }
+    }
 }

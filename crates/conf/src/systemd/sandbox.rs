@@ -45,8 +45,8 @@ pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<
     Ok((!all.is_empty()).then(|| all.join(" ")))
 }
 
-/// Takes a word up, or names why not.
-fn take(word: String, setting: &Setting, out: &mut Out<'_>) -> Option<String> {
+/// Takes a word up, or names why not. `first`: none of this key stands before it.
+fn take(word: String, first: bool, setting: &Setting, out: &mut Out<'_>) -> Option<String> {
     let odd = word.chars().any(|c| c.is_whitespace() || c.is_control());
     if odd {
         out.lost(setting, "a value with blanks has no place in a word of `sandbox`");
@@ -55,9 +55,10 @@ fn take(word: String, setting: &Setting, out: &mut Out<'_>) -> Option<String> {
     match sandbox::word(&word) {
         Ok(_) => Some(word),
         Err(fault) if fault.unknown_call && !word.contains("=~") => {
-            // An unknown name on a list of what is allowed allows nothing.
+            // An unknown name on a list of what is allowed allows nothing. As the first word it makes the list one of that kind, so
+            // something must stand there: what any such list holds.
             out.told(setting, &format!("{}, so nothing is allowed by it", fault.message));
-            None
+            first.then(|| "SystemCallFilter=@default".to_owned())
         }
         Err(fault) => {
             out.lost(setting, &format!("{}; {}", fault.message, fault.help));
@@ -85,7 +86,7 @@ fn one(key: &str, shape: Shape, setting: &Setting, out: &mut Out<'_>) -> Vec<Str
         }
         _ => format!("{key}={value}"),
     };
-    take(word, setting, out).into_iter().collect()
+    take(word, true, setting, out).into_iter().collect()
 }
 
 fn several(key: &str, shape: Shape, settings: &[&Setting], name: &str, out: &mut Out<'_>) -> Vec<String> {
@@ -121,7 +122,10 @@ fn several(key: &str, shape: Shape, settings: &[&Setting], name: &str, out: &mut
             all.clear();
             continue;
         }
-        all.extend(words.iter().filter_map(|word| take(format!("{key}={mark}{word}"), setting, out)));
+        for word in words {
+            let taken = take(format!("{key}={mark}{word}"), all.is_empty(), setting, out);
+            all.extend(taken);
+        }
     }
     all
 }
@@ -136,7 +140,7 @@ fn writable(unit: &Unit, name: &str, all: &mut Vec<String>, out: &mut Out<'_>) {
             };
             for directory in value.split_ascii_whitespace() {
                 let directory = directory.split(':').next().unwrap_or(directory);
-                all.extend(take(format!("ReadWritePaths=-{above}/{directory}"), setting, out));
+                all.extend(take(format!("ReadWritePaths=-{above}/{directory}"), false, setting, out));
             }
             out.lost(setting, "nobody makes the directory; where it is there the program may write in it");
         }

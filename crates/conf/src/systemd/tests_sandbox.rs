@@ -51,6 +51,13 @@ fn settings_are_words_as_they_count() {
             "SystemCallFilter=@system-service SystemCallFilter=~@privileged SystemCallFilter=~@resources SystemCallErrorNumber=EPERM",
         ),
         ("SystemCallFilter=read\nSystemCallFilter=\nSystemCallFilter=~mount\n", "SystemCallFilter=~mount"),
+        // Of a later systemd: the list stays one of what is allowed.
+        (
+            "SystemCallFilter=call_to_come read\nSystemCallFilter=~@mount\n",
+            "SystemCallFilter=@default SystemCallFilter=read SystemCallFilter=~@mount",
+        ),
+        ("SystemCallFilter=call_to_come\n", "SystemCallFilter=@default"),
+        ("SystemCallFilter=~@mount\nSystemCallFilter=call_to_come\n", "SystemCallFilter=~@mount"),
         ("RestrictAddressFamilies=none\n", "RestrictAddressFamilies=none"),
         ("RestrictNamespaces=net\nRestrictNamespaces=yes\n", "RestrictNamespaces=yes"),
         ("RestrictNamespaces=yes\nRestrictNamespaces=no\n", ""),

@@ -2,6 +2,8 @@
 //!
 //! What is to stay writable, and the nothing that covers what is inaccessible, are taken as detached trees before anything is changed;
 //! then the steps are carried out in their order, so a deeper one stands above a shallower one. Needs Linux 5.12 (mount_setattr).
+//!
+//! No link is followed on the way to a path: whoever may put one there would say what is covered, and what stays writable.
 
 use super::call;
 use std::ffi::{CStr, CString, c_int, c_long};
@@ -42,6 +44,15 @@ pub struct Mount {
     tree: AtomicI32,
 }
 
+/// A name that led to a path when the steps were made.
+#[derive(Debug)]
+pub struct Link {
+    /// As it was written.
+    pub name: CString,
+    /// Where it led, without links.
+    pub path: CString,
+}
+
 impl Mount {
     /// A step at `path`.
     pub fn new(path: CString, kind: MountKind, optional: bool, because: String) -> Self {
@@ -55,8 +66,10 @@ const RECURSIVE: usize = 0x8000; // AT_RECURSIVE
 const CLONE: usize = 1 | libc::O_CLOEXEC as usize; // OPEN_TREE_CLONE
 const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
 const FROM_TREE: usize = 0x4; // MOVE_MOUNT_F_EMPTY_PATH
-const FOLLOW: usize = 0x10; // MOVE_MOUNT_T_SYMLINKS
+const TO_DESCRIPTOR: usize = 0x40; // MOVE_MOUNT_T_EMPTY_PATH
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
+const NO_DEVICE: u64 = 4; // MOUNT_ATTR_NODEV
+const NO_LINKS: u64 = 2 | 4; // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 const SCRATCH: &CStr = c"/dev";
 const NOTHING: &CStr = c"/dev/nothing";
 const NO_DIRECTORY: &CStr = c"/dev/nowhere";
@@ -83,20 +96,90 @@ fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, options: &CStr) 
     call(libc::SYS_mount, all).map(|_| ())
 }
 
+/// `struct open_how`.
+#[repr(C)]
+struct How {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// A place in the file system, for as long as this lives.
+struct Place(c_int);
+
+impl Place {
+    fn of(path: &CStr, more: c_int) -> Result<Self, c_int> {
+        let flags = (libc::O_PATH | libc::O_CLOEXEC | more) as u64;
+        let how = How { flags, mode: 0, resolve: NO_LINKS };
+        let all = [HERE, pointer(path), (&raw const how) as usize, size_of::<How>(), 0];
+        call(libc::SYS_openat2, all).map(|fd| Self(fd as c_int))
+    }
+
+    /// Lays a tree over it.
+    fn cover(&self, tree: c_int) -> Result<(), c_int> {
+        let flags = FROM_TREE | TO_DESCRIPTOR;
+        let all = [tree as usize, pointer(c""), self.0 as usize, pointer(c""), flags];
+        call(libc::SYS_move_mount, all).map(|_| ())
+    }
+
+    /// Mounts something new over it: mount(2) takes paths alone, and this one has no part that could be a link.
+    fn mount(&self, kind: &CStr, flags: u64, options: &CStr) -> Result<(), c_int> {
+        call(libc::SYS_fchdir, [self.0 as usize, 0, 0, 0, 0])?;
+        mount(kind, c".", kind, flags, options)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        close(self.0);
+    }
+}
+
 /// A tree that can be put elsewhere.
 fn take(path: &CStr, how: usize) -> Result<c_int, c_int> {
     call(libc::SYS_open_tree, [HERE, pointer(path), CLONE | how, 0, 0]).map(|fd| fd as c_int)
 }
 
+/// The same, of a place.
+fn take_at(place: &Place) -> Result<c_int, c_int> {
+    let how = CLONE | RECURSIVE | EMPTY_PATH;
+    call(libc::SYS_open_tree, [place.0 as usize, pointer(c""), how, 0, 0]).map(|fd| fd as c_int)
+}
+
 fn put(tree: c_int, path: &CStr) -> Result<(), c_int> {
-    let flags = FROM_TREE | FOLLOW;
-    call(libc::SYS_move_mount, [tree as usize, pointer(c""), HERE, pointer(path), flags]).map(|_| ())
+    Place::of(path, 0)?.cover(tree)
+}
+
+fn change(at: usize, path: &CStr, how: usize, set: u64) -> Result<(), c_int> {
+    let attributes = Attributes { set, clear: 0, propagation: 0, userns: 0 };
+    let all = [at, pointer(path), how, (&raw const attributes) as usize, size_of::<Attributes>()];
+    call(libc::SYS_mount_setattr, all).map(|_| ())
 }
 
 fn read_only(at: usize, path: &CStr, how: usize) -> Result<(), c_int> {
-    let attributes = Attributes { set: READ_ONLY, clear: 0, propagation: 0, userns: 0 };
-    let all = [at, pointer(path), how, (&raw const attributes) as usize, size_of::<Attributes>()];
-    call(libc::SYS_mount_setattr, all).map(|_| ())
+    change(at, path, how, READ_ONLY)
+}
+
+/// That what was a link when the steps were made still leads there: else one would lie beside what it is about. By device and inode; what
+/// is on neither side may be missing.
+pub(super) fn lead_there(links: &[Link], at: impl Fn(usize)) -> Result<(), c_int> {
+    let identity = |path: &CStr| {
+        let mut found = std::mem::MaybeUninit::<libc::stat>::zeroed();
+        let flags = 0;
+        match call(libc::SYS_newfstatat, [HERE, pointer(path), found.as_mut_ptr() as usize, flags, 0]) {
+            // SAFETY: zeroed memory is a valid stat, and the kernel has filled it.
+            Ok(_) => Ok(Some(unsafe { found.assume_init() }).map(|found| (found.st_dev, found.st_ino))),
+            Err(libc::ENOENT | libc::ENOTDIR) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    };
+    for (index, link) in links.iter().enumerate() {
+        at(index);
+        if identity(&link.name)? != identity(&link.path)? {
+            return Err(libc::ESTALE);
+        }
+    }
+    Ok(())
 }
 
 /// Carries the steps out; `at` is told of each one. This process has a mount namespace of its own.
@@ -104,12 +187,20 @@ pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<()
     // What is mounted outside from now on is seen in here, and nothing the other way.
     let flags = libc::MS_REC | libc::MS_SLAVE;
     mount(c"none", c"/", c"", flags, c"")?;
+    let devices = mounts.iter().position(|step| step.kind == MountKind::Devices);
+    let mut kept = Kept::nothing();
+    if let Some(index) = devices {
+        at(index);
+        kept = Kept::take();
+        // A node that lies elsewhere is as good as one in /dev.
+        change(HERE, c"/", RECURSIVE, NO_DEVICE)?;
+    }
     let mut covered = false;
     for (index, step) in mounts.iter().enumerate() {
         at(index);
         step.tree.store(NONE, Ordering::Relaxed);
         match step.kind {
-            MountKind::AsOutside => match take(&step.path, RECURSIVE) {
+            MountKind::AsOutside => match Place::of(&step.path, 0).and_then(|place| take_at(&place)) {
                 Ok(tree) => step.tree.store(tree, Ordering::Relaxed),
                 Err(libc::ENOENT) if step.optional => {}
                 Err(errno) => return Err(errno),
@@ -121,8 +212,6 @@ pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<()
     if covered {
         cover(mounts, &at)?;
     }
-    let devices = mounts.iter().any(|step| step.kind == MountKind::Devices);
-    let kept = if devices { Kept::take() } else { Kept::nothing() };
     for (index, step) in mounts.iter().enumerate() {
         at(index);
         match step.carry_out(&kept) {
@@ -143,7 +232,8 @@ pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<()
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    // The directory of before may lie below a cover.
+    call(libc::SYS_chdir, [pointer(c"/"), 0, 0, 0, 0]).map(|_| ())
 }
 
 const NO_PROGRAMS: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
@@ -157,13 +247,8 @@ fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
     let inaccessible = || mounts.iter().enumerate().filter(|(_, m)| m.kind == MountKind::Inaccessible);
     for (index, step) in inaccessible() {
         at(index);
-        let how = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-        let opened = call(libc::SYS_openat, [HERE, pointer(&step.path), how as usize, 0, 0]);
-        let what = match opened {
-            Ok(fd) => {
-                close(fd as c_int);
-                DIRECTORY
-            }
+        let what = match Place::of(&step.path, libc::O_DIRECTORY) {
+            Ok(_) => DIRECTORY,
             Err(libc::ENOTDIR) => FILE,
             Err(libc::ENOENT) if step.optional => continue,
             Err(errno) => return Err(errno),
@@ -196,14 +281,19 @@ impl Mount {
             },
             MountKind::ReadOnly if self.path.as_c_str() == c"/" => read_only(HERE, c"/", RECURSIVE),
             MountKind::ReadOnly => {
-                let tree = take(&self.path, RECURSIVE)?;
-                let done = read_only(tree as usize, c"", EMPTY_PATH | RECURSIVE)
-                    .and_then(|()| put(tree, &self.path));
+                let place = Place::of(&self.path, 0)?;
+                let tree = take_at(&place)?;
+                let done =
+                    read_only(tree as usize, c"", EMPTY_PATH | RECURSIVE).and_then(|()| place.cover(tree));
                 close(tree);
                 done
             }
-            MountKind::Empty { flags, options } => mount(c"tmpfs", &self.path, c"tmpfs", *flags, options),
-            MountKind::Processes(options) => mount(c"proc", &self.path, c"proc", NO_PROGRAMS, options),
+            MountKind::Empty { flags, options } => {
+                Place::of(&self.path, libc::O_DIRECTORY)?.mount(c"tmpfs", *flags, options)
+            }
+            MountKind::Processes(options) => {
+                Place::of(&self.path, libc::O_DIRECTORY)?.mount(c"proc", NO_PROGRAMS, options)
+            }
             MountKind::Devices => devices(kept),
         }
     }

@@ -1,6 +1,6 @@
-//! Capabilities, `no_new_privs` and filters of a child before execve. Raw calls; no allocation.
+//! Capabilities, session keyring, `no_new_privs` and filters of a child before execve. Raw calls; no allocation.
 
-use super::{Capabilities, call};
+use super::{Capabilities, Keyring, call};
 use crate::filter::Insn;
 use std::ffi::{c_int, c_long};
 
@@ -75,6 +75,21 @@ pub(super) fn raise(capabilities: Capabilities) -> Result<(), c_int> {
         }
     }
     Ok(())
+}
+
+/// Gives this process a session keyring of its own. It is its user's, and counts against what keys the user may have.
+pub(super) fn keyring(which: Keyring) -> Result<(), c_int> {
+    /// KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_LINK.
+    const JOIN: usize = 1;
+    const LINK: usize = 8;
+    /// KEY_SPEC_SESSION_KEYRING, KEY_SPEC_USER_KEYRING.
+    const SESSION: usize = (-3_isize).cast_unsigned();
+    const USER: usize = (-4_isize).cast_unsigned();
+    call(libc::SYS_keyctl, [JOIN, 0, 0, 0, 0])?;
+    match which {
+        Keyring::Shared => call(libc::SYS_keyctl, [LINK, USER, SESSION, 0, 0]).map(|_| ()),
+        Keyring::Inherit | Keyring::Private => Ok(()),
+    }
 }
 
 pub(super) fn no_new_privs() -> Result<(), c_int> {
