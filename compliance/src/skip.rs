@@ -19,6 +19,8 @@ pub enum Reason {
     NoLandlock,
     /// The kernel has no seccomp filters.
     NoSeccomp,
+    /// The machine has no virtual console that nobody uses.
+    NoConsole,
     /// The folder with the recorded answers does not lie beside this checkout.
     NoShared,
     /// This program is not installed. Not in CI: `compliance/packages.txt` is installed there.
@@ -45,6 +47,7 @@ impl Reason {
             | Reason::NoIpv6
             | Reason::NoLandlock
             | Reason::NoSeccomp
+            | Reason::NoConsole
             | Reason::NoRegistry(_) => true,
             Reason::NoRoot | Reason::NoShared | Reason::NoProgram(_) => false,
         }

@@ -1,7 +1,7 @@
 //! The host firewall on trial, over real logins: who may confirm, what is taken back, whatever dies or is booted meanwhile.
 
 use portreeve_compliance::house::{House, SSH};
-use portreeve_compliance::skip::has_programs;
+use portreeve_compliance::skip::{Reason, has_programs, skip};
 use portreeve_compliance::wait::{must, until};
 use portreeve_compliance::{World, ours};
 use std::time::Duration;
@@ -176,6 +176,36 @@ fn bad_settings_load_nothing() {
         assert_eq!(house.portreeve("show").code, 0);
         assert_eq!(house.portreeve("rollback --if-pending").code, 0);
         assert_eq!(house.portreeve("rollback").code, 2);
+    });
+}
+
+/// At a virtual console that nobody uses; a terminal of somebody is not taken from them.
+#[test]
+fn a_console_of_the_machine_confirms() {
+    house(|house| {
+        house.world.write_mode(
+            "console",
+            "#!/usr/bin/python3\nimport fcntl, os, sys, termios\nif os.fork():\n    sys.exit(os.wait()[1] >> 8)\n\
+             os.setsid()\ntry:\n    at = os.open('/dev/tty60', os.O_RDWR | os.O_NOCTTY)\n    os.set_inheritable(at, True)\n    fcntl.ioctl(at, termios.TIOCSCTTY, 0)\n\
+             except OSError as failed:\n    print('no console:', failed)\n    sys.exit(77)\nos.execv(sys.argv[1], sys.argv[1:])\n",
+            0o755,
+        );
+        let at_console =
+            |words: &str| house.shell(&format!("/run/w/console {} firewall {words}", house.program()));
+        assert_eq!(house.shell("mknod -m 600 /dev/tty60 c 4 60").code, 0);
+        if at_console("--help").code == 77 {
+            return skip(Reason::NoConsole);
+        }
+        let applied = house.portreeve(&format!("{APPLY} --no-wait --confirm-within 10m"));
+        assert_eq!(applied.code, 0, "{applied:?}");
+        let without = at_console(&format!("confirm {}", token(&applied.text)));
+        assert!(without.code == 2 && without.text.contains("--console confirms from there"), "{without:?}");
+        let confirmed = at_console("confirm --console");
+        assert!(confirmed.code == 0 && confirmed.text.contains("the console tty60"), "{confirmed:?}");
+        must("the watchdogs end", || house.watchdogs().is_empty());
+        assert_eq!(house.portreeve("show").code, 0);
+        assert_eq!(house.portreeve("rollback --confirmed").code, 0);
+        assert!(!ours_is_loaded(house));
     });
 }
 
