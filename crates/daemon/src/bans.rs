@@ -94,7 +94,7 @@ impl Supervisor {
     }
 
     /// Entries of the list have changed: the kernel gets what follows. `more`: further ones come at once, and the kernel is to have all in
-    /// one.
+    /// one, once [`Supervisor::end_of_more`] is called; what is told without it meanwhile goes before them.
     pub fn tell_kernel_of_bans(&mut self, networks: &[Prefix], more: bool) {
         if !self.bans_in_kernel() || (networks.is_empty() && more) {
             return;
@@ -126,10 +126,13 @@ impl Supervisor {
     }
 
     fn tell_kernel_all(&mut self, bans: Vec<Left>, more: bool) {
-        let mut parts = bans.chunks(MAX_BANS).peekable();
-        while let Some(part) = parts.next() {
-            let more = more || parts.peek().is_some();
-            self.tell_firewall(&ToFirewall::Bans { bans: part.to_vec(), more }, None);
+        let parts = bans.chunks(MAX_BANS);
+        let in_parts = parts.len() > 1;
+        for part in parts {
+            self.tell_firewall(&ToFirewall::Bans { bans: part.to_vec(), more: more || in_parts }, None);
+        }
+        if in_parts && !more {
+            self.end_of_more();
         }
     }
 
@@ -181,8 +184,10 @@ impl Supervisor {
             self.tell_firewall(&ToFirewall::Diag, Some(diag));
         }
         if self.bans.sockets.is_none() {
-            let both =
-                portreeve_sys::netlink::asking().and_then(|a| Ok((a, portreeve_sys::netlink::listening()?)));
+            let both = portreeve_sys::netlink::asking().and_then(|asking| {
+                let listening = portreeve_sys::netlink::listening_but_to(&asking)?;
+                Ok((asking, listening))
+            });
             match both {
                 Ok(both) => self.bans.sockets = Some(both),
                 Err(error) => {
@@ -193,8 +198,9 @@ impl Supervisor {
         }
         let copies =
             self.bans.sockets.as_ref().map(|(asking, listening)| (asking.try_clone(), listening.try_clone()));
-        if let Some((Ok(asking), Ok(listening))) = copies {
+        if let (Some((Ok(asking), Ok(listening))), Ok(looking)) = (copies, portreeve_sys::netlink::asking()) {
             self.tell_firewall(&ToFirewall::Asking, Some(asking));
+            self.tell_firewall(&ToFirewall::Looking, Some(looking));
             self.tell_firewall(&ToFirewall::Listening, Some(listening));
         }
         let now = self.stamp.mono();
@@ -264,6 +270,13 @@ impl Supervisor {
             (true, Standing::Unknown) if worker == Presence::Off => j.text("kernel", "nobody was banned yet"),
             (true, Standing::Unknown) => j.text("kernel", "the firewall worker is away"),
         });
+    }
+
+    /// Whether the kernel has to come to more than so many changes. One that refuses is not waited for.
+    pub fn kernel_is_crowded(&self, most: u64) -> bool {
+        self.kernel_enforces()
+            && self.staff.link(Worker::Firewall).presence == Presence::Ready
+            && self.bans.on_their_way() > most
     }
 
     /// Whether the kernel drops whom it is told to.

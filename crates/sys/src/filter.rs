@@ -91,6 +91,19 @@ pub fn unicast_only() -> Vec<Insn> {
     ]
 }
 
+/// Messages of netlink but those that name this port as theirs.
+pub(crate) fn not_from_port(port: u32) -> Vec<Insn> {
+    /// `nlmsg_pid` in the header of a message, in the machine's own order; a filter loads it in the network's.
+    const SENDER: u32 = 12;
+    let insn = |code, jf, k| Insn { code, jt: 0, jf, k };
+    vec![
+        insn(program::LOAD_WORD, 0, SENDER),
+        insn(JUMP_EQ, 1, u32::from_be_bytes(port.to_ne_bytes())),
+        insn(program::RETURN, 0, 0),
+        insn(program::RETURN, 0, u32::MAX),
+    ]
+}
+
 /// Puts `program` on a socket in place of the one it has. Sockets accepted from now on carry it too, so a client
 /// once let in stays so only while it is not denied by the program of its own time.
 ///

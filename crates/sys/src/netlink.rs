@@ -32,6 +32,17 @@ pub fn listening() -> io::Result<OwnedFd> {
     open(CHANGES)
 }
 
+/// The same, but for the changes that are made over this socket: whoever makes them knows, and a long list of them fills no queue.
+///
+/// # Errors
+/// As [`listening`].
+pub fn listening_but_to(own: &OwnedFd) -> io::Result<OwnedFd> {
+    let fd = listening()?;
+    let own = SocketAddrNetlink::try_from(rustix::net::getsockname(own)?)?;
+    crate::filter::attach(&fd, &crate::filter::not_from_port(own.pid()))?;
+    Ok(fd)
+}
+
 /// Whether the kernel has an nf_tables table of family inet with this name; false where that cannot be known.
 pub fn has_table(name: &str) -> bool {
     asked_for_table(name).unwrap_or(false)

@@ -15,7 +15,8 @@ fn main() -> std::io::Result<()> {
     let many = (0..count).map(|n| (Prefix::host(((100 << 24) + n * 3).to_be_bytes().into()), end));
     let bans: Vec<_> = many.chain(address.map(|address| (address, None))).collect();
     let begun = Instant::now();
-    let mut enforcer = Enforcer::begin(portreeve_sys::netlink::asking()?, bans, now)?;
+    let mut enforcer =
+        Enforcer::begin((portreeve_sys::netlink::asking()?, portreeve_sys::netlink::asking()?), bans, now)?;
     let load = begun.elapsed();
     let mut one = Vec::new();
     for n in 0..1000u32 {

@@ -4,15 +4,18 @@
 
 mod attribute;
 mod beside;
+mod comparison;
 mod enforcer;
 mod engine;
 mod netlink;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 pub use beside::{Beside, beside};
-pub use enforcer::{Enforcer, Found};
+pub use comparison::Found;
+pub use enforcer::Enforcer;
 pub use table::TABLE;
 
 use engine::{Engine, Goes};

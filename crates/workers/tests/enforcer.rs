@@ -8,6 +8,7 @@ use portreeve_policy::Prefix;
 use portreeve_workers::Enforcer;
 use portreeve_workers::protocol::Hold;
 use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -112,7 +113,11 @@ fn begin(
     bans: impl IntoIterator<Item = (Prefix, Option<Duration>)>,
     now: Duration,
 ) -> std::io::Result<Enforcer> {
-    Enforcer::begin(portreeve_sys::netlink::asking()?, bans, now)
+    Enforcer::begin(sockets()?, bans, now)
+}
+
+fn sockets() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    Ok((portreeve_sys::netlink::asking()?, portreeve_sys::netlink::asking()?))
 }
 
 fn now() -> Duration {
@@ -192,8 +197,7 @@ fn what_others_do_to_a_table_with_an_owner_changes_nothing() {
 #[test]
 fn what_others_do_to_an_open_table_is_mended() {
     if inside("what_others_do_to_an_open_table_is_mended") {
-        let socket = portreeve_sys::netlink::asking().unwrap();
-        disturb(Enforcer::begin_open(socket, two_bans(), now()).unwrap());
+        disturb(Enforcer::begin_open(sockets().unwrap(), two_bans(), now()).unwrap());
     }
 }
 
@@ -245,7 +249,8 @@ fn the_next_one_takes_over_what_the_last_one_left() {
     drop(first);
     assert!(!peer.reaches("10.0.0.2"), "the copied socket holds it");
     // The next process over the same socket.
-    let again = Enforcer::begin(copy, [(prefix("10.0.0.2"), None)], now()).unwrap();
+    let looking = portreeve_sys::netlink::asking().unwrap();
+    let again = Enforcer::begin((copy, looking), [(prefix("10.0.0.2"), None)], now()).unwrap();
     drop(again);
     assert_eq!(peer.reaches("10.0.0.2"), !kept);
     let mut second = begin([(prefix("10.0.0.3"), None)], now()).unwrap();
@@ -259,8 +264,7 @@ fn a_table_of_our_name_is_no_way_to_keep_it_open() {
     if !inside("a_table_of_our_name_is_no_way_to_keep_it_open") {
         return;
     }
-    let socket = portreeve_sys::netlink::asking().unwrap();
-    drop(Enforcer::begin_open(socket, [], now()).unwrap());
+    drop(Enforcer::begin_open(sockets().unwrap(), [], now()).unwrap());
     assert!(nft("add rule inet portreeve v4 accept"), "it is everybody's");
     let mut taken = begin(two_bans(), now()).unwrap();
     let found = taken.compare(now()).unwrap();

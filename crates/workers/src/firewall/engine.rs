@@ -1,7 +1,9 @@
 //! The loop: takes bans from the supervisor to the kernel, and looks after them when somebody else has changed the tables, and
-//! every half minute. Never gives up: what the kernel refuses is tried again, and said.
+//! every half minute. A look is made in steps between the messages, so that no ban waits for one. Never gives up: what the kernel
+//! refuses is tried again, and said.
 
-use super::enforcer::{Enforcer, Found};
+use super::comparison::Found;
+use super::enforcer::Enforcer;
 use super::netlink::Netlink;
 use crate::outbox::Outbox;
 use crate::protocol::{BadMessage, FromFirewall, MAX_MESSAGE, ToFirewall};
@@ -41,16 +43,15 @@ pub(super) struct Engine {
     message: Box<[u8]>,
     /// Given to the enforcer when the list is whole.
     asking: Option<OwnedFd>,
+    looking: Option<OwnedFd>,
     listening: Option<Netlink>,
     /// To find and end connections with.
     diag: Option<OwnedFd>,
     /// The list while it comes, and where the kernel takes none.
     gathered: BTreeMap<Prefix, Option<Duration>>,
     whole: bool,
-    /// Bans whose list goes on in the next message: they go to the kernel together.
-    held: Vec<(Prefix, Option<Duration>)>,
-    /// The last one of them said that more follow.
-    goes_on: bool,
+    /// Bans whose list goes on in another message: they go to the kernel together. One that comes alone meanwhile goes before them.
+    held: BTreeMap<Prefix, Option<Duration>>,
     enforcer: Option<Enforcer>,
     /// Changes since the list was whole that have been given to the kernel.
     changes: u64,
@@ -64,12 +65,12 @@ impl Engine {
             out: Outbox::new(channel),
             message: vec![0; MAX_MESSAGE].into(),
             asking: None,
+            looking: None,
             listening: None,
             diag: None,
             gathered: BTreeMap::new(),
             whole: false,
-            held: Vec::new(),
-            goes_on: false,
+            held: BTreeMap::new(),
             enforcer: None,
             changes: 0,
             look: clock::monotonic() + ROUTINE,
@@ -82,10 +83,15 @@ impl Engine {
         (self.enforcer, self.listening, self.whole) = (Some(enforcer), Some(Netlink::over(listening)), true);
     }
 
-    /// Whether the next look is the one of routine.
+    /// Whether no look goes on, and the next one is the one of routine.
     #[cfg(test)]
     pub(super) fn rests(&self) -> bool {
-        self.look > clock::monotonic() + ROUTINE / 2
+        !self.looks() && self.look > clock::monotonic() + ROUTINE / 2
+    }
+
+    /// Whether a look goes on.
+    pub(super) fn looks(&self) -> bool {
+        self.enforcer.as_ref().is_some_and(Enforcer::compares)
     }
 
     /// Waits and does what there is to do.
@@ -101,7 +107,9 @@ impl Engine {
             self.note_changes();
         }
         let now = clock::monotonic();
-        if self.whole && self.look <= now {
+        if self.looks() {
+            self.look_on(now);
+        } else if self.whole && self.look <= now {
             self.look = now + ROUTINE;
             self.look_after(now);
         }
@@ -110,7 +118,10 @@ impl Engine {
     }
 
     fn wait(&self) -> io::Result<(bool, bool)> {
-        let left = self.look.saturating_sub(clock::monotonic());
+        let left = match self.looks() {
+            true => Duration::ZERO,
+            false => self.look.saturating_sub(clock::monotonic()),
+        };
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(30),
             tv_nsec: left.subsec_nanos().into(),
@@ -132,8 +143,7 @@ impl Engine {
 
     fn listen(&mut self) -> io::Result<Goes> {
         // Changes that came together go to the kernel together.
-        let (mut bans, mut pardons) = (std::mem::take(&mut self.held), Vec::new());
-        let mut goes_on = self.goes_on;
+        let (mut bans, mut pardons) = (Vec::new(), Vec::new());
         for _ in 0..MESSAGES {
             let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
                 Ok(received) => received,
@@ -151,21 +161,42 @@ impl Engine {
             let now = clock::monotonic();
             match (message, received.fd) {
                 (ToFirewall::Asking, fd) => self.asking = fd,
+                (ToFirewall::Looking, fd) => self.looking = fd,
                 (ToFirewall::Listening, fd) => self.listening = fd.map(Netlink::over),
                 (ToFirewall::Diag, fd) => self.diag = fd,
                 (ToFirewall::Bans { bans: list, more }, _) => {
                     self.flush(&mut Vec::new(), &mut pardons);
-                    goes_on = more;
                     let until =
                         |left: Option<u64>| left.map(|left| now.saturating_add(Duration::from_millis(left)));
-                    bans.extend(list.into_iter().map(|(prefix, left)| (prefix, until(left))));
+                    let list = list.into_iter().map(|(prefix, left)| (prefix, until(left)));
+                    if more {
+                        for (prefix, until) in list {
+                            // What was said of it before is not said any more, and counts.
+                            self.changes += u64::from(self.held.insert(prefix, until).is_some());
+                        }
+                        if self.held.len() >= MOST_HELD {
+                            self.flush_held();
+                        }
+                    } else if list.len() == 0 {
+                        self.flush(&mut bans, &mut Vec::new());
+                        self.flush_held();
+                    } else {
+                        for (prefix, until) in list {
+                            self.changes += u64::from(self.held.remove(&prefix).is_some());
+                            bans.push((prefix, until));
+                        }
+                    }
                 }
                 (ToFirewall::Pardon(list), _) => {
                     self.flush(&mut bans, &mut Vec::new());
-                    pardons.extend(list);
+                    for prefix in list {
+                        self.changes += u64::from(self.held.remove(&prefix).is_some());
+                        pardons.push(prefix);
+                    }
                 }
                 (ToFirewall::Stand, _) => {
                     self.flush(&mut bans, &mut pardons);
+                    self.flush_held();
                     self.whole = true;
                     self.changes = 0;
                     self.look = now;
@@ -177,13 +208,14 @@ impl Engine {
                 }
             }
         }
-        self.goes_on = goes_on;
-        if goes_on && pardons.is_empty() && bans.len() < MOST_HELD {
-            self.held = bans;
-        } else {
-            self.flush(&mut bans, &mut pardons);
-        }
+        self.flush(&mut bans, &mut pardons);
         Ok(Goes::On)
+    }
+
+    /// A list is whole.
+    fn flush_held(&mut self) {
+        let mut held = std::mem::take(&mut self.held).into_iter().collect();
+        self.flush(&mut held, &mut Vec::new());
     }
 
     /// Gives the kernel, or the list that it will get, what has come; both are never full at once.
@@ -208,8 +240,9 @@ impl Engine {
         match (done, &mut self.enforcer) {
             (Ok(()), Some(enforcer)) => {
                 enforcer.expire(now);
-                let all = enforcer.len();
-                self.tell(Found { wanted: all, enforced: all, ..Found::default() });
+                let (all, rebuilt) = (enforcer.len(), enforcer.made_anew());
+                let enforced = if rebuilt { 0 } else { all };
+                self.tell(Found { wanted: all, enforced, rebuilt, ..Found::default() });
             }
             (Ok(()), None) => {}
             (Err(error), _) => self.refused(&error, now),
@@ -259,25 +292,33 @@ impl Engine {
         self.look = self.look.min(clock::monotonic() + SETTLE);
     }
 
-    /// Makes the kernel's bans what they are to be, and tells.
+    /// Makes the kernel's bans what they are to be: at once where there is no table yet, or in the steps that follow.
     fn look_after(&mut self, now: Duration) {
-        let done = match &mut self.enforcer {
-            Some(enforcer) => enforcer.compare(now),
-            None => self.begin(now),
-        };
-        match done {
-            Ok(found) => self.tell(found),
-            Err(error) => self.refused(&error, now),
+        match &mut self.enforcer {
+            Some(enforcer) => enforcer.begin_to_compare(),
+            None => match self.begin(now) {
+                Ok(found) => self.tell(found),
+                Err(error) => self.refused(&error, now),
+            },
+        }
+    }
+
+    /// The next step of a look; tells once it is over.
+    fn look_on(&mut self, now: Duration) {
+        match self.enforcer.as_mut().map(|enforcer| enforcer.compare_on(now)) {
+            Some(Ok(Some(found))) => self.tell(found),
+            Some(Err(error)) => self.refused(&error, now),
+            Some(Ok(None)) | None => {}
         }
     }
 
     fn begin(&mut self, now: Duration) -> io::Result<Found> {
-        let asking = match &self.asking {
-            Some(asking) => asking.try_clone()?,
-            None => return Err(Errno::BADF.into()),
+        let sockets = match (&self.asking, &self.looking) {
+            (Some(asking), Some(looking)) => (asking.try_clone()?, looking.try_clone()?),
+            _ => return Err(Errno::BADF.into()),
         };
         let bans = std::mem::take(&mut self.gathered);
-        let enforcer = match Enforcer::begin(asking, bans.clone(), now) {
+        let enforcer = match Enforcer::begin(sockets, bans.clone(), now) {
             Ok(enforcer) => enforcer,
             Err(error) => {
                 self.gathered = bans;

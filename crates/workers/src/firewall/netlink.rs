@@ -20,6 +20,8 @@ pub(super) struct Netlink {
     sequence: u32,
     /// The number of this socket, as the kernel's answers have it.
     port: Option<u32>,
+    /// The question whose answer comes in portions, and has not ended.
+    telling: Option<u32>,
     buffer: Box<[u8]>,
 }
 
@@ -37,7 +39,7 @@ impl Netlink {
     pub(super) fn over(fd: OwnedFd) -> Self {
         // Not from 1: over a socket that another process had before, answers to its last question may wait.
         let sequence = portreeve_sys::clock::monotonic().subsec_nanos();
-        Netlink { fd, sequence, port: None, buffer: vec![0; 64 * 1024].into() }
+        Netlink { fd, sequence, port: None, telling: None, buffer: vec![0; 64 * 1024].into() }
     }
 
     pub(super) fn fd(&self) -> &OwnedFd {
@@ -162,6 +164,53 @@ impl Netlink {
         })?;
         self.port = port.or(self.port);
         if ended { Ok(()) } else { Err(io::Error::other("the kernel's answer has no end")) }
+    }
+
+    /// Asks for all of a kind, which [`Netlink::portion`] then reads: the kernel makes each portion when the one before it is read, so
+    /// nobody waits for all of it.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) fn ask_for_portions(&mut self, kind: u16, fill: impl FnOnce(&mut Messages)) -> io::Result<()> {
+        // A socket has one answer at a time: what is left of one that nobody wants any more goes first.
+        while self.telling.is_some() && !matches!(self.portion(|_| {}), Ok(false)) {}
+        self.telling = None;
+        let mut question = Messages::starting_at(self.sequence);
+        question.begin(kind, REQUEST | DUMP, INET, 0);
+        fill(&mut question);
+        let asked = self.sequence;
+        self.sequence = question.next_sequence();
+        self.send(question.bytes())?;
+        self.telling = Some(asked);
+        Ok(())
+    }
+
+    /// Reads the next portion; false when the answer has ended. What has changed since it began may be missing in it, or be there twice.
+    ///
+    /// # Errors
+    /// The kernel's refusal; `NotFound` for what is not there. Then it has ended, too.
+    pub(super) fn portion(&mut self, mut each: impl FnMut(Message<'_>)) -> io::Result<bool> {
+        let Some(asked) = self.telling else { return Ok(false) };
+        let count = match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+            Ok((_, count)) => count,
+            Err(Errno::INTR) => return Ok(true),
+            Err(error) => {
+                self.telling = None;
+                return Err(error.into());
+            }
+        };
+        let mut ended = None;
+        for message in messages(self.buffer.get(..count).unwrap_or_default()) {
+            match message.kind {
+                _ if message.sequence != asked => {}
+                ERROR => ended = Some(message.error().unwrap_or(-libc::EPROTO)),
+                DONE => ended = Some(message.error().unwrap_or(0)),
+                _ => each(message),
+            }
+        }
+        let Some(errno) = ended else { return Ok(true) };
+        self.telling = None;
+        if errno == 0 { Ok(false) } else { Err(io::Error::from_raw_os_error(-errno)) }
     }
 
     /// The number of the tables' generation: whoever changes anything makes it one more.

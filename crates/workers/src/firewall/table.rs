@@ -246,6 +246,24 @@ impl Messages {
         });
     }
 
+    /// A set of our table, and keys of it: a question for these alone.
+    pub(super) fn keys(&mut self, kin: Kin, prefixes: &[Prefix]) {
+        self.put_str(1, TABLE);
+        self.put_str(2, &kin.set());
+        self.nest(3, |out| {
+            for prefix in prefixes {
+                out.nest(1, |out| out.key(prefix));
+            }
+        });
+    }
+
+    fn key(&mut self, prefix: &Prefix) {
+        self.nest(1, |out| match prefix.address() {
+            IpAddr::V4(address) => out.put(1, &address.octets()),
+            IpAddr::V6(address) => out.put(1, &address.octets()),
+        });
+    }
+
     /// Elements of one set, in as many messages as they need; each with the time that is left of it.
     pub(super) fn elements<'a>(
         &mut self,
@@ -271,10 +289,7 @@ impl Messages {
             });
             let _ = list;
             self.nest(1, |out| {
-                out.nest(1, |out| match prefix.address() {
-                    IpAddr::V4(address) => out.put(1, &address.octets()),
-                    IpAddr::V6(address) => out.put(1, &address.octets()),
-                });
+                out.key(prefix);
                 if let Some(left) = left.filter(|_| add) {
                     let millis = left.clamp(Duration::from_millis(1), LONGEST).as_millis();
                     out.put_u64(4, u64::try_from(millis).unwrap_or(u64::MAX));

@@ -6,10 +6,13 @@ mod skip;
 
 use super::enforcer::Enforcer;
 use super::engine::{Engine, Goes};
+use crate::protocol::ToFirewall;
+use portreeve_policy::Prefix;
 use portreeve_sys::{clock, netlink, seqpacket};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -59,14 +62,80 @@ fn nft(command: &str) -> String {
     String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
+/// Until a look is over.
+fn settle(engine: &mut Engine) {
+    for _ in 0..1000 {
+        if engine.rests() {
+            return;
+        }
+        engine.turn().expect("it looks");
+    }
+    panic!("the look does not end");
+}
+
+fn host(n: u32) -> Prefix {
+    Prefix::host(Ipv4Addr::from_bits(n).into())
+}
+
+fn tell(channel: &OwnedFd, message: &ToFirewall) {
+    let mut bytes = Vec::new();
+    message.encode(&mut bytes).expect("it is one");
+    seqpacket::send(channel, &bytes, None).expect("there is room");
+}
+
+fn has(network: Prefix) -> bool {
+    let element = format!("get element inet portreeve v4_32 {{ {} }}", network.address());
+    Command::new("nft").args(element.split(' ')).output().is_ok_and(|ended| ended.status.success())
+}
+
+/// Whoever is banned for what he does now waits neither for a list nor for a look.
+#[test]
+fn one_ban_goes_before_a_list_and_between_the_steps_of_a_look() {
+    let Some(_apart) = Apart::enter() else { return };
+    let (ours, theirs) = seqpacket::pair().expect("a channel");
+    let mut engine = Engine::new(theirs);
+    let (asking, looking) = (netlink::asking().expect("a socket"), netlink::asking().expect("a socket"));
+    let listening = netlink::listening_but_to(&asking).expect("a socket");
+    let many = (0..5000).map(|n| (host(0x0a00_0000 + n), None));
+    let enforcer = Enforcer::begin_open((asking, looking), many, clock::monotonic()).expect("a table");
+    engine.stand(enforcer, listening);
+    let (listed, alone) = (host(0xc000_0201), host(0xc000_0202));
+    tell(&ours, &ToFirewall::Bans { bans: vec![(listed, None), (alone, Some(1))], more: true });
+    tell(&ours, &ToFirewall::Bans { bans: vec![(alone, None)], more: false });
+    engine.turn().expect("a turn");
+    assert!(has(alone) && !has(listed), "the list goes on");
+    tell(&ours, &ToFirewall::Bans { bans: Vec::new(), more: false });
+    engine.turn().expect("a turn");
+    assert!(has(alone) && has(listed));
+    assert!(!nft("get element inet portreeve v4_32 { 192.0.2.2 }").contains("expires"), "the later word");
+    // Our own changes are no news, whatever they are.
+    assert!(engine.rests());
+    nft("delete element inet portreeve v4_32 { 192.0.2.1 }");
+    engine.turn().expect("it hears");
+    for n in 1.. {
+        assert!(n < 100, "it begins to look");
+        if engine.looks() {
+            break;
+        }
+        engine.turn().expect("it looks");
+    }
+    let another = host(0xc000_0203);
+    tell(&ours, &ToFirewall::Bans { bans: vec![(another, None)], more: false });
+    tell(&ours, &ToFirewall::Pardon(vec![alone]));
+    engine.turn().expect("a turn");
+    assert!(engine.looks() && has(another) && !has(alone), "and it looks on");
+    settle(&mut engine);
+    assert!(has(another) && has(listed) && !has(alone));
+}
+
 #[test]
 fn what_others_do_to_their_tables_is_no_news_and_what_they_do_to_ours_is_mended() {
     let Some(_apart) = Apart::enter() else { return };
     let (ours, theirs) = seqpacket::pair().expect("a channel");
     let mut engine = Engine::new(theirs);
     let ban = ("192.0.2.1".parse().expect("a network"), None);
-    let asking = netlink::asking().expect("a socket");
-    let enforcer = Enforcer::begin_open(asking, [ban], clock::monotonic()).expect("a table");
+    let sockets = (netlink::asking().expect("a socket"), netlink::asking().expect("a socket"));
+    let enforcer = Enforcer::begin_open(sockets, [ban], clock::monotonic()).expect("a table");
     engine.stand(enforcer, netlink::listening().expect("a socket"));
     // A busy firewall beside us.
     nft("add table inet other");
@@ -80,18 +149,19 @@ fn what_others_do_to_their_tables_is_no_news_and_what_they_do_to_ours_is_mended(
     assert!(!nft("list set inet portreeve v4_32").contains("192.0.2.1"));
     engine.turn().expect("it hears");
     assert!(!engine.rests(), "it looks soon");
-    engine.turn().expect("it looks");
+    settle(&mut engine);
     assert!(nft("list set inet portreeve v4_32").contains("192.0.2.1"));
     // Its own repair tells it nothing.
     for _ in 0..2 {
-        engine.turn().expect("it hears of itself");
-        assert!(engine.rests());
         nft("add table inet another");
         nft("delete table inet another");
+        engine.turn().expect("it hears of itself and of others");
+        assert!(engine.rests());
     }
     nft("flush ruleset");
     engine.turn().expect("it hears");
-    engine.turn().expect("it looks");
+    assert!(!engine.rests(), "it looks soon");
+    settle(&mut engine);
     assert!(nft("list set inet portreeve v4_32").contains("192.0.2.1"));
     drop(ours);
 }

@@ -17,12 +17,15 @@ const STAND: u8 = 123;
 const PARDON: u8 = 124;
 const DIAG: u8 = 125;
 const CUT: u8 = 126;
+const LOOKING: u8 = 127;
 
 /// What the supervisor tells the firewall worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToFirewall {
     /// The socket to change the kernel's table with. Carries its descriptor.
     Asking,
+    /// The socket to look at the kernel's table with. Carries its descriptor.
+    Looking,
     /// The socket that tells of changes. Carries its descriptor.
     Listening,
     /// The socket to find and end connections with. Carries its descriptor.
@@ -31,7 +34,8 @@ pub enum ToFirewall {
     Bans {
         /// They.
         bans: Vec<(Prefix, Option<u64>)>,
-        /// There are more in the next message: they go to the kernel together.
+        /// There are more in another message: they go to the kernel together, once an empty list without this comes. A list that is not
+        /// empty and comes without this goes by itself, before them.
         more: bool,
     },
     /// The list is whole: the kernel shall have it. Answered by [`FromFirewall::Standing`] or [`FromFirewall::Refused`].
@@ -99,7 +103,7 @@ pub enum FromFirewall {
 impl ToFirewall {
     /// Whether a descriptor travels with this message.
     pub fn carries_descriptor(&self) -> bool {
-        matches!(self, ToFirewall::Asking | ToFirewall::Listening | ToFirewall::Diag)
+        matches!(self, ToFirewall::Asking | ToFirewall::Looking | ToFirewall::Listening | ToFirewall::Diag)
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -110,6 +114,7 @@ impl ToFirewall {
         let mut writer;
         match self {
             ToFirewall::Asking => writer = Writer::new(out, ASKING),
+            ToFirewall::Looking => writer = Writer::new(out, LOOKING),
             ToFirewall::Listening => writer = Writer::new(out, LISTENING),
             ToFirewall::Diag => writer = Writer::new(out, DIAG),
             ToFirewall::Bans { bans, more } => {
@@ -144,6 +149,7 @@ impl ToFirewall {
         let (tag, mut input) = Reader::new(bytes)?;
         let message = match tag {
             ASKING => ToFirewall::Asking,
+            LOOKING => ToFirewall::Looking,
             LISTENING => ToFirewall::Listening,
             DIAG => ToFirewall::Diag,
             BANS => ToFirewall::Bans {

@@ -13,7 +13,7 @@ use super::referee::tag;
 pub const LEAVE: [u8; 1] = [255];
 
 /// The version of all other messages, as text in the executable. Any change of a message is a new version.
-static MARK: [u8; 21] = *b"portreeve messages 04";
+static MARK: [u8; 21] = *b"portreeve messages 05";
 
 /// The version of the messages of this executable.
 #[must_use]
