@@ -1,8 +1,8 @@
-//! Lists of bans: read by the real command, checked before anything is banned, in the kernel at once, and there after a restart.
+//! Lists of bans: read by the real command, checked before anything is banned, kept whole or not at all, and there after a restart.
 
 use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Config, Daemon, Ended, Entry, Side, Start, World, ours};
+use portreeve_compliance::{Config, Daemon, Ended, Entry, Side, Start, World, ours, signals};
 use serde_json::Value;
 use std::time::Instant;
 
@@ -87,6 +87,69 @@ fn a_list_is_applied_whole_or_not_at_all() {
     });
 }
 
+/// A list that nobody waits for.
+fn begin(world: &World, words: &str) {
+    let executable = Side::Ours.executable().with_file_name("portreeve");
+    let line = format!("{} ban {words} --control /run/w/control >/dev/null 2>&1 &", executable.display());
+    world.run(&["sh", "-c", &line], ENV);
+}
+
+fn stored(world: &World) -> u64 {
+    let words = ["sqlite3", "-readonly", "/run/w/ledger/ledger.db", "SELECT count(*) FROM bans"];
+    world.run(&words, ENV).1.trim().parse().unwrap_or(0)
+}
+
+/// Whoever is killed in the midst of a list: after that the store has all of it or nothing.
+#[test]
+fn a_list_whose_daemon_is_killed_is_kept_whole_or_not_at_all() {
+    const COUNT: u64 = 30_000;
+    if !has_programs(&["nft", "sqlite3"]) {
+        return;
+    }
+    ours(|world| {
+        let _next = world.neighbour(&["10.7.0.2"]);
+        let list: String = (0..COUNT as u32)
+            .map(|n| format!("{} forever listed\n", std::net::Ipv4Addr::from((100 << 24) + n * 3)))
+            .collect();
+        world.write("list", &list);
+        let mut daemon = start(world);
+        for at in [1, COUNT / 2, COUNT] {
+            must("the ledger is open", || daemon.status()["ledger"]["state"] == "open");
+            begin(world, "import /run/w/list");
+            must("a part of it is applied", || held(&daemon) >= at);
+            assert!(world.signal(daemon.pid, signals::KILL));
+            must("it is gone", || world.ended(daemon.pid).is_some());
+            daemon = start(world);
+            must("the ledger is open", || daemon.status()["ledger"]["state"] == "open");
+            must("what is kept is in force", || {
+                let kept = stored(world);
+                let status = daemon.status()["bans"].clone();
+                let has = status["enforced"].as_u64().unwrap_or(0);
+                [0, COUNT].contains(&kept) && held(&daemon) == kept && has == kept
+            });
+            ban(world, &["remove", "all"]);
+            enforced(&daemon, 0);
+            must("nobody is kept", || stored(world) == 0);
+        }
+        // The ledger alone: the next one is told all of it.
+        begin(world, "import /run/w/list");
+        must("a part of it is applied", || held(&daemon) > 0);
+        for pid in world.processes("worker ledger") {
+            assert!(world.signal(pid, signals::KILL));
+        }
+        must("all are kept", || stored(world) == COUNT);
+        enforced(&daemon, COUNT);
+        // All are removed, and whoever is banned after that order stays so.
+        begin(world, "remove all");
+        must("some are let in", || held(&daemon) < COUNT);
+        let (how, output) = ban(world, &["add", "100.0.0.3", "--forever"]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        enforced(&daemon, 1);
+        must("one is kept", || stored(world) == 1);
+        assert_eq!(held(&daemon), 1);
+    });
+}
+
 /// A hundred thousand: banned, kept, and back after a restart.
 #[test]
 fn a_hundred_thousand_bans_come_back() {
@@ -105,12 +168,8 @@ fn a_hundred_thousand_bans_come_back() {
         assert!(!output.contains("not kept"), "{output}");
         enforced(&daemon, 100_000);
         eprintln!("imported and enforced in {:?}", begun.elapsed());
-        let stored = || {
-            let words = ["sqlite3", "-readonly", "/run/w/ledger/ledger.db", "SELECT count(*) FROM bans"];
-            world.run(&words, ENV).1.trim().to_owned()
-        };
         if has_programs(&["sqlite3"]) {
-            must("all are kept", || stored() == "100000");
+            assert_eq!(stored(world), 100_000, "what is answered for is kept");
         }
         daemon.stop();
         let begun = Instant::now();

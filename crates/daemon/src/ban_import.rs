@@ -1,6 +1,6 @@
 //! A list of bans that comes over the control socket behind `import BYTES`, checked line by line as it comes. All of it is applied,
-//! or, where one line is not right, nothing. It is applied a part in each turn of the loop, since others are served meanwhile; the
-//! kernel gets all of it at once. Room for all of it is set aside first, so that nothing can fail on the way.
+//! or, where one line is not right, nothing. It is applied a part in each turn of the loop, since others are served and banned meanwhile,
+//! and goes on when the kernel has what it was told. Room for all of it is set aside first, so that nothing can fail on the way.
 
 use crate::ban_orders::{By, micros, term};
 use crate::control::failure;
@@ -19,9 +19,11 @@ use std::time::Duration;
 const LONGEST: usize = 16 << 20;
 /// The longest line.
 const LONGEST_LINE: usize = 512;
-/// Bans that are applied in one turn, and the time until the next turn.
-const PART: usize = 1000;
+/// Bans that are applied in one turn: a millisecond of this process, and two of the kernel. The time until the next turn.
+const PART: usize = 250;
 const TURN: Duration = Duration::from_millis(1);
+/// Changes that the kernel may have to come: whoever is banned for what he does now waits for them.
+const AHEAD: u64 = 250;
 /// So many messages may wait for the ledger or the firewall worker; while more do, the list waits, but not longer than this.
 const CROWDED: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,6 +56,17 @@ pub enum Imported {
     Whole,
     /// It will not be applied: the answer.
     Not(String),
+}
+
+/// A list that is applied; its client is answered when it is kept, too.
+#[derive(Debug)]
+pub struct Applied {
+    client: u32,
+    imported: usize,
+    new: usize,
+    ended: Option<usize>,
+    /// But not later than this.
+    until: Duration,
 }
 
 /// A list that was found right, and is being applied.
@@ -161,8 +174,10 @@ impl Supervisor {
     }
 
     fn begin_to_apply(&mut self, client: u32, list: &mut BanImport) -> Result<(), String> {
-        if self.bans.importing.is_some() {
-            return Err(failure("another list is being applied; try again in a moment; nothing was banned"));
+        if self.bans.importing.is_some() || self.bans.applied.is_some() || self.bans.removing.is_some() {
+            return Err(failure(
+                "another list is being applied or removed; try again in a moment; nothing was banned",
+            ));
         }
         self.drop_ended_bans();
         let left = std::mem::take(&mut list.bans);
@@ -189,8 +204,13 @@ impl Supervisor {
     /// Applies a part of the list that is being applied.
     pub fn go_on_with_import(&mut self) {
         let now = self.stamp.mono();
+        if self.bans.applied.as_ref().is_some_and(|applied| applied.until <= now) {
+            self.list_is_kept();
+        }
         let Some(importing) = &self.bans.importing else { return };
-        let crowded = self.staff.link(Worker::Firewall).backlog() > CROWDED || self.ledger_is_crowded();
+        let crowded = self.kernel_is_crowded(AHEAD)
+            || self.staff.link(Worker::Firewall).backlog() > CROWDED
+            || self.ledger_is_crowded();
         if crowded && now.saturating_sub(importing.moved) < PATIENCE {
             self.timers.set(now + TURN, Alarm::Import);
             return;
@@ -211,6 +231,7 @@ impl Supervisor {
     /// The rest at once: what follows cannot wait for it.
     pub fn end_import(&mut self) {
         while self.apply_part(usize::MAX) {}
+        self.list_is_kept();
     }
 
     /// Applies so many at most; whether any are left.
@@ -239,29 +260,41 @@ impl Supervisor {
                 networks.push(network);
             }
         }
-        self.some_bans_changed(&networks, true);
-        self.keep_bans(&networks);
+        self.bans_changed(&networks);
+        let last = importing.left.is_empty();
+        self.keep_together(&networks, last);
         importing.applied.extend(networks);
-        if !importing.left.is_empty() {
+        if !last {
             self.set_aside_for(importing.left.len());
             self.bans.importing = Some(importing);
             return true;
         }
-        self.end_of_more();
         let Importing { by, client, applied, new, .. } = importing;
         let ended = by.cut.then(|| self.cut_off(&applied));
         let who = by.uid.map_or_else(String::new, |uid| format!(" of uid {uid}"));
         self.say(Level::Notice, &format!("{} ban(s) imported by command{who}", applied.len()));
+        let until = now + PATIENCE;
+        self.bans.applied = Some(Applied { client, imported: applied.len(), new, ended, until });
+        if self.not_kept().is_none() && self.announcer.ledger.journal == Journal::Open {
+            self.timers.set(until, Alarm::Import);
+        } else {
+            self.list_is_kept();
+        }
+        false
+    }
+
+    /// The ledger has the list that was applied last, or is not waited for: the client is answered.
+    pub fn list_is_kept(&mut self) {
+        let Some(Applied { client, imported, new, ended, .. }) = self.bans.applied.take() else { return };
         let answer = Json::object(|j| {
             j.plain("ok", true);
-            j.plain("imported", applied.len());
+            j.plain("imported", imported);
             j.plain("new", new);
             j.optional("ended", ended);
             self.bans_view(j);
             self.not_kept_view(j);
         });
         self.answer(client, answer);
-        false
     }
 
     /// An order about a network, or about all, that comes while a list is applied is the later word.

@@ -45,6 +45,8 @@ pub struct Keeping {
     ahead: Option<i64>,
     /// Why the store is not what the list is; empty when it is.
     trouble: String,
+    /// A part of what was to be kept together was not told: so the rest of it is not kept either.
+    torn: bool,
 }
 
 impl Supervisor {
@@ -119,6 +121,31 @@ impl Supervisor {
             Journal::Wanted => return self.need_worker(Worker::Ledger),
             Journal::Off | Journal::Failed => return,
         }
+        let (keep, forget) = self.to_keep(networks);
+        self.forget(&forget);
+        for part in keep.chunks(MAX_KEPT) {
+            self.order_ledger(&BanOrder::Keep(part.to_vec()));
+        }
+    }
+
+    /// The same of a list: all of it is kept or nothing, whoever is killed meanwhile. `last`: this is the rest of it.
+    pub fn keep_together(&mut self, networks: &[Prefix], last: bool) {
+        if self.bans.keeping.asked || !self.keeps_bans() || self.announcer.ledger.journal != Journal::Open {
+            // Whatever differs when the ledger has told of its store is kept together as well.
+            return self.keep_bans(networks);
+        }
+        let (keep, forget) = self.to_keep(networks);
+        self.forget(&forget);
+        for part in keep.chunks(MAX_KEPT) {
+            self.bans.keeping.torn |= !self.order_ledger(&BanOrder::Gather(part.to_vec()));
+        }
+        // What is torn is told anew, since the store is compared then.
+        if last && !std::mem::take(&mut self.bans.keeping.torn) {
+            self.order_ledger(&BanOrder::KeepGathered);
+        }
+    }
+
+    fn to_keep(&self, networks: &[Prefix]) -> (Vec<KeptBan>, Vec<String>) {
         let (mut keep, mut forget) = (Vec::new(), Vec::new());
         for network in networks {
             match self.host.denied.get(*network) {
@@ -126,11 +153,12 @@ impl Supervisor {
                 None => forget.push(full_form(network)),
             }
         }
-        for part in forget.chunks(MAX_KEPT) {
+        (keep, forget)
+    }
+
+    fn forget(&mut self, networks: &[String]) {
+        for part in networks.chunks(MAX_KEPT) {
             self.order_ledger(&BanOrder::Forget(part.to_vec()));
-        }
-        for part in keep.chunks(MAX_KEPT) {
-            self.order_ledger(&BanOrder::Keep(part.to_vec()));
         }
     }
 
@@ -177,7 +205,10 @@ impl Supervisor {
     }
 
     /// The ledger has kept or forgotten what it was told to, or could not.
-    pub fn heard_kept(&mut self, trouble: String) {
+    pub fn heard_kept(&mut self, trouble: String, gathered: bool) {
+        if gathered {
+            self.list_is_kept();
+        }
         if !trouble.is_empty() {
             self.keeping_failed(trouble);
         } else if !std::mem::take(&mut self.bans.keeping.trouble).is_empty() {
@@ -230,7 +261,8 @@ impl Supervisor {
             self.bans.keeping.trouble = keeping.trouble;
         }
         let differs: Vec<Prefix> = keeping.differs.into_iter().collect();
-        self.keep_bans(&differs);
+        // A list that is being applied has its end still to come.
+        self.keep_together(&differs, self.bans.importing.is_none());
     }
 
     /// Compares one of the store with the list; gives it back where the store should not have it.

@@ -30,6 +30,7 @@ impl Supervisor {
         if let Some(next) = self.host.denied.next_expiry() {
             self.timers.set(next.max(self.stamp.mono() + SOON), Alarm::Denied);
         }
+        self.spare_from_removal(networks);
         for worker in OWNERS {
             self.tell_owner_of_bans(worker, networks);
         }

@@ -13,8 +13,6 @@ use std::time::Duration;
 /// The widest networks that are banned by hand: the fewest leading bits.
 const WIDEST_V4: u8 = 8;
 const WIDEST_V6: u8 = 19;
-/// Pardons that are an event each.
-const MOST_NOTED: usize = 1000;
 /// Entries in one answer: it is written while nobody is served.
 const MOST_LISTED: usize = 2000;
 
@@ -103,59 +101,33 @@ impl Supervisor {
         why.map_or(Ok(()), Err)
     }
 
-    /// `unban NETWORK|all`.
+    /// `unban NETWORK`.
     pub fn order_unban(&mut self, uid: Option<u32>, which: &str) -> String {
         self.drop_ended_bans();
-        let gone: Vec<Prefix> = if which == "all" {
-            self.host.denied.iter().map(|(network, _)| network).collect()
-        } else {
-            match which.parse::<Prefix>() {
-                Ok(network) if self.host.denied.get(network).is_some() => vec![network],
-                Ok(network) => {
-                    let over: Vec<String> =
-                        self.host.denied.of(network.address()).map(|(over, _)| over.to_string()).collect();
-                    let hint = match over.is_empty() {
-                        true => String::new(),
-                        false => format!("; it lies in {}, which is", over.join(" and in ")),
-                    };
-                    return failure(&format!("{network} is not banned by itself{hint}"));
-                }
-                Err(bad) => return failure(&format!("{bad}; an address, a network or `all` was expected")),
+        let network = match which.parse::<Prefix>() {
+            Ok(network) if self.host.denied.get(network).is_some() => network,
+            Ok(network) => {
+                let over: Vec<String> =
+                    self.host.denied.of(network.address()).map(|(over, _)| over.to_string()).collect();
+                let hint = match over.is_empty() {
+                    true => String::new(),
+                    false => format!("; it lies in {}, which is", over.join(" and in ")),
+                };
+                return failure(&format!("{network} is not banned by itself{hint}"));
             }
+            Err(bad) => return failure(&format!("{bad}; an address, a network or `all` was expected")),
         };
-        self.spare_from_import(gone.first().copied().filter(|_| which != "all"));
-        for network in &gone {
-            self.host.denied.remove(*network);
-        }
-        self.note_pardons(&gone, uid);
-        self.bans_changed(&gone);
-        self.keep_bans(&gone);
-        for network in &gone {
-            self.book.pardon(network);
-        }
-        self.say(Level::Notice, &format!("{} ban(s) removed by command", gone.len()));
+        self.spare_from_import(Some(network));
+        self.host.denied.remove(network);
+        self.note_pardons(&[network], uid);
+        self.bans_changed(&[network]);
+        self.keep_bans(&[network]);
+        self.book.pardon(&network);
+        self.say(Level::Notice, "1 ban(s) removed by command");
         Json::object(|j| {
             j.plain("ok", true);
-            j.plain("removed", gone.len());
+            j.plain("removed", 1);
         })
-    }
-
-    /// An event for each; for very many, which the ledger could not take at once, one for each family, with their number.
-    fn note_pardons(&mut self, gone: &[Prefix], uid: Option<u32>) {
-        let banned = |network| Banned { network, origin: "operator", uid, for_us: None };
-        if gone.len() <= MOST_NOTED {
-            for network in gone {
-                self.announcer.of_ban(&self.stamp, EventKind::Unban, banned(*network), "");
-            }
-            return;
-        }
-        for whole in [Prefix::around([0u8; 4].into(), 0), Prefix::around([0u16; 8].into(), 0)] {
-            let count = gone.iter().filter(|network| whole.covers(network)).count();
-            if count > 0 {
-                let count = u32::try_from(count).unwrap_or(u32::MAX);
-                self.announcer.of_bans(&self.stamp, EventKind::Unban, banned(whole), "all", count);
-            }
-        }
     }
 
     /// `bans [after NETWORK]`: a part of the list, and where the next one begins.

@@ -40,6 +40,10 @@ pub struct Bans {
     repairs_unsaid: u64,
     /// A list that was checked and is on its way into the list.
     pub importing: Option<crate::ban_import::Importing>,
+    /// One that was applied, and that the ledger has still to keep.
+    pub applied: Option<crate::ban_import::Applied>,
+    /// Bans that are being removed.
+    pub removing: Option<crate::ban_removal::Removing>,
     /// Whom no ban touches, and when that was looked up.
     pub protection: Option<(Duration, Protection)>,
     /// The groups whose members' sessions are protected, where the configuration names them.

@@ -305,6 +305,13 @@ impl Supervisor {
                     Err(why) => failure(&why),
                 }
             }
+            ["unban", "all"] => {
+                if let Some(client) = self.control.clients.get_mut(&number) {
+                    client.until = self.stamp.mono() + RELOAD_PATIENCE;
+                    client.request.clear();
+                }
+                return self.begin_removal(number, uid);
+            }
             ["unban", which] => self.order_unban(uid, which),
             ["scans"] => self.list_scans(),
             ["bans"] => self.list_bans(None),

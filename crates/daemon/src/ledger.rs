@@ -372,9 +372,9 @@ impl Supervisor {
                     }
                 }
             }
-            FromLedger::Kept { trouble } => {
+            FromLedger::Kept { trouble, gathered } => {
                 ledger.sent.pop_front();
-                self.heard_kept(trouble);
+                self.heard_kept(trouble, gathered);
             }
             FromLedger::Recalled { bans, last, trouble } => {
                 if last {
@@ -427,6 +427,7 @@ impl Supervisor {
     /// Serving ends: the ledger is given what happened last.
     pub fn part_from_ledger(&mut self) {
         self.end_import();
+        self.end_removal();
         if self.announcer.ledger.is_on() && self.announcer.ledger.farewell.is_none() {
             let until = self.stamp.mono() + FAREWELL;
             self.announcer.ledger.farewell = Some(until);

@@ -12,6 +12,7 @@ mod ban_keeping; // the list over restarts, with the ledger
 mod ban_kernel; // what the kernel is to drop by the list
 mod ban_list; // the list as it changes: who is told, who is protected
 mod ban_orders; // what an operator orders about it
+mod ban_removal; // all of them removed
 mod ban_settings;
 mod banner;
 mod bans;

@@ -112,6 +112,7 @@ impl Supervisor {
             Alarm::Events => {}
             Alarm::Ledger => self.ledger_again(),
             Alarm::Import => self.go_on_with_import(),
+            Alarm::Unban => self.go_on_with_removal(),
             Alarm::Keep => self.compare_kept_bans(),
             Alarm::Flush => self.flush_set = false,
         }

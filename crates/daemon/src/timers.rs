@@ -68,6 +68,8 @@ pub enum Alarm {
     Keep,
     /// The list of bans that is being applied goes on.
     Import,
+    /// More bans are to be removed.
+    Unban,
     /// A ledger that could not be opened is to be tried again.
     Ledger,
     /// The interfaces of listeners are to be looked at.

@@ -6,6 +6,7 @@ use crate::directory::{Place, prepare};
 use crate::fault::Fault;
 use crate::settings::{Keep, Settings};
 use crate::store::{Batch, Store};
+use portreeve_policy::MOST_BANS;
 use portreeve_sys::{clock, seqpacket};
 use portreeve_workers::protocol::{
     BanOrder, Event, Events, FromLedger, KeptBan, MAX_KEPT, MAX_MESSAGE, Maker, Worker, sentence,
@@ -13,6 +14,7 @@ use portreeve_workers::protocol::{
 use portreeve_workers::{complain, enter, supervisor_has_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -52,9 +54,16 @@ pub fn main(
     }
     let ended = match (place, settings) {
         (Place::Here(directory), Ok(settings)) => match Store::open(&directory, &settings) {
-            Ok((store, note)) => Clerk { channel, store: Some(store), settings, trouble: String::new() }
-                .begin(note.unwrap_or_default())
-                .and_then(Clerk::serve),
+            Ok((store, note)) => Clerk {
+                channel,
+                store: Some(store),
+                settings,
+                trouble: String::new(),
+                gathered: BTreeMap::new(),
+                bans_trouble: String::new(),
+            }
+            .begin(note.unwrap_or_default())
+            .and_then(Clerk::serve),
             Err(fault) => {
                 closed(&channel, false, &format!("{}: {fault}", directory.join(crate::FILE).display()))
             }
@@ -122,6 +131,10 @@ struct Clerk {
     settings: Settings,
     /// What was said last to be wrong.
     trouble: String,
+    /// Bans that are to be kept together with those that follow; nothing of them is in the database.
+    gathered: BTreeMap<String, KeptBan>,
+    /// What was wrong when bans were written last.
+    bans_trouble: String,
 }
 
 impl Clerk {
@@ -206,6 +219,7 @@ impl Clerk {
                 match BanOrder::decode(message).map_err(io::Error::other)? {
                     BanOrder::Recall => {
                         self.obey(orders)?;
+                        self.gathered.clear();
                         self.answer_recall()?;
                     }
                     order => orders.push(order),
@@ -229,27 +243,46 @@ impl Clerk {
         if orders.is_empty() {
             return Ok(());
         }
-        let count = orders.len();
+        let gathered: Vec<bool> = orders.iter().map(|order| *order == BanOrder::KeepGathered).collect();
         let mut bans = Vec::new();
         for order in orders.drain(..) {
             match order {
-                BanOrder::Keep(list) => bans.extend(list.into_iter().map(|one| Ok(ban(one)))),
-                BanOrder::Forget(list) => bans.extend(list.into_iter().map(Err)),
+                BanOrder::Keep(list) => bans.extend(list.into_iter().map(|one| {
+                    self.gathered.remove(&one.network);
+                    Ok(ban(one))
+                })),
+                BanOrder::Forget(list) => bans.extend(list.into_iter().map(|network| {
+                    self.gathered.remove(&network);
+                    Err(network)
+                })),
+                BanOrder::Gather(list) => {
+                    self.gathered.extend(list.into_iter().map(|one| (one.network.clone(), one)));
+                    if self.gathered.len() > MOST_BANS {
+                        return Err(io::Error::other("more bans were gathered than there can be"));
+                    }
+                }
+                BanOrder::KeepGathered => {
+                    bans.extend(std::mem::take(&mut self.gathered).into_values().map(|one| Ok(ban(one))));
+                }
                 BanOrder::Recall => {}
             }
         }
-        let changes = bans.iter().map(|one| match one {
+        let changes = bans.iter().map(|change| match change {
             Ok(ban) => Change::Ban(ban),
             Err(network) => Change::Unban(network),
         });
-        let done = match &mut self.store {
-            Some(store) => store.change(changes),
-            None => Err(Fault::Passing("there is no database".to_owned())),
-        };
-        let damaged = matches!(done, Err(Fault::Damaged(_)));
-        let trouble = done.err().map(|fault| sentence(&fault.to_string())).unwrap_or_default();
-        for _ in 0..count {
-            tell_unless_gone(&self.channel, &FromLedger::Kept { trouble: trouble.clone() })?;
+        let mut damaged = false;
+        if !bans.is_empty() {
+            let done = match &mut self.store {
+                Some(store) => store.change(changes),
+                None => Err(Fault::Passing("there is no database".to_owned())),
+            };
+            damaged = matches!(done, Err(Fault::Damaged(_)));
+            self.bans_trouble = done.err().map(|fault| sentence(&fault.to_string())).unwrap_or_default();
+        }
+        let trouble = self.bans_trouble.clone();
+        for gathered in gathered {
+            tell_unless_gone(&self.channel, &FromLedger::Kept { trouble: trouble.clone(), gathered })?;
         }
         if damaged {
             let _ = self.renew();

@@ -12,7 +12,7 @@ mod skip;
 use hired::{Hired, batch};
 use portreeve_ledger::{Filter, Keep, Reader, Settings};
 use portreeve_sys::process::is_root;
-use portreeve_workers::protocol::{FromLedger, Missing};
+use portreeve_workers::protocol::{BanOrder, FromLedger, KeptBan, Maker, Missing};
 use skip::{Reason, has_programs, skip};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use std::process::{Command, ExitCode, Stdio};
 const CASES: &[(&str, fn())] = &[
     ("a_confined_ledger_writes_what_it_is_sent", a_confined_ledger_writes_what_it_is_sent),
     ("what_was_acknowledged_is_there_after_a_kill", what_was_acknowledged_is_there_after_a_kill),
+    ("a_list_is_kept_whole_or_not_at_all", a_list_is_kept_whole_or_not_at_all),
     ("a_full_disk_costs_events_until_there_is_room", a_full_disk_costs_events_until_there_is_room),
     (
         "without_a_ledger_it_says_why_and_goes_when_dismissed",
@@ -184,6 +185,81 @@ fn what_was_acknowledged_is_there_after_a_kill() {
         assert_eq!(there % 100, 0, "whole batches");
         acknowledged = there;
     }
+}
+
+/// Whoever ends in the midst of a list, nothing of it is there; what was said of a network meanwhile is the later word.
+fn a_list_is_kept_whole_or_not_at_all() {
+    let scratch = Scratch::new("gathered");
+    let ban = |network: &str, reason: &str| KeptBan {
+        network: network.to_owned(),
+        since: 1,
+        until: None,
+        maker: Maker::Operator,
+        strikes: 0,
+        reason: reason.to_owned(),
+    };
+    let begin = || {
+        let mut worker = Hired::new(scratch.ledger().to_str().unwrap());
+        worker.ready();
+        assert!(matches!(worker.hear(), FromLedger::Opened { .. }));
+        worker
+    };
+    let order = |worker: &mut Hired, order: &BanOrder| {
+        let mut bytes = Vec::new();
+        order.encode(&mut bytes).unwrap();
+        worker.send(&bytes);
+        let is_last = *order == BanOrder::KeepGathered;
+        match worker.hear() {
+            FromLedger::Kept { trouble, gathered } => assert_eq!((trouble.as_str(), gathered), ("", is_last)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let there = |worker: &mut Hired| {
+        let mut bytes = Vec::new();
+        BanOrder::Recall.encode(&mut bytes).unwrap();
+        worker.send(&bytes);
+        match worker.hear() {
+            FromLedger::Recalled { bans, last: true, .. } => {
+                bans.into_iter().map(|ban| format!("{} {}", ban.network, ban.reason)).collect::<Vec<_>>()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let list = |from: u8| {
+        BanOrder::Gather((from..from + 3).map(|n| ban(&format!("192.0.2.{n}/32"), "listed")).collect())
+    };
+    let mut worker = begin();
+    order(&mut worker, &list(1));
+    order(&mut worker, &BanOrder::Keep(vec![ban("198.51.100.1/32", "alone")]));
+    worker.kill();
+    let mut worker = begin();
+    assert_eq!(there(&mut worker), ["198.51.100.1/32 alone"]);
+    order(&mut worker, &list(1));
+    // The supervisor has gone.
+    worker.dismiss();
+    let mut worker = begin();
+    order(&mut worker, &list(1));
+    // It begins anew.
+    assert_eq!(there(&mut worker), ["198.51.100.1/32 alone"]);
+    order(&mut worker, &list(1));
+    order(&mut worker, &BanOrder::Forget(vec!["192.0.2.2/32".to_owned()]));
+    order(&mut worker, &BanOrder::Keep(vec![ban("192.0.2.3/32", "by hand")]));
+    order(&mut worker, &list(4));
+    order(&mut worker, &BanOrder::KeepGathered);
+    worker.kill();
+    let mut worker = begin();
+    assert_eq!(
+        there(&mut worker),
+        [
+            "192.0.2.1/32 listed",
+            "192.0.2.3/32 by hand",
+            "192.0.2.4/32 listed",
+            "192.0.2.5/32 listed",
+            "192.0.2.6/32 listed",
+            "198.51.100.1/32 alone"
+        ]
+    );
+    worker.dismiss();
 }
 
 fn without_a_ledger_it_says_why_and_goes_when_dismissed() {

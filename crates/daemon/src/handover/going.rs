@@ -104,6 +104,7 @@ impl Supervisor {
         self.write_logs();
         // What waits before the channel goes with what waits for it.
         self.end_import();
+        self.end_removal();
         self.hand_over_events();
         let mut state = self.leave();
         state.asked_by = client;

@@ -54,6 +54,8 @@ pub enum FromLedger {
     Kept {
         /// What is wrong; empty when it is done.
         trouble: String,
+        /// These were those that were gathered.
+        gathered: bool,
     },
     /// Bans that are kept.
     Recalled {
@@ -91,9 +93,10 @@ impl FromLedger {
                 writer.flag(*wanted);
                 writer.printable("reason", why.as_bytes(), MAX_WHY)?;
             }
-            FromLedger::Kept { trouble } => {
+            FromLedger::Kept { trouble, gathered } => {
                 writer = Writer::new(out, tag::KEPT);
                 writer.printable("trouble", trouble.as_bytes(), MAX_WHY)?;
+                writer.flag(*gathered);
             }
             FromLedger::Recalled { bans, last, trouble } => {
                 writer = Writer::new(out, tag::RECALLED);
@@ -136,7 +139,10 @@ impl FromLedger {
                 wanted: input.flag("wanted")?,
                 why: text(&mut input, "reason", MAX_WHY)?,
             },
-            tag::KEPT => FromLedger::Kept { trouble: text(&mut input, "trouble", MAX_WHY)? },
+            tag::KEPT => FromLedger::Kept {
+                trouble: text(&mut input, "trouble", MAX_WHY)?,
+                gathered: input.flag("gathered")?,
+            },
             tag::RECALLED => FromLedger::Recalled {
                 bans: input.list("bans", MAX_KEPT, KeptBan::take)?,
                 last: input.flag("last")?,
@@ -191,7 +197,7 @@ mod tests {
             FromLedger::Closed { wanted: true, why: "off".into() },
             FromLedger::Written { written: 1, lost: 2, bytes: 3, trouble: Some(String::new()) },
             FromLedger::Written { written: 1, lost: 0, bytes: 3, trouble: None },
-            FromLedger::Kept { trouble: "the disk is full".into() },
+            FromLedger::Kept { trouble: "the disk is full".into(), gathered: true },
             FromLedger::Recalled {
                 bans: vec![KeptBan {
                     network: "192.0.2.0/24".into(),

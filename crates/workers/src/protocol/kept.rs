@@ -11,6 +11,8 @@ pub const MAX_REASON: usize = 200;
 const KEEP: u8 = 113;
 const FORGET: u8 = 114;
 const RECALL: u8 = 115;
+const GATHER: u8 = 116;
+const KEEP_GATHERED: u8 = 117;
 
 /// Who has made a ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +92,19 @@ pub enum BanOrder {
     Keep(Vec<KeptBan>),
     /// Keep these no longer.
     Forget(Vec<String>),
-    /// Say which are kept and have not ended.
+    /// Say which are kept and have not ended. What was gathered is forgotten.
     Recall,
+    /// Keep these together with those that follow, all of them or none, once [`BanOrder::KeepGathered`] comes. Of a network that is to be
+    /// kept or forgotten meanwhile, that counts.
+    Gather(Vec<KeptBan>),
+    /// All that was gathered is there.
+    KeepGathered,
 }
 
 impl BanOrder {
     /// Whether these bytes are one of these messages, and not a batch of events.
     pub fn is_one(bytes: &[u8]) -> bool {
-        matches!(bytes.first(), Some(&(KEEP | FORGET | RECALL)))
+        matches!(bytes.first(), Some(&(KEEP | FORGET | RECALL | GATHER | KEEP_GATHERED)))
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -107,8 +114,8 @@ impl BanOrder {
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         let mut writer;
         match self {
-            BanOrder::Keep(bans) => {
-                writer = Writer::new(out, KEEP);
+            BanOrder::Keep(bans) | BanOrder::Gather(bans) => {
+                writer = Writer::new(out, if matches!(self, BanOrder::Keep(_)) { KEEP } else { GATHER });
                 writer.count("bans", bans.len(), MAX_KEPT)?;
                 bans.iter().for_each(|ban| ban.put(&mut writer));
             }
@@ -118,6 +125,7 @@ impl BanOrder {
                 networks.iter().for_each(|network| writer.short(network));
             }
             BanOrder::Recall => writer = Writer::new(out, RECALL),
+            BanOrder::KeepGathered => writer = Writer::new(out, KEEP_GATHERED),
         }
         writer.finish()
     }
@@ -134,6 +142,8 @@ impl BanOrder {
                 input.list("networks", MAX_KEPT, |input| Ok(input.short("network")?.to_owned()))?,
             ),
             RECALL => BanOrder::Recall,
+            GATHER => BanOrder::Gather(input.list("bans", MAX_KEPT, KeptBan::take)?),
+            KEEP_GATHERED => BanOrder::KeepGathered,
             other => return Err(BadMessage::UnknownTag(other)),
         };
         input.finish()?;
@@ -160,6 +170,8 @@ mod tests {
             BanOrder::Keep(vec![ban(None), ban(Some(i64::MAX))]),
             BanOrder::Forget(vec!["2001:db8::/32".into()]),
             BanOrder::Recall,
+            BanOrder::Gather(vec![ban(None)]),
+            BanOrder::KeepGathered,
         ] {
             order.encode(&mut bytes).unwrap();
             assert!(BanOrder::is_one(&bytes));
