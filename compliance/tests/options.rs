@@ -2,8 +2,9 @@
 
 use portreeve_compliance::client::talk;
 use portreeve_compliance::lines::split_daemon_line;
-use portreeve_compliance::wait::must;
+use portreeve_compliance::wait::{must, until};
 use portreeve_compliance::{Answer, Config, Ended, Entry, World, both, signals};
+use std::time::Duration;
 
 const ENV: &[&str] = &["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TZ=UTC"];
 
@@ -252,5 +253,44 @@ fn no_log() {
         let said =
             world.fix("errors-name-the-file", "can't open log file", "/run/w/absent/log: No such file");
         assert!(output.contains(said), "{output}");
+    });
+}
+
+/// A name that nobody can be asked for harms its own service alone: the others are served at once, not when the name
+/// service's time is up.
+#[test]
+fn a_name_that_cannot_be_asked_for() {
+    both(|world| {
+        let odd = Entry::program("odd", 2002).set("user", "nobody\u{b}");
+        write(world, &Config::of(Entry::program("s1", 2001)).with(odd));
+        let options = [&["-dontfork", "-filelog", "/run/w/odd.log"], FILE].concat();
+        let pid = call(world, "odd", &options);
+        let started = || world.read("odd.log").contains("Started working: 1 available service");
+        // Less than the half minute that all names have together.
+        let in_time = until(Duration::from_secs(20), || started().then_some(()));
+        assert!(in_time.is_some(), "{}", world.read("odd.log"));
+        assert!(world.read("odd.log").contains("Unknown user: nobody"));
+        world.signal(pid, signals::TERM);
+        assert_eq!(world.wait(pid), Ended::Status(0));
+    });
+}
+
+/// A worker that is sent away with a start that failed was not lost.
+#[test]
+fn a_failed_start_loses_no_worker() {
+    both(|world| {
+        let config = Config::of(Entry::program("s1", 2001)).defaults("umask = 8");
+        write(world, &config);
+        // It shows now and then alone: the worker has to end in the very turn in which it is told to.
+        for number in 0..8 {
+            let log = format!("lost{number}.log");
+            let path = format!("/run/w/{log}");
+            let options = [&["-dontfork", "-filelog", &path], FILE].concat();
+            let (ended, _) = run(world, &format!("lost{number}"), &options);
+            assert_eq!(ended, Ended::Status(world.fix("bad-defaults-end-with-2", 0, 2)));
+            let text = world.read(&log);
+            assert!(text.contains("A fatal error was encountered"), "{text}");
+            assert!(!text.contains("lost:"), "{text}");
+        }
     });
 }

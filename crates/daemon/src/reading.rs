@@ -81,6 +81,8 @@ impl Supervisor {
         self.reading = Some(reading);
         self.need_worker(Worker::Resolver);
         self.ask_more();
+        // Where none of the words could be asked for, no answer will come that goes on.
+        self.next_round_if_answered();
     }
 
     fn ask_more(&mut self) {
@@ -141,6 +143,7 @@ impl Supervisor {
         if let Some(reading) = &mut self.reading {
             reading.to_ask.extend(reading.asked.drain().map(|(_, question)| question));
             self.ask_more();
+            self.next_round_if_answered();
         }
     }
 

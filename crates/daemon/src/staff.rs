@@ -451,7 +451,8 @@ impl Supervisor {
         });
         let Ok(alarm) = u8::try_from(index) else { return };
         self.timers.set(now + wait, Alarm::Worker(alarm));
-        if self.stopping.is_none() {
+        // One that was sent away with the end of everything is not lost.
+        if self.stopping.is_none() && self.exit.is_none() {
             let text =
                 format!("worker {} lost: {why}; it starts again in {} ms", worker.name(), wait.as_millis());
             self.say(Level::Error, &text);

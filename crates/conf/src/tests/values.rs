@@ -26,6 +26,8 @@ fn bad_values_are_told_in_xinetds_words_and_drop_the_service() {
         ("cps = -5 10", "cps arguments invalid"),
         ("max_load = 0", "error parsing max_load argument"),
         ("max_load = x", "error reading max_load argument"),
+        ("max_load = inf", "error reading max_load argument"),
+        ("max_load = nan", "error reading max_load argument"),
         ("umask = 8", "umask argument is invalid."),
         ("umask = 1000", "umask argument is invalid."),
         ("rlimit_as = 1G", "Address space limit is invalid: 1G"),
