@@ -1,4 +1,4 @@
-//! What `defaults` set, as xinetd's dump shows it (reference xinetd §11.4). Looks no name up: `Bind` shows what was written.
+//! What `defaults` set, and values of services, as xinetd's dump shows them (reference xinetd §11.4). Looks no name up: `Bind` shows what was written.
 
 use crate::attributes::{FAILURE, SUCCESS};
 use crate::draft::{AddressSet, Draft};
@@ -6,15 +6,12 @@ use crate::service::{AddressEntry, AddressMatch, Limit, LogFailure, LogSuccess, 
 use crate::values::logging::{facility_name, level_name};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-impl crate::reading::Settings {
-    /// The lines of the dump below `Service defaults`, without their tab.
-    pub fn dump_lines(&self) -> impl Iterator<Item = String> {
-        self.dump.iter().map(|(name, value)| match (name.as_str(), value.as_str()) {
-            ("No logging", _) => "No logging".to_owned(),
-            ("Only from" | "No access" | "Logging to file", value) => format!("{name}: {value}"),
-            ("Logging to syslog.", value) => format!("{name} {value}"),
-            (name, value) => format!("{name} = {value}").trim_end().to_owned(),
-        })
+fn dump_line(name: &str, value: &str) -> String {
+    match name {
+        "No logging" => name.to_owned(),
+        "Only from" | "No access" | "Logging to file" => format!("{name}: {value}"),
+        "Logging to syslog." => format!("{name} {value}"),
+        _ => format!("{name} = {value}").trim_end().to_owned(),
     }
 }
 
@@ -45,10 +42,10 @@ impl AddressEntry {
     }
 }
 
-/// What `defaults` set: (name, value), in xinetd's order.
-pub(crate) fn defaults(draft: &Draft) -> Vec<(String, String)> {
+/// What `defaults` set: the lines below `Service defaults` without their tab, in xinetd's order.
+pub(crate) fn defaults(draft: &Draft) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut line = |name: &str, value: String| lines.push((name.to_owned(), value));
+    let mut line = |name: &str, value: String| lines.push(dump_line(name, &value));
     if let Some(set) = &draft.instances {
         line("Instances", set.value.map_or("UNLIMITED".to_owned(), |number| number.to_string()));
     }
@@ -93,30 +90,57 @@ fn list(set: &Option<AddressSet>, empty: &str) -> String {
 }
 
 fn logging(draft: &Draft, line: &mut impl FnMut(&str, String)) {
-    match draft.log_type.as_ref().map(|set| &set.value) {
-        None | Some(LogType::None) => return line("No logging", String::new()),
-        Some(LogType::Syslog { facility, level }) => {
-            let value = format!("Facility = {}, level = {}", facility_name(*facility), level_name(*level));
-            line("Logging to syslog.", value);
-        }
-        Some(LogType::File { path, soft, hard }) => {
-            let limits = match (soft, hard) {
-                (Some(soft), Some(hard)) => format!("(soft={soft} hard={hard})"),
-                _ => "(no limits)".to_owned(),
-            };
-            line("Logging to file", format!("{path} {limits}"));
+    let unset = LogType::None;
+    let log_type = draft.log_type.as_ref().map_or(&unset, |set| &set.value);
+    let (name, value) = log_type.dump_parts();
+    line(name, value);
+    if *log_type != LogType::None {
+        line("Log_on_success flags", draft.log_success.dump());
+        line("Log_on_failure flags", draft.log_failure.dump());
+    }
+}
+
+impl LogType {
+    fn dump_parts(&self) -> (&'static str, String) {
+        match self {
+            LogType::None => ("No logging", String::new()),
+            LogType::Syslog { facility, level } => {
+                let value =
+                    format!("Facility = {}, level = {}", facility_name(*facility), level_name(*level));
+                ("Logging to syslog.", value)
+            }
+            LogType::File { path, soft, hard } => {
+                let limits = match (soft, hard) {
+                    (Some(soft), Some(hard)) => format!("(soft={soft} hard={hard})"),
+                    _ => "(no limits)".to_owned(),
+                };
+                ("Logging to file", format!("{path} {limits}"))
+            }
         }
     }
-    line("Log_on_success flags", success_words(&draft.log_success).join(" "));
-    line("Log_on_failure flags", failure_words(&draft.log_failure).join(" "));
+
+    /// Its line in xinetd's dump, without tabs.
+    pub fn dump(&self) -> String {
+        let (name, value) = self.dump_parts();
+        dump_line(name, &value)
+    }
 }
 
-fn success_words(log: &LogSuccess) -> Vec<&'static str> {
-    let on = [log.host, log.duration, log.exit, log.pid, log.userid, log.traffic];
-    SUCCESS.iter().zip(on).filter(|(_, on)| *on).map(|(word, _)| *word).collect()
+impl LogSuccess {
+    /// Its words, as xinetd's dump shows them.
+    pub fn dump(&self) -> String {
+        let on = [self.host, self.duration, self.exit, self.pid, self.userid, self.traffic];
+        words(SUCCESS, on)
+    }
 }
 
-fn failure_words(log: &LogFailure) -> Vec<&'static str> {
-    let on = [log.host, log.attempt, log.userid];
-    FAILURE.iter().zip(on).filter(|(_, on)| *on).map(|(word, _)| *word).collect()
+impl LogFailure {
+    /// Its words, as xinetd's dump shows them.
+    pub fn dump(&self) -> String {
+        words(FAILURE, [self.host, self.attempt, self.userid])
+    }
+}
+
+fn words<const N: usize>(names: &[&'static str], on: [bool; N]) -> String {
+    names.iter().zip(on).filter(|(_, on)| *on).map(|(word, _)| *word).collect::<Vec<_>>().join(" ")
 }

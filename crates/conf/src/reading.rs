@@ -58,6 +58,6 @@ pub struct Settings {
     pub protect_groups: Option<Vec<String>>,
     /// `watch_scans`: the sensor for stealth scans runs.
     pub watch_scans: bool,
-    /// What `defaults` set, for the dump: (name, value as xinetd prints it). `dump_lines` has the lines.
-    pub dump: Vec<(String, String)>,
+    /// What `defaults` set: the lines of the dump below `Service defaults`, without their tab.
+    pub dump: Vec<String>,
 }

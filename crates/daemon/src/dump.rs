@@ -47,8 +47,8 @@ impl Supervisor {
         let _ = writeln!(o, "INTERNAL STATE DUMP: {}", env!("CARGO_PKG_VERSION"));
         let _ = writeln!(o, "Current time: {}\n", asctime(self.stamp.wall()));
         let _ = writeln!(o, "Services + defaults:\nService defaults");
-        for (name, value) in &self.defaults_dump {
-            let _ = writeln!(o, "\t{name} = {value}");
+        for line in &self.defaults_dump {
+            let _ = writeln!(o, "\t{line}");
         }
         for (&id, slot) in &self.slots {
             self.dump_slot(o, id, slot);
@@ -160,6 +160,9 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
         None if s.mux.is_some() || s.rpc.is_some_and(|_| s.listen.port == 0) => {}
         None => line("port", &s.listen.port_text()),
     }
+    if let Some(instances) = s.instances.value {
+        line("Instances", &instances);
+    }
     line("wait", &if s.wait { "yes" } else { "no" });
     if let Some(user) = &s.ids.user {
         line("user", &user.uid);
@@ -170,31 +173,19 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
         line("group", &gid);
     }
     line("Groups", &if s.ids.groups_yes { "yes" } else { "no" });
+    if let Some(umask) = s.umask {
+        line("umask", &format!("{umask:o}"));
+    }
     if let Some(nice) = s.nice {
         line("Nice", &nice);
     }
-    if let Some(umask) = s.umask {
-        line("umask", &format!("{umask:03o}"));
-    }
     line("CPS", &format!("max conn:{} wait:{}", s.cps.value.0, s.cps.value.1));
     line("PER_SOURCE", &s.per_source.value.map_or(-1, i64::from));
-    if let Some(instances) = s.instances.value {
-        line("Instances", &instances);
-    }
     line("Bind", &s.listen.bind_text().as_deref().unwrap_or("All addresses."));
     match &s.action {
         Action::External { server, argv } => {
             line("Server", server);
             line("Server argv", &argv.join(" "));
-        }
-        Action::Mux => {}
-        Action::Sensor => {
-            let time = match s.deny_time.value {
-                DenyTime::Never => "NEVER".to_owned(),
-                DenyTime::Minutes(n) => n.to_string(),
-                DenyTime::Forever => "FOREVER".to_owned(),
-            };
-            let _ = writeln!(o, "\t\tDeny Time: {time}");
         }
         Action::Redirect(targets) => {
             for target in targets {
@@ -206,7 +197,10 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
                 }
             }
         }
-        Action::Internal(_) => {}
+        Action::Internal(_) | Action::Mux | Action::Sensor => {}
+    }
+    if !s.nolibwrap {
+        let _ = writeln!(o, "\t\tLibwrap = {}", s.wrap_name);
     }
     if let Some(rpc) = s.rpc {
         let _ = writeln!(o, "\t\tRPC data\n\t\t\tprogram number = {}", rpc.program);
@@ -220,35 +214,21 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
     }
     let _ = writeln!(o, "\t\tOnly from: {}", addresses(&s.only_from, "All sites", "No sites"));
     let _ = writeln!(o, "\t\tNo access: {}", addresses(&s.no_access, "No blocked sites", "No blocked sites"));
-    match &s.log_type {
-        LogType::None => o.push_str("\t\tNo logging\n"),
-        LogType::Syslog { facility, level } => {
-            let _ = writeln!(o, "\t\tLogging to syslog. Facility = {}, level = {level}", facility >> 3);
-        }
-        LogType::File { path, soft, hard } => {
-            let limits = match (soft, hard) {
-                (Some(soft), Some(hard)) => format!("(soft={soft} hard={hard})"),
-                _ => "(no limits)".to_owned(),
-            };
-            let _ = writeln!(o, "\t\tLogging to file: {path} {limits}");
+    if s.action == Action::Sensor {
+        let time = match s.deny_time.value {
+            DenyTime::Never => 0,
+            DenyTime::Minutes(n) => i64::from(n),
+            DenyTime::Forever => -1,
+        };
+        let _ = writeln!(o, "\t\tDeny Time: {time}");
+    }
+    let _ = writeln!(o, "\t\t{}", s.log_type.dump());
+    if s.log_type != LogType::None {
+        for (name, words) in [("success", s.log_success.dump()), ("failure", s.log_failure.dump())] {
+            let _ =
+                writeln!(o, "\t\tLog_on_{name} flags ={}{words}", if words.is_empty() { "" } else { " " });
         }
     }
-    let on = s.log_success;
-    let words = [
-        (on.host, "HOST"),
-        (on.duration, "DURATION"),
-        (on.exit, "EXIT"),
-        (on.pid, "PID"),
-        (on.userid, "USERID"),
-        (on.traffic, "TRAFFIC"),
-    ];
-    let _ = writeln!(o, "\t\tLog_on_success flags ={}", flags(&words));
-    let on = s.log_failure;
-    let _ = writeln!(
-        o,
-        "\t\tLog_on_failure flags ={}",
-        flags(&[(on.host, "HOST"), (on.userid, "USERID"), (on.attempt, "ATTEMPT")])
-    );
     if let Some(names) = &s.passenv {
         let _ = writeln!(o, "\t\tPassenv = {}", names.join(" "));
     }
@@ -258,15 +238,11 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
     }
 }
 
-fn flags(words: &[(bool, &str)]) -> String {
-    words.iter().filter(|(on, _)| *on).map(|(_, word)| format!(" {word}")).collect()
-}
-
 fn addresses(list: &AddressList, unset: &str, empty: &str) -> String {
     match list {
         None => unset.to_owned(),
         Some(list) if list.is_empty() => empty.to_owned(),
-        Some(list) => list.iter().map(|e| e.text.as_str()).collect::<Vec<_>>().join(" "),
+        Some(list) => list.iter().map(|entry| format!(" {}", entry.dump())).collect(),
     }
 }
 

@@ -123,8 +123,8 @@ pub struct Supervisor {
     pub generation: u64,
     /// Diagnostics of the configuration in force, for `reload`'s answer.
     pub files: Vec<PathBuf>,
-    /// The configuration's `defaults`, for the dump.
-    pub defaults_dump: Vec<(String, String)>,
+    /// The configuration's `defaults`, as lines of the dump.
+    pub defaults_dump: Vec<String>,
     /// When serving began.
     pub since: Duration,
     /// Tickets for workers.

@@ -148,7 +148,7 @@ fn two_log_types_are_fatal_there_only() {
 
 #[test]
 fn the_dump_shows_them_as_xinetd_does() {
-    let lines = |text: &str| reading(text).settings.dump_lines().collect::<Vec<_>>();
+    let lines = |text: &str| reading(text).settings.dump;
     assert_eq!(
         lines(""),
         ["Bind = All addresses.", "Only from: All sites", "No access: No blocked sites", "No logging"]
