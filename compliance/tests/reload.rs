@@ -246,6 +246,23 @@ fn family_changes() {
     });
 }
 
+/// The flag IPv6 says what holds without it: nobody is thrown out for it, whether it comes or goes.
+#[test]
+fn a_family_that_is_written_down() {
+    both(|world| {
+        let entry = |flags: &str| Entry::probe("s1", 2001, "hold").first(flags);
+        let daemon = world.start(&Config::of(entry("flags = REUSE")));
+        let (mut held, socket) = (hold(2001), listener(world, 2001));
+        for flags in ["flags = REUSE IPv6", "flags = NODELAY"] {
+            daemon.reload(&Config::of(entry(flags)));
+            assert!(is_open(&mut held), "{flags}");
+            assert_eq!((listener(world, 2001), socket.is_some()), (socket.clone(), true), "{flags}");
+            assert_eq!(world.daemon_log_count("Sending signal"), 0, "{flags}");
+        }
+        assert_eq!(talk("::1", 2001, b"").text(), "held\n");
+    });
+}
+
 /// The file cannot be read: everything stays.
 #[test]
 fn an_unreadable_file() {

@@ -3,7 +3,7 @@
 
 use super::Case;
 use rustix::mount::{MountFlags, mount};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, prlimit, setrlimit};
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::{self, Read};
@@ -26,6 +26,9 @@ anyhost (,,)\nonlydom (trusted,,otherdom)\n";
 
 /// Where the cases live.
 const HERE: &str = "/run/twc";
+
+/// Seconds of computing after which a program counts as one that does not end.
+const LONGEST: u64 = 5;
 
 /// How a program ended.
 #[derive(Clone)]
@@ -166,6 +169,12 @@ impl Room {
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let number = child.id();
+        // Its pattern of many stars takes the original for ever.
+        if let Some(pid) = rustix::process::Pid::from_raw(number.cast_signed()) {
+            let seconds = Rlimit { current: Some(LONGEST), maximum: Some(LONGEST) };
+            // It may have ended by now.
+            let _ = prlimit(Some(pid), Resource::Cpu, seconds);
+        }
         let mut ended = Ended { number, status: None, stdout: Vec::new(), stderr: Vec::new() };
         // Both fit into their pipes: the tables are small.
         if let Some(stdout) = child.stdout.as_mut() {

@@ -3,7 +3,7 @@
 
 use crate::keepers::made_here;
 use crate::local::{self, OwnFile};
-use portreeve_conf::{Endpoint, Listen, SocketType};
+use portreeve_conf::{Endpoint, FamilyFlag, Listen, SocketType};
 use portreeve_sys::{filter, highfd, socket};
 use rustix::fd::{AsFd, OwnedFd};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -165,9 +165,11 @@ pub fn set_options(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether a socket of the service as it was may serve it as it is to be, at the same place.
+/// Whether a socket of the service as it was may serve it as it is to be, at the same place. The flag IPv6 says what holds
+/// without a flag: both are IPv6 sockets for both families.
 pub fn stays(old: &Listen, new: &Listen) -> bool {
-    old.family == new.family && old.v6only == new.v6only
+    let is_v4 = |listen: &Listen| listen.family == FamilyFlag::V4;
+    is_v4(old) == is_v4(new) && old.v6only == new.v6only
 }
 
 /// What came of opening a listener.
