@@ -21,6 +21,8 @@ pub enum Reason {
     NoSeccomp,
     /// The machine has no virtual console that nobody uses.
     NoConsole,
+    /// The kernel has no FUSE, or the container does not allow it.
+    NoFuse,
     /// The folder with the recorded answers does not lie beside this checkout.
     NoShared,
     /// This program is not installed. Not in CI: `compliance/packages.txt` is installed there.
@@ -48,6 +50,7 @@ impl Reason {
             | Reason::NoLandlock
             | Reason::NoSeccomp
             | Reason::NoConsole
+            | Reason::NoFuse
             | Reason::NoRegistry(_) => true,
             Reason::NoRoot | Reason::NoShared | Reason::NoProgram(_) => false,
         }

@@ -293,7 +293,7 @@ codes! {
         "The attribute has no effect on this kind of service."
         "Remove it, or change the service."
     REMOTE_TARGET Warning "remote-target"
-        "A unix socket that `redirect` leads to lies on a network or FUSE filesystem. The supervisor connects to it itself, and looking up a path there waits for that filesystem's server: as long as it does not answer, nobody is served by any service. Only `portreeve check` looks."
+        "A unix socket that `redirect` leads to lies on a network or FUSE filesystem. Looking up a path there waits for that filesystem's server: as long as it does not answer, the clients of this service wait until they go on to the next target or are let go, and at most 64 threads of the supervisor with them. Others are served. Only `portreeve check` looks."
         "Put the socket on a local filesystem, such as /run, or redirect to an address."
     TLS_KEYS Error "tls-keys"
         "`tls_cert` and `tls_key` name different numbers of files. The service is not served: a certificate without its key is of no use."

@@ -164,6 +164,7 @@ pub fn build(
         book: Scorebook::default(),
         ban_settings: crate::ban_settings::BanSettings::default(),
         witnesses: crate::witnesses::Witnesses::new(),
+        ways: crate::path_ways::Ways::default(),
         reported: crate::evidence::Reported::default(),
         sensor: crate::sensor::Sensor::default(),
         stopping: None,

@@ -4,6 +4,7 @@
 use crate::admit::Client;
 use crate::announce::End;
 use crate::log::Stamp;
+use crate::path_ways::Awaited;
 use crate::slot::SlotId;
 use crate::targets::Place;
 use portreeve_policy::{Peer, Seat};
@@ -46,12 +47,24 @@ pub struct Leg {
     pub busy: Option<Duration>,
     /// The places of `tried` that were so in this round; the others are not tried again.
     pub full: Vec<Place>,
+    /// A connection to a unix socket that is being begun: the last of `tried`.
+    pub awaits: Option<Awaited>,
     /// The connection that the client comes by, whatever a PROXY header says.
     pub came: Option<Ends>,
     /// That to the last of the places.
     pub goes: Option<Ends>,
     /// Of datagrams: the worker's mark, while it has been given no target.
     pub number: Option<u64>,
+}
+
+impl Leg {
+    /// The places without one that has not answered yet.
+    pub fn without_awaited(&self) -> &[Place] {
+        match (&self.awaits, self.tried.split_last()) {
+            (Some(_), Some((_, before))) => before,
+            _ => &self.tried,
+        }
+    }
 }
 
 /// A connection by its ends: of whoever began it, and of who accepted. Two connections may share one of them.

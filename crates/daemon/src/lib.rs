@@ -54,6 +54,7 @@ mod options;
 mod orphans;
 mod pair;
 mod passing;
+mod path_ways; // connections to unix sockets, beside the loop
 mod programs;
 mod protection;
 mod proxy_header;

@@ -59,6 +59,12 @@ fn came_by(client: &Client) -> Option<Ends> {
     Some(canonical(from, local_address(&client.fd).ok()?))
 }
 
+/// Seconds that a target may take to accept.
+fn patience(choice: &Choice, slot: &Slot) -> u16 {
+    let patience = if choice.last { PATIENCE_OF_LAST } else { PATIENCE };
+    patience.min(u16::try_from(slot.service.idle_timeout).unwrap_or(u16::MAX))
+}
+
 impl Supervisor {
     /// Tells the proxy worker.
     pub fn tell_proxy(&mut self, message: &ToProxy, fd: Option<OwnedFd>) -> bool {
@@ -133,6 +139,15 @@ impl Supervisor {
         loop {
             let Some(session) = self.children.carried.get_mut(&ticket) else { return };
             let (id, peer, Some(leg)) = (session.slot, session.peer, &mut session.way) else { return };
+            if let Some(awaited) = &leg.awaits {
+                if now < awaited.until {
+                    return;
+                }
+                let (place, began) = (awaited.choice.place.clone(), leg.began);
+                leg.awaits = None;
+                self.unreached(id, &place, Errno::TIMEDOUT, began);
+                continue;
+            }
             let Some(slot) = self.slots.get_mut(&id) else { return };
             let Some(choice) = slot.targets.choose(&leg.tried, now) else {
                 if let Some(since) = leg.busy
@@ -159,43 +174,65 @@ impl Supervisor {
                 transparent: transparent.and_then(|peer| peer.address()).map(|peer| peer.ip().to_canonical()),
                 ids,
             };
-            match connect::begin(&choice.place, &way) {
-                Ok(begun) => {
-                    let goes = match choice.place {
-                        Place::Ip(to) => local_address(&begun).ok().map(|from| canonical(from, to)),
-                        Place::Path(_) => None,
-                    };
-                    if let Some(old) = std::mem::replace(&mut leg.goes, goes) {
-                        self.children.ends.remove(&old);
-                    }
-                    self.children.ends.extend(goes.map(|goes| (goes, ticket)));
-                    let patience = if choice.last { PATIENCE_OF_LAST } else { PATIENCE };
-                    let idle = u16::try_from(slot.service.idle_timeout).unwrap_or(u16::MAX);
-                    let patience_seconds = patience.min(idle);
-                    if !self.send_target(ticket, &choice, patience_seconds, begun) {
-                        self.end_carriage(ticket);
-                        self.end_of_carried(ticket, Status::Exited(1));
-                    }
-                    return;
-                }
-                Err(errno) if connect::may_pass(errno) => {
-                    let since = *leg.busy.get_or_insert(now);
-                    leg.full.push(choice.place.clone());
-                    if now >= since + BUSY {
-                        // Its own full queue is its own fault; what this machine lacks is not.
-                        match (errno, &choice.place) {
-                            (Errno::AGAIN, Place::Path(_)) => self.unreached(id, &choice.place, errno, now),
-                            _ => self.say_unreached(&choice.place, errno),
-                        }
+            let patience = u64::from(patience(&choice, slot));
+            let begun = match &choice.place {
+                Place::Ip(_) => connect::begin(&choice.place, &way),
+                Place::Path(path) => {
+                    let until = now + Duration::from_secs(patience);
+                    match self.begin_way(ticket, path, choice.clone(), way, until) {
+                        Ok(()) => return,
+                        Err(errno) => Err(errno),
                     }
                 }
-                // Of the other family than the client it is to be reached for, or we may not: no fault of its own.
-                Err(errno @ (Errno::AFNOSUPPORT | Errno::PERM)) if way.transparent.is_some() => {
-                    self.say_unreached(&choice.place, errno);
-                }
-                Err(errno) => self.unreached(id, &choice.place, errno, now),
+            };
+            if !self.on_its_way(ticket, &choice, begun) {
+                return;
             }
         }
+    }
+
+    /// A connection to a target was begun, or could not be; whether the client goes on to the next one.
+    pub fn on_its_way(&mut self, ticket: u64, choice: &Choice, begun: Result<OwnedFd, Errno>) -> bool {
+        let Some(session) = self.children.carried.get_mut(&ticket) else { return false };
+        let (id, Some(leg)) = (session.slot, &mut session.way) else { return false };
+        let began = leg.began;
+        let Some(slot) = self.slots.get_mut(&id) else { return false };
+        match begun {
+            Ok(begun) => {
+                leg.busy = None;
+                let goes = match choice.place {
+                    Place::Ip(to) => local_address(&begun).ok().map(|from| canonical(from, to)),
+                    Place::Path(_) => None,
+                };
+                if let Some(old) = std::mem::replace(&mut leg.goes, goes) {
+                    self.children.ends.remove(&old);
+                }
+                self.children.ends.extend(goes.map(|goes| (goes, ticket)));
+                let patience_seconds = patience(choice, slot);
+                if !self.send_target(ticket, choice, patience_seconds, begun) {
+                    self.end_carriage(ticket);
+                    self.end_of_carried(ticket, Status::Exited(1));
+                }
+                return false;
+            }
+            Err(errno) if connect::may_pass(errno) => {
+                let since = *leg.busy.get_or_insert(began);
+                leg.full.push(choice.place.clone());
+                if began >= since + BUSY {
+                    // Its own full queue is its own fault; what this machine lacks is not.
+                    match (errno, &choice.place) {
+                        (Errno::AGAIN, Place::Path(_)) => self.unreached(id, &choice.place, errno, began),
+                        _ => self.say_unreached(&choice.place, errno),
+                    }
+                }
+            }
+            // Of the other family than the client it is to be reached for, or we may not: no fault of its own.
+            Err(errno @ (Errno::AFNOSUPPORT | Errno::PERM)) if slot.service.transparent => {
+                self.say_unreached(&choice.place, errno);
+            }
+            Err(errno) => self.unreached(id, &choice.place, errno, began),
+        }
+        true
     }
 
     fn send_target(&mut self, ticket: u64, choice: &Choice, patience_seconds: u16, fd: OwnedFd) -> bool {

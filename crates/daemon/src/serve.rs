@@ -74,6 +74,7 @@ impl Supervisor {
             Some(Token::Control) => self.accept_control(),
             Some(Token::ControlClient(client)) => self.control_event(client),
             Some(Token::Tables) => self.tables_event(),
+            Some(Token::Ways) => self.heard_ways(),
             Some(Token::Signals) | None => {}
         }
     }

@@ -17,6 +17,7 @@ use crate::listeners::Spare;
 use crate::log;
 use crate::names::Parked;
 use crate::options::Options;
+use crate::path_ways::Ways;
 use crate::reading::Reading;
 use crate::recorded::Answers;
 use crate::registrations::Registry;
@@ -139,6 +140,8 @@ pub struct Supervisor {
     pub ban_settings: BanSettings,
     /// Instances that tell of their clients.
     pub witnesses: Witnesses,
+    /// Clients on their way to unix sockets.
+    pub ways: Ways,
     /// What was said of bans that were not made.
     pub reported: Reported,
     /// Who scans.
@@ -187,6 +190,8 @@ pub enum Token {
     Tables,
     /// What an instance tells of its client, by its process number.
     Witness(u32),
+    /// News of those who are on their way to unix sockets.
+    Ways,
 }
 
 impl Token {
@@ -202,6 +207,7 @@ impl Token {
             Self::Leaving(n) => (7, n),
             Self::Orphan(n) => (8, n),
             Self::Witness(n) => (9, n),
+            Self::Ways => (10, 0),
         };
         (kind << 32) | u64::from(number)
     }
@@ -220,6 +226,7 @@ impl Token {
             7 => Some(Self::Leaving(number)),
             8 => Some(Self::Orphan(number)),
             9 => Some(Self::Witness(number)),
+            10 => Some(Self::Ways),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most targets that one client is tried at.
@@ -25,7 +26,7 @@ pub enum Place {
     /// A TCP or UDP port.
     Ip(SocketAddr),
     /// A unix socket.
-    Path(Rc<str>),
+    Path(Arc<str>),
 }
 
 impl fmt::Display for Place {

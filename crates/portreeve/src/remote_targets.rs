@@ -41,7 +41,7 @@ pub fn findings(reading: &Reading, mounts: &str) -> Vec<Finding> {
                 column: service.place.column,
                 length: service.place.length,
                 message: format!(
-                    "service {}: its target {path} lies on a filesystem of type {kind}: while that does not answer, nobody is served",
+                    "service {}: its target {path} lies on a filesystem of type {kind}: while that does not answer, its clients wait in vain",
                     service.id
                 ),
                 help: Some("put the socket on a local filesystem, such as /run".to_owned()),

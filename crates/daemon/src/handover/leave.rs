@@ -205,8 +205,12 @@ fn leave_session((&ticket, session): (&u64, &Session)) -> SessionState {
         started_wall: session.started_wall,
         peer: session.peer.and_then(Peer::address),
         local: ends::leave_local(session.peer),
-        tried: session.way.as_ref().map(|leg| leg.tried.iter().map(tried).collect()),
-        busy: session.way.as_ref().and_then(|leg| leg.busy),
+        tried: session.way.as_ref().map(|leg| leg.without_awaited().iter().map(tried).collect()),
+        // Who waits for a thread of ours is sent there again.
+        busy: session
+            .way
+            .as_ref()
+            .and_then(|leg| leg.busy.or_else(|| leg.awaits.as_ref().map(|_| leg.began))),
         logs_exit: session.logs_exit,
         sealed: session.sealed,
         event: session.event,
