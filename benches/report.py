@@ -52,6 +52,9 @@ def show(number, digits=0):
     return '–' if number is None else f'{number:,.{digits}f}'
 
 
+GOALS = '### Goals'
+
+
 def table(head, lines):
     out = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     return out + ['| ' + ' | '.join(line) + ' |' for line in lines] + ['']
@@ -219,7 +222,7 @@ def goals(spawn, refused, memory, hosts):
             return [name, goal, '–', 'not measured']
         return [name, goal, show(got, 2), 'reached' if better(got) else '**missed**']
     pss = [r['pss'] for r in memory if r['server'] == 'new' and r['ns'] == 10]
-    return ['### Goals', ''] + table(['figure', 'goal', 'this run', ''], [
+    return [GOALS, ''] + table(['figure', 'goal', 'this run', ''], [
         reached('spawn path, 16 connections, × xinetd', '≥ 2.5', ratio(spawn, 'new', 'xinetd', 'c16'), lambda v: v >= 2.5),
         reached('the same with FILE log on both', '≥ 2.5', ratio(spawn, 'new-log', 'xinetd-log', 'c16'), lambda v: v >= 2.5),
         reached('supervisor CPU, full policy and FILE log, µs a connection', '≤ 32',
@@ -241,6 +244,19 @@ def machine():
         model = re.search(r'^model name\s*:\s*(.*)$', file.read(), re.M)
     return (f'{os.cpu_count()} × {model.group(1) if model else platform.machine()}, '
             f'Linux {platform.release()}; server and children pinned to CPU 0, load generator to CPU 1.')
+
+
+def kept(old, new):
+    """`new`, with the sections of `old` whose results are not here: they were measured elsewhere or at another time."""
+    def sections(text):
+        parts = re.split(r'(?m)^(?=### )', text)
+        return parts[0].strip(), {part.split('\n')[0]: part.strip() for part in parts[1:]}
+    (head, fresh), (_, before) = sections(new), sections(old)
+    if before and all('not measured' in line for line in fresh[GOALS].split('\n')[4:]):
+        fresh.pop(GOALS)
+    names = list(before) + [name for name in fresh if name not in before]
+    text = '\n\n'.join([head, *(fresh.get(name) or before[name] for name in names)])
+    return re.sub(r'\n{3,}', '\n\n', text) + '\n'
 
 
 def main():
@@ -292,9 +308,9 @@ def main():
     with open(readme) as file:
         text = file.read()
     before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
+    old, after = rest.split(END)
     with open(readme, 'w') as file:
-        file.write(before + BEGIN + '\n' + re.sub(r'\n{3,}', '\n\n', '\n'.join(out)).strip() + '\n' + END + after)
+        file.write(before + BEGIN + '\n' + '\n' + kept(old, re.sub(r'\n{3,}', '\n\n', '\n'.join(out))) + END + after)
 
 
 if __name__ == '__main__':
