@@ -121,7 +121,13 @@ const OURS: &[(&str, &str)] = &[
 /// Why portreeve does not do what some of those ask for.
 const WHY: &[(&str, &str)] = &[
     (
-        "DeviceAllow DevicePolicy IPAddressAllow IPAddressDeny SocketBindAllow SocketBindDeny RestrictNetworkInterfaces \
+        // Of a service. Those of the socket are about who comes, and are carried over.
+        "IPAddressAllow IPAddressDeny",
+        "is about sockets that the program makes itself, and is kept by a control group of the unit's own; `PrivateNetwork` or \
+        `RestrictAddressFamilies` take more away",
+    ),
+    (
+        "DeviceAllow DevicePolicy SocketBindAllow SocketBindDeny RestrictNetworkInterfaces \
         IPIngressFilterPath IPEgressFilterPath BPFProgram CPUQuota AllowedCPUs MemoryHigh MemoryMax MemorySwapMax MemoryZSwapMax \
         TasksMax",
         "is kept by a control group of the unit's own, and portreeve makes none",

@@ -215,7 +215,7 @@ fn every_setting_is_accounted_for() {
         [
             "/e/a.socket:5:1: `SmackLabel=` has no counterpart in portreeve: without it more is allowed than under systemd",
             "/e/a@.service:11:1: there is no setting `Protectsystem=` in `[Service]`; did you mean `ProtectSystem=`?",
-            "/e/a@.service:12:1: `IPAddressDeny=` is kept by a control group of the unit's own, and portreeve makes none: more is allowed than under systemd",
+            "/e/a@.service:12:1: `IPAddressDeny=` is about sockets that the program makes itself, and is kept by a control group of the unit's own; `PrivateNetwork` or `RestrictAddressFamilies` take more away: more is allowed than under systemd",
             "/e/a@.service:18:1: `ConditionPathExists=` has no counterpart in portreeve: without it more is allowed than under systemd",
         ]
     );
