@@ -1,7 +1,7 @@
 //! The built-in services (reference xinetd §9.1, §9.2).
 
 use portreeve_compliance::client::{ask, ask_again, datagram_socket, dial, talk};
-use portreeve_compliance::wait::{must, never};
+use portreeve_compliance::wait::{closed_hours, must, never, some_load};
 use portreeve_compliance::{Answer, Config, End, Entry, both};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -150,6 +150,34 @@ fn datagrams() {
         assert_eq!(one, world.fix("no-amplification", Some(1024), Some(1)));
         let many = ask_again(&chargen, &[b'x'; 600]).map(|bytes| bytes.len());
         assert_eq!(many, world.fix("no-amplification", Some(1024), Some(600)));
+    });
+}
+
+/// The limits that a datagram can meet: it occupies no instance, so of the numbers the 0 counts.
+#[test]
+fn limits_of_datagrams() {
+    both(|world| {
+        some_load();
+        let hours = closed_hours();
+        let table = [
+            ("instances", "0", "service_limit"),
+            ("per_source", "0", "per_source_limit"),
+            ("access_times", hours.as_str(), "time"),
+            ("max_load", "0.001", "load"),
+        ];
+        let mut config = Config::new();
+        for (port, (limit, value, word)) in (2001..).zip(table) {
+            let echo = Entry::internal("echo", word, port, "dgram").set("cps", "0 0");
+            config = config.with(echo.set(limit, value));
+        }
+        let one = dgram("echo", 2009).set("instances", "1").set("per_source", "1");
+        let _daemon = world.start(&config.with(one));
+        assert_eq!(ask_again(&datagram_socket("127.0.0.1", 2009), b"hello").as_deref(), Some(&b"hello"[..]));
+        for (port, (limit, _, word)) in (2001..).zip(table) {
+            let socket = datagram_socket("127.0.0.1", port);
+            assert_eq!(ask(&socket, b"x", Duration::from_millis(300)), None, "{limit}");
+            world.expect_log(word, &[format!("FAIL: {word} {word} from=::ffff:127.0.0.1")]);
+        }
     });
 }
 

@@ -25,8 +25,8 @@ pub enum List {
     NoAccess,
 }
 
-/// What applies to datagrams of [`Rules`], without the lists: a datagram occupies no instance and a SENSOR never comes
-/// here.
+/// What applies to datagrams of [`Rules`], without the lists. A datagram occupies no instance, so of `instances` and
+/// `per_source` it is the 0 that counts; a SENSOR never comes here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RulesHead {
     /// cps: rate (0 = off) and wait seconds.
@@ -37,6 +37,10 @@ pub struct RulesHead {
     pub max_load: Option<f64>,
     /// access_times.
     pub windows: Option<Vec<(u16, u16)>>,
+    /// instances.
+    pub instances: Option<u32>,
+    /// per_source.
+    pub per_source: Option<u32>,
     /// Whether only_from is set at all.
     pub only_from: bool,
     /// Whether no_access is set at all.
@@ -53,6 +57,8 @@ pub fn rules_messages(slot: u32, log_served: bool, rules: &Rules) -> Result<Vec<
         overload_closes: rules.overload_closes,
         max_load: rules.max_load,
         windows: rules.windows.clone(),
+        instances: rules.instances,
+        per_source: rules.per_source,
         only_from: rules.only_from.is_some(),
         no_access: rules.no_access.is_some(),
     };
@@ -123,8 +129,8 @@ impl RulesInParts {
             overload_closes: self.head.overload_closes,
             max_load: self.head.max_load,
             windows: self.head.windows,
-            instances: None,
-            per_source: None,
+            instances: self.head.instances,
+            per_source: self.head.per_source,
             per_source_prefix: (32, 64),
             starts_per_minute: None,
             source_starts_per_minute: None,
@@ -152,6 +158,9 @@ pub(super) fn put_head(writer: &mut Writer<'_>, head: &RulesHead) -> Result<(), 
             writer.u16(*to);
         }
     }
+    for limit in [head.instances, head.per_source] {
+        writer.option(limit, |writer, limit| writer.u32(limit));
+    }
     writer.flag(head.only_from);
     writer.flag(head.no_access);
     Ok(())
@@ -168,6 +177,8 @@ pub(super) fn take_head(input: &mut Reader<'_>) -> Result<RulesHead, BadMessage>
         windows: input.option("access_times", |input| {
             input.list("access_times", MAX_WINDOWS, |input| Ok((input.u16()?, input.u16()?)))
         })?,
+        instances: input.option("instances", Reader::u32)?,
+        per_source: input.option("per_source", Reader::u32)?,
         only_from: input.flag("only_from")?,
         no_access: input.flag("no_access")?,
     })

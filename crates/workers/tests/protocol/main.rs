@@ -74,14 +74,17 @@ fn head() -> impl Strategy<Value = RulesHead> {
         any::<bool>(),
         option::of(-1e9..1e9f64),
         option::of(vec(any::<(u16, u16)>(), 0..20)),
+        any::<[Option<u32>; 2]>(),
         any::<bool>(),
         any::<bool>(),
     )
-        .prop_map(|(cps, overload_closes, max_load, windows, only_from, no_access)| RulesHead {
+        .prop_map(|(cps, overload_closes, max_load, windows, limits, only_from, no_access)| RulesHead {
             cps,
             overload_closes,
             max_load,
             windows,
+            instances: limits[0],
+            per_source: limits[1],
             only_from,
             no_access,
         })
@@ -437,6 +440,8 @@ fn lists_beyond_their_bounds_are_errors_and_never_shorter_lists() {
         overload_closes: false,
         max_load: None,
         windows: None,
+        instances: Some(0),
+        per_source: None,
         only_from: true,
         no_access: false,
     };
