@@ -1,6 +1,7 @@
 //! Whether the files of packages still are what the packages brought. Looks only. Memory is bounded by the largest package, not by
 //! the number of files: each is read again when its turn comes, and only differences are kept.
 
+mod brought; //  single files
 pub mod check; // from differences to findings
 mod columns; //  rpm's nine columns, and our words
 mod dpkg; //     dpkg's database, read below a root
@@ -8,6 +9,7 @@ mod exclude; //  what dpkg's own configuration leaves out
 pub mod rpm; //  the same through rpm
 mod verify; //   one file beside what is known of it
 
+pub use brought::Brought;
 pub use columns::Columns;
 pub use verify::Found;
 

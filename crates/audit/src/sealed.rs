@@ -5,6 +5,7 @@
 pub mod chain; //   the baselines of a host, one after the other
 pub mod compare; // a baseline and what is there now
 pub mod crew; //    many files looked at at once, told in order
+pub mod digest; //  one open file, whole
 pub mod entry; //   what is recorded of one path
 pub mod foreign; // changes as Tripwire and AIDE tell them
 pub mod key; //     who may sign a baseline

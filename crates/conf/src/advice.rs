@@ -54,6 +54,7 @@ pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report
         advice.wait();
         advice.transparent();
         advice.evidence();
+        advice.verify();
         advice.protects();
     }
     same_ids(served, report);
@@ -195,6 +196,12 @@ impl Advice<'_> {
         };
         let message = format!("`evidence` has no effect on service `{}`, which {why}", service.id);
         self.warn(&codes::WITHOUT_EFFECT, None, message, Some("remove `evidence`"));
+    }
+
+    fn verify(&mut self) {
+        if let Some(message) = crate::verify::beyond(self.service) {
+            self.warn(&codes::WITHOUT_EFFECT, None, message, Some("name the program itself in `server`"));
+        }
     }
 
     fn protects(&mut self) {

@@ -67,8 +67,8 @@ pub(crate) fn assign(
     }
 }
 
-/// A line that is void leaves a service as it would be without it, as in xinetd. One that was to bring TLS or a sandbox,
-/// misspelt or not, must not: the service would go on in the clear, or unconfined. That is an error, whatever it is for others.
+/// A line that is void leaves a service as it would be without it, as in xinetd. One that was to bring TLS, a sandbox or
+/// a verified program, misspelt or not, must not: the service would go on in the clear, or unconfined. That is an error, whatever it is for others.
 fn lose(draft: &mut Draft, assignment: &Assignment, finding: Finding) -> Finding {
     let name = assignment.name.text.to_ascii_lowercase();
     if name == "tls" || name.starts_with("tls_") || name.starts_with("tls-") {
@@ -78,6 +78,10 @@ fn lose(draft: &mut Draft, assignment: &Assignment, finding: Finding) -> Finding
     if nearest(&name, ["sandbox"]).is_some() || name.starts_with("sandbox") {
         draft.break_off(finding.message());
         return finding.of_kind(&codes::SANDBOX_VOID);
+    }
+    if nearest(&name, ["verify_server"]).is_some() || name.starts_with("verify") {
+        draft.break_off(finding.message());
+        return finding.of_kind(&codes::VERIFY_VOID);
     }
     finding
 }

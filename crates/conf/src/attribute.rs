@@ -59,6 +59,8 @@ pub(crate) enum Id {
     ProxyProtocol,
     Protect,
     WatchScans,
+    VerifyServer,
+    TrustedPrograms,
     ProxyFrom,
     Transparent,
     TlsCert,

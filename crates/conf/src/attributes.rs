@@ -70,6 +70,8 @@ pub(crate) const SANDBOX: &[&str] = &[
     "SystemCallFilter=",
     "SystemCallErrorNumber=",
 ];
+/// Words of `verify_server`.
+pub(crate) const VERIFY: &[&str] = &["no", "warn", "refuse"];
 const OURS_SIZE: &str = "suffix k or M";
 const YES_NO: &[&str] = &["yes", "no"];
 
@@ -234,6 +236,9 @@ static TABLE: &[Attribute] = &[
     row(Id::Sandbox, "sandbox", "SETTING …|off", "off",
         "What the program is confined to, by settings of systemd.exec(5) with their names and meanings there, each a word: `NoNewPrivileges ProtectSystem=strict ReadWritePaths=/var/lib/x`. A switch needs no `=yes`; of a setting with several values each is a word of its own (`SystemCallFilter=@system-service SystemCallFilter=~@privileged`). `off` forgets what stands before it, that of `defaults` too. It is put on in the new process just before the program is executed; a part that cannot be put on means that the program does not start. See docs/guide/sandbox.md.")
         .list().kind(Kind::Words(SANDBOX), "at most 1024 words").also_in_defaults().ours(),
+    row(Id::VerifyServer, "verify_server", "no|warn|refuse", "no",
+        "Whether the program is one that somebody answers for. `refuse`: it is started only where its SHA-256 stands in the list of `trusted_programs` under the path in `server`, and by the descriptor that was hashed, so that nothing comes between. `warn`: it is started all the same, and the log says so. A worker hashes it when the configuration is read and when the file has changed; clients wait in the kernel's queue meanwhile. `portreeve integrity trust` writes the list. Interpreters of scripts, libraries, and what the program itself executes (as tcpd does) are not looked at. See docs/guide/verify.md.")
+        .kind(Kind::Words(VERIFY), "").also_in_defaults().ours(),
 
     // Who may.
     row(Id::OnlyFrom, "only_from", "ADDRESS …", "everybody",
@@ -341,6 +346,9 @@ static TABLE: &[Attribute] = &[
     row(Id::WatchScans, "watch_scans", "yes|no", "no",
         "Whether what comes in is watched for probes of ports where nothing listens, of whatever kind, IPv4 and IPv6: who scans stands in the log, in the ledger and in `portreeve scans`. What is seen may be forged, so nobody is banned for it; see the service `trap`.")
         .kind(Kind::Words(YES_NO), "").only_in_defaults().ours(),
+    row(Id::TrustedPrograms, "trusted_programs", "PATH", "/etc/portreeve/trusted-programs",
+        "The list that `verify_server` goes by. It counts only where it and the directories above it are root's and nobody else may write there. It is looked at whenever a program of such a service is to be started, so what `portreeve integrity trust` writes holds without a reload.")
+        .kind(Kind::Path, "").only_in_defaults().ours(),
 ];
 
 /// `idle_timeout` where it is not set, in seconds.

@@ -10,6 +10,7 @@ use crate::service::{
     Action, DenyTime, Ids, Listen, LogFailure, LogSuccess, LogType, Mux, OnRemove, Overload, Rpc, Service,
     Set, SocketRights, SocketType,
 };
+use crate::verify::Verify;
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
 const CPS: (u32, u32) = (50, 10);
@@ -90,6 +91,7 @@ pub(crate) fn build(
             false => IDLE_TIMEOUT,
         }),
         listen_fds: draft.listen_fds.clone(),
+        verify: draft.verify_server.unwrap_or(Verify::No),
         evidence: draft.evidence == Some(true),
         protect_only_from: draft.protect_only_from == Some(true),
         transparent: draft.transparent == Some(true),

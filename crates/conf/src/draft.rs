@@ -11,6 +11,7 @@ use crate::service::{
     SocketType, Stop, Window,
 };
 use crate::tls::TlsDraft;
+use crate::verify::Verify;
 
 /// A word of `bind` as far as it is known when its line is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +185,8 @@ pub(crate) struct Draft {
     pub(crate) evidence: Option<bool>,
     pub(crate) protect_only_from: Option<bool>,
     pub(crate) protect_groups: Option<Vec<String>>,
+    pub(crate) verify_server: Option<Verify>,
+    pub(crate) trusted_programs: Option<String>,
 }
 
 impl Draft {
@@ -247,7 +250,7 @@ impl Draft {
         }
         fill!(instances per_source per_source_prefix cps overload max_load groups umask bind v6only log_type);
         fill!(starts_per_minute source_starts_per_minute);
-        fill!(on_remove stop idle_timeout);
+        fill!(on_remove stop idle_timeout verify_server);
     }
 }
 

@@ -18,6 +18,7 @@ mod host;
 mod place;
 mod reading;
 mod redirect;
+mod same;
 mod sandbox;
 mod service;
 mod sources;
@@ -58,8 +59,10 @@ mod number;
 mod refuse;
 mod resolve;
 mod tls;
+mod trusted;
 mod values;
 mod verdict;
+mod verify;
 
 // What is said.
 mod nearest;
@@ -87,5 +90,9 @@ pub use sandbox::{
 };
 pub use service::*;
 pub use sources::{Inetd, InetdUse, Sources};
-pub use steps::Step;
+pub use steps::{Step, VERIFIED};
 pub use syntax::parse_file;
+pub use trusted::{
+    ProgramDigest, TrustedProgram, digest_text, program_digest, trusted_programs, trusted_text,
+};
+pub use verify::Verify;

@@ -58,6 +58,8 @@ pub struct Settings {
     pub protect_groups: Option<Vec<String>>,
     /// `watch_scans`: the sensor for stealth scans runs.
     pub watch_scans: bool,
+    /// `trusted_programs`: the list that `verify_server` goes by; `None` = not written.
+    pub trusted_programs: Option<String>,
     /// What `defaults` set: the lines of the dump below `Service defaults`, without their tab.
     pub dump: Vec<String>,
 }

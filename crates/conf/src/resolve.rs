@@ -126,6 +126,7 @@ fn resolve(host: &dyn Host, gathered: Gathered, mut report: Report) -> Reading {
         protect: defaults.protect.as_ref().map(|set| set.entries()).unwrap_or_default(),
         protect_groups: defaults.protect_groups.clone(),
         watch_scans: defaults.watch_scans.unwrap_or(false),
+        trusted_programs: defaults.trusted_programs.clone(),
         dump: dump::defaults(&defaults),
     };
     let (diagnostics, log) = report.finish();

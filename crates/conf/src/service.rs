@@ -4,6 +4,7 @@ use crate::host::User;
 use crate::place::Place;
 use crate::redirect::{ProxyProtocol, Target};
 use crate::sandbox::Sandbox;
+use crate::verify::Verify;
 use std::net::IpAddr;
 
 /// A value with the place that set it; `None` for a built-in default. Equal is what has the same value, wherever it stands.
@@ -467,6 +468,8 @@ pub struct Service {
     pub idle_timeout: u32,
     /// listen_fds: the name under which the program gets its sockets as sd_listen_fds(3) has them.
     pub listen_fds: Option<String>,
+    /// verify_server.
+    pub verify: Verify,
     /// evidence: the program has a descriptor to tell us of its client.
     pub evidence: bool,
     /// protect_only_from: no ban touches the addresses of only_from.
@@ -475,25 +478,4 @@ pub struct Service {
     pub tls: Option<Tls>,
     /// What the program is confined to; none of a service that starts no program.
     pub sandbox: Option<Sandbox>,
-}
-
-impl Service {
-    /// Whether clients are served the same by both: all is equal but where it stands in the files.
-    pub fn serves_as(&self, other: &Service) -> bool {
-        let places = |s: &Self| (s.place.clone(), s.action_place.clone(), s.only_from_place.clone());
-        if places(self) == places(other) {
-            return self == other;
-        }
-        let moved = Service {
-            place: self.place.clone(),
-            action_place: self.action_place.clone(),
-            only_from_place: self.only_from_place.clone(),
-            sandbox: other.sandbox.clone().map(|sandbox| Sandbox {
-                place: self.sandbox.as_ref().and_then(|own| own.place.clone()),
-                ..sandbox
-            }),
-            ..other.clone()
-        };
-        *self == moved
-    }
 }

@@ -3,6 +3,10 @@
 use crate::place::Place;
 use crate::redirect::{ProxyVersion, Target};
 use crate::service::{Action, Service};
+use crate::verify::Verify;
+
+/// The step about the program's content.
+pub const VERIFIED: &str = "verify_server";
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,13 @@ impl Service {
                 let words: Vec<&str> =
                     [server.as_str()].into_iter().chain(argv.iter().skip(1).map(String::as_str)).collect();
                 steps.push(Step { name: "server", detail: words.join(" "), place });
+                if self.verify != Verify::No {
+                    let detail = format!(
+                        "{}: its SHA-256 must be in the list of trusted programs",
+                        self.verify.word()
+                    );
+                    steps.push(Step { name: VERIFIED, detail, place: None });
+                }
                 if let Some(sandbox) = &self.sandbox {
                     let place = sandbox.place.clone();
                     steps.push(Step { name: "sandbox", detail: sandbox.words.join(" "), place });

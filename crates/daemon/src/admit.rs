@@ -12,6 +12,7 @@ use crate::seal::{Shield, is_sealed};
 use crate::slot::{ListenerId, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
+use crate::verify::Fit;
 use portreeve_conf::Level;
 use portreeve_policy::evidence::{Evidence, Grade, Kind};
 use portreeve_policy::{
@@ -103,6 +104,9 @@ impl Client {
 impl Supervisor {
     /// A listener of a slot has something.
     pub fn arrivals(&mut self, id: SlotId, number: ListenerId) {
+        if !self.may_take(id) {
+            return;
+        }
         let Some(slot) = self.slots.get(&id) else { return };
         match slot.manner() {
             Manner::Spawn | Manner::Builtin(_) | Manner::Mux | Manner::Redirect => {
@@ -246,6 +250,12 @@ impl Supervisor {
     /// What follows for a client that is admitted; a second time when it has shaken hands.
     pub fn admit(&mut self, mut client: Client, seat: Seat) {
         self.carry_out(&mut client);
+        let twisted = client.orders().is_some_and(|orders| orders.twist.is_some());
+        if !twisted && matches!(self.fit(client.slot), Fit::Refused) {
+            drop(seat);
+            self.refuse(client, &Refusal::new(Cause::Program, None));
+            return;
+        }
         let sealed = self.slots.get(&client.slot).is_some_and(|slot| is_sealed(&slot.service));
         if sealed && client.shield.is_none() {
             self.seal(client, seat);
@@ -256,7 +266,7 @@ impl Supervisor {
         }
         let Some(slot) = self.slots.get(&client.slot) else { return };
         // A command instead of the server answers at once, as in xinetd's child.
-        if client.orders().is_some_and(|orders| orders.twist.is_some()) {
+        if twisted {
             self.start_twist(client, seat);
             return;
         }

@@ -163,6 +163,8 @@ pub fn build(
         bans: crate::bans::Bans::default(),
         book: Scorebook::default(),
         ban_settings: crate::ban_settings::BanSettings::default(),
+        hashing: crate::hashing::Hashing::default(),
+        trusted: crate::trusted::Trusted::default(),
         witnesses: crate::witnesses::Witnesses::new(),
         ways: crate::path_ways::Ways::default(),
         reported: crate::evidence::Reported::default(),

@@ -9,7 +9,8 @@ use crate::json::Json;
 use crate::slot::{Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::translate;
-use portreeve_conf::{Place, Step};
+use crate::verify::Trust;
+use portreeve_conf::{Place, Step, VERIFIED, Verify};
 use portreeve_policy::{
     Arrival, Check, Facts, Now, Origin, Outcome, Peer, Proof, TABLES, Tables, end_at_refusal, explain,
     explain_front,
@@ -68,6 +69,7 @@ impl Supervisor {
             known.sort_unstable();
             return failure(&format!("no service {}; there are {}", asked.service, known.join(", ")));
         };
+        self.verify_ahead(id);
         let local = self.slots.get(&id).is_some_and(Slot::is_local);
         match asked.peer {
             Peer::Inet(_) if local => {
@@ -219,6 +221,15 @@ impl Supervisor {
         let step = |Step { name, mut detail, place }: Step| {
             if name == "redirect" {
                 detail.extend(aside.iter().map(String::as_str));
+            }
+            if name == VERIFIED
+                && let Some((verify, trust, why)) = self.trust_of(slot)
+            {
+                let colon = if why.is_empty() { "" } else { ": " };
+                detail = format!("{verify}; it is {trust}{colon}{why}");
+                if verify == Verify::Refuse.word() && matches!(slot.trust, Trust::Not(_)) {
+                    return Check::refuse(name, detail, place.as_ref().map(origin));
+                }
             }
             Check::pass(name, detail, place.as_ref().map(origin))
         };

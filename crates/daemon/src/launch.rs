@@ -3,7 +3,7 @@
 
 use crate::hosts::Orders;
 use crate::sandbox;
-use portreeve_conf::{Action, Endpoint, Service};
+use portreeve_conf::{Action, Endpoint, Service, Verify};
 use portreeve_policy::Peer;
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
 use std::ffi::{CString, OsStr};
@@ -118,7 +118,10 @@ fn image(
 pub fn confined(service: &Service, image: ImageBuilder) -> ImageBuilder {
     // Who has no ids of its own runs as we do.
     let uid = image.ids.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |ids| ids.uid);
-    let sandbox = service.sandbox.as_ref().map(|sandbox| Box::new(sandbox::prepare(sandbox, uid)));
+    let sandbox = service.sandbox.as_ref().map(|sandbox| match service.verify {
+        Verify::Refuse => Box::new(sandbox::prepare(&sandbox::with_execveat(sandbox), uid)),
+        Verify::No | Verify::Warn => Box::new(sandbox::prepare(sandbox, uid)),
+    });
     ImageBuilder { sandbox, ..image }
 }
 

@@ -31,6 +31,7 @@ mod evidence;
 mod explain;
 mod flows;
 mod handover;
+mod hashing; // the digests of programs
 mod headers;
 mod hire;
 mod hosts;
@@ -82,6 +83,8 @@ mod telling;
 mod time_servers;
 mod timers;
 mod translate;
+mod trusted; // the list that they are held against
+mod verify; // whether a program may be started
 mod waiting;
 mod watchdog;
 mod watcher;

@@ -1,7 +1,7 @@
 //! How a program gets its sockets: the client on 0, 1 and 2 as inetd has it, or from 3 on as systemd has it (`listen_fds`).
 
 use crate::witnesses::variable;
-use portreeve_sys::spawn::{Image, SpawnError, Spawner, Stdio};
+use portreeve_sys::spawn::{Image, SpawnError, Spawner, Stays, Stdio};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -16,6 +16,8 @@ pub struct How<'a> {
     pub label: Option<&'a CStr>,
     /// By which it tells of its client: it gets the number behind those of the sockets.
     pub evidence: Option<BorrowedFd<'a>>,
+    /// What is executed, where it is not what the path of the image leads to: it gets the number behind all of these.
+    pub program: Option<(BorrowedFd<'a>, Stays)>,
 }
 
 /// Starts a program with these sockets: without `listen_fds` it gets the first alone. The sockets stay as they are.
@@ -34,9 +36,9 @@ pub fn start(
             variables.push(&number);
             let [stdin, stdout, stderr] = [*first; 3];
             let stdio = Stdio::Separate { stdin, stdout, stderr, extra: how.evidence };
-            return spawner.spawn_labeled(image, &variables, stdio, how.label);
+            return spawner.spawn_program(image, &variables, stdio, how.label, how.program);
         }
-        return spawner.spawn_labeled(image, &variables, Stdio::Client(*first), how.label);
+        return spawner.spawn_program(image, &variables, Stdio::Client(*first), how.label, how.program);
     };
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(SpawnError::Clone)?;
@@ -50,7 +52,7 @@ pub fn start(
         all.push(evidence);
     }
     let sockets = all.as_slice();
-    spawner.spawn_labeled(image, &variables, Stdio::Listen { null, sockets }, how.label)
+    spawner.spawn_program(image, &variables, Stdio::Listen { null, sockets }, how.label, how.program)
 }
 
 /// LISTEN_FDS and LISTEN_FDNAMES, where all have the one name.

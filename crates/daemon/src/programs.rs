@@ -12,11 +12,12 @@ use crate::passing::{self, How};
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
+use crate::verify::Fit;
 use portreeve_conf::Level;
-use portreeve_policy::{Peer, Reason, Seat};
+use portreeve_policy::{Cause, Peer, Reason, Refusal, Seat};
 use portreeve_sys::label::Selinux;
-use portreeve_sys::spawn::{Image, SpawnError, Stage, Stdio};
-use rustix::fd::AsFd;
+use portreeve_sys::spawn::{Image, SpawnError, Stage, Stays, Stdio};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
@@ -28,6 +29,22 @@ const TRIES: u32 = 5;
 impl Supervisor {
     /// Starts the program for an admitted client.
     pub fn start_program(&mut self, mut client: Client, seat: Seat) {
+        let program = match self.fit(client.slot) {
+            Fit::ByPath => None,
+            Fit::This(fd, stays) => Some((fd, stays)),
+            // It has changed since the client was admitted.
+            Fit::UnderWay => {
+                drop(seat);
+                client.attempts += 1;
+                self.put_off(client, Reason::Program);
+                return;
+            }
+            Fit::Refused => {
+                drop(seat);
+                self.refuse(client, &Refusal::new(Cause::Program, None));
+                return;
+            }
+        };
         let witness = self.witness_ends(client.slot, client.peer.address().is_some());
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(plan) = slot.plan.clone() else { return };
@@ -41,7 +58,12 @@ impl Supervisor {
         let image = changed.as_ref().unwrap_or(&plan.image);
         let Some(label) = self.label(&client, image) else { return };
         let evidence = witness.as_ref().map(|ends| ends.theirs.as_fd());
-        let how = How { listen_fds: plan.listen_fds.as_deref(), label: label.as_deref(), evidence };
+        let how = How {
+            listen_fds: plan.listen_fds.as_deref(),
+            label: label.as_deref(),
+            evidence,
+            program: by_descriptor(&program),
+        };
         match passing::start(&mut self.spawner, image, &variables, how, &[client.fd.as_fd()]) {
             Ok(pid) => {
                 let pid = pid.as_raw_nonzero().get();
@@ -228,6 +250,11 @@ impl Supervisor {
             self.judge(client);
         }
     }
+}
+
+/// A program as a start takes it.
+pub fn by_descriptor(program: &Option<(OwnedFd, Stays)>) -> Option<(BorrowedFd<'_>, Stays)> {
+    program.as_ref().map(|(fd, stays)| (fd.as_fd(), *stays))
 }
 
 /// The part of its sandbox that an image was at when its start failed.

@@ -91,6 +91,8 @@ impl Supervisor {
             // What it said has been heard.
         } else if self.ban_settings_ended(pid, ended.status) {
             // The same.
+        } else if self.hashing_ended(pid, ended.status) {
+            // The same.
         } else if self.hook_ended(pid, ended.status) {
             self.stop_if_done();
         } else if let Some(worker) = self.staff.by_pid(pid) {

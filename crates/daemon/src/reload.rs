@@ -123,6 +123,7 @@ impl Supervisor {
         self.bans.groups = result.settings.protect_groups;
         self.bans.protection = None;
         self.want_sensor(result.settings.watch_scans);
+        self.trusted.go_by(result.settings.trusted_programs.as_deref());
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
         let mut seen: HashMap<String, u32> = HashMap::new();
@@ -192,6 +193,7 @@ impl Supervisor {
         self.tell_builtin_ports();
         (self.registry.stale, self.registry.doubtful) = (true, true);
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
+            self.verify_ahead(id);
             self.attach_filter(id);
             // A rate that was switched off ends its overload.
             self.rate_alarm(id);
@@ -278,6 +280,7 @@ impl Supervisor {
             rules: Rc::new(CompiledRules::new(translate::rules(&service))),
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
             edition: crate::editions::Edition::default(),
+            trust: crate::verify::Trust::default(),
             tls: self.tls_worker(&service),
             banners: Rc::new(Banners::of(&service)),
             state: ServiceState::new(),
@@ -347,6 +350,9 @@ impl Supervisor {
         slot.plan = plan;
         if old.action != service.action {
             slot.edition = crate::editions::Edition::default();
+        }
+        if old.action != service.action || old.verify != service.verify {
+            slot.trust = crate::verify::Trust::default();
         }
         slot.banners = Rc::new(Banners::of(&service));
         slot.hold_logged = false;

@@ -60,6 +60,16 @@ pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
     }
 }
 
+/// The same, and a program that may be executed may be so by its descriptor: it is the same right by another call.
+pub fn with_execveat(sandbox: &Sandbox) -> Sandbox {
+    let mut sandbox = sandbox.clone();
+    if let Some(calls) = &mut sandbox.calls {
+        calls.listed.retain(|(name, _)| *name != "execveat");
+        calls.listed.push(("execveat", CallAnswer::Allow));
+    }
+    sandbox
+}
+
 /// Each path as it is without links: a link into what another step covers, or uncovers, would undo that step. And the links, so that
 /// none of them leads elsewhere by the time of a start.
 fn resolved(mounts: &[portreeve_conf::Mount]) -> (Vec<portreeve_conf::Mount>, Vec<sys::Link>) {

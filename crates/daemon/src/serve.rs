@@ -106,6 +106,7 @@ impl Supervisor {
             Alarm::Settled => {}
             Alarm::Probe(pid) => self.probe_late(pid),
             Alarm::BanSettings(pid) => self.ban_settings_late(pid),
+            Alarm::Hashed(pid) => self.hashing_late(pid),
             Alarm::Keepers => self.tell_keepers(),
             Alarm::Watchdog => self.sign_of_life(),
             Alarm::Devices => self.look_at_devices(),

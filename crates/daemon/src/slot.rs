@@ -172,6 +172,8 @@ pub struct Slot {
     pub plan: Option<Rc<LaunchPlan>>,
     /// What its program was when it was last looked at.
     pub edition: crate::editions::Edition,
+    /// What is known of its content, where it is verified.
+    pub trust: crate::verify::Trust,
     /// The worker that serves its TLS; none where it has no TLS, or cannot be served.
     pub tls: Option<u32>,
     /// Banners, read at reload.

@@ -2,6 +2,7 @@
 
 use crate::control::MOST_CLIENTS;
 use crate::duty::{Duty, order_note, order_word};
+use crate::hashing::MOST_WAITING as MOST_HASHED;
 use crate::hosts::MOST_HOOKS;
 use crate::json::Json;
 use crate::ledger::MOST_BATCHES;
@@ -65,6 +66,13 @@ impl Supervisor {
                 j.plain("killed", self.hooks.killed);
             });
             j.map("ledger", |j| self.announcer.ledger.status(j));
+            j.map("trusted_programs", |j| {
+                j.text("path", self.trusted.path().display());
+                j.plain("programs", self.trusted.len());
+                j.text("trouble", self.trusted.trouble());
+                j.plain("hashed", self.hashing.read);
+                j.plain("failed", self.hashing.failed);
+            });
             self.bans_view(j);
             self.sensor_view(j);
             j.map("log", |j| j.plain("dropped", self.log.dropped() + self.sinks.dropped()));
@@ -92,6 +100,7 @@ impl Supervisor {
         bound("clients waiting for a process", self.children.put_off.len(), crate::children::MOST_PUT_OFF, 0);
         bound("connections to unix sockets being begun", self.ways.len(), crate::path_ways::MOST, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
+        bound("programs being hashed", self.hashing.len(), MOST_HASHED, 0);
         let ledger = &self.announcer.ledger;
         let batches = ledger.waiting() + self.staff.link(Worker::Ledger).backlog();
         bound("batches waiting for the ledger", batches, MOST_BATCHES, ledger.dropped);
@@ -203,6 +212,13 @@ impl Supervisor {
         j.list("sandbox", |j| {
             service.sandbox.iter().flat_map(|sandbox| &sandbox.words).for_each(|word| j.word(word));
         });
+        if let Some((verify, trust, why)) = self.trust_of(slot) {
+            j.map("program", |j| {
+                j.text("verify", verify);
+                j.text("trust", trust);
+                j.text("why", why);
+            });
+        }
         j.text("note", self.note(id, slot));
         j.plain("tls_unusable", self.tls_is_unusable(slot));
     }

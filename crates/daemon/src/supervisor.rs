@@ -9,6 +9,7 @@ use crate::control::Control;
 use crate::duty::Duty;
 use crate::evidence::Reported;
 use crate::handover::Upgrade;
+use crate::hashing::Hashing;
 use crate::headers::Headers;
 use crate::hosts::{Files, Hooks, Watch};
 use crate::keepers::Keepers;
@@ -27,6 +28,7 @@ use crate::slot::{ListenerId, Slot, SlotId};
 use crate::staff::Staff;
 use crate::stop::Stopping;
 use crate::timers::Timers;
+use crate::trusted::Trusted;
 use crate::witnesses::Witnesses;
 use portreeve_conf::Level;
 use portreeve_policy::evidence::Scorebook;
@@ -138,6 +140,10 @@ pub struct Supervisor {
     pub book: Scorebook,
     /// What is known of the policy's file.
     pub ban_settings: BanSettings,
+    /// The digests of programs.
+    pub hashing: Hashing,
+    /// The programs that somebody answers for.
+    pub trusted: Trusted,
     /// Instances that tell of their clients.
     pub witnesses: Witnesses,
     /// Clients on their way to unix sockets.

@@ -56,6 +56,8 @@ pub enum Alarm {
     Probe(i32),
     /// What reads the settings of bans has had its time.
     BanSettings(i32),
+    /// What hashes a program has had its time.
+    Hashed(i32),
     /// Whoever holds our sockets has not heard everything.
     Keepers,
     /// The service manager wants a sign of life.

@@ -6,10 +6,11 @@ use crate::hosts::{Known, Orders};
 use crate::launch::{Ends, client_variables};
 use crate::machine::percent_m;
 use crate::passing::{self, How};
-use crate::programs::{part, slot_name};
+use crate::programs::{by_descriptor, part, slot_name};
 use crate::slot::{Listener, ListenerId, Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
+use crate::verify::Fit;
 use portreeve_conf::Level;
 use portreeve_policy::{
     Arrival, Cause, Facts, Pattern, Peer, Prefix, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
@@ -57,7 +58,8 @@ impl Supervisor {
         self.watch_rate(id);
     }
 
-    fn hold(&mut self, id: SlotId, reason: Reason, until: Duration) {
+    /// Its program is not started for a reason that is no client's.
+    pub fn hold(&mut self, id: SlotId, reason: Reason, until: Duration) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if !slot.hold_logged {
             slot.hold_logged = true;
@@ -173,6 +175,13 @@ impl Supervisor {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.hold_logged = false;
         let stream = slot.is_stream();
+        let twisted = orders.is_some_and(|orders| orders.twist.is_some());
+        let program = match if twisted { Fit::ByPath } else { self.fit(id) } {
+            Fit::ByPath => None,
+            Fit::This(fd, stays) => Some((fd, stays)),
+            // It has changed in this very moment: the socket is looked at again.
+            Fit::UnderWay | Fit::Refused => return,
+        };
         let Some(slot) = self.slots.get(&id) else { return };
         let (Some(plan), [first, ..]) = (slot.plan.clone(), slot.listeners.as_slice()) else { return };
         let local = first.address.address().filter(|_| !stream && slot.listeners.len() == 1);
@@ -189,8 +198,8 @@ impl Supervisor {
             rustix::io::fcntl_dupfd_cloexec(&listener.fd, 3)
         });
         // What a rule has answer instead of the program has its client where a shell expects it.
-        let twisted = orders.is_some_and(|orders| orders.twist.is_some());
-        let how = How { listen_fds: plan.listen_fds.as_deref().filter(|_| !twisted), ..How::default() };
+        let listen_fds = plan.listen_fds.as_deref().filter(|_| !twisted);
+        let how = How { listen_fds, program: by_descriptor(&program), ..How::default() };
         let outcome = low.collect::<Result<Vec<_>, _>>().map_err(SpawnError::Clone).and_then(|low| {
             let sockets: Vec<_> = low.iter().map(AsFd::as_fd).collect();
             passing::start(&mut self.spawner, image, &variables, how, &sockets)

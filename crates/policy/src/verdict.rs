@@ -45,11 +45,13 @@ pub enum Reason {
     Header,
     /// The client's TLS handshake failed.
     Tls,
+    /// Nobody answers for the content of the program.
+    Program,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::Rate,
         Reason::Load,
         Reason::Time,
@@ -61,6 +63,7 @@ impl Reason {
         Reason::Fork,
         Reason::Header,
         Reason::Tls,
+        Reason::Program,
     ];
 
     /// The reason with this word.
@@ -82,6 +85,7 @@ impl Reason {
             Reason::Fork => "fork",
             Reason::Header => "header",
             Reason::Tls => "tls",
+            Reason::Program => "program",
         }
     }
 }
@@ -129,6 +133,8 @@ pub enum Cause {
     NoProxy,
     /// The header did not come in time, or is none.
     NoHeader,
+    /// The program is not one that somebody answers for, or that cannot be told.
+    Program,
 }
 
 impl Cause {
@@ -153,6 +159,7 @@ impl Cause {
             | Cause::NamesUnavailable
             | Cause::NoProxy => Reason::Address,
             Cause::NoHeader => Reason::Header,
+            Cause::Program => Reason::Program,
             Cause::HostsTables | Cause::HostsUnavailable => Reason::Libwrap,
         }
     }
@@ -181,6 +188,7 @@ impl Cause {
                 "a rule of hosts.allow or hosts.deny hangs on what could not be asked for"
             }
             Cause::NoProxy => "proxy_from does not name the peer",
+            Cause::Program => "nobody answers for the content of the program",
             Cause::NoHeader => "what must stand in front of the connection did not come, or is none",
         }
     }

@@ -93,6 +93,9 @@ fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if arguments.first().is_some_and(|word| word == BANS) {
         return bans_for_supervisor();
     }
+    if arguments.first().is_some_and(|word| word == DIGEST) {
+        return crate::digest::for_supervisor();
+    }
     match portreeve_sys::stdio::take_third() {
         // It reads its settings while it is root.
         Some(channel) if arguments.first().is_some_and(|word| word == "ledger") => {
@@ -109,6 +112,8 @@ fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// The supervisor's word for the settings of bans, as lines on the standard output.
 const BANS: &str = "bans";
+/// The supervisor's word for the digest of a program.
+const DIGEST: &str = "digest";
 /// The longest answer: what a pipe takes while nobody reads it.
 const MOST_SAID: usize = 60 * 1024;
 

@@ -13,8 +13,9 @@ pub mod commands; //  one file for each command
 pub mod confinement; // sandboxes that could not be put on here
 pub mod control; //   the control socket's client
 pub mod demo; //      the demonstration's configuration, files and gate
-pub mod describe; //  a service in words
+pub mod describe;
 pub mod difference; // two versions of a file
+mod digest; //  a service in words
 pub mod escape; //    what may reach a terminal
 pub mod failure; //   exit codes and errors for people
 pub mod finding; //   a diagnostic, read here or told by the daemon
@@ -37,4 +38,5 @@ pub mod settings; //  portreeve.toml
 pub mod since; //     moments as people write them
 pub mod snippet; //   diagnostics with their source line
 pub mod switching; // which entry is to be switched off or on, and may it be
-pub mod table; //     columns for people
+pub mod table;
+mod trusting; //     columns for people

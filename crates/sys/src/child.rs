@@ -112,8 +112,8 @@ impl Report {
     }
 }
 
-/// The most descriptors that are put in place.
-pub(crate) const SOURCES: usize = 19;
+/// The most descriptors that are put in place: the last place is for the program itself.
+pub(crate) const SOURCES: usize = 20;
 
 /// Everything the child reads. All of it stays in place while the parent waits for the child to exec or exit.
 pub(crate) struct Plan<'a> {
@@ -133,7 +133,18 @@ pub(crate) struct Plan<'a> {
     pub(crate) ignored: u64,
     /// The variable, among those of `envp`, that is to hold the child's pid.
     pub(crate) listen_pid: Option<&'a ListenPid>,
+    /// The last of `sources` is the program, to be executed by its descriptor; whether that stays open for it.
+    pub(crate) program: Option<Stays>,
     pub(crate) report: Report,
+}
+
+/// Whether the descriptor of a program is open in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// It is a script: its interpreter reads it by `/dev/fd/N`.
+    Open,
+    /// The kernel has mapped it, and nobody needs it any more.
+    Closed,
 }
 
 // The 32-bit ABIs of these calls under their old names take 16-bit ids.
@@ -199,6 +210,16 @@ impl Plan<'_> {
             variable.set(unsafe { libc::syscall(libc::SYS_getpid) } as u32);
         }
         sandbox.map_or(Ok(()), Sandbox::close).map_err(failed)?;
+        if self.program.is_some() {
+            let fd = self.sources.len().saturating_sub(1);
+            let path = c"";
+            // SAFETY: as below; the path is empty, so what is executed is what the descriptor has open.
+            let result = unsafe {
+                let flags = libc::AT_EMPTY_PATH;
+                libc::syscall(libc::SYS_execveat, fd, path.as_ptr(), self.argv, self.envp, flags)
+            };
+            return check(Stage::Exec, result).map(|_| ());
+        }
         // SAFETY: path is NUL-terminated; argv and envp are NULL-terminated arrays of NUL-terminated strings.
         // All of it is the parent's memory, which lives until execve has copied it.
         let result =
@@ -301,13 +322,15 @@ impl Plan<'_> {
             target += 1;
         }
         target = 0;
-        for &source in moved.iter().take(above) {
+        for (at, &source) in moved.iter().take(above).enumerate() {
+            let closes = self.program == Some(Stays::Closed) && at + 1 == above;
+            let (flag, flags) = if closes { (libc::FD_CLOEXEC, libc::O_CLOEXEC) } else { (0, 0) };
             // SAFETY: plain integers. dup3 refuses equal numbers, and there only close-on-exec is in the way.
             let result = unsafe {
                 if source == target {
-                    libc::syscall(libc::SYS_fcntl, source, libc::F_SETFD, 0)
+                    libc::syscall(libc::SYS_fcntl, source, libc::F_SETFD, flag)
                 } else {
-                    libc::syscall(libc::SYS_dup3, source, target, 0)
+                    libc::syscall(libc::SYS_dup3, source, target, flags)
                 }
             };
             check(Stage::Dup, result)?;

@@ -37,6 +37,7 @@
 //! | [`replace`] | a file that people edit, replaced in one step |
 //! | [`handover`] | become another version of oneself, with descriptors and a sealed state |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
+//! | [`program`] | a program that is hashed, and then executed by its descriptor |
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`lifeline`] | workers end with the last who has the other end of a pipe |
 //! | [`orphan`] | processes that are no children of ours: signals, and how they ended |
@@ -81,6 +82,7 @@ pub mod parts;
 pub mod pktinfo;
 pub mod ports;
 pub mod process;
+pub mod program;
 pub mod reap;
 pub mod replace;
 pub mod sandbox;

@@ -4,8 +4,8 @@
 //! The parent waits until the child execs or fails, so the outcome of execve is known when `spawn` returns,
 //! and the cost does not grow with the supervisor's memory or its number of listeners (design §5).
 
-pub use crate::child::Stage;
 use crate::child::{Plan, Report, SOURCES, enter};
+pub use crate::child::{Stage, Stays};
 pub use crate::image::{Ids, Image, ImageBuilder, RlimitKind};
 use crate::listen_pid::ListenPid;
 use crate::signals;
@@ -63,14 +63,14 @@ pub enum Stdio<'a> {
 }
 
 /// The most sockets of [`Stdio::Listen`].
-pub const MOST_SOCKETS: usize = SOURCES - 3;
+pub const MOST_SOCKETS: usize = SOURCES - 4;
 
 impl Stdio<'_> {
     fn sources(&self) -> ([c_int; SOURCES], usize) {
         let mut all = [-1; SOURCES];
         let mut count = 0;
         let mut add = |fd: BorrowedFd<'_>| {
-            if let Some(place) = all.get_mut(count) {
+            if let Some(place) = all.get_mut(count).filter(|_| count + 1 < SOURCES) {
                 *place = fd.as_raw_fd();
                 count += 1;
             }
@@ -142,13 +142,29 @@ impl Spawner {
         stdio: Stdio<'_>,
         label: Option<&CStr>,
     ) -> Result<Pid, SpawnError> {
-        let outcome = self.clone_into(image, extra_env, stdio, label);
+        self.spawn_program(image, extra_env, stdio, label, None)
+    }
+
+    /// The same, and what is executed is what `program` has open, whatever the image's path leads to by now; with the path and the
+    /// arguments of the image. It has the number behind those of `stdio`.
+    ///
+    /// # Errors
+    /// As [`Spawner::spawn_labeled`].
+    pub fn spawn_program(
+        &mut self,
+        image: &Image,
+        extra_env: &[&CStr],
+        stdio: Stdio<'_>,
+        label: Option<&CStr>,
+        program: Option<(BorrowedFd<'_>, Stays)>,
+    ) -> Result<Pid, SpawnError> {
+        let outcome = self.clone_into(image, extra_env, stdio, label, program);
         let Err(SpawnError::Child { pid, stage: Stage::CloseRange, .. }) = outcome else { return outcome };
         // close_range is there, but not with UNSHARE (a sandboxed kernel, a system call filter). Do without it
         // from now on. The failed child has not done anything; nobody else must hear of it.
         self.share_table = false;
         while matches!(rustix::process::waitpid(Some(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
-        self.clone_into(image, extra_env, stdio, label)
+        self.clone_into(image, extra_env, stdio, label, program)
     }
 
     fn clone_into(
@@ -157,6 +173,7 @@ impl Spawner {
         extra: &[&CStr],
         stdio: Stdio<'_>,
         label: Option<&CStr>,
+        program: Option<(BorrowedFd<'_>, Stays)>,
     ) -> Result<Pid, SpawnError> {
         self.pointers.clear();
         self.pointers.extend(image.argv.pointers());
@@ -168,7 +185,11 @@ impl Spawner {
         self.pointers.extend(listen_pid.as_ref().map(ListenPid::pointer));
         self.pointers.push(ptr::null());
 
-        let (sources, count) = stdio.sources();
+        let (mut sources, mut count) = stdio.sources();
+        if let (Some((fd, _)), Some(place)) = (program, sources.get_mut(count)) {
+            *place = fd.as_raw_fd();
+            count += 1;
+        }
         let sources = sources.get(..count).unwrap_or(&sources);
         let highest = sources.iter().copied().max().unwrap_or(2).max(2);
         let plan = Plan {
@@ -181,6 +202,7 @@ impl Spawner {
             root: self.root,
             ignored: self.ignored,
             listen_pid: listen_pid.as_ref(),
+            program: program.map(|(_, stays)| stays),
             report: Report::default(),
         };
 

@@ -110,6 +110,7 @@ fn reason(name: &str) -> Reason {
         "access_times" => Reason::Keeps("knows no hours"),
         "tls_cert" | "tls_key" | "tls_client_ca" => Reason::Keeps("has no TLS"),
         "sandbox" => Reason::Keeps("cannot confine a program"),
+        "verify_server" => Reason::Keeps("verifies no program"),
         "proxy_protocol" | "proxy_from" => Reason::Keeps("does not know the PROXY protocol"),
         _ => Reason::Plain,
     }

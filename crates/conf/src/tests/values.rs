@@ -2,7 +2,7 @@
 
 use super::{codes, left_out, log, reading, service, stream, with_line};
 use crate::{
-    Action, Classic, DenyTime, Level, LogType, OnRemove, Overload, ProxyProtocol, ProxyVersion, Stop,
+    Action, Classic, DenyTime, Level, LogType, OnRemove, Overload, ProxyProtocol, ProxyVersion, Stop, Verify,
 };
 
 /// xinetd's messages for a line of a service, without places.
@@ -158,6 +158,29 @@ fn our_own_attributes() {
         let reading = reading(stream("s1", 2000, &format!("\t{line}\n")));
         assert_eq!((reading.services.len(), codes(&reading)), (0, vec!["bad-value"]), "{line}");
     }
+}
+
+#[test]
+fn a_program_is_verified_where_that_is_written_and_nowhere_for_a_misspelling() {
+    assert_eq!(service("").verify, Verify::No);
+    assert_eq!(service("\tverify_server = REFUSE\n").verify, Verify::Refuse);
+    let defaults = "defaults\n{\n\tverify_server = warn\n\ttrusted_programs = /x/list\n}\n";
+    let read = reading(format!("{defaults}{}", stream("s1", 2000, "")));
+    assert_eq!(read.services.first().map(|service| service.verify), Some(Verify::Warn));
+    assert_eq!(read.settings.trusted_programs.as_deref(), Some("/x/list"));
+    let read = reading(format!("{defaults}{}", stream("s1", 2000, "\tverify_server = no\n")));
+    assert_eq!(read.services.first().map(|service| service.verify), Some(Verify::No));
+    for (line, code) in [
+        ("verify_server = refues", "bad-value"),
+        ("verify_serve = refuse", "verify-void"),
+        ("verify = refuse", "verify-void"),
+        ("verify_server =", "verify-void"),
+    ] {
+        let read = reading(stream("s1", 2000, &format!("\t{line}\n")));
+        assert_eq!((read.services.len(), codes(&read)), (0, vec![code]), "{line}");
+    }
+    let read = reading(stream("s1", 2000, "\tserver = /usr/sbin/tcpd\n\tverify_server = warn\n"));
+    assert!(codes(&read).contains(&"without-effect"), "{:?}", codes(&read));
 }
 
 #[test]

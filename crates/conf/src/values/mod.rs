@@ -20,6 +20,7 @@ use crate::nearest;
 use crate::place::Place;
 use crate::report::Finding;
 use crate::service::Set;
+use crate::verify::Verify;
 
 /// A line whose value is to be read.
 pub(crate) struct Line<'a> {
@@ -238,6 +239,11 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::Disabled => names(&mut draft.disabled, line),
         Id::ProtectGroups => names(&mut draft.protect_groups, line),
         Id::Evidence => draft.evidence = Some(line.yes_no("Bad value for evidence")?),
+        Id::VerifyServer => {
+            let word = line.word_index(0).ok_or_else(|| line.unknown_word(0, None))?;
+            draft.verify_server = Verify::ALL.get(word).copied();
+        }
+        Id::TrustedPrograms => draft.trusted_programs = Some(tls::file(line, 0)?.value),
         Id::ProtectOnlyFrom => {
             draft.protect_only_from = Some(line.yes_no("Bad value for protect_only_from")?)
         }

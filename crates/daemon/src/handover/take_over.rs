@@ -78,6 +78,7 @@ impl Supervisor {
             self.host.protect = crate::translate::protected(&read.settings.protect, read.services.iter());
             self.bans.groups.clone_from(&read.settings.protect_groups);
             self.sensor.wanted = read.settings.watch_scans;
+            self.trusted.go_by(read.settings.trusted_programs.as_deref());
             self.defaults_dump.clone_from(&read.settings.dump);
             self.files.clone_from(&read.files);
         }

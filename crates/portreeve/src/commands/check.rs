@@ -15,6 +15,7 @@ use crate::remote_targets;
 use crate::settings;
 use crate::snippet;
 use crate::table::{Cell, Table};
+use crate::trusting;
 use portreeve_conf::{Fatal, Host, LeftOut, Reading, Service, Severity, Sources};
 use portreeve_sys::label::SELINUX;
 use serde_json::{Value, json};
@@ -82,6 +83,7 @@ fn check(
     of_machine.extend(reading.iter().flat_map(|reading| labels::findings(reading, Path::new(SELINUX))));
     let views = portreeve_sys::sandbox::kernel_has_views();
     of_machine.extend(reading.iter().flat_map(|reading| confinement::findings(reading, views)));
+    of_machine.extend(reading.iter().flat_map(trusting::findings));
     of_machine.extend(of_settings(Path::new(settings::PATH)));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     of_machine.extend(reading.iter().flat_map(|reading| remote_targets::findings(reading, &mounts)));

@@ -2,7 +2,7 @@
 
 use super::audit::write_finding;
 use super::listeners::write_gaps;
-use super::{chain, sealed};
+use super::{chain, sealed, trust};
 use crate::failure::{Exit, Failure, system_text};
 use crate::output::Output;
 use portreeve_audit::integrity::{self, Integrity, Progress, check, rpm};
@@ -44,6 +44,12 @@ pub enum Verb {
     Accept(sealed::Accept),
     /// Go through the chain of baselines
     History(chain::History),
+    /// Write the list of programs that `verify_server` starts
+    ///
+    /// A program is put onto it where a package brought it as it is, where the last signed baseline has its content, or where you name it
+    /// with --answer-for. Programs that are not asked about stay as they are. The daemon looks at the list whenever it starts such a
+    /// program. Exit code 1 when nobody answers for one.
+    Trust(trust::Trust),
 }
 
 /// How the answer is written.
@@ -92,6 +98,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         Verb::Explain(arguments) => sealed::explain(arguments, out),
         Verb::Accept(arguments) => sealed::accept(arguments, out),
         Verb::History(arguments) => chain::history(arguments, out),
+        Verb::Trust(arguments) => trust::trust(arguments, out),
     }
 }
 

@@ -35,7 +35,8 @@ pub mod switch;
 pub mod tcpd;
 pub mod tcpdchk;
 pub mod tcpdmatch;
-pub mod try_from;
+pub mod trust;
+mod try_from;
 pub mod upgrade;
 pub mod version;
 

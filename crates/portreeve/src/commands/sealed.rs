@@ -210,7 +210,8 @@ fn sealed(
     Ok(())
 }
 
-fn trusted(path: &std::path::Path) -> Result<Option<Public>, Failure> {
+/// The public key of a file; none where the usual one is not there.
+pub fn trusted(path: &std::path::Path) -> Result<Option<Public>, Failure> {
     match std::fs::read_to_string(path) {
         Ok(text) => public_of(&text)
             .map(Some)

@@ -97,6 +97,15 @@ fn write(out: &mut Output<'_>, answer: &Value) -> io::Result<()> {
             let id = escape::text(text(service, "id"));
             writeln!(out, "{id}: sandbox {}", escape::text(&sandbox.join(" ")))?;
         }
+        if let Some(program) = service.get("program").filter(|program| !program.is_null()) {
+            let why = text(program, "why");
+            let trust = text(program, "trust");
+            let paint = if trust == "not listed" { Paint::Red } else { Paint::Plain };
+            let colon = if why.is_empty() { "" } else { ": " };
+            let line = format!("verify_server {}, program {trust}{colon}{why}", text(program, "verify"));
+            let line = out.paint(paint, &escape::text(&line));
+            writeln!(out, "{}: {line}", escape::text(text(service, "id")))?;
+        }
         for target in items(service, "targets").iter().filter(|target| text(target, "state") == "failing") {
             writeln!(
                 out,

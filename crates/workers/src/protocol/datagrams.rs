@@ -153,6 +153,7 @@ fn reason_number(reason: Reason) -> u8 {
         // Of streams alone: no receiver takes them.
         Reason::Header => 9,
         Reason::Tls => 10,
+        Reason::Program => 11,
     }
 }
 
