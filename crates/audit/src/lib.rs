@@ -12,6 +12,7 @@ pub mod exposure; //  the checks of listeners
 pub mod finding; //   one finding, as every check gives it
 pub mod integrity; // the files of packages beside what the packages brought
 pub mod inventory; // every listener with all that is known of it
+pub mod live; //      what happens to protected paths, and who did it
 pub mod namespaces; // the network namespaces that this process can see
 mod outside; //       programs of this host that are asked
 pub mod packages; //  which package brought a file

@@ -14,6 +14,13 @@ const SENT: usize = 44;
 const RECEIVED: usize = 52;
 const LENGTH: usize = 104;
 
+impl From<OwnedFd> for Process {
+    /// The process of a pidfd.
+    fn from(pidfd: OwnedFd) -> Self {
+        Self(pidfd)
+    }
+}
+
 impl Process {
     /// The process that has this number now.
     ///

@@ -32,6 +32,7 @@
 //! | [`unix`] | the control socket and who is on the other side |
 //! | [`syslog`] | /dev/log |
 //! | [`libc_syslog`] | the C library's syslog, for other people's processes |
+//! | [`fanotify`] | what happens to files, and who did it |
 //! | [`file`] | log, dump and pid files |
 //! | [`parts`] | a file that is replaced whole and read in parts by many |
 //! | [`replace`] | a file that people edit, replaced in one step |
@@ -59,6 +60,7 @@ mod child;
 pub mod clock;
 mod dump;
 pub mod environment;
+pub mod fanotify;
 pub mod file;
 pub mod filter;
 pub mod handover;

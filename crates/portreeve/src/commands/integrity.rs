@@ -2,7 +2,7 @@
 
 use super::audit::write_finding;
 use super::listeners::write_gaps;
-use super::{chain, sealed, trust};
+use super::{chain, integrity_watch, sealed, trust};
 use crate::failure::{Exit, Failure, system_text};
 use crate::output::Output;
 use portreeve_audit::integrity::{self, Integrity, Progress, check, rpm};
@@ -50,6 +50,12 @@ pub enum Verb {
     /// with --answer-for. Programs that are not asked about stay as they are. The daemon looks at the list whenever it starts such a
     /// program. Exit code 1 when nobody answers for one.
     Trust(trust::Trust),
+    /// Tell what happens to the protected paths, and who did it
+    ///
+    /// By fanotify, on the whole file systems that the paths are on; the process is named by a descriptor where the kernel has that (Linux
+    /// 5.15), with executable, user, login session and unit. Events of one path and process are one line. What found no room is counted
+    /// and said. Exit code 1 when something happened.
+    Watch(integrity_watch::Watch),
 }
 
 /// How the answer is written.
@@ -99,6 +105,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         Verb::Accept(arguments) => sealed::accept(arguments, out),
         Verb::History(arguments) => chain::history(arguments, out),
         Verb::Trust(arguments) => trust::trust(arguments, out),
+        Verb::Watch(arguments) => integrity_watch::watch(arguments, out),
     }
 }
 

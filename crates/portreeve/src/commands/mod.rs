@@ -21,6 +21,7 @@ pub mod firewall;
 pub mod inetd;
 pub mod instances;
 pub mod integrity;
+mod integrity_watch;
 pub mod links;
 pub mod listeners;
 pub mod off;

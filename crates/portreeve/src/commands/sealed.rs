@@ -138,7 +138,8 @@ pub struct Explain {
     pub public: PathBuf,
 }
 
-fn bytes(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+/// Paths as a baseline has them: absolute and tidy.
+pub fn bytes(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
     let one = |path: &PathBuf| {
         let absolute = std::path::absolute(path).map_err(|error| sealing::failed(path, &error))?;
         let tidy: PathBuf = absolute.components().collect();
