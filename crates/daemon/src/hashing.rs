@@ -170,7 +170,7 @@ impl Supervisor {
         self.hashing.failed += u64::from(found.is_err());
         let until = found.is_err().then(|| self.stamp.mono() + AGAIN);
         self.hashing.learn(identity, Known { found, until });
-        self.programs_known();
+        self.programs_known(&identity);
     }
 }
 

@@ -281,6 +281,7 @@ impl Supervisor {
             plan: launch::plan(&service, &self.inherited).map(Rc::new),
             edition: crate::editions::Edition::default(),
             trust: crate::verify::Trust::default(),
+            awaits: None,
             tls: self.tls_worker(&service),
             banners: Rc::new(Banners::of(&service)),
             state: ServiceState::new(),

@@ -174,6 +174,8 @@ pub struct Slot {
     pub edition: crate::editions::Edition,
     /// What is known of its content, where it is verified.
     pub trust: crate::verify::Trust,
+    /// The content of it that is being hashed.
+    pub awaits: Option<portreeve_sys::source::Identity>,
     /// The worker that serves its TLS; none where it has no TLS, or cannot be served.
     pub tls: Option<u32>,
     /// Banners, read at reload.

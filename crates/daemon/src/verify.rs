@@ -5,10 +5,11 @@
 use crate::programs::slot_name;
 use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
+use crate::timers::Alarm;
 use portreeve_conf::{Action, Level, Verify};
 use portreeve_policy::Reason;
 use portreeve_sys::program::Program;
-use portreeve_sys::source::reason;
+use portreeve_sys::source::{Identity, reason};
 use portreeve_sys::spawn::Stays;
 use rustix::fd::OwnedFd;
 use std::path::Path;
@@ -70,7 +71,12 @@ impl Supervisor {
             }
             Ok(program) => match self.hashing.of(&program.identity, now).map(|known| known.found.clone()) {
                 None => {
-                    self.hash(program.identity, program.fd);
+                    let awaited = program.identity;
+                    // First: it may be over at once.
+                    if let Some(slot) = self.slots.get_mut(&id) {
+                        slot.awaits = Some(awaited);
+                    }
+                    self.hash(awaited, program.fd);
                     (Trust::Unknown, None)
                 }
                 Some(Err(why)) => (Trust::Not(why), None),
@@ -139,11 +145,15 @@ impl Supervisor {
         let _ = self.fit(id);
     }
 
-    /// Something has been hashed: whoever waited for it goes on.
-    pub fn programs_known(&mut self) {
+    /// This has been hashed: whoever waited for it goes on.
+    pub fn programs_known(&mut self, content: &Identity) {
+        let waited = |slot: &Slot| slot.awaits.as_ref() == Some(content);
         let ids: Vec<SlotId> =
-            self.slots.iter().filter(|(_, slot)| asked(slot).is_some()).map(|(&id, _)| id).collect();
-        for id in ids {
+            self.slots.iter().filter(|(_, slot)| waited(slot)).map(|(&id, _)| id).collect();
+        for &id in &ids {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.awaits = None;
+            }
             let fit = self.fit(id);
             let rests = |slot: &Slot| matches!(&slot.status, State::Paused(_, why) if why == UNDER_WAY);
             if !matches!(fit, Fit::UnderWay) && self.slots.get(&id).is_some_and(rests) {
@@ -151,14 +161,11 @@ impl Supervisor {
             }
         }
         let now = self.stamp.mono();
-        let slots = &self.slots;
-        for put_off in &mut self.children.put_off {
-            if slots.get(&put_off.client.slot).is_some_and(|slot| asked(slot).is_some()) {
-                put_off.at = put_off.at.min(now);
-            }
+        for put_off in self.children.put_off.iter_mut().filter(|one| ids.contains(&one.client.slot)) {
+            put_off.at = put_off.at.min(now);
         }
         self.children.put_off.sort_by_key(|put_off| put_off.at);
-        self.timers.set(now, crate::timers::Alarm::Retry);
+        self.timers.set(now, Alarm::Retry);
     }
 
     /// What `status` and `explain` say of a slot's program: the word of its setting, the word of its state, and why.
