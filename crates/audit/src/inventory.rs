@@ -1,6 +1,7 @@
 //! Every listener with all that is known of it: sockets of all namespaces, joined with processes, packages and our services.
 
 use crate::bounded;
+use crate::holders;
 use crate::namespaces::{self, Namespace};
 use crate::packages::{Owner, Owners};
 use crate::ports::{self, Secrecy};
@@ -335,7 +336,7 @@ struct Held {
 fn holding(proc: &Path, pids: &[u32], found: &[(String, Socket)], inventory: &mut Inventory) -> Held {
     let wanted: HashSet<u32> =
         found.iter().map(|(_, socket)| socket.inode).filter(|inode| *inode != 0).collect();
-    let holders = process::holders(proc, pids, &wanted);
+    let holders = holders::holders(proc, pids, &wanted);
     inventory.vanished = holders.vanished;
     if holders.hidden > 0 {
         inventory.gaps.push(format!("{} processes hide what they hold from this user", holders.hidden));

@@ -10,6 +10,7 @@ pub mod cgroup; //    unit and container of a process, from its control group
 pub mod checks; //    THE table of checks
 pub mod exposure; //  the checks of listeners
 pub mod finding; //   one finding, as every check gives it
+pub mod holders; //   which processes hold which sockets
 pub mod integrity; // the files of packages beside what the packages brought
 pub mod inventory; // every listener with all that is known of it
 pub mod live; //      what happens to protected paths, and who did it

@@ -1,19 +1,14 @@
-//! Processes as /proc shows them: which hold a socket, and what one is. A process may end at any moment: what has gone is
+//! A process as /proc shows it: what it is. A process may end at any moment: what has gone is
 //! counted and no error.
 
 use crate::bounded;
 use crate::cgroup::{self, Home};
 use crate::stale::roots::{self, There};
-use rustix::fs::{Dir, Mode, OFlags};
-use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Holders of one socket that are looked at.
-const MOST_HOLDERS: usize = 64;
 /// Bytes of a command line, and of the other files.
 const LONGEST: usize = 4096;
 
@@ -64,64 +59,6 @@ pub struct Process {
     pub home: Home,
     /// Whether its root directory is ours: else this host's packages say nothing of its files.
     pub our_root: bool,
-}
-
-/// Who holds which sockets.
-#[derive(Debug, Default)]
-pub struct Holders {
-    /// Inode → processes, in order of their numbers.
-    pub by_socket: HashMap<u32, Vec<u32>>,
-    /// Processes that ended while they were looked at.
-    pub vanished: usize,
-    /// Processes whose descriptors this process may not see.
-    pub hidden: usize,
-}
-
-/// Looks through the descriptors of these processes for these sockets.
-pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>) -> Holders {
-    let mut found = Holders::default();
-    for pid in pids {
-        match descriptors(&proc.join(pid.to_string()).join("fd"), wanted) {
-            Ok(sockets) => {
-                for socket in sockets {
-                    let holders = found.by_socket.entry(socket).or_default();
-                    if holders.last() != Some(pid) && holders.len() < MOST_HOLDERS {
-                        holders.push(*pid);
-                    }
-                }
-            }
-            Err(Errno::ACCESS | Errno::PERM) => found.hidden += 1,
-            Err(_) => found.vanished += 1,
-        }
-    }
-    found
-}
-
-fn descriptors(path: &Path, wanted: &HashSet<u32>) -> rustix::io::Result<Vec<u32>> {
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut found = Vec::new();
-    let mut buffer = Vec::with_capacity(64);
-    for entry in Dir::read_from(&fd)? {
-        let entry = entry?;
-        let link = match rustix::fs::readlinkat(&fd, entry.file_name(), std::mem::take(&mut buffer)) {
-            Ok(link) => link,
-            // The directory may be listed, and what it holds be hidden.
-            Err(error @ (Errno::ACCESS | Errno::PERM)) => return Err(error),
-            // `.` and `..`, and what was closed meanwhile.
-            Err(_) => continue,
-        };
-        found.extend(socket(link.as_bytes()).filter(|inode| wanted.contains(inode)));
-        buffer = link.into_bytes();
-    }
-    // Two descriptors of one socket are one holder.
-    found.sort_unstable();
-    found.dedup();
-    Ok(found)
-}
-
-/// The inode in `socket:[4711]`.
-fn socket(link: &[u8]) -> Option<u32> {
-    std::str::from_utf8(link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?).ok()?.parse().ok()
 }
 
 /// Reads one process; None when it has ended.
@@ -226,16 +163,8 @@ mod tests {
             std::fs::write(one.join(name), b"Uid:\n\xff\xfe\0\0Uid: x y\n:::").unwrap();
         }
         std::fs::create_dir(one.join("root")).unwrap();
-        for (number, target) in
-            ["socket:[12]", "socket:[]", "socket:[99999999999]", "/x", "socket:[12]"].iter().enumerate()
-        {
-            std::os::unix::fs::symlink(target, one.join("fd").join(number.to_string())).unwrap();
-        }
         let odd = read(&proc, 7).unwrap();
         assert_eq!((odd.uid, odd.image, odd.home), (None, Image::Unknown, Home::default()));
-        let found = holders(&proc, &[7, 8], &[12].into());
-        assert_eq!(found.by_socket, [(12, vec![7])].into());
-        assert_eq!((found.vanished, found.hidden), (1, 0));
         std::fs::remove_dir_all(&proc).unwrap();
     }
 }

@@ -14,7 +14,7 @@ use crate::machine::Machine;
 use crate::settings::{self, HostFirewall};
 use portreeve_audit::inventory::{Inventory, Listener};
 use portreeve_audit::sockets::{Place, Protocol};
-use portreeve_audit::{namespaces, process};
+use portreeve_audit::{holders, namespaces};
 use portreeve_conf::{Fatal, Service, Sources};
 use portreeve_sys::sock_diag::Connection;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -270,7 +270,7 @@ fn holders(connections: &[&Connection]) -> HashMap<u32, String> {
     let proc = Path::new("/proc");
     let wanted: HashSet<u32> = connections.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
     let Ok(pids) = namespaces::processes(proc) else { return HashMap::new() };
-    let found = process::holders(proc, &pids, &wanted).by_socket.into_iter();
+    let found = holders::holders(proc, &pids, &wanted).by_socket.into_iter();
     found
         .filter_map(|(inode, pids)| {
             let pid = pids.first()?;
