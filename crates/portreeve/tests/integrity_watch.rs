@@ -91,24 +91,26 @@ fn who_did_what_is_told_of_the_protected_paths_alone() {
     let Some(mut watch) = Watch::begin(&home, &["tree", "--together", "300"]) else { return };
     fs::write(home.0.join("other/x"), "nobody's business").unwrap();
     let pid = home.shell("printf abc > tree/below/new; printf d >> tree/below/new; chmod 600 tree/below/new");
-    let first = watch.change().unwrap();
-    assert_eq!(first["path"], home.shown("tree/below/new"), "{first}");
-    let what: Vec<_> = first["what"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert!(what.starts_with(&["created", "written"]), "{first}");
-    // The shell is gone by now; the kernel has told its number while it ran.
-    assert_eq!(first["pid"].as_u64(), Some(u64::from(pid)), "{first}");
-    // chmod(1) is a process of its own.
-    let second = match what.contains(&"attributes") {
-        true => None,
-        false => watch.change(),
-    };
-    assert!(second.is_none_or(|second| second["what"] == serde_json::json!(["attributes"])));
+    // On a busy machine they may come in several lines.
+    let mut seen = Vec::new();
+    while !["created", "written", "attributes"].iter().all(|word| seen.contains(&(*word).to_owned())) {
+        let line = watch.change().unwrap();
+        assert_eq!(line["path"], home.shown("tree/below/new"), "{line}");
+        let what = words(&line);
+        // The shell may be gone by now; the kernel has told its number while it ran. chmod(1) is a process of its own.
+        if what.contains(&"created".to_owned()) {
+            assert_eq!(line["pid"].as_u64(), Some(u64::from(pid)), "{line}");
+        }
+        seen.extend(what);
+    }
     fs::rename(home.0.join("tree/below/new"), home.0.join("other/new")).unwrap();
-    let moved = watch.change().unwrap();
-    assert_eq!(
-        (&moved["path"], &moved["what"]),
-        (&home.shown("tree/below/new").into(), &serde_json::json!(["moved-away"]))
-    );
+    let moved = loop {
+        let line = watch.change().unwrap();
+        if words(&line).contains(&"moved-away".to_owned()) {
+            break line;
+        }
+    };
+    assert_eq!(moved["path"], home.shown("tree/below/new"));
     // This process runs on: it is known by its executable and user.
     let own = std::env::current_exe().unwrap();
     assert_eq!(
@@ -117,6 +119,10 @@ fn who_did_what_is_told_of_the_protected_paths_alone() {
     );
     assert!(moved["uid"].is_u64() && moved["pid_certain"].is_boolean());
     assert_eq!(end(watch), None);
+}
+
+fn words(line: &Value) -> Vec<String> {
+    line["what"].as_array().unwrap().iter().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// Ends a watch that this test has begun.
@@ -136,11 +142,15 @@ fn names_are_shown_and_never_followed() {
     assert_eq!(made["path"], format!("{}/a\\x1b[2J\\x0a\\xff", home.shown("tree")));
     fs::remove_file(&odd).unwrap();
     let gone = watch.change().unwrap();
-    assert_eq!(gone["what"], serde_json::json!(["removed"]));
+    assert!(words(&gone).contains(&"removed".to_owned()), "{gone}");
     // A directory that goes with what is in it.
-    home.shell("touch tree/below/x; rm -r tree/below");
-    let paths: Vec<Value> = (0..2).filter_map(|_| watch.change()).map(|line| line["path"].clone()).collect();
-    assert!(paths.contains(&home.shown("tree/below/x").into()), "{paths:?}");
+    home.shell("touch tree/below/x");
+    assert_eq!(watch.change().unwrap()["path"], home.shown("tree/below/x"));
+    home.shell("rm -r tree/below");
+    let mut told = Vec::new();
+    while !["tree/below/x", "tree/below"].iter().all(|path| told.contains(&home.shown(path))) {
+        told.push(watch.change().unwrap()["path"].as_str().unwrap().to_owned());
+    }
     assert_eq!(end(watch), None);
 }
 
@@ -173,30 +183,24 @@ fn it_ends_when_it_is_told_to_and_says_whether_anything_happened() {
 #[test]
 fn a_flood_is_bounded_and_counted() {
     let home = Home::new("flood");
-    let Some(watch) = Watch::begin(&home, &["tree", "--once", "--together", "600000"]) else { return };
-    assert_eq!(end(watch), None);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_portreeve"))
-        .args(["integrity", "watch", "--json", "--seconds", "4", "--together", "3500", "tree"])
-        .current_dir(&home.0)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.next().is_some());
+    let Some(mut watch) = Watch::begin(&home, &["tree", "--together", "3000"]) else { return };
     for number in 0..6000 {
         fs::write(home.0.join("tree").join(number.to_string()), "").unwrap();
     }
-    let all: Vec<Value> = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
-    let last = all.last().unwrap();
-    assert_eq!(last["event"], "end");
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    let number = |name: &str| last[name].as_u64().unwrap();
-    // Whatever was not told one by one is counted, and what to do about it is said.
-    let told = all.iter().filter(|line| line["event"] == "change").count() as u64;
-    assert_eq!(number("lines"), told);
-    if told < 6000 {
-        assert!(number("not_kept") + number("overflows") > 0, "{last}");
-        let lost = all.iter().find(|line| line["event"] == "lost").unwrap();
-        assert_eq!(lost["then"], "portreeve integrity check --quick");
+    // Whatever is not told one by one is counted, and what to do about it is said. Where the machine is slow, nothing need be lost.
+    let (mut told, mut lost, mut overflows) = (std::collections::HashSet::new(), 0, 0);
+    while told.len() as u64 + lost < 6000 && overflows == 0 {
+        let line: Value =
+            serde_json::from_str(&watch.lines.next().expect("all is told or counted").unwrap()).unwrap();
+        match line["event"].as_str() {
+            Some("change") => drop(told.insert(line["path"].as_str().unwrap().to_owned())),
+            Some("lost") => {
+                lost += line["not_kept"].as_u64().unwrap();
+                overflows += line["overflows"].as_u64().unwrap();
+                assert_eq!(line["then"], "portreeve integrity check --quick");
+            }
+            _ => panic!("{line}"),
+        }
     }
+    assert_eq!(end(watch), None);
 }
