@@ -1,10 +1,13 @@
 //! Which package brought a file: dpkg's lists, read once and up to a bound; rpm is asked (`rpm -qf`), whose database has several forms.
 
 use crate::outside;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where dpkg keeps its lists.
 pub const DPKG: &str = "/var/lib/dpkg/info";
@@ -18,6 +21,8 @@ const MOST_LISTS: usize = 50_000;
 /// Bytes of one list, and of all.
 const LONGEST: usize = 32 << 20;
 const MOST_BYTES: usize = 1 << 30;
+/// Threads, whatever the machine has.
+const MOST_THREADS: usize = 16;
 
 /// The owner of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,41 +113,22 @@ impl Owners {
                 wanted.entry(short.as_bytes()).or_insert(path);
             }
         }
-        let mut lengths = vec![false; wanted.keys().map(|path| path.len() + 1).max().unwrap_or(0)];
-        wanted.keys().for_each(|path| lengths[path.len()] = true);
-        let (mut lists, mut left) = (0, MOST_BYTES);
-        let mut text = Vec::with_capacity(1 << 20);
-        for entry in entries.filter_map(Result::ok) {
-            let name = entry.file_name();
-            let Some(package) = name.to_str().and_then(|name| name.strip_suffix(".list")) else { continue };
-            lists += 1;
-            if owners.found.len() == paths.len() {
-                break;
-            }
-            // One room for all: hundreds of lists are read.
-            let most = u64::try_from(LONGEST.min(left)).unwrap_or(u64::MAX);
-            text.clear();
-            let opened = std::fs::File::open(entry.path());
-            let _ = opened.and_then(|file| file.take(most).read_to_end(&mut text));
-            left -= text.len().min(left);
-            if lists > MOST_LISTS || left == 0 {
-                owners.missing = Some("the database of dpkg is larger than what is read of it");
-                return;
-            }
-            for line in text.split(|byte| *byte == b'\n') {
-                // Most lines are of another length than any that is wanted.
-                if !lengths.get(line.len()).copied().unwrap_or(false) {
-                    continue;
-                }
-                if let Some(path) = wanted.get(line) {
-                    // libc6:amd64 is libc6, of this machine's kind.
-                    let package = package.split(':').next().unwrap_or(package);
-                    owners.found.insert((*path).to_owned(), package.to_owned());
-                }
-            }
-        }
-        if lists == 0 {
+        let wanted = Wanted::new(wanted);
+        let lists: Vec<(String, PathBuf)> = entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                Some((name.to_str()?.strip_suffix(".list")?.to_owned(), entry.path()))
+            })
+            .take(MOST_LISTS + 1)
+            .collect();
+        if lists.is_empty() {
             owners.missing = Some("the database of dpkg is empty");
+        }
+        let (found, cut) = wanted.among(&lists, paths.len());
+        owners.found.extend(found);
+        if cut || lists.len() > MOST_LISTS {
+            owners.missing = Some("the database of dpkg is larger than what is read of it");
         }
     }
 
@@ -162,6 +148,94 @@ impl Owners {
     pub fn missing(&self) -> Option<&'static str> {
         self.missing
     }
+}
+
+/// The names that are looked for in lists, with the path that each stands for.
+struct Wanted<'a> {
+    paths: BTreeMap<&'a [u8], &'a str>,
+    /// Most lines are of another length than any that is wanted.
+    lengths: Vec<bool>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(paths: BTreeMap<&'a [u8], &'a str>) -> Self {
+        let longest = paths.keys().map(|path| path.len()).max().unwrap_or(0);
+        let mut lengths = vec![false; longest + 1];
+        for path in paths.keys() {
+            if let Some(length) = lengths.get_mut(path.len()) {
+                *length = true;
+            }
+        }
+        Self { paths, lengths }
+    }
+
+    /// The owners by these lists, read by all processors until `enough` are known; and whether a bound ended that.
+    fn among(&self, lists: &[(String, PathBuf)], enough: usize) -> (BTreeMap<String, String>, bool) {
+        let (next, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let found: Mutex<BTreeMap<String, String>> = Mutex::default();
+        let known = AtomicUsize::new(0);
+        let work = || {
+            let mut buffer = vec![0; 64 << 10];
+            while known.load(Ordering::Relaxed) < enough
+                && bytes.load(Ordering::Relaxed) <= MOST_BYTES
+                && let Some((package, path)) = lists.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let text = whole(path, &mut buffer);
+                bytes.fetch_add(text.len(), Ordering::Relaxed);
+                // libc6:amd64 is libc6, of this machine's kind.
+                let package = package.split(':').next().unwrap_or(package);
+                for path in self.lines_of(text) {
+                    if let Ok(mut found) = found.lock() {
+                        let owner = found.entry(path.to_owned()).or_insert_with(|| package.to_owned());
+                        // Of several the first by name, whoever is read first.
+                        if package < owner.as_str() {
+                            package.clone_into(owner);
+                        }
+                        known.store(found.len(), Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
+        std::thread::scope(|scope| {
+            for _ in 1..threads.min(lists.len()) {
+                // With fewer it takes longer.
+                drop(std::thread::Builder::new().spawn_scoped(scope, work));
+            }
+            work();
+        });
+        let cut = bytes.into_inner() > MOST_BYTES;
+        (found.into_inner().unwrap_or_default(), cut)
+    }
+
+    fn lines_of<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = &'a str> + 't {
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| self.lengths.get(line.len()).copied().unwrap_or(false));
+        lines.filter_map(|line| self.paths.get(line).copied())
+    }
+}
+
+/// The bytes of a list, up to a bound, in one room for all: hundreds of lists are read. Nothing of one that cannot be.
+fn whole<'b>(path: &Path, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut length = 0;
+    if let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) {
+        loop {
+            let room = buffer.get_mut(length..).unwrap_or_default();
+            let offered = room.len();
+            match rustix::io::read(&file, room) {
+                Ok(read) => length += read,
+                Err(Errno::INTR) => continue,
+                Err(_) => break,
+            }
+            // A regular file gives all that it has.
+            if length < buffer.len() || offered == 0 || length >= LONGEST {
+                break;
+            }
+            buffer.resize((buffer.len() * 2).min(LONGEST), 0);
+        }
+    }
+    buffer.get(..length).unwrap_or_default()
 }
 
 #[cfg(test)]
