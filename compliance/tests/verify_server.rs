@@ -2,6 +2,7 @@
 //! nothing like it.
 
 use portreeve_compliance::client::{ask, ask_again, datagram_socket, hear, talk};
+use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{
     Answer, Config, DEADLINE, Daemon, Ended, Entry, Start, World, ours, signals, until,
@@ -306,6 +307,51 @@ fn a_warning_keeps_nobody_out() {
         assert_eq!(trust(world, &["--answer-for", "/run/w/server"]).0, Ended::Status(0));
         assert!(served(2001));
         must("it is listed", || state(&daemon, "s1") == "listed");
+    });
+}
+
+/// A program of a package, that changes its root and executes another, which is not looked at: `check` says so of such that it knows.
+#[test]
+fn a_package_answers_for_its_program() {
+    if !has_programs(&["/usr/sbin/chroot", "dpkg"]) {
+        return;
+    }
+    ours(|world| {
+        let all =
+            config([verified("jailed", 2001, "/usr/sbin/chroot").set("server_args", "/ /bin/echo served")]);
+        world.write("xinetd.conf", all.text(world.side));
+        let (how, said) = trust(world, &["--json"]);
+        assert_eq!(how, Ended::Status(0), "{said}");
+        assert!(said.contains("package:coreutils"), "{said}");
+        let daemon = world.start(&all);
+        assert!(served(2001));
+        assert_eq!(state(&daemon, "jailed"), "listed");
+    });
+}
+
+/// Whoever may not read a program cannot know what it is, though it could execute it.
+#[test]
+fn an_unreadable_program_is_not_started() {
+    ours(|world| {
+        programs(world);
+        let with = |id: &str, port, verify: &str| {
+            verified(id, port, "/run/w/server").set("user", "61234").set("verify_server", verify)
+        };
+        let all = config([with("strict", 2001, "refuse"), with("lax", 2002, "warn")]);
+        world.write("xinetd.conf", all.text(world.side));
+        assert_eq!(trust(world, &["--answer-for", "/run/w/server"]).0, Ended::Status(0));
+        let (how, said) = world.run(&["/bin/chown", "61234:61234", "/run/w", "/run/w/log"], &[]);
+        assert_eq!(how, Ended::Status(0), "{said}");
+        let through = ["/usr/bin/setpriv", "--reuid=61234", "--regid=61234", "--clear-groups"];
+        let through = through.map(str::to_owned).to_vec();
+        let daemon = world.start_with(&all, Start { through, ..Start::default() });
+        assert!(served(2001) && served(2002), "while it can be read");
+        std::fs::set_permissions(world.path("server"), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .expect("the mode");
+        assert_eq!(talk("127.0.0.1", 2001, b"").text(), "");
+        assert!(served(2002), "a warning keeps nobody out");
+        let why = "it cannot be opened: Permission denied";
+        must("why is said", || daemon.service_status("strict")["program"]["why"] == why);
     });
 }
 

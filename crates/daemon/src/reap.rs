@@ -89,9 +89,7 @@ impl Supervisor {
             self.stop_if_done();
         } else if self.probe_ended(pid, ended.status) {
             // What it said has been heard.
-        } else if self.ban_settings_ended(pid, ended.status) {
-            // The same.
-        } else if self.hashing_ended(pid, ended.status) {
+        } else if self.ban_settings_ended(pid, ended.status) || self.hashing_ended(pid, ended.status) {
             // The same.
         } else if self.hook_ended(pid, ended.status) {
             self.stop_if_done();

@@ -76,6 +76,7 @@ fn the_words_of_a_fail_line() {
         (Reason::Time, "time"),
         (Reason::Fork, "fork"),
         (Reason::Tls, "tls"),
+        (Reason::Program, "program"),
         (Reason::ServiceLimit, "service_limit"),
         (Reason::PerSourceLimit, "per_source_limit"),
         (Reason::ProcessLimit, "process_limit"),

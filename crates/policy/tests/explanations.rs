@@ -282,8 +282,8 @@ proptest! {
                         Cause::NotInOnlyFrom => "only_from",
                         Cause::NamesUnavailable => refusing.name,
                         Cause::HostsTables | Cause::HostsUnavailable => "hosts_access",
-                        // Decided before, on the proxy: `decide` never says it.
-                        Cause::NoProxy | Cause::NoHeader => "",
+                        // Decided before, on the proxy, or afterwards, on the program: `decide` never says it.
+                        Cause::NoProxy | Cause::NoHeader | Cause::Program => "",
                     };
                     prop_assert_eq!(refusing.name, name, "{:?}", checks);
                     prop_assert_eq!(&refusing.origin, &refusal.rule);

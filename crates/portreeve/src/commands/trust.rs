@@ -103,12 +103,15 @@ impl Looked {
     }
 }
 
+/// A program without links and its content, or why that cannot be told.
+type Read = Result<(PathBuf, Digests), String>;
+
 fn look(
     arguments: &Trust,
     servers: BTreeSet<String>,
     before: &[TrustedProgram],
 ) -> Result<Vec<Looked>, Failure> {
-    let read: Vec<(String, Result<(PathBuf, Digests), String>)> =
+    let read: Vec<(String, Read)> =
         servers.into_iter().map(|server| (server.clone(), read(&server))).collect();
     let real = |path: &PathBuf| path.to_str().map(str::to_owned);
     let paths: BTreeSet<String> = read.iter().filter_map(|(_, read)| real(&read.as_ref().ok()?.0)).collect();
@@ -116,7 +119,7 @@ fn look(
     let packages = Brought::of(root, &paths)
         .map_err(|error| Failure::new(format!("the packages cannot be asked: {}", system_text(&error))))?;
     let (number, recorded) = recorded(arguments, &paths)?;
-    let judge = |(server, read): (String, Result<(PathBuf, Digests), String>)| {
+    let judge = |(server, read): (String, Read)| {
         let found = read.and_then(|(path, digests)| {
             let digest = digests.sha256;
             let program = |who: String| TrustedProgram { digest, who, server: server.clone() };
@@ -146,7 +149,7 @@ fn look(
 }
 
 /// What a program is without links, and its content.
-fn read(server: &str) -> Result<(PathBuf, Digests), String> {
+fn read(server: &str) -> Read {
     let told = |error: std::io::Error| system_text(&error);
     let program = Program::open(Path::new(server)).map_err(told)?;
     if program.is_loose {
@@ -249,7 +252,7 @@ fn tell(arguments: &Trust, path: &Path, looked: &[Looked], out: &mut Output<'_>)
                 Err(why) => vec![
                     one.server.as_str().into(),
                     "-".into(),
-                    Cell::painted(&format!("nobody: {why}"), Paint::Red),
+                    Cell::painted(format!("nobody: {why}"), Paint::Red),
                 ],
             };
             table.row(cells);
