@@ -343,3 +343,43 @@ fn mounts_of_later_neither_leak_nor_uncover() {
         assert_eq!(client.read_all(), Answer::closed("end\n"));
     });
 }
+
+/// A supervisor that lacks what a part takes: who needs that part is not started and is named, who does not need it is served as ever.
+#[test]
+fn a_supervisor_without_the_right_starts_nobody_unconfined() {
+    if !has_programs(&["setpriv"]) {
+        return;
+    }
+    let table = [
+        ("NoNewPrivileges", None),
+        ("LockPersonality", None),
+        ("KeyringMode=private", None),
+        ("PrivateTmp", Some("a namespace of its own: Operation not permitted")),
+        ("PrivateNetwork", Some("a namespace of its own: Operation not permitted")),
+        ("ProtectHostname", Some("a namespace of its own: Operation not permitted")),
+        ("CapabilityBoundingSet=~CAP_CHOWN", Some("the capability bounding set: Operation not permitted")),
+        ("AmbientCapabilities=CAP_SYS_ADMIN", Some("the ambient capabilities: Operation not permitted")),
+    ];
+    ours(|world| {
+        let mut config = Config::of(Entry::program("bare", 2001));
+        for (port, (words, _)) in (2002u16..).zip(table) {
+            let entry = Entry::program(&format!("s{port}"), port).set("user", "65534");
+            config = config.with(entry.set("sandbox", words));
+        }
+        let without = "-sys_admin,-setpcap";
+        let through = ["/usr/bin/setpriv", "--bounding-set", without, "--inh-caps", without];
+        let through = through.map(str::to_owned).to_vec();
+        let daemon = world.start_with(&config, Start { through, ..Start::default() });
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+        for (port, (words, why)) in (2002u16..).zip(table) {
+            let wanted = if why.is_some() { "" } else { "served\n" };
+            assert_eq!(talk("127.0.0.1", port, b""), Answer::closed(wanted), "{words}");
+            let id = format!("s{port}");
+            assert_eq!(daemon.count(&id, "/start_failures"), u64::from(why.is_some()), "{words}");
+            if let Some(why) = why {
+                let line = format!("{id}: /bin/echo is not started, sandbox: {why}");
+                must("the log names the part", || world.daemon_log().iter().any(|l| l.contains(&line)));
+            }
+        }
+    });
+}
