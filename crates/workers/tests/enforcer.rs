@@ -167,7 +167,7 @@ fn a_ban_holds_until_its_end_or_its_pardon_and_hits_nobody_else() {
     enforcer.ban(&[(prefix("10.8.8.0/24"), soon(60))], now()).unwrap();
     enforcer.ban(&[(prefix("10.8.8.0/24"), soon(90))], now()).unwrap();
     assert!(!peer.reaches("10.8.8.77"));
-    let found = enforcer.compare(now()).unwrap();
+    let found = enforcer.compare().unwrap();
     assert_eq!((found.wanted, found.enforced, found.strange, found.rebuilt), (2, 2, 0, false));
 }
 
@@ -209,7 +209,7 @@ fn disturb(mut enforcer: Enforcer) {
     let peer = Peer::with(&["10.0.0.2/8", "10.0.0.9/8", "10.8.8.1/8"]);
     let owned = enforcer.hold() != Hold::Open;
     let mut look =
-        || enforcer.compare(now()).map(|f| (f.wanted, f.enforced, f.strange, f.rebuilt)).expect("it looks");
+        || enforcer.compare().map(|f| (f.wanted, f.enforced, f.strange, f.rebuilt)).expect("it looks");
     assert_eq!(look(), (2, 2, 0, false));
     assert!(nft("add table ip other"));
     assert_eq!(look(), (2, 2, 0, false), "others may have tables");
@@ -255,7 +255,7 @@ fn the_next_one_takes_over_what_the_last_one_left() {
     assert_eq!(peer.reaches("10.0.0.2"), !kept);
     let mut second = begin([(prefix("10.0.0.3"), None)], now()).unwrap();
     assert!(peer.reaches("10.0.0.2") && !peer.reaches("10.0.0.3"));
-    assert_eq!(second.compare(now()).unwrap().enforced, 1);
+    assert_eq!(second.compare().unwrap().enforced, 1);
 }
 
 /// Whoever made a table of our name before us: it is ours alone afterwards, where the kernel has owners.
@@ -267,7 +267,7 @@ fn a_table_of_our_name_is_no_way_to_keep_it_open() {
     drop(Enforcer::begin_open(sockets().unwrap(), [], now()).unwrap());
     assert!(nft("add rule inet portreeve v4 accept"), "it is everybody's");
     let mut taken = begin(two_bans(), now()).unwrap();
-    let found = taken.compare(now()).unwrap();
+    let found = taken.compare().unwrap();
     assert_eq!((found.enforced, found.rebuilt), (2, false));
     assert!(!run("nft", &["list", "chain", "inet", "portreeve", "v4"]).contains("accept"));
     let held = taken.hold();
@@ -285,12 +285,12 @@ fn a_hundred_thousand_bans_are_one_transaction() {
     let v6 = |n: u32| Prefix::around(Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(n) << 64).into(), 64);
     let bans: Vec<_> = (0..50_000).flat_map(|n| [(v4(n), soon(3600)), (v6(n), None)]).collect();
     let mut enforcer = begin(bans, now()).unwrap();
-    let found = enforcer.compare(now()).unwrap();
+    let found = enforcer.compare().unwrap();
     assert_eq!((found.wanted, found.enforced, found.strange, found.rebuilt), (100_000, 100_000, 0, false));
     enforcer.ban(&[(prefix("192.0.2.1"), None)], now()).unwrap();
     enforcer.pardon(&(0..50_000).map(v4).collect::<Vec<_>>(), now()).unwrap();
-    assert_eq!(enforcer.compare(now()).unwrap().enforced, 50_001);
+    assert_eq!(enforcer.compare().unwrap().enforced, 50_001);
     enforcer.pardon(&(0..50_000).map(v6).collect::<Vec<_>>(), now()).unwrap();
     enforcer.ban(&(0..50_000).map(|n| (v6(n), None)).collect::<Vec<_>>(), now()).unwrap();
-    assert_eq!(enforcer.compare(now()).unwrap().enforced, 50_001);
+    assert_eq!(enforcer.compare().unwrap().enforced, 50_001);
 }

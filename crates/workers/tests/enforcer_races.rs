@@ -172,6 +172,9 @@ impl Race {
 /// `before` happens behind our back; then a comparison goes on while we ban and let in, and others do `meanwhile`.
 fn run(before: &[Foreign], acts: &[Act], meanwhile: &[Foreign]) -> Result<(), TestCaseError> {
     nft("delete table inet portreeve");
+    let begun = now();
+    // Ends that differ by two seconds differ. A machine that stops us for so long makes some differ, and they are mended.
+    let in_time = || now() - begun < Duration::from_secs(2);
     let mut race = Race::begin();
     prop_assert_eq!(&kernel(), &race.model);
     disturb(before);
@@ -181,7 +184,7 @@ fn run(before: &[Foreign], acts: &[Act], meanwhile: &[Foreign]) -> Result<(), Te
     disturb(meanwhile);
     acts.iter().skip(half).for_each(|act| race.act(act));
     let found = race.finish();
-    if before.is_empty() && meanwhile.is_empty() {
+    if before.is_empty() && meanwhile.is_empty() && in_time() {
         // Nobody is blamed for what we did ourselves.
         let clean = |found: Found| found.enforced == found.wanted && found.strange == 0 && !found.rebuilt;
         prop_assert!(found.is_none_or(clean), "{:?}", found);
@@ -190,11 +193,19 @@ fn run(before: &[Foreign], acts: &[Act], meanwhile: &[Foreign]) -> Result<(), Te
         // One comparison is enough, and whatever we have said meanwhile stands.
         prop_assert_eq!(&kernel(), &race.model);
     }
-    let found = race.enforcer.compare(now()).expect("it looks");
+    let found = race.enforcer.compare().expect("it looks");
     prop_assert_eq!(found.wanted, race.model.len());
     prop_assert_eq!(&kernel(), &race.model);
-    let found = race.enforcer.compare(now()).expect("it looks");
-    prop_assert_eq!((found.enforced, found.strange, found.rebuilt), (race.model.len(), 0, false));
+    // Soon nothing is left to be mended.
+    let mut last = None;
+    for _ in 0..10 {
+        let found = race.enforcer.compare().expect("it looks");
+        last = Some((found.enforced, found.strange, found.rebuilt));
+        if last == Some((race.model.len(), 0, false)) {
+            break;
+        }
+    }
+    prop_assert_eq!(last, Some((race.model.len(), 0, false)));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::enforcer::{Enforcer, SLACK, left};
 use super::table::{Kin, TABLE, elements_in, kind};
 use super::wanted::Met;
 use portreeve_policy::Prefix;
+use portreeve_sys::clock;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::time::Duration;
@@ -91,14 +92,14 @@ impl Comparison {
 }
 
 impl Enforcer {
-    /// Compares the kernel with what is wanted, and repairs it, however long that takes.
+    /// Compares the kernel with what is wanted, and repairs it, however long that takes: so it looks at the clock by itself.
     ///
     /// # Errors
     /// It could not be repaired.
-    pub fn compare(&mut self, now: Duration) -> io::Result<Found> {
+    pub fn compare(&mut self) -> io::Result<Found> {
         self.begin_to_compare();
         loop {
-            if let Some(found) = self.compare_on(now)? {
+            if let Some(found) = self.compare_on(clock::monotonic())? {
                 return Ok(found);
             }
         }
@@ -212,14 +213,14 @@ impl Enforcer {
             })?;
             return Ok(true);
         }
-        let wanted = &mut self.wanted;
+        let (wanted, slack) = (&mut self.wanted, SLACK + self.late);
         self.looking.portion(|message| {
             for (key, millis) in elements_in(message.attributes()) {
                 let Some(prefix) = kin.prefix(key) else { continue };
                 let end = millis.map(Duration::from_millis);
                 match wanted.meet(&prefix) {
                     Met::Before => {}
-                    Met::Now(until) if agree(end, until, now) => {}
+                    Met::Now(until) if agree(end, until, now, slack) => {}
                     Met::Now(_) => {
                         comparison.strange.insert(prefix);
                         comparison.missing.insert(prefix);
@@ -314,10 +315,10 @@ impl Enforcer {
 }
 
 /// Whether the kernel's end of a ban is the one that is wanted.
-fn agree(kernel: Option<Duration>, until: Option<Duration>, now: Duration) -> bool {
+fn agree(kernel: Option<Duration>, until: Option<Duration>, now: Duration, slack: Duration) -> bool {
     match (kernel, until) {
         (None, None) => true,
-        (Some(left), Some(until)) => (now + left).abs_diff(until) <= SLACK,
+        (Some(left), Some(until)) => (now + left).abs_diff(until) <= slack,
         _ => false,
     }
 }

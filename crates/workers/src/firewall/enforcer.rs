@@ -13,6 +13,7 @@ use super::table::{DORMANT, Kin, OWNER, PERSIST, TABLE, kind};
 use super::wanted::Wanted;
 use crate::protocol::Hold;
 use portreeve_policy::Prefix;
+use portreeve_sys::clock;
 use rustix::fd::OwnedFd;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,6 +37,8 @@ pub struct Enforcer {
     pub(super) comparison: Option<Comparison>,
     /// A change found the table so that all of it had to be made anew.
     made_anew: bool,
+    /// The longest that a change has taken since the table was made: so much later the kernel may end a ban.
+    pub(super) late: Duration,
 }
 
 impl Enforcer {
@@ -79,6 +82,7 @@ impl Enforcer {
             skeleton: Vec::new(),
             comparison: None,
             made_anew: false,
+            late: Duration::ZERO,
         };
         let mut refused = io::Error::other("nothing was tried");
         for &hold in holds {
@@ -237,6 +241,7 @@ impl Enforcer {
                 );
             }
         })?;
+        self.late = self.late.max(clock::monotonic().saturating_sub(now));
         self.kin.extend(&fresh);
         if !fresh.is_empty() {
             self.skeleton = self.look_at_skeleton()?;
@@ -340,6 +345,7 @@ impl Enforcer {
                 );
             }
         })?;
+        self.late = clock::monotonic().saturating_sub(now);
         // What it has found is not there any more.
         self.comparison = None;
         self.kin = kin;
