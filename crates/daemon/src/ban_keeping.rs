@@ -164,8 +164,7 @@ impl Supervisor {
 
     fn as_kept(&self, network: Prefix, ban: &Ban) -> KeptBan {
         let wall = wall_micros();
-        let left = |until| i64::try_from(millis_until(until, self.stamp.mono())).unwrap_or(i64::MAX);
-        let until = ban.until.map(|until| wall.saturating_add(left(until).saturating_mul(1000)));
+        let until = ban.until.map(|until| on_the_wall(until, self.stamp.mono(), wall));
         let term = ban.term.flatten().map_or(0, |term| i64::try_from(term.as_micros()).unwrap_or(i64::MAX));
         let since = until.filter(|_| term > 0).map_or(wall, |until| until.saturating_sub(term));
         let reason = ban.reason.to_string();
@@ -283,16 +282,7 @@ impl Supervisor {
             None => None,
         };
         if let Some(own) = self.host.denied.get(network) {
-            // By the clock of now, even where that was set since.
-            let stands = kept.until.map(|until| until.saturating_sub(wall) / 1000);
-            let same = match (own.until, stands) {
-                (None, None) => true,
-                (Some(until), Some(stands)) => {
-                    i64::try_from(millis_until(until, now)).is_ok_and(|left| left.abs_diff(stands) <= SLACK)
-                }
-                _ => false,
-            };
-            if same {
+            if agree(own.until, kept.until, now, wall) {
                 self.bans.keeping.differs.remove(&network);
             }
             return None;
@@ -346,6 +336,23 @@ impl Supervisor {
     }
 }
 
+/// A monotonic moment by the wall's clock, microseconds since 1970.
+fn on_the_wall(until: Duration, now: Duration, wall: i64) -> i64 {
+    let left = i64::try_from(millis_until(until, now)).unwrap_or(i64::MAX);
+    wall.saturating_add(left.saturating_mul(1000))
+}
+
+/// Whether the end in the store is that of the list, by the clock of now, even where that was set since.
+fn agree(own: Option<Duration>, kept: Option<i64>, now: Duration, wall: i64) -> bool {
+    match (own, kept.map(|until| until.saturating_sub(wall) / 1000)) {
+        (None, None) => true,
+        (Some(until), Some(stands)) => {
+            i64::try_from(millis_until(until, now)).is_ok_and(|left| left.abs_diff(stands) <= SLACK)
+        }
+        _ => false,
+    }
+}
+
 /// Milliseconds that are left of a ban of the store; `None` when it is over. Never more than the whole of it, though the clock was set back
 /// since; where it was set forward while nobody ran, it ends the earlier.
 fn left_of(since: i64, until: i64, wall: i64) -> Option<u64> {
@@ -366,9 +373,41 @@ fn wall_micros() -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::left_of;
+    use super::{SLACK, agree, left_of, on_the_wall};
+    use crate::ban_list::millis_until;
+    use proptest::prelude::*;
+    use std::time::Duration;
 
     const SECOND: i64 = 1_000_000;
+
+    proptest! {
+        /// While we run, the clock on the wall is set again and again: list and kernel count by the other clock, and the store is told
+        /// anew where it would be wrong by more than two seconds. So whenever we are killed, what the store gives back ends when it should.
+        #[test]
+        fn a_clock_that_is_set_while_we_run_moves_no_end(
+            term in 1u64..10_000,
+            steps in proptest::collection::vec((0u64..100, prop_oneof![Just(0i64), -100_000i64..100_000]), 1..30),
+        ) {
+            let until = Duration::from_secs(1000 + term);
+            let (mut now, mut wall) = (Duration::from_secs(1000), 1_700_000_000 * SECOND);
+            let mut kept = on_the_wall(until, now, wall);
+            for (passed, set) in steps {
+                now += Duration::from_secs(passed);
+                wall += (i64::try_from(passed).unwrap() + set) * SECOND;
+                let left = millis_until(until, now);
+                prop_assert_eq!(left, 1000 * (1000 + term).saturating_sub(now.as_secs()), "what the kernel is told");
+                let good = agree(Some(until), Some(kept), now, wall);
+                if left > 0 {
+                    prop_assert_eq!(good, (kept - on_the_wall(until, now, wall)).unsigned_abs() <= SLACK * 1000);
+                }
+                if !good {
+                    kept = on_the_wall(until, now, wall);
+                }
+                let back = left_of(kept - i64::try_from(term).unwrap() * SECOND, kept, wall).unwrap_or(0);
+                prop_assert!(left == 0 || back.abs_diff(left) <= SLACK, "{} of {}", back, left);
+            }
+        }
+    }
 
     #[test]
     fn a_clock_that_was_set_makes_no_ban_longer() {
