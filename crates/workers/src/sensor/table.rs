@@ -1,5 +1,5 @@
 //! A table of bounded size, by a number that strangers choose. Sixteen places for each value of a keyed hash, so that nobody can
-//! aim at another's place.
+//! aim at another's place. The keys of a row lie together: a flood is looked for there, and touches nothing of those who are remembered.
 //!
 //! Who is remembered may not be pushed out cheaply: with forged senders an attacker has as many newcomers as packets. So those
 //! who are there may be pushed out only so often, the table's size once in [`TURNOVER`], and a newcomer of a flood is mostly
@@ -16,10 +16,8 @@ pub(super) const TURNOVER: u32 = 6 * 3600;
 
 /// What is in a place.
 pub(super) trait Place {
-    /// Whose it is.
-    fn key(&self) -> u64;
-    /// Whether it counts no more, at this second.
-    fn is_over(&self, now: u32) -> bool;
+    /// The last second in which it counts. Never becomes earlier.
+    fn counts_until(&self) -> u32;
     /// Whether it has been told of, and nothing is lost with it.
     fn is_told(&self, now: u32) -> bool;
 }
@@ -29,8 +27,54 @@ pub(super) trait Place {
 pub(super) struct At(usize, usize);
 
 #[derive(Debug)]
+struct Row<P> {
+    keys: [u64; WAYS],
+    /// As many as there are, in the order of their keys.
+    places: Vec<P>,
+    /// Until then all of a full row count.
+    all_count_until: u32,
+}
+
+impl<P: Place> Row<P> {
+    fn new() -> Self {
+        Row { keys: [0; WAYS], places: Vec::new(), all_count_until: 0 }
+    }
+
+    fn find(&self, key: u64) -> Option<usize> {
+        self.keys.iter().take(self.places.len()).position(|one| *one == key)
+    }
+
+    /// One that counts no more.
+    fn over(&mut self, now: u32) -> Option<usize> {
+        if now <= self.all_count_until {
+            return None;
+        }
+        let over = self.places.iter().position(|place| place.counts_until() < now);
+        if over.is_none() {
+            self.all_count_until = self.places.iter().map(P::counts_until).min().unwrap_or(0);
+        }
+        over
+    }
+
+    fn put(&mut self, way: usize, key: u64, place: P) {
+        self.all_count_until = self.all_count_until.min(place.counts_until());
+        if let Some(one) = self.keys.get_mut(way) {
+            *one = key;
+        }
+        match self.places.get_mut(way) {
+            Some(before) => *before = place,
+            None => {
+                // All of the row at once: it fills in a flood, and would be moved again and again.
+                self.places.reserve_exact(WAYS - self.places.len());
+                self.places.push(place);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Table<P> {
-    rows: Vec<Vec<P>>,
+    rows: Vec<Row<P>>,
     hasher: RandomState,
     count: usize,
     /// Who may still be pushed out now, and when that was reckoned; in millionths.
@@ -44,7 +88,7 @@ pub(super) struct Table<P> {
 impl<P: Place> Table<P> {
     /// For `places`, a multiple of sixteen.
     pub(super) fn new(places: usize, now: u32) -> Self {
-        let rows = (0..(places / WAYS).max(1)).map(|_| Vec::new()).collect::<Vec<_>>();
+        let rows = (0..(places / WAYS).max(1)).map(|_| Row::new()).collect::<Vec<_>>();
         let hasher = RandomState::new();
         let dice = hasher.hash_one(places) | 1;
         let mut table =
@@ -72,12 +116,12 @@ impl<P: Place> Table<P> {
     }
 
     pub(super) fn get(&mut self, at: At) -> Option<&mut P> {
-        self.rows.get_mut(at.0)?.get_mut(at.1)
+        self.rows.get_mut(at.0)?.places.get_mut(at.1)
     }
 
     pub(super) fn find(&self, key: u64) -> Option<At> {
         let row = self.row(key);
-        let way = self.rows.get(row)?.iter().position(|place| place.key() == key)?;
+        let way = self.rows.get(row)?.find(key)?;
         Some(At(row, way))
     }
 
@@ -85,20 +129,20 @@ impl<P: Place> Table<P> {
     pub(super) fn find_or_make(&mut self, key: u64, now: u32, new: impl FnOnce() -> P) -> Option<At> {
         let number = self.row(key);
         let row = self.rows.get_mut(number)?;
-        if let Some(way) = row.iter().position(|place| place.key() == key) {
+        if let Some(way) = row.find(key) {
             return Some(At(number, way));
         }
-        if row.len() < WAYS {
-            row.push(new());
-            self.count += 1;
-            return Some(At(number, row.len() - 1));
-        }
-        let way = match row.iter().position(|place| place.is_over(now)) {
-            Some(way) => way,
-            None => self.make_room(number, now)?,
+        let way = match row.places.len() {
+            count if count < WAYS => {
+                self.count += 1;
+                count
+            }
+            _ => match row.over(now) {
+                Some(way) => way,
+                None => self.make_room(number, now)?,
+            },
         };
-        let place = self.rows.get_mut(number)?.get_mut(way)?;
-        *place = new();
+        self.rows.get_mut(number)?.put(way, key, new());
         Some(At(number, way))
     }
 
@@ -113,7 +157,7 @@ impl<P: Place> Table<P> {
         self.budget = left;
         self.evicted += 1;
         let start = self.throw();
-        let places = self.rows.get(row)?;
+        let places = &self.rows.get(row)?.places;
         let told = (0..WAYS).map(|step| (start + step) % WAYS);
         told.into_iter().find(|way| places.get(*way).is_some_and(|place| place.is_told(now))).or(Some(start))
     }
@@ -132,17 +176,13 @@ mod tests {
     use super::*;
 
     struct One {
-        key: u64,
         last: u32,
         told: bool,
     }
 
     impl Place for One {
-        fn key(&self) -> u64 {
-            self.key
-        }
-        fn is_over(&self, now: u32) -> bool {
-            now - self.last > 86_400
+        fn counts_until(&self) -> u32 {
+            self.last + 86_400
         }
         fn is_told(&self, _: u32) -> bool {
             self.told
@@ -150,7 +190,7 @@ mod tests {
     }
 
     fn enter(table: &mut Table<One>, key: u64, now: u32, told: bool) -> bool {
-        table.find_or_make(key, now, || One { key, last: now, told }).is_some()
+        table.find_or_make(key, now, || One { last: now, told }).is_some()
     }
 
     #[test]

@@ -67,11 +67,8 @@ pub(super) struct Network {
 }
 
 impl Place for Source {
-    fn key(&self) -> u64 {
-        self.key
-    }
-    fn is_over(&self, now: u32) -> bool {
-        now.saturating_sub(self.last) > DAY
+    fn counts_until(&self) -> u32 {
+        self.last.saturating_add(DAY)
     }
     fn is_told(&self, now: u32) -> bool {
         self.told > 0 && now.saturating_sub(self.last) > DONE
@@ -79,11 +76,8 @@ impl Place for Source {
 }
 
 impl Place for Network {
-    fn key(&self) -> u64 {
-        self.key
-    }
-    fn is_over(&self, now: u32) -> bool {
-        now.saturating_sub(self.first) > DAY
+    fn counts_until(&self) -> u32 {
+        self.first.saturating_add(DAY)
     }
     fn is_told(&self, now: u32) -> bool {
         self.told > 0 && now.saturating_sub(self.last) > DONE
@@ -360,7 +354,7 @@ impl Network {
     }
 
     fn touch(&mut self, source: u64, target: u64, kind: ScanKind, now: u32) {
-        if self.is_over(now) {
+        if self.counts_until() < now {
             *self = Network::new(self.key, now);
         }
         self.last = now;
@@ -370,10 +364,9 @@ impl Network {
     }
 
     fn is_news(&self, now: u32) -> bool {
-        let (sources, targets) = (self.sources.estimate(), self.targets.estimate());
         match self.told {
-            0 => sources >= SOURCES && targets >= TARGETS,
-            told => now.saturating_sub(self.told_at) >= PAUSE && targets >= told * 2,
+            0 => self.sources.estimate() >= SOURCES && self.targets.estimate() >= TARGETS,
+            told => now.saturating_sub(self.told_at) >= PAUSE && self.targets.estimate() >= told * 2,
         }
     }
 
