@@ -193,27 +193,28 @@ def ours(neighbour, work, gate, portreeve):
     row = {}
 
     def touches(first, count):
-        listening, heard = changes(), []
+        listening, heard = changes(), {}
+        wanted = {socket.inet_aton(source(n)): n for n in range(first, first + count)}
+        network = socket.inet_aton(source(0))[:2]
 
         def listen():
             listening.settimeout(3)
             try:
                 while len(heard) < count:
                     message = listening.recv(65536)
-                    at = time.monotonic_ns()
-                    # Several in one.
-                    while len(message) >= 16:
-                        length, kind = struct.unpack_from('IH', message)
-                        if kind == 10 << 8 | 12:
-                            heard.append(at)
-                        message = message[(max(length, 16) + 3) & ~3:]
+                    at, where = time.monotonic_ns(), message.find(network)
+                    # Several in one, those of a list among them.
+                    while where >= 0:
+                        if (n := wanted.get(message[where:where + 4])) is not None:
+                            heard.setdefault(n, at)
+                        where = message.find(network, where + 1)
             except TimeoutError:
                 pass
         listener = threading.Thread(target=listen)
         listener.start()
         begun = hit(neighbour, 2001, range(first, first + count))
         listener.join()
-        return [(b - a) / 1e6 for a, b in zip(begun, heard)], len(heard)
+        return [(heard[n] - a) / 1e6 for n, a in enumerate(begun, first) if n in heard], len(heard)
     # The first one starts the worker, too.
     row['first_ms'] = round(touches(0, 1)[0][0], 3)
     before = cpu(server.pid)
@@ -243,6 +244,26 @@ def ours(neighbour, work, gate, portreeve):
     enforced(work, MANY + HITS)
     row['restart_enforced'] = round(time.monotonic() - begun, 3)
     row['restart_cpu'] = round(cpu(server.pid))
+    with open(os.path.join(work, 'bans.list')) as file:
+        lines = file.read().rstrip()
+    over, removed = threading.Event(), []
+
+    def come_and_go():
+        while not over.is_set():
+            begun = time.monotonic()
+            ask(work, 'unban all')
+            removed.append(time.monotonic() - begun)
+            ask(work, f'import {len(lines)}\n{lines}')
+    lists, served = threading.Thread(target=come_and_go), Served()
+    lists.start()
+    served.start()
+    times, heard = touches(600, HITS)
+    over.set()
+    lists.join()
+    served.over.set()
+    served.join()
+    row.update({'meanwhile_' + k: v for k, v in quantiles(times).items()}, heard_meanwhile=heard, removed=round(max(removed), 3))
+    row['longest_meanwhile_ms'] = round(served.longest, 1)
     server.send_signal(signal.SIGTERM)
     server.wait()
     run('nft', 'flush', 'ruleset')

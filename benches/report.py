@@ -184,15 +184,19 @@ def bans(rows, packets):
              ('100,000 by command, until all are in the kernel, s', 'import_enforced', 2),
              ('longest wait of a client that was served meanwhile, ms', 'longest_ms', 1),
              ('CPU of the supervisor meanwhile, ms', 'import_cpu', 0), ('CPU of the supervisor for one ban, ms', 'hit_cpu', 3),
-             ('start with 100,000 in the ledger, until all are in the kernel, s', 'restart_enforced', 2))
+             ('start with 100,000 in the ledger, until all are in the kernel, s', 'restart_enforced', 2),
+             ('100,000 removed by command, s', 'removed', 2),
+             ('one ban while 100,000 are imported and removed again and again, ms: p50', 'meanwhile_p50', 3), ('p99', 'meanwhile_p99', 3),
+             ('longest wait of a client that was served meanwhile, ms', 'longest_meanwhile_ms', 1))
     lines = [[name, show(value(rows, 'new', 'bans', key), digits), show(value(rows, 'nft', 'bans', key), digits)]
              for name, key, digits in shown]
     kernel = [[name, show(value(packets, 'new', 'packets', key), digits)] for name, key, digits in (
         ('100,000 in one transaction, ms (goal: < 1000)', 'many_load_ms', 0),
         ('one more beside them, ms: p50 (goal: < 5)', 'many_add_p50', 3), ('p99', 'many_add_p99', 3),
+        ('a comparison of all with the kernel, ms', 'many_look_ms', 0), ('its longest step, for which a ban may wait, ms', 'many_look_step', 3),
         ('a datagram that is sent and taken, without our table, ns', 'none', 0), ('with our table and 1001 bans', 'empty', 0),
         ('with 101,001', 'many', 0), ('one that is dropped, of 1001', 'empty_dropped', 0), ('of 101,001', 'many_dropped', 0))]
-    note = ('A sensor is touched from 200 addresses, one after the other; a list is imported. nft(8) as fail2ban calls it: a process for each '
+    note = ('A sensor is touched from 200 addresses, one after the other; a list is imported; until the kernel has it the ledger has it, too. nft(8) as fail2ban calls it: a process for each '
             'element (without a verdict in front of it), and one file; it stands for the peers, which were not measured themselves.')
     return (['### Bans', '', note, ''] + table(['', '**portreeve**', 'nft'], lines)
             + ['The kernel\'s part alone, without a daemon; sender and receiver of the datagrams share a CPU.', '']

@@ -1,5 +1,6 @@
 //! For scripts/bench: the kernel's part of bans alone, without a daemon. `enforce hold COUNT ADDRESS` bans so many networks and the
-//! address in one transaction, says how long that and the next ones took, and holds them until its input ends.
+//! address in one transaction, says how long that, the next ones, and a comparison with the kernel and its longest step took, and holds them
+//! until its input ends.
 
 use portreeve_policy::Prefix;
 use portreeve_workers::Enforcer;
@@ -26,13 +27,23 @@ fn main() -> std::io::Result<()> {
         one.push(begun.elapsed());
     }
     one.sort_unstable();
+    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    enforcer.begin_to_compare();
+    while enforcer.compares() {
+        let step = Instant::now();
+        enforcer.compare_on(portreeve_sys::clock::monotonic())?;
+        longest = longest.max(step.elapsed());
+    }
+    let look = begun.elapsed();
     let ms = |time: Option<&Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1000.0);
     writeln!(
         std::io::stdout(),
-        "{{\"load_ms\": {:.1}, \"add_p50\": {:.3}, \"add_p99\": {:.3}}}",
+        "{{\"load_ms\": {:.1}, \"add_p50\": {:.3}, \"add_p99\": {:.3}, \"look_ms\": {:.1}, \"look_step\": {:.3}}}",
         ms(Some(&load)),
         ms(one.get(500)),
-        ms(one.get(990))
+        ms(one.get(990)),
+        ms(Some(&look)),
+        ms(Some(&longest))
     )?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
