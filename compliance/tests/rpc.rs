@@ -111,6 +111,28 @@ fn call(world: &World, words: &[&str]) {
     assert!(output.contains("ready and waiting"), "{words:?}: {output}");
 }
 
+/// The tables are asked about RPC over connections as about all services; xinetd leaves them out there.
+#[test]
+fn the_tables_are_asked() {
+    if !available() {
+        return;
+    }
+    both(|world| {
+        let server = answerer(world);
+        rpcbind(world);
+        world.write("etc/hosts.deny", "answerer: ALL\n");
+        let _daemon = world.start(&Config::new().with(stream(&server, "own").first("flags = IPv4")));
+        expect_kinds(world, OWN, &["1 tcp"]);
+        let number = OWN.to_string();
+        let (how, output) = world.run(&[RPCINFO, "-T", "tcp", "127.0.0.1", &number, "1"], &[PATH]);
+        let served = how == Ended::Status(0) && output.contains("ready and waiting");
+        assert_eq!(served, world.fix("rpc-asks-the-tables", true, false), "{output}");
+        if !served {
+            world.expect_log("own", &["FAIL: own libwrap from=127.0.0.1"]);
+        }
+    });
+}
+
 /// Over datagrams with `wait = yes` and over connections with `wait = no`: registered, called, logged.
 #[test]
 fn registered_and_called() {
