@@ -250,6 +250,8 @@ fn deny_time_and_log_type() {
     assert_eq!(log_type("FILE /var/log/x 1M"), file(Some(1 << 20), Some((1 << 20) + (1 << 20) / 100)));
     assert_eq!(log_type("FILE /var/log/x 100M"), file(Some(100 << 20), Some((100 << 20) + 20 * 1024)));
     assert_eq!(log_type("FILE /var/log/x 1k 2k"), file(Some(1024), Some(2048)));
+    assert_eq!(log_type("FILE /var/log/x 0"), file(None, None));
+    assert_eq!(log_type("FILE /var/log/x 0 100"), file(None, None));
 }
 
 #[test]

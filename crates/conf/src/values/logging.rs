@@ -101,6 +101,8 @@ fn file(line: &Line<'_>) -> Result<LogType, Bad> {
         (None, Some(soft)) => Some(soft.saturating_add((soft / 100).clamp(LEAST_EXTRA, MOST_EXTRA))),
         (hard, _) => hard,
     };
+    // To xinetd a soft limit of 0 is none, and without one the hard limit is none either.
+    let (soft, hard) = if soft == Some(0) { (None, None) } else { (soft, hard) };
     let path = line.text(1);
     if !path.starts_with('/') {
         return Err(Bad::ours(format!("the path `{path}` does not start with `/`")).word(1));
