@@ -9,7 +9,7 @@ use crate::slot::SlotId;
 use crate::targets::Place;
 use portreeve_policy::{Peer, Seat};
 use portreeve_sys::reap::Status;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -157,7 +157,7 @@ pub struct Children {
     /// How many of them are flows.
     pub flows: usize,
     /// Connections to targets, with the ticket: a client that comes by one comes round.
-    pub ends: HashMap<Ends, u64>,
+    pub ends: BTreeMap<Ends, u64>,
     /// Connections that a worker of TLS has, by ticket; those of redirected services are in `carried` too.
     pub sealed: HashMap<u64, Behind>,
     /// Those of the programs that are not our children.

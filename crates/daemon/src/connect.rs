@@ -17,7 +17,7 @@ pub struct Way {
     pub datagrams: bool,
     /// From this address, which is the client's and not ours.
     pub transparent: Option<IpAddr>,
-    /// The service's ids: ident servers, the kernel's rules and the owner of a unix socket see them; `None`: our own.
+    /// The service's ids, where we are root: ident servers, the kernel's rules and the owner of a unix socket see them; `None`: our own.
     pub ids: Option<Ids>,
 }
 
@@ -66,7 +66,8 @@ fn inet(target: SocketAddr, way: &Way) -> Result<OwnedFd, Errno> {
         portreeve_sys::socket::speak_for(&fd, ip)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     }
-    if let Some(ids) = &way.ids {
+    // Root's own it is already.
+    if let Some(ids) = way.ids.as_ref().filter(|ids| ids.uid != 0) {
         // A kernel that does not know it counts it as ours.
         let _ = rustix::fs::fchown(&fd, Some(rustix::fs::Uid::from_raw(ids.uid)), None);
     }

@@ -10,7 +10,7 @@ use portreeve_handover::{LeavingState, WorkerState};
 use portreeve_policy::Reason;
 use portreeve_sys::reap::{Signal, Status};
 use portreeve_sys::seqpacket;
-use portreeve_workers::protocol::{LEAVE, MAX_MESSAGE, Missing, Worker, over};
+use portreeve_workers::protocol::{LEAVE, MAX_MESSAGE, Missing, Worker, over, parts};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
@@ -150,10 +150,11 @@ impl Supervisor {
         let mut buffer = std::mem::take(&mut self.staff.buffer);
         buffer.resize(MAX_MESSAGE, 0);
         let received = seqpacket::recv(&leaving.channel, &mut buffer);
-        let ticket = match &received {
-            Ok(received) if received.len > 0 => over(worker, buffer.get(..received.len).unwrap_or_default()),
-            _ => None,
-        };
+        let length = received.as_ref().map_or(0, |received| received.len);
+        let ended: Result<Vec<_>, _> = parts(buffer.get(..length).unwrap_or_default())
+            .filter(|_| length > 0)
+            .map(|message| message.map(|message| over(worker, message)))
+            .collect();
         self.staff.buffer = buffer;
         match received {
             Ok(received) if received.len > 0 => {}
@@ -163,7 +164,11 @@ impl Supervisor {
                 return false;
             }
         }
-        if let Some(ticket) = ticket {
+        let Ok(ended) = ended else {
+            self.end_leaving(number);
+            return false;
+        };
+        for ticket in ended.into_iter().flatten() {
             self.over_in_leaving(worker, number, ticket);
         }
         true

@@ -56,6 +56,7 @@ mod orphans;
 mod pair;
 mod passing;
 mod path_ways; // connections to unix sockets, beside the loop
+mod posting;
 mod programs;
 mod protection;
 mod proxy_header;

@@ -23,7 +23,8 @@ use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, RateNote, ToProxy, Worker};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// Seconds that a target may take to accept while there is another, and the last one.
@@ -51,11 +52,17 @@ fn is_ourselves(peer: Peer) -> bool {
     matches!(peer, Peer::Local(who) if who.pid.unsigned_abs() == std::process::id())
 }
 
-fn came_by(client: &Client) -> Option<Ends> {
+/// The least of all addresses.
+const LEAST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// By which connection a client came, if it may be one of ours: else its other end need not be asked for.
+fn came_by(client: &Client, ours: &BTreeMap<Ends, u64>) -> Option<Ends> {
     let from = match client.front.is_proxied() {
         true => portreeve_sys::socket::ip(rustix::net::getpeername(&client.fd).ok()??)?,
         false => client.peer.address()?,
     };
+    let plain = SocketAddr::new(from.ip().to_canonical(), from.port());
+    ours.range((plain, LEAST)..).next().filter(|(ends, _)| ends.0 == plain)?;
     Some(canonical(from, local_address(&client.fd).ok()?))
 }
 
@@ -77,7 +84,7 @@ impl Supervisor {
         let (id, peer) = (client.slot, client.peer);
         // One that has shaken hands has its mark already.
         let ticket = client.shield.as_ref().map_or_else(|| self.ticket(), |shield| shield.ticket);
-        let came = came_by(&client);
+        let came = came_by(&client, &self.children.ends);
         if is_ourselves(peer) {
             self.say_round(id);
             return;

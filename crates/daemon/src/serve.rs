@@ -22,6 +22,7 @@ impl Supervisor {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             self.answer_keyed(false);
+            self.post();
             self.go_on_with_upgrade();
             self.pass_on_events();
             self.write_logs();

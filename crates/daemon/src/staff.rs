@@ -1,19 +1,20 @@
 //! The worker processes: started when first needed, held to the table of what they may say, restarted with back-off when
-//! they die. Owns their channels and what waits to be sent. What their messages mean stands in `builtins` and `names`.
+//! they die. Owns their channels. What is sent to them goes through `posting`; what their messages mean stands in `builtins` and `names`.
 
 use crate::certificates::Set;
 use crate::leaving::Leaving;
-use crate::supervisor::{Supervisor, Token};
+use crate::posting::{Packet, shares_packets};
+use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_sys::reap::Signal;
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{
     FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromResolver, FromSensor,
-    FromTls, MAX_MESSAGE, Missing, Referee, Worker,
+    FromTls, MAX_MESSAGE, Missing, Referee, Worker, parts,
 };
 use rustix::event::epoll;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +33,9 @@ pub const WORKERS: [Worker; 8] = [
 
 /// Behind them come those that serve TLS, one for each set of certificates.
 pub const FIRST_TLS: usize = WORKERS.len();
+
+/// Messages of a worker that are heard in one wake-up, and those that came in one packet with the last of them.
+const HEARD: usize = 64;
 
 /// Most messages that wait for a worker's channel.
 pub const MOST_WAITING: usize = 4096;
@@ -145,13 +149,15 @@ pub struct Staff {
     retired: Vec<i32>,
     /// Where messages are heard into.
     pub buffer: Vec<u8>,
+    /// Where packets for them are made.
+    pub packet: Packet,
 }
 
 impl Staff {
     /// Nobody at work yet.
     pub fn new() -> Self {
         let (leaving, retired, buffer) = (Vec::new(), Vec::new(), Vec::new());
-        Self { links: WORKERS.map(Link::new).into(), leaving, retired, buffer }
+        Self { links: WORKERS.map(Link::new).into(), leaving, retired, buffer, packet: Packet::default() }
     }
 
     /// The index of a worker.
@@ -240,38 +246,59 @@ impl Supervisor {
         if flags.contains(epoll::EventFlags::OUT) {
             self.push_waiting(index);
         }
-        // A bounded number of messages a wake-up, so that a chatty worker cannot starve the clients.
-        for _ in 0..64 {
-            if !self.hear(index) {
-                break;
-            }
-        }
-    }
-
-    fn hear(&mut self, index: u32) -> bool {
         let mut buffer = std::mem::take(&mut self.staff.buffer);
         buffer.resize(MAX_MESSAGE, 0);
-        let more = self.hear_into(index, &mut buffer);
+        // A bounded number of messages a wake-up, so that a chatty worker cannot starve the clients.
+        let mut heard = 0;
+        while heard < HEARD {
+            match self.hear(index, &mut buffer) {
+                0 => break,
+                messages => heard += messages,
+            }
+        }
         self.staff.buffer = buffer;
-        more
     }
 
-    fn hear_into(&mut self, index: u32, buffer: &mut [u8]) -> bool {
-        let Some(link) = self.staff.link_mut(index) else { return false };
-        let Some(channel) = &link.channel else { return false };
+    /// Hears the messages of one packet; how many, 0 when there is nothing more to hear.
+    fn hear(&mut self, index: u32, buffer: &mut [u8]) -> usize {
+        let Some(link) = self.staff.link_mut(index) else { return 0 };
+        let Some(channel) = &link.channel else { return 0 };
         let received = match seqpacket::recv(channel, buffer) {
             Ok(received) => received,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return 0,
             Err(error) => {
                 self.lose_worker(index, &format!("its channel failed: {error}"));
-                return false;
+                return 0;
             }
         };
         if received.len == 0 {
             self.lose_worker(index, "it closed its channel");
-            return false;
+            return 0;
         }
-        let bytes = buffer.get(..received.len).unwrap_or_default();
+        let packet = buffer.get(..received.len).unwrap_or_default();
+        if !shares_packets(link.worker) {
+            return usize::from(self.hear_message(index, packet));
+        }
+        let (pid, mut heard) = (link.pid, 0);
+        for message in parts(packet) {
+            match message {
+                Ok(message) if self.hear_message(index, message) => heard += 1,
+                Ok(_) => return 0,
+                Err(error) => {
+                    self.lose_worker(index, &format!("it sent what it may not send: {error}"));
+                    return 0;
+                }
+            }
+            // What it led to may have cost it its place.
+            if self.staff.links.get(index as usize).is_none_or(|link| link.pid != pid) {
+                return 0;
+            }
+        }
+        heard
+    }
+
+    fn hear_message(&mut self, index: u32, bytes: &[u8]) -> bool {
+        let Some(link) = self.staff.link_mut(index) else { return false };
         let was_ready = link.referee.ready();
         let heard = match link.worker {
             Worker::Resolver => link.referee.from_resolver(bytes).map(Heard::Resolver),
@@ -331,95 +358,6 @@ impl Supervisor {
             Worker::Resolver | Worker::Ledger => {}
             Worker::Firewall => self.firewall_ready(),
             Worker::Sensor => self.sensor_ready(),
-        }
-    }
-
-    /// Sends a message, after those that wait. False when it was dropped because too many do.
-    pub fn tell(&mut self, worker: Worker, message: Vec<u8>, fd: Option<OwnedFd>) -> bool {
-        self.tell_link(Staff::index(worker), message, fd)
-    }
-
-    /// The same by index.
-    pub fn tell_link(&mut self, index: u32, message: Vec<u8>, fd: Option<OwnedFd>) -> bool {
-        let Some(link) = self.staff.link_mut(index) else { return false };
-        let worker = link.worker;
-        if link.waiting.is_empty()
-            && link.presence == Presence::Ready
-            && let Some(channel) = &link.channel
-        {
-            match seqpacket::send(channel, &message, fd.as_ref().map(AsFd::as_fd)) {
-                Ok(()) => return true,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    self.lose_worker(index, &format!("its channel failed: {error}"));
-                    // A question waits for the next resolver: a name is not unknown because a worker died.
-                    // What the others must know they are told when they are back.
-                    if worker != Worker::Resolver {
-                        return false;
-                    }
-                }
-            }
-        }
-        let Some(link) = self.staff.link_mut(index) else { return false };
-        if link.waiting.len() >= MOST_WAITING {
-            link.dropped += 1;
-            return false;
-        }
-        link.waiting.push_back((message, fd));
-        self.want_write(index);
-        true
-    }
-
-    fn push_waiting(&mut self, index: u32) {
-        loop {
-            let Some(link) = self.staff.link_mut(index) else { return };
-            if link.presence != Presence::Ready {
-                return;
-            }
-            let (Some(channel), Some((message, fd))) = (&link.channel, link.waiting.front()) else { break };
-            match seqpacket::send(channel, message, fd.as_ref().map(AsFd::as_fd)) {
-                Ok(()) => {
-                    link.waiting.pop_front();
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    self.lose_worker(index, &format!("its channel failed: {error}"));
-                    return;
-                }
-            }
-        }
-        self.want_write(index);
-        if self.staff.links.get(index as usize).is_none_or(|link| !link.waiting.is_empty()) {
-            return;
-        }
-        match self.staff.links.get(index as usize).map(|link| link.worker) {
-            Some(Worker::Builtin) => self.builtin_has_room(),
-            Some(Worker::Proxy) => self.proxy_has_room(),
-            Some(Worker::Header) => self.header_has_room(),
-            Some(Worker::Tls) => self.tls_has_room(index),
-            Some(
-                Worker::Resolver | Worker::Registrar | Worker::Ledger | Worker::Firewall | Worker::Sensor,
-            )
-            | None => {}
-        }
-    }
-
-    /// Polls for room while messages wait.
-    pub fn want_write(&mut self, index: u32) {
-        let epoll_fd = self.epoll.as_fd();
-        let Some(link) = self.staff.links.get_mut(index as usize) else { return };
-        let wants = !link.waiting.is_empty() && link.presence == Presence::Ready;
-        if wants == link.wants_write {
-            return;
-        }
-        let Some(channel) = &link.channel else { return };
-        let mut flags = epoll::EventFlags::IN;
-        if wants {
-            flags |= epoll::EventFlags::OUT;
-        }
-        let data = epoll::EventData::new_u64(Token::Worker(index).raw());
-        if epoll::modify(epoll_fd, channel, data, flags).is_ok() {
-            link.wants_write = wants;
         }
     }
 

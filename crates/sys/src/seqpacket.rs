@@ -1,5 +1,5 @@
-//! Messages with at most one descriptor between the supervisor and its workers. Keeps message bounds, never
-//! blocks, never raises SIGPIPE, and lets no surplus descriptor stay open. Knows no message.
+//! Messages with descriptors between the supervisor and its workers: one, or a few where the receiver asks for them. Keeps message
+//! bounds, never blocks, never raises SIGPIPE, and lets no surplus descriptor stay open. Knows no message.
 
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
@@ -21,6 +21,20 @@ pub struct Received {
     pub lost: bool,
 }
 
+/// Most descriptors that travel beside one message.
+pub const MOST_ATTACHED: usize = 32;
+
+/// A received message with any number of descriptors.
+#[derive(Debug)]
+pub struct ReceivedAll {
+    /// Its length; 0 when the other side has closed.
+    pub len: usize,
+    /// The descriptors that came with it, close-on-exec, in the order in which they were attached.
+    pub fds: Vec<OwnedFd>,
+    /// More came with it, and this process has no numbers left for them: the last ones, which are closed.
+    pub lost: bool,
+}
+
 /// A connected pair, both ends close-on-exec and nonblocking.
 ///
 /// # Errors
@@ -36,15 +50,25 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// `EAGAIN` when the queue is full, `EPIPE` or `ECONNRESET` when the other side has gone, `EMSGSIZE`.
 /// `EINVAL` for an empty message, which the other side could not tell from a close.
 pub fn send(fd: impl AsFd, message: &[u8], attached: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    if message.is_empty() {
+    match attached {
+        Some(attached) => send_all(fd, message, &[attached]),
+        None => send_all(fd, message, &[]),
+    }
+}
+
+/// Sends one message, whole or not at all, with up to [`MOST_ATTACHED`] descriptors. The other side takes it with [`recv_all`].
+///
+/// # Errors
+/// As [`send`]; `EINVAL` also for more descriptors than that.
+pub fn send_all(fd: impl AsFd, message: &[u8], attached: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if message.is_empty() || attached.len() > MOST_ATTACHED {
         return Err(Errno::INVAL.into());
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_ATTACHED))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = attached.map(|fd| [fd]);
-    if let Some(fds) = &fds {
-        control.push(SendAncillaryMessage::ScmRights(fds));
+    if !attached.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(attached));
     }
     loop {
         match rustix::net::sendmsg(&fd, &[IoSlice::new(message)], &mut control, flags) {
@@ -106,6 +130,33 @@ pub fn recv(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     Ok(Received { len: message.bytes, fd: first, lost })
 }
 
+/// Receives one message into `buffer`, with up to [`MOST_ATTACHED`] descriptors. Where some of them cannot be had (`RLIMIT_NOFILE`), it
+/// comes without the last ones and says so.
+///
+/// # Errors
+/// `EAGAIN` when there is none; `EMSGSIZE` when it was longer than `buffer`: it is gone then, and every descriptor of it is closed.
+pub fn recv_all(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<ReceivedAll> {
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_ATTACHED))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        match rustix::net::recvmsg(&fd, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let mut fds = Vec::new();
+    for one in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(came) = one {
+            fds.extend(came);
+        }
+    }
+    if message.flags.contains(ReturnFlags::TRUNC) {
+        return Err(Errno::MSGSIZE.into());
+    }
+    Ok(ReceivedAll { len: message.bytes, fds, lost: message.flags.contains(ReturnFlags::CTRUNC) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +211,28 @@ mod tests {
         assert!(rustix::io::fcntl_getfd(&got).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
         rustix::io::write(&got, b"through").unwrap();
         assert_eq!(rustix::io::read(&read, &mut [0; 16]).unwrap(), 7);
+    }
+
+    #[test]
+    fn several_descriptors_come_in_their_order() {
+        let (a, b) = pair().unwrap();
+        let ends: Vec<_> = (0..MOST_ATTACHED).map(|_| rustix::pipe::pipe().unwrap()).collect();
+        let attached: Vec<_> = ends.iter().map(|(_, write)| write.as_fd()).collect();
+        send_all(&a, b"all", &attached).unwrap();
+        assert_eq!(errno(&send_all(&a, b"x", &[attached[0]; MOST_ATTACHED + 1]).unwrap_err()), Errno::INVAL);
+        let got = recv_all(&b, &mut [0; 8]).unwrap();
+        assert_eq!((got.len, got.fds.len(), got.lost), (3, MOST_ATTACHED, false));
+        for ((read, _), came) in ends.iter().zip(&got.fds) {
+            assert!(rustix::io::fcntl_getfd(came).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+            rustix::io::write(came, b"x").unwrap();
+            assert_eq!(rustix::io::read(read, &mut [0; 2]).unwrap(), 1);
+        }
+        send_all(&a, b"longer than four", &attached[..2]).unwrap();
+        drop((ends, got));
+        assert_eq!(errno(&recv_all(&b, &mut [0; 4]).unwrap_err()), Errno::MSGSIZE);
+        assert_eq!(errno(&recv_all(&b, &mut [0; 4]).unwrap_err()), Errno::AGAIN);
+        drop(a);
+        assert_eq!(recv_all(&b, &mut [0; 4]).unwrap().len, 0);
     }
 
     #[test]

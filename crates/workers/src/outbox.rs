@@ -1,8 +1,8 @@
 //! Messages on their way to the supervisor. Never blocks, never reorders, never drops; whoever fills it must stop.
 
 use crate::protocol::{
-    BadMessage, FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar, FromSensor,
-    FromTls,
+    BadMessage, Bundle, FromBuiltin, FromFirewall, FromHeader, FromLedger, FromProxy, FromRegistrar,
+    FromSensor, FromTls,
 };
 use std::collections::VecDeque;
 use std::io;
@@ -13,17 +13,24 @@ const CROWDED: usize = 1024;
 
 /// What a worker can say.
 pub trait Word {
+    /// Whether several may share a packet.
+    const TOGETHER: bool = false;
+
     /// Writes the message into `out`, replacing what it held.
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage>;
 }
 
 impl Word for FromBuiltin {
+    const TOGETHER: bool = true;
+
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         self.encode(out)
     }
 }
 
 impl Word for FromProxy {
+    const TOGETHER: bool = true;
+
     fn write(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         self.encode(out)
     }
@@ -71,12 +78,13 @@ pub struct Outbox<M> {
     channel: OwnedFd,
     waiting: VecDeque<M>,
     bytes: Vec<u8>,
+    bundle: Bundle,
 }
 
 impl<M: Word> Outbox<M> {
     /// Nothing waits yet.
     pub fn new(channel: OwnedFd) -> Self {
-        Outbox { channel, waiting: VecDeque::new(), bytes: Vec::new() }
+        Outbox { channel, waiting: VecDeque::new(), bytes: Vec::new(), bundle: Bundle::default() }
     }
 
     /// The channel.
@@ -109,12 +117,16 @@ impl<M: Word> Outbox<M> {
     /// # Errors
     /// The supervisor has gone, or a message of ours breaks the protocol.
     pub fn send(&mut self) -> io::Result<()> {
-        while let Some(message) = self.waiting.front() {
-            message.write(&mut self.bytes).map_err(io::Error::other)?;
-            match portreeve_sys::seqpacket::send(self.channel.as_fd(), &self.bytes, None) {
-                Ok(()) => {
-                    self.waiting.pop_front();
+        while !self.waiting.is_empty() {
+            self.bundle.clear();
+            for message in self.waiting.iter().take(if M::TOGETHER { usize::MAX } else { 1 }) {
+                message.write(&mut self.bytes).map_err(io::Error::other)?;
+                if !self.bundle.add(&self.bytes) {
+                    break;
                 }
+            }
+            match portreeve_sys::seqpacket::send(self.channel.as_fd(), self.bundle.packet(), None) {
+                Ok(()) => drop(self.waiting.drain(..self.bundle.count())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }

@@ -2,12 +2,14 @@
 //!
 //! One message is one packet of a `SOCK_SEQPACKET` socket pair, at most [`MAX_MESSAGE`] bytes: a tag byte, then the
 //! fields in order, little endian, lists with their length in front. A descriptor travels beside the message it belongs
-//! to (`SCM_RIGHTS`). No field is optional; [`version`] stands for all of them.
+//! to (`SCM_RIGHTS`). No field is optional; [`version`] stands for all of them. Between the supervisor and its builtin and proxy workers
+//! a packet may hold several ([`Bundle`]).
 //!
 //! A worker reads what strangers send, so the supervisor treats what a worker says as a stranger's word too: nothing here
 //! panics, every length has a bound, every string is checked, a byte too many is an error. [`Referee`] holds the table of
 //! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
 
+mod bundle;
 mod datagrams;
 mod firewall;
 mod from_builtin;
@@ -32,6 +34,7 @@ mod to_proxy;
 mod to_tls;
 mod wire;
 
+pub use bundle::{Bundle, MOST_IN_BUNDLE, parts};
 pub use datagrams::{Datagrams, MAX_REPORTED, RateNote, Refusal};
 pub use firewall::{FromFirewall, Hold, MAX_BANS, ToFirewall};
 pub use from_builtin::{FromBuiltin, Outcome};

@@ -225,7 +225,7 @@ mod tests {
     use super::super::client::READ;
     use super::super::texts;
     use super::*;
-    use crate::protocol::FromBuiltin;
+    use crate::protocol::{FromBuiltin, parts};
     use portreeve_sys::seqpacket;
     use rustix::event::epoll::CreateFlags;
     use std::io::{Read, Write};
@@ -267,11 +267,13 @@ mod tests {
             self.clients.sweep(&self.epoll, &mut self.out, Duration::from_secs(now));
             self.out.send().unwrap();
             let mut ended = Vec::new();
-            let mut buffer = [0; 256];
+            let mut buffer = [0; 4096];
             while let Ok(received) = seqpacket::recv(&self.supervisor, &mut buffer) {
-                match FromBuiltin::decode(&buffer[..received.len]).unwrap() {
-                    FromBuiltin::Done { ticket, outcome, .. } => ended.push((ticket, outcome)),
-                    other => panic!("{other:?}"),
+                for message in parts(&buffer[..received.len]) {
+                    match FromBuiltin::decode(message.unwrap()).unwrap() {
+                        FromBuiltin::Done { ticket, outcome, .. } => ended.push((ticket, outcome)),
+                        other => panic!("{other:?}"),
+                    }
                 }
             }
             ended

@@ -10,7 +10,9 @@ use super::silence::Silence;
 use super::texts;
 use crate::datagram::Standing;
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, BuiltinKind, FromBuiltin, LEAVE, MAX_MESSAGE, Outcome, Policy, ToBuiltin};
+use crate::protocol::{
+    BadMessage, BuiltinKind, FromBuiltin, LEAVE, MAX_MESSAGE, Outcome, Policy, ToBuiltin, parts,
+};
 use portreeve_policy::Now;
 use portreeve_sys::{clock, filter, seqpacket};
 use rustix::event::{
@@ -170,11 +172,16 @@ impl Engine {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return Ok(Goes::On);
         }
-        for _ in 0..MESSAGES {
-            if self.out.is_crowded() && !flags.contains(EventFlags::HUP) {
-                break;
-            }
-            let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
+        let mut packet = std::mem::take(&mut self.message);
+        let goes = self.hear(&mut packet, flags.contains(EventFlags::HUP), now);
+        self.message = packet;
+        goes
+    }
+
+    fn hear(&mut self, packet: &mut [u8], hung_up: bool, now: &Now) -> io::Result<Goes> {
+        let mut heard = 0;
+        while heard < MESSAGES && (hung_up || !self.out.is_crowded()) {
+            let received = match seqpacket::recv_all(self.out.channel().as_fd(), packet) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -182,22 +189,30 @@ impl Engine {
             if received.len == 0 {
                 return Ok(Goes::Home);
             }
-            let bytes = self.message.get(..received.len).unwrap_or_default();
-            if bytes == LEAVE {
-                self.leaving = true;
-                // The next worker has the datagram sockets; what was counted and not told is told.
-                for slot in self.services.keys().copied().collect::<Vec<_>>() {
-                    self.forget(slot, now.mono);
+            let mut fds = received.fds.into_iter();
+            for bytes in parts(packet.get(..received.len).unwrap_or_default()) {
+                heard += 1;
+                let bytes = bytes.map_err(io::Error::other)?;
+                if bytes == LEAVE {
+                    self.leaving = true;
+                    // The next worker has the datagram sockets; what was counted and not told is told.
+                    for slot in self.services.keys().copied().collect::<Vec<_>>() {
+                        self.forget(slot, now.mono);
+                    }
+                    continue;
                 }
-                continue;
+                let message = ToBuiltin::decode(bytes).map_err(io::Error::other)?;
+                let fd = if message.carries_descriptor() { fds.next() } else { None };
+                if let (true, None, ToBuiltin::Serve { ticket, .. }) = (received.lost, &fd, &message) {
+                    let (ticket, outcome) = (*ticket, Outcome::Full);
+                    self.out.put(FromBuiltin::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
+                    continue;
+                }
+                self.obey(message, fd, now).map_err(io::Error::other)?;
             }
-            let message = ToBuiltin::decode(bytes).map_err(io::Error::other)?;
-            if let (true, ToBuiltin::Serve { ticket, .. }) = (received.lost, &message) {
-                let (ticket, outcome) = (*ticket, Outcome::Full);
-                self.out.put(FromBuiltin::Done { ticket, bytes_in: 0, bytes_out: 0, outcome });
-                continue;
+            if fds.next().is_some() {
+                return Err(io::Error::other(BadMessage::BadValue("descriptor")));
             }
-            self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }
         Ok(Goes::On)
     }

@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::protocol::{
-    BuiltinKind, Datagrams, FromBuiltin, MAX_MESSAGE, Outcome, Policy, RateNote, ToBuiltin, rules_messages,
+    BuiltinKind, Datagrams, FromBuiltin, MAX_MESSAGE, Outcome, Policy, RateNote, ToBuiltin, parts,
+    rules_messages,
 };
 use portreeve_policy::{Origin, Pattern, Reason, Rule, Rules};
 use portreeve_sys::seqpacket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Worker {
     channel: OwnedFd,
+    /// Messages that came in one packet with another and were not heard yet.
+    heard: RefCell<VecDeque<FromBuiltin>>,
     thread: Option<JoinHandle<ExitCode>>,
 }
 
@@ -26,7 +31,7 @@ impl Worker {
     fn start(bounds: Bounds) -> Self {
         let (channel, theirs) = seqpacket::pair().unwrap();
         let thread = Some(std::thread::spawn(move || run(theirs, bounds)));
-        Worker { channel, thread }
+        Worker { channel, heard: RefCell::default(), thread }
     }
 
     fn usual() -> Self {
@@ -52,13 +57,17 @@ impl Worker {
 
     /// The next message; `None` when the worker has closed the channel.
     fn hear_or_end(&self) -> Option<FromBuiltin> {
-        self.wait(PollFlags::IN);
-        let mut buffer = vec![0; MAX_MESSAGE];
-        match seqpacket::recv(&self.channel, &mut buffer) {
-            Ok(received) if received.len == 0 => None,
-            Ok(received) => Some(FromBuiltin::decode(&buffer[..received.len]).unwrap()),
-            Err(error) => panic!("{error}"),
+        let mut heard = self.heard.borrow_mut();
+        if heard.is_empty() {
+            self.wait(PollFlags::IN);
+            let mut buffer = vec![0; MAX_MESSAGE];
+            let received = seqpacket::recv(&self.channel, &mut buffer).unwrap();
+            if received.len > 0 {
+                let all = parts(&buffer[..received.len]);
+                heard.extend(all.map(|message| FromBuiltin::decode(message.unwrap()).unwrap()));
+            }
         }
+        heard.pop_front()
     }
 
     fn hear(&self) -> FromBuiltin {

@@ -3,6 +3,7 @@
 //! that it is over, and ends. For that, and for nothing else, the two need a common language, and here it is:
 //!
 //! * [`LEAVE`], one byte;
+//! * several messages in one packet (`bundle`);
 //! * a message that ends one connection begins with its tag and the ticket, and those tags are never given to others:
 //!   `End` to the builtin, proxy and TLS workers, `Done` from them, `Read` from the header worker.
 
@@ -51,7 +52,7 @@ mod tests {
 
     #[test]
     fn the_version_is_what_stands_in_the_executable() {
-        assert_eq!(version(), 4);
+        assert_eq!(version(), 5);
     }
 
     /// These bytes are written here once and for all: a supervisor of another version reads them.

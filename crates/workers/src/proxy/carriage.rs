@@ -186,12 +186,11 @@ impl Carriage {
                 // It did not wait for the target.
                 Some((End::Client, signs)) if signs.broken => return Next::Over(Carried::Broken),
                 Some((End::Target, signs)) if signs.writable || signs.broken => {
-                    match rustix::net::sockopt::socket_error(&target.fd) {
-                        Ok(Ok(())) => {}
-                        Ok(Err(errno)) | Err(errno) => {
-                            self.lose_target(now);
-                            return Next::Unreached(u16::try_from(errno.raw_os_error()).unwrap_or(0));
-                        }
+                    // A connect that came to nothing has left an error, and then epoll says so.
+                    let error = signs.broken.then(|| rustix::net::sockopt::socket_error(&target.fd));
+                    if let Some(Ok(Err(errno)) | Err(errno)) = error {
+                        self.lose_target(now);
+                        return Next::Unreached(u16::try_from(errno.raw_os_error()).unwrap_or(0));
                     }
                     self.connected = true;
                     self.tell.1 = self.tell.0;
@@ -235,6 +234,10 @@ impl Carriage {
     pub(super) fn hang_up(mut self, desk: &mut Desk) {
         self.up.drop_kept(desk);
         self.down.drop_kept(desk);
+        if self.up.ended() && self.down.ended() && !self.broke {
+            // Both ends were told already.
+            return;
+        }
         if !self.connected {
             // Closing over what the client has said already would answer it with a reset.
             let _ = rustix::net::recv(&self.client.fd, &mut desk.chunk[..], RecvFlags::DONTWAIT);

@@ -6,7 +6,7 @@ use super::carriages::{Arrived, Carriages};
 use super::datagrams::{self, Datagrams, Turn};
 use super::flows::Limits;
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, Carried, FromProxy, LEAVE, MAX_MESSAGE, ToProxy};
+use crate::protocol::{BadMessage, Carried, FromProxy, LEAVE, MAX_MESSAGE, ToProxy, parts};
 use portreeve_sys::{clock, seqpacket};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -119,11 +119,16 @@ impl Engine {
         if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             return Ok(Goes::On);
         }
-        for _ in 0..MESSAGES {
-            if self.out.is_crowded() && !flags.contains(EventFlags::HUP) {
-                break;
-            }
-            let received = match seqpacket::recv(self.out.channel().as_fd(), &mut self.message) {
+        let mut packet = std::mem::take(&mut self.message);
+        let goes = self.hear(&mut packet, flags.contains(EventFlags::HUP), now);
+        self.message = packet;
+        goes
+    }
+
+    fn hear(&mut self, packet: &mut [u8], hung_up: bool, now: Duration) -> io::Result<Goes> {
+        let mut heard = 0;
+        while heard < MESSAGES && (hung_up || !self.out.is_crowded()) {
+            let received = match seqpacket::recv_all(self.out.channel().as_fd(), packet) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -131,18 +136,26 @@ impl Engine {
             if received.len == 0 {
                 return Ok(Goes::Home);
             }
-            let bytes = self.message.get(..received.len).unwrap_or_default();
-            if bytes == LEAVE {
-                self.carriages.leave(&mut self.out);
-                self.datagrams.leave(&mut turn!(self, now));
-                continue;
+            let mut fds = received.fds.into_iter();
+            for bytes in parts(packet.get(..received.len).unwrap_or_default()) {
+                heard += 1;
+                let bytes = bytes.map_err(io::Error::other)?;
+                if bytes == LEAVE {
+                    self.carriages.leave(&mut self.out);
+                    self.datagrams.leave(&mut turn!(self, now));
+                    continue;
+                }
+                let message = ToProxy::decode(bytes).map_err(io::Error::other)?;
+                let fd = if message.carries_descriptor() { fds.next() } else { None };
+                if received.lost && fd.is_none() && message.carries_descriptor() {
+                    self.do_without(&message, now).map_err(io::Error::other)?;
+                    continue;
+                }
+                self.obey(message, fd, now).map_err(io::Error::other)?;
             }
-            let message = ToProxy::decode(bytes).map_err(io::Error::other)?;
-            if received.lost {
-                self.do_without(&message, now).map_err(io::Error::other)?;
-                continue;
+            if fds.next().is_some() {
+                return Err(io::Error::other(BadMessage::BadValue("descriptor")));
             }
-            self.obey(message, received.fd, now).map_err(io::Error::other)?;
         }
         Ok(Goes::On)
     }

@@ -3,7 +3,7 @@
 use super::carriage::Aim;
 use super::carriages::{Arrived, Carriages};
 use crate::outbox::Outbox;
-use crate::protocol::{Carried, FromProxy};
+use crate::protocol::{Carried, FromProxy, parts};
 use portreeve_sys::seqpacket;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags};
@@ -65,13 +65,15 @@ impl Bench {
         }
         self.carriages.sweep(&mut self.out, self.now);
         self.out.send().unwrap();
-        let (mut done, mut buffer) = (Vec::new(), [0; 256]);
+        let (mut done, mut buffer) = (Vec::new(), [0; 4096]);
         while let Ok(received) = seqpacket::recv(&self.supervisor, &mut buffer) {
-            match FromProxy::decode(&buffer[..received.len]).unwrap() {
-                FromProxy::Done { ticket, bytes_in, bytes_out, outcome } => {
-                    done.push((ticket, bytes_in, bytes_out, outcome));
+            for message in parts(&buffer[..received.len]) {
+                match FromProxy::decode(message.unwrap()).unwrap() {
+                    FromProxy::Done { ticket, bytes_in, bytes_out, outcome } => {
+                        done.push((ticket, bytes_in, bytes_out, outcome));
+                    }
+                    other => panic!("{other:?}"),
                 }
-                other => panic!("{other:?}"),
             }
         }
         done
