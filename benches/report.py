@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""report.py RESULTS README: turns the harness's rows into tables between the markers of README.
+"""report.py RESULTS README: turns what was measured into tables between the markers of README.
 
 A ratio is the median of the ratios within one repetition: every repetition runs every server, so each server is
 paired with the one it is compared with, and what the machine did at that time cancels out.
@@ -11,6 +11,8 @@ import platform
 import re
 import statistics
 import sys
+
+import goals as goals_table
 
 BEGIN, END = '<!-- bench:begin -->', '<!-- bench:end -->'
 # What each server is compared with: the original that does the same work.
@@ -313,8 +315,44 @@ def main():
         text = file.read()
     before, rest = text.split(BEGIN)
     old, after = rest.split(END)
+    text = before + BEGIN + '\n' + '\n' + kept(old, re.sub(r'\n{3,}', '\n\n', '\n'.join(out))) + END + after
+    for name, lines in (('table', goals_table.table), ('curves', curve_lines), ('soak', soak_lines)):
+        found = rows_of(results, name)
+        if found:
+            text = between(text, f'<!-- {name}:begin -->', f'<!-- {name}:end -->', lines(found))
     with open(readme, 'w') as file:
-        file.write(before + BEGIN + '\n' + '\n' + kept(old, re.sub(r'\n{3,}', '\n\n', '\n'.join(out))) + END + after)
+        file.write(text)
+
+
+def between(text, begin, end, lines):
+    """The text with these lines between two marks."""
+    before, rest = text.split(begin)
+    return before + begin + '\n' + re.sub(r'\n{3,}', '\n\n', '\n'.join(lines)).strip() + '\n' + end + rest.split(end)[1]
+
+
+# What the points of a curve say, by key: head, digits.
+POINTS = {'ours_us': ('CPU a connection, µs', 1), 'supervisor_us': ('of it the supervisor, µs', 1), 'xinetd_us': ('xinetd, µs', 1), 'ours_kib': ('PSS, KiB', 0),
+          'xinetd_kib': ('xinetd, KiB', 0), 'all_kib': ('all processes, KiB', 0), 'grown_kib': ('grown by, KiB', 0), 'bytes_each': ('bytes an instance', 0),
+          'ours_start_ms': ('start, ms of CPU', 1), 'xinetd_start_ms': ('xinetd, ms', 1), 'kept': ('in force', 0), 'running': ('run', 0), 'left': ('left at the end', 0)}
+
+
+def curve_lines(found):
+    out = []
+    for name, curve in found.items():
+        keys = [k for k in POINTS if any(k in row for row in curve['points'].values())]
+        out += [f'**{name}**', '', f'{curve["when"]}, load {curve["load"]:.1f}.', '', f'![cost](curve-{name}-cost.svg) ![memory](curve-{name}-memory.svg)', '']
+        out += table([name] + [POINTS[k][0] for k in keys],
+                     [[f'{int(size):,}'] + [show(row.get(k), POINTS[k][1]) for k in keys] for size, row in curve['points'].items()])
+    return out
+
+
+def soak_lines(found):
+    out = [f'{found["when"]}, {found["minutes"]:g} minutes, {found["reloads"]} reloads and rotations, load {found["load"]:.1f}: '
+           + ('; '.join(found['wrong']) or 'memory is flat, nothing is left') + '.', '']
+    out += table(['process', 'KiB before', 'descriptors', 'KiB after', 'descriptors', 'at most, KiB'],
+                 [[what, *(show(v) for v in found['first'].get(what, (None, None))), *(show(v) for v in held), show(found['most'].get(what))]
+                  for what, held in sorted(found['last'].items())])
+    return out + table(['clients of', 'served', 'not'], [[name, show(row['ok']), show(row['errors'])] for name, row in found['clients'].items()])
 
 
 if __name__ == '__main__':
