@@ -244,7 +244,7 @@ def instances(gate):
 def sources(gate):
     """1 to 1,000,000 sources that come once each, with every limit that counts sources on, and that are refused for their address."""
     def point(count):
-        ours(gate, HEAD + SERVICE % (PORT, BARE, '\tonly_from = 10.0.0.0/8\n\tper_source = 5\n\tsource_starts_per_minute = 100000\n\tlog_on_failure = HOST\n'))
+        ours(gate, HEAD + SERVICE % (PORT, BARE, '\tonly_from = 10.0.0.0/8\n\tper_source = 5\n\tsource_starts_per_minute = 10000\n\tlog_on_failure = HOST\n'))
         with Server('ours', 'refuse') as server:
             before = harness.mem(server.pid)['pss']
             done, first, used = 0, 0, []

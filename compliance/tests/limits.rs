@@ -286,3 +286,36 @@ fn quiet_descriptors(world: &World, daemon: &portreeve_compliance::Daemon<'_>) -
     must("the refusal is logged", || !world.service_log("limit").is_empty());
     daemon.descriptors()
 }
+
+/// Where hundreds run, the ends of those that come and go are told of all the same, several at once too, and so are theirs.
+#[test]
+fn ends_among_hundreds_that_run() {
+    const HELD: usize = 160;
+    const BRIEF: usize = 120;
+    ours(|world| {
+        let unlimited = |entry: Entry| {
+            entry.set("instances", "UNLIMITED").set("cps", "0 0").set("log_on_success", "PID HOST EXIT")
+        };
+        let cat = unlimited(Entry::program("held", 2001).set("server", "/bin/cat").set("server_args", "-"));
+        let brief = unlimited(Entry::program("brief", 2002).set("server", "/bin/true"));
+        let daemon = world.start(&Config::of(cat).with(brief));
+        let held: Vec<Connection> = (0..HELD)
+            .map(|n| {
+                let mut client = dial("127.0.0.1", 2001).expect("a connection");
+                client.send(b"x");
+                assert_eq!(client.read_count(1).text(), "x", "{n}");
+                client
+            })
+            .collect();
+        let clients: Vec<Connection> =
+            (0..BRIEF).map(|_| dial("127.0.0.2", 2002).expect("a connection")).collect();
+        for mut client in clients {
+            assert_eq!(client.read_all(), Answer::closed(""));
+        }
+        let ends = |id: &str| world.service_log(id).iter().filter(|line| line.starts_with("EXIT")).count();
+        must("each end is told of", || ends("brief") == BRIEF);
+        must("they are gone", || daemon.status()["running"] == HELD);
+        drop(held);
+        must("those that were held too", || ends("held") == HELD && daemon.status()["running"] == 0);
+    });
+}

@@ -9,7 +9,7 @@ use crate::slot::SlotId;
 use crate::targets::Place;
 use portreeve_policy::{Peer, Seat};
 use portreeve_sys::reap::Status;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -164,12 +164,33 @@ pub struct Children {
     pub orphans: crate::orphans::Orphans,
     /// Clients whose program could not be started, in the order of their next try.
     pub put_off: Vec<PutOff>,
+    /// The programs that were started last, the newest behind; some of them have ended.
+    recent: VecDeque<i32>,
+    /// The alarm for a look at all of them is set.
+    pub look_set: bool,
 }
+
+/// So many of the newest programs are remembered: those that end soon are among them.
+const RECENT: usize = 32;
 
 /// Most clients that may wait for a start to be tried again.
 pub const MOST_PUT_OFF: usize = 512;
 
 impl Children {
+    /// A program was started.
+    pub fn begin(&mut self, pid: i32, child: Child) {
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(pid);
+        self.programs.insert(pid, child);
+    }
+
+    /// Those of the newest programs that have not been reaped.
+    pub fn newest(&self) -> Vec<i32> {
+        self.recent.iter().copied().filter(|pid| self.programs.contains_key(pid)).collect()
+    }
+
     /// Process ids of a slot's programs.
     pub fn of(&self, slot: SlotId) -> Vec<i32> {
         self.programs.iter().filter(|(_, c)| c.slot == slot).map(|(&pid, _)| pid).collect()

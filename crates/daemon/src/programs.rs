@@ -183,7 +183,7 @@ impl Supervisor {
             event,
         };
         self.is_a_child(pid);
-        self.children.programs.insert(pid, child);
+        self.children.begin(pid, child);
     }
 
     /// The process came to be and the program did not: said in xinetd's words. The child exits with status 1.

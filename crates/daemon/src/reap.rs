@@ -10,7 +10,7 @@ use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::Peer;
 use portreeve_sys::process;
-use portreeve_sys::reap::{Reaped, Signal, Status, reap_next};
+use portreeve_sys::reap::{Pid, Reaped, Signal, Status, reap_next, reap_one};
 use portreeve_workers::protocol::Usage;
 use std::time::Duration;
 
@@ -18,11 +18,16 @@ use std::time::Duration;
 const ENDS: usize = 256;
 /// How long the rest waits, so that the clients of this wake-up come first.
 const REST: Duration = Duration::from_millis(1);
+/// From so many running programs on nobody asks the kernel at each signal for any that has ended: it looks at all that run.
+const CROWD: usize = 128;
+/// Instead it is asked for any after so long a time for each of them, which keeps that to a few hundredths of a core.
+const LOOK: Duration = Duration::from_micros(10);
 
 impl Supervisor {
     /// Signals are waiting.
     pub fn take_signals(&mut self) {
-        while let Some((number, _, _)) = self.signals.read() {
+        let crowd = self.children.programs.len() >= CROWD;
+        while let Some((number, pid, _)) = self.signals.read() {
             match Signal::from_named_raw(number) {
                 Some(Signal::USR2) if self.options.program == Program::Portreeve => self.upgrade(None),
                 Some(Signal::HUP | Signal::USR2) => self.reload(None),
@@ -34,15 +39,34 @@ impl Supervisor {
                 Some(Signal::INT) if self.options.foreground => self.stop(Stopping::Term),
                 Some(Signal::QUIT) => self.stop(Stopping::Quit),
                 Some(Signal::ABORT) => self.say(Level::Info, "Consistency check passed"),
+                Some(Signal::CHILD) if crowd => self.bury_one(pid),
                 _ => {}
             }
         }
         // One SIGCHLD may stand for many ends, and one that came while we looked is not lost.
-        self.bury();
+        if crowd { self.bury_in_crowd() } else { self.bury() }
+    }
+
+    /// Of many that run: those that are likely to have ended now, the others soon.
+    fn bury_in_crowd(&mut self) {
+        for pid in self.children.newest() {
+            self.bury_one(pid);
+        }
+        if !std::mem::replace(&mut self.children.look_set, true) {
+            let running = u32::try_from(self.children.programs.len()).unwrap_or(u32::MAX);
+            self.timers.set(self.stamp.mono() + LOOK.saturating_mul(running), Alarm::Ends);
+        }
+    }
+
+    fn bury_one(&mut self, pid: i32) {
+        if let Some(ended) = Pid::from_raw(pid).and_then(reap_one) {
+            self.ended(&ended);
+        }
     }
 
     /// Takes the ended children out of the process table.
     pub fn bury(&mut self) {
+        self.children.look_set = false;
         for _ in 0..ENDS {
             let Some(ended) = reap_next() else { return };
             self.ended(&ended);

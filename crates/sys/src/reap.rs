@@ -28,14 +28,26 @@ pub struct Reaped {
     pub max_rss_kib: u64,
 }
 
-/// Reaps one ended child of this process, or returns none when none has ended (or there are none).
+/// Reaps one ended child of this process, or returns none when none has ended (or there are none). The kernel walks over all children
+/// that run to find it: about a tenth of a microsecond for each.
 #[must_use]
 pub fn reap_next() -> Option<Reaped> {
+    reap(-1)
+}
+
+/// Reaps this child if it has ended; how many others there are does not matter. None also when it is no child of this process.
+#[must_use]
+pub fn reap_one(pid: Pid) -> Option<Reaped> {
+    reap(pid.as_raw_nonzero().get())
+}
+
+/// -1 is any child.
+fn reap(which: i32) -> Option<Reaped> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     loop {
         // SAFETY: both out-pointers are valid; WNOHANG without WUNTRACED reports ended children only.
-        let pid = unsafe { libc::wait4(-1, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()) };
+        let pid = unsafe { libc::wait4(which, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()) };
         if pid < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted {
             continue;
         }
