@@ -8,6 +8,7 @@ the same. Exits 1 when it is not, or when a client was not served.
 import argparse
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -37,12 +38,12 @@ def configure(turn):
     def service(name, kind, port, more, datagrams=False):
         common = COMMON % (kind, port, *(('dgram', 'udp', 'yes') if datagrams else ('stream', 'tcp', 'no')))
         return f'service {name}\n{{\n\tid = {name}-{port}\n{common}{more}\tinstances = {1000 + turn % 2}\n}}\n'
-    text = (f'defaults\n{{\n\tlog_type = FILE {LOG}\n\tlog_on_success = PID HOST EXIT DURATION TRAFFIC\n\tlog_on_failure = HOST\n\tcps = 10000000 1\n'
+    text = (f'defaults\n{{\n\tlog_type = FILE {LOG}\n\tlog_on_success = PID HOST EXIT DURATION\n\tlog_on_failure = HOST\n\tcps = 10000000 1\n'
             '\tper_source = UNLIMITED\n}\n')
     text += service('program', 'UNLISTED', PORT, f'\tserver = {BARE}\n')
     text += service('echo', 'INTERNAL UNLISTED', PORT + 1, '')
     text += service('echo', 'INTERNAL UNLISTED', PORT + 2, '', True)
-    text += service('carried', 'UNLISTED', PORT + 3, f'\tredirect = 127.0.0.1 {BACK}\n')
+    text += service('carried', 'UNLISTED', PORT + 3, f'\tredirect = 127.0.0.1 {BACK}\n\tlog_on_success += TRAFFIC\n')
     text += service('refused', 'UNLISTED', PORT + 4, f'\tserver = {BARE}\n\tonly_from = 10.0.0.0/8\n')
     with open(CONF + '.new', 'w') as file:
         file.write(text)
@@ -55,8 +56,14 @@ def role(pid):
     return words[2].decode() if len(words) > 2 and words[1] == b'worker' else 'supervisor' if b'run' in words else 'program'
 
 
+def own_kib(pid):
+    """Memory that is no file's, in KiB: the shares of a program's text hang on who else runs it."""
+    found = re.search(r'^Anonymous:\s+(\d+)', harness.rd(f'/proc/{pid}/smaps_rollup'), re.M)
+    return int(found.group(1)) if found else 0
+
+
 def look(pid):
-    """What each process that stays holds: {role: (PSS in KiB, descriptors)}; and how many zombies there are."""
+    """What each process that stays holds: {role: (KiB, descriptors)}; and how many zombies there are."""
     held, dead = {}, 0
     for one in harness.tree(pid):
         try:
@@ -65,7 +72,7 @@ def look(pid):
                 continue
             what = role(one)
             if what != 'program':
-                held[what] = (harness.mem(one)['pss'], len(os.listdir(f'/proc/{one}/fd')))
+                held[what] = (own_kib(one), len(os.listdir(f'/proc/{one}/fd')))
         except (OSError, TypeError):
             continue
     return held, dead

@@ -20,8 +20,8 @@ const ENDS: usize = 256;
 const REST: Duration = Duration::from_millis(1);
 /// From so many running programs on nobody asks the kernel at each signal for any that has ended: it looks at all that run.
 const CROWD: usize = 128;
-/// Instead it is asked for any after so long a time for each of them, which keeps that to a few hundredths of a core.
-const LOOK: Duration = Duration::from_micros(10);
+/// Instead it is asked for any after so long a time for each of them: a second with 20,000. That keeps it to a few hundredths of a core.
+const LOOK: Duration = Duration::from_micros(50);
 
 impl Supervisor {
     /// Signals are waiting.
@@ -49,12 +49,16 @@ impl Supervisor {
 
     /// Of many that run: those that are likely to have ended now, the others soon.
     fn bury_in_crowd(&mut self) {
-        for pid in self.children.newest() {
-            self.bury_one(pid);
-        }
+        self.bury_newest();
         if !std::mem::replace(&mut self.children.look_set, true) {
             let running = u32::try_from(self.children.programs.len()).unwrap_or(u32::MAX);
             self.timers.set(self.stamp.mono() + LOOK.saturating_mul(running), Alarm::Ends);
+        }
+    }
+
+    fn bury_newest(&mut self) {
+        for pid in self.children.newest() {
+            self.bury_one(pid);
         }
     }
 
@@ -68,6 +72,9 @@ impl Supervisor {
     pub fn bury(&mut self) {
         self.children.look_set = false;
         for _ in 0..ENDS {
+            if self.children.programs.len() >= CROWD {
+                self.bury_newest();
+            }
             let Some(ended) = reap_next() else { return };
             self.ended(&ended);
         }
