@@ -231,8 +231,66 @@ pub const INTEGRITY_CONFFILE: Check = Check {
     undo: KEPT,
 };
 
+/// How a difference from a baseline is mended.
+const ACCEPT: &str = "Where it is right: `portreeve integrity accept PATH`. Where nobody knows why: put it back from a backup or its package; after \
+                      an intrusion, install the host anew.";
+/// What may go wrong with that.
+const ACCEPT_RISK: &str = "What is accepted is what is right from then on: see first who changed it.";
+/// How it is undone.
+const ACCEPT_UNDO: &str =
+    "`portreeve integrity check --baseline NUMBER` still compares with the former baseline.";
+
+/// Not what was signed.
+pub const BASELINE_CHANGED: Check = Check {
+    id: "integrity-baseline-changed",
+    severity: Severity::High,
+    title: "a file is not what the signed baseline says",
+    when: "A property that counts, by the rules that were signed, differs from the baseline, and no package explains it; or a file is new and set-uid \
+           or set-gid. Asked with `portreeve integrity check`.",
+    why: "Somebody changed it, a disk is broken, or an intruder has put his own in its place.",
+    fix: ACCEPT,
+    risk: ACCEPT_RISK,
+    undo: ACCEPT_UNDO,
+};
+
+/// Not in the baseline.
+pub const BASELINE_ADDED: Check = Check {
+    id: "integrity-baseline-added",
+    severity: Severity::Medium,
+    title: "a path is not in the signed baseline",
+    when: "A path that the rules look at is not in the baseline, and no package explains it. Asked with `portreeve integrity check`.",
+    why: "What is new below /etc, /usr or /boot is run or read by root sooner or later.",
+    fix: ACCEPT,
+    risk: ACCEPT_RISK,
+    undo: ACCEPT_UNDO,
+};
+
+/// Gone.
+pub const BASELINE_REMOVED: Check = Check {
+    id: "integrity-baseline-removed",
+    severity: Severity::Medium,
+    title: "a path of the signed baseline is gone",
+    when: "A path of the baseline that the rules look at is not there, and the directory that it was in could be read. Asked with `portreeve integrity check`.",
+    why: "Something does not work, or no longer keeps anybody out.",
+    fix: ACCEPT,
+    risk: ACCEPT_RISK,
+    undo: ACCEPT_UNDO,
+};
+
+/// Cannot be looked at.
+pub const BASELINE_UNSEEN: Check = Check {
+    id: "integrity-baseline-unseen",
+    severity: Severity::Medium,
+    title: "a path cannot be looked at",
+    when: "The kernel says nothing of a path that is there. Asked with `portreeve integrity check`.",
+    why: "Nobody knows whether it is what it was; a broken disk or a broken file system looks like this.",
+    fix: "See with `ls -ld PATH`, `namei -l PATH` and `dmesg` why.",
+    risk: "None.",
+    undo: "Nothing to undo.",
+};
+
 /// All checks, in the order of the report.
-pub const CHECKS: [&Check; 13] = [
+pub const CHECKS: [&Check; 17] = [
     &PLAINTEXT_LOGIN,
     &ROOT_UNPACKAGED,
     &PLAINTEXT,
@@ -246,11 +304,15 @@ pub const CHECKS: [&Check; 13] = [
     &INTEGRITY_CHANGED,
     &INTEGRITY_MISSING,
     &INTEGRITY_CONFFILE,
+    &BASELINE_CHANGED,
+    &BASELINE_ADDED,
+    &BASELINE_REMOVED,
+    &BASELINE_UNSEEN,
 ];
 
 /// What a finding's evidence may hold, and what a waiver may match; the number of a process is shown but never matched, since
 /// a restart is no change.
-pub const EVIDENCE: [(&str, &str); 17] = [
+pub const EVIDENCE: [(&str, &str); 19] = [
     ("protocol", "`tcp`, `udp`, …, as in `portreeve listeners`"),
     ("address", "address and port, as in `portreeve listeners`; of several, the first"),
     ("namespace", "`own`, a name, or `net:[number]`"),
@@ -265,7 +327,9 @@ pub const EVIDENCE: [(&str, &str); 17] = [
     ("files", "what is old in the process, and how: `gone`, `rebuilt`, `replaced`"),
     ("path", "the file"),
     ("package", "the package that brought it"),
-    ("columns", "rpm's nine columns, or `missing`"),
+    ("columns", "rpm's nine columns, or `missing`, `added`, `unseen`"),
+    ("kind", "`file`, `directory`, `link` and so on"),
+    ("properties", "what differs: what it was and what it is"),
     ("running", "the release or revision that runs"),
     ("installed", "the one that the next boot would bring"),
 ];

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)] // the helpers of tests may, too
 
 use portreeve_audit::sealed::chain::{Digest, Header, Store};
-use portreeve_audit::sealed::compare::{Change, Depth, compare};
-use portreeve_audit::sealed::crew::Progress;
-use portreeve_audit::sealed::entry::Content;
-use portreeve_audit::sealed::key::Key;
+use portreeve_audit::sealed::compare::{Change, Comparison, Depth, Sample};
+use portreeve_audit::sealed::entry::{Content, Entry};
+use portreeve_audit::sealed::hash::Hash;
+use portreeve_audit::sealed::key::{Key, Use};
+use portreeve_audit::sealed::reading::Reading;
 use portreeve_audit::sealed::report::{Form, columns, lines};
 use portreeve_audit::sealed::rules::Rules;
 use portreeve_audit::sealed::tree::Tree;
@@ -39,7 +40,7 @@ impl World {
         symlink("ls", tree.join("bin/dir")).unwrap();
         fs::write(tree.join(OsStr::from_bytes(b"etc/odd\xff\n name\x1b")), "").unwrap();
         rustix::fs::mknodat(CWD, tree.join("etc/pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let (key, _) = Key::generate(None).unwrap();
+        let (key, _) = Key::generate(Use::Any, None).unwrap();
         World { store: Store::new(&home.join("store")), home, tree, key }
     }
 
@@ -48,38 +49,45 @@ impl World {
     }
 
     fn header(&self, parent: Option<Digest>) -> Header {
-        Header { created: 1, host: "here".to_owned(), parent, signer: self.key.public(), rules: self.rules() }
+        Header {
+            created: 1,
+            host: "here".to_owned(),
+            parent,
+            signer: self.key.public(),
+            successor: None,
+            hash: Hash::Sha256,
+            rules: self.rules(),
+        }
     }
 
     fn seal(&self, parent: Option<Digest>) -> (u32, Digest, u64) {
         let header = self.header(parent);
-        let mut draft = self.store.begin(&header).unwrap();
-        let mut tree = Tree::new(&header.rules);
-        compare(
-            &header.rules,
-            std::iter::empty(),
-            &mut tree,
-            Depth::All,
-            2,
-            &Progress::default(),
-            |_, now| now.map_or(Ok(()), |now| draft.add(now)),
-        )
-        .unwrap();
-        assert!(tree.gaps.is_empty(), "{:?}", tree.gaps);
+        let mut draft = self.store.begin(self.store.lock().unwrap(), &header).unwrap();
+        let gaps = look(&header.rules, &Reading::default(), |now| draft.add(now).unwrap());
+        assert!(gaps.is_empty(), "{gaps:?}");
         draft.finish(&self.key).unwrap()
     }
 
     fn changes_at(&self, depth: Depth) -> (Vec<Change>, u64) {
-        let baseline = self.store.last(Some(&self.key.public())).unwrap().unwrap();
+        let baseline = self.store.last().unwrap().unwrap();
         let rules = baseline.header.rules.clone();
-        let (mut changes, progress) = (Vec::new(), Progress::default());
+        let (mut changes, reading) = (Vec::new(), Reading::default());
         let paths = baseline.paths().unwrap();
-        compare(&rules, paths, &mut Tree::new(&rules), depth, 3, &progress, |change, _| {
-            changes.extend(change);
-            Ok(())
-        })
-        .unwrap();
-        (changes, progress.bytes.load(Ordering::Relaxed))
+        let comparison = Comparison { rules: &rules, depth, workers: 3, reading: &reading };
+        comparison
+            .run(paths, &mut Tree::new(&rules), |change, _| {
+                changes.extend(change);
+                Ok(())
+            })
+            .unwrap();
+        (changes, reading.progress.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Whether the last baseline is whole and the host key's.
+    fn verified(&self, host_key: &Key) -> Result<(), String> {
+        let last = self.store.last()?.ok_or("there is none")?;
+        self.store.standing(&last, &host_key.public())?;
+        last.verify()
     }
 
     /// The lines of all changes, the tree's own path left out.
@@ -101,6 +109,24 @@ impl Drop for World {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.home);
     }
+}
+
+/// Looks at all paths, and hands on what is there. What was not seen.
+fn look(rules: &Rules, reading: &Reading, mut tell: impl FnMut(&Entry)) -> Vec<(Vec<u8>, String)> {
+    let mut tree = Tree::new(rules);
+    let comparison = Comparison { rules, depth: Depth::All, workers: 4, reading };
+    comparison
+        .run(std::iter::empty(), &mut tree, |_, now| {
+            now.into_iter().for_each(&mut tell);
+            Ok(())
+        })
+        .unwrap();
+    tree.gaps
+}
+
+/// Untouched files are taken for what they were, except one of so many.
+fn touched(one_of: u64) -> Depth {
+    Depth::Touched(Sample { one_of, seed: 7, recorded: i64::MAX })
 }
 
 fn set_times(path: &Path, seconds: i64, nanos: i64) {
@@ -151,14 +177,14 @@ fn each_planted_change_is_found() {
 fn a_quick_look_reads_what_was_touched_and_finds_the_same() {
     let world = World::new("quick");
     world.seal(None);
-    let (none, read) = world.changes_at(Depth::Touched(0));
+    let (none, read) = world.changes_at(touched(0));
     assert_eq!((none.len(), read), (0, 0));
     let ls = world.tree.join("bin/ls");
     let before = fs::metadata(&ls).unwrap();
     fs::write(&ls, "the evil one").unwrap();
     // The time of the content can be set back, that of the inode cannot.
     set_times(&ls, before.mtime(), before.mtime_nsec());
-    let (changes, read) = world.changes_at(Depth::Touched(0));
+    let (changes, read) = world.changes_at(touched(0));
     assert!(
         matches!(&changes[..], [Change::Changed(_, now, what)] if now.path.ends_with(b"/bin/ls") && what.letters() == "S")
     );
@@ -166,7 +192,10 @@ fn a_quick_look_reads_what_was_touched_and_finds_the_same() {
     let Change::Changed(_, now, what) = &changes[0] else { panic!() };
     assert!(matches!(now.content, Content::Digest(_)));
     assert_eq!(columns(*what), "..5......");
-    assert!(world.changes_at(Depth::Touched(1)).1 > 12, "each untouched one is read too");
+    assert!(world.changes_at(touched(1)).1 > 12, "each untouched one is read too");
+    // What was changed as the record was made may have been changed again in the same tick.
+    let racy = Depth::Touched(Sample { one_of: 0, seed: 0, recorded: before.ctime() });
+    assert!(world.changes_at(racy).1 > 12);
 }
 
 #[test]
@@ -179,26 +208,32 @@ fn a_baseline_that_was_damaged_or_forged_is_refused() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
-        assert!(world.store.last(Some(&world.key.public())).is_err(), "byte {at} was changed");
+        assert!(world.verified(&world.key).is_err(), "byte {at} was changed");
     }
     for length in [0, 1, good.len() / 2, good.len() - 1] {
         fs::write(&path, &good[..length]).unwrap();
-        assert!(world.store.last(Some(&world.key.public())).is_err(), "cut to {length} bytes");
+        assert!(world.verified(&world.key).is_err(), "cut to {length} bytes");
     }
     fs::write(&path, [&good[..], b"x"].concat()).unwrap();
-    assert!(world.store.last(Some(&world.key.public())).unwrap_err().contains("more after the signature"));
+    assert!(world.verified(&world.key).unwrap_err().contains("a signature was expected at its end"));
+    // Lines between the paths and what was signed of them, and the same trailer twice.
+    let end = good.windows(5).position(|five| five == b"\nend ").unwrap() + 1;
+    for between in [&b"x\n"[..], &good[end..]] {
+        fs::write(&path, [&good[..end], between, &good[end..]].concat()).unwrap();
+        assert!(world.verified(&world.key).is_err());
+    }
     fs::write(&path, &good).unwrap();
-    let (other, _) = Key::generate(None).unwrap();
-    let said = world.store.last(Some(&other.public())).unwrap_err();
+    let (other, _) = Key::generate(Use::Any, None).unwrap();
+    let said = world.verified(&other).unwrap_err();
     assert!(said.contains("it is signed by the key"), "{said}");
-    assert!(world.store.last(Some(&world.key.public())).is_ok());
+    assert_eq!(world.verified(&world.key), Ok(()));
 }
 
 #[test]
 fn a_baseline_that_changes_while_it_is_read_is_an_error() {
     let world = World::new("swapped");
     world.seal(None);
-    let baseline = world.store.last(None).unwrap().unwrap();
+    let baseline = world.store.last().unwrap().unwrap();
     let path = world.baseline(1);
     let text = fs::read_to_string(&path).unwrap();
     // In place, so that the open file is the changed one.
@@ -215,8 +250,8 @@ fn each_baseline_names_the_one_before_it() {
     let (number, second, _) = world.seal(Some(first));
     assert_eq!(number, 2);
     assert_ne!(first, second);
-    let last = world.store.last(None).unwrap().unwrap();
-    assert_eq!(last.header.parent, Some(world.store.open(1, None).unwrap().digest));
+    let last = world.store.last().unwrap().unwrap();
+    assert_eq!(last.header.parent, Some(world.store.open(1).unwrap().digest));
     assert_eq!(world.changes(), Vec::<String>::new());
 }
 
@@ -224,8 +259,8 @@ fn each_baseline_names_the_one_before_it() {
 fn what_was_cut_off_leaves_nothing_and_one_writes_at_a_time() {
     let world = World::new("cut");
     let header = world.header(None);
-    let draft = world.store.begin(&header).unwrap();
-    assert!(world.store.begin(&header).err().unwrap().contains("another run"));
+    let draft = world.store.begin(world.store.lock().unwrap(), &header).unwrap();
+    assert!(world.store.lock().unwrap_err().contains("another run"));
     drop(draft);
     assert_eq!(fs::read_dir(world.home.join("store")).unwrap().count(), 0);
     // One that was killed left its file.
@@ -247,19 +282,7 @@ fn a_full_directory_and_what_is_left_out() {
     );
     let rules = Rules::read("rules", &text).unwrap();
     let mut seen = Vec::new();
-    compare(
-        &rules,
-        std::iter::empty(),
-        &mut Tree::new(&rules),
-        Depth::All,
-        4,
-        &Progress::default(),
-        |_, now| {
-            seen.extend(now.map(|now| now.path.clone()));
-            Ok(())
-        },
-    )
-    .unwrap();
+    look(&rules, &Reading::default(), |now| seen.push(now.path.clone()));
     // The tree, bin/ls, etc with its four and the numbers; neither bin itself nor what else is in it.
     assert_eq!(
         seen.len(),

@@ -17,6 +17,7 @@ pub mod describe;
 pub mod difference; // two versions of a file
 mod digest; //  a service in words
 pub mod escape; //    what may reach a terminal
+pub mod explaining; // which package explains a change of a file
 pub mod failure; //   exit codes and errors for people
 pub mod finding; //   a diagnostic, read here or told by the daemon
 pub mod firewall; // what may reach this host at all: plan, trial, proof
@@ -28,13 +29,15 @@ pub mod machine; //   the real machine behind `portreeve_conf::Host`
 pub mod off; //       what stops something for good, and what puts it back
 pub mod output; //    standard output, its colour and width
 pub mod overlay; //   a machine on which one file is another
+pub mod progress; //  how far a run over many files is
 pub mod ranges; //  sets of addresses, exact
 pub mod rehearse; //  a decision from a file, without a daemon
 mod rehearse_tables; //  the same of hosts.allow and hosts.deny
 pub mod remote_targets; // sockets on filesystems that may not answer
 pub mod rules; //     from a service as read to the rules that decide
-pub mod sealing; //   keys, explanations and progress of sealed baselines
+pub mod sealing; //   keys, passphrases and rules of sealed baselines
 pub mod settings; //  portreeve.toml
+pub mod signing; //   who signs the next baseline
 pub mod since; //     moments as people write them
 pub mod snippet; //   diagnostics with their source line
 pub mod switching; // which entry is to be switched off or on, and may it be

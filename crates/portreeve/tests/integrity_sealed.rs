@@ -6,57 +6,11 @@
 #[allow(dead_code, unreachable_pub, reason = "the test uses a part of it")]
 mod skip;
 
+mod integrity_home;
+
+use integrity_home::{CHECK, Home, digest, mode};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-struct Home(PathBuf);
-
-impl Home {
-    fn new(name: &str) -> Self {
-        let home = std::env::temp_dir().join(format!("portreeve-integrity-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&home);
-        fs::create_dir_all(home.join("tree")).unwrap();
-        fs::write(home.join("tree/a"), "a").unwrap();
-        fs::write(home.join("tree/b"), "b").unwrap();
-        Home(home)
-    }
-
-    fn run(&self, line: &str) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
-        command.arg("integrity").args(line.split(' ')).current_dir(&self.0).env("NO_COLOR", "1");
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (status.code().unwrap(), text(stdout), text(stderr))
-    }
-
-    fn fine(&self, line: &str) -> String {
-        let (code, said, complaint) = self.run(line);
-        assert_eq!((code, complaint.as_str()), (0, ""), "{line}: {said}");
-        said
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn digest(said: &str) -> String {
-    said.lines().find_map(|line| line.strip_prefix("digest ")).unwrap().to_owned()
-}
-
-fn mode(path: &Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
-
-const CHECK: &str = "check --store store --public key.pub";
+use std::process::Command;
 
 #[test]
 fn from_a_key_to_an_accepted_change() {
@@ -90,7 +44,7 @@ fn from_a_key_to_an_accepted_change() {
     assert!(code == 1 && said.starts_with("added    ") && said.contains("\n1 unexplained"), "{said}");
     home.fine("accept --key key --store store --all");
     home.fine(CHECK);
-    let said = home.fine("history --store store");
+    let said = home.fine("history --store store --public key.pub");
     assert_eq!(said.lines().filter(|line| line.ends_with(": fine")).count(), 3, "{said}");
     let (code, _, complaint) = home.run(&format!("{CHECK} --expect {first}"));
     assert!(code == 2 && complaint.contains("baseline 3 has the digest"), "{complaint}");
@@ -106,7 +60,7 @@ fn a_history_that_was_written_anew_is_seen() {
     // Root makes a first baseline of its own, and signs it.
     home.fine("init --key other --store forged tree");
     fs::copy(home.path("forged/000001.baseline"), home.path("store/000001.baseline")).unwrap();
-    let (code, said, _) = home.run("history --store store");
+    let (code, said, _) = home.run("history --store store --public key.pub");
     assert!(code == 1 && said.contains("does not follow the one before it"), "{said}");
     fs::copy(home.path("forged/000001.baseline"), home.path("store/000002.baseline")).unwrap();
     let (code, _, complaint) = home.run(CHECK);
@@ -187,4 +141,71 @@ fn a_mount_hides_nothing_quietly() {
     assert!(said.contains("another file system is mounted here") && !said.contains("removed"), "{said}");
     assert!(said.contains("1 recorded paths are below what was not seen"), "{said}");
     home.fine(CHECK);
+}
+
+/// Changes are findings, for people and machines, and somebody may answer for them until a day.
+#[test]
+fn changes_are_findings_and_can_be_waived() {
+    let home = Home::new("findings");
+    home.fine("key key --public key.pub --no-passphrase");
+    home.fine("init --key key --store store tree");
+    fs::write(home.path("tree/a"), "A").unwrap();
+    fs::remove_file(home.path("tree/b")).unwrap();
+    fs::write(home.path("tree/new"), "").unwrap();
+    std::os::unix::fs::symlink("a", home.path("tree/link")).unwrap();
+    let json = |format: &str| -> serde_json::Value {
+        let (code, said, _) = home.run(&format!("{CHECK} --format {format}"));
+        assert_eq!(code, 1);
+        serde_json::from_str(&said).unwrap()
+    };
+    let ids = |findings: &serde_json::Value, name: &str| {
+        let mut ids: Vec<_> = findings
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|finding| finding[name].as_str().unwrap().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    let expected = ["added", "added", "changed", "removed"].map(|what| format!("integrity-baseline-{what}"));
+    let whole = json("json");
+    assert_eq!(ids(&whole["findings"], "id"), expected);
+    assert_eq!((&whole["open"], &whole["hash"]), (&serde_json::json!(4), &serde_json::json!("sha256")));
+    assert_eq!(ids(&json("sarif")["runs"][0]["results"], "ruleId"), expected);
+    let (_, said, _) = home.run(&format!("{CHECK} --format findings"));
+    assert!(
+        said.contains("high integrity-baseline-changed: ") && said.contains("properties mtime "),
+        "{said}"
+    );
+    let path = home.path("tree").canonicalize().unwrap();
+    let waiver = |id: &str, name: &str| {
+        format!(
+            "[[waiver]]\nid = \"integrity-baseline-{id}\"\nowner = \"ops\"\nreason = \"a test\"\nexpires = \"2999-01-01\"\nmatch = {{ path = \"{}\" }}\n",
+            path.join(name).display()
+        )
+    };
+    let all = [("changed", "a"), ("removed", "b"), ("added", "new"), ("added", "link")]
+        .map(|(id, name)| waiver(id, name));
+    fs::write(home.path("no-waivers"), all.concat()).unwrap();
+    let (code, said, complaint) = home.run(CHECK);
+    assert!(
+        code == 0 && said.contains("4 unexplained (4 waived)") && said.contains("by ops until 2999-01-01"),
+        "{said}{complaint}"
+    );
+}
+
+/// Another digest, for the whole chain.
+#[test]
+fn blake3_is_a_choice() {
+    let home = Home::new("blake3");
+    home.fine("key key --public key.pub --no-passphrase");
+    home.fine("init --key key --store store --hash blake3 tree");
+    let text = fs::read_to_string(home.path("store/000001.baseline")).unwrap();
+    // That of `a`.
+    assert!(text.contains("17762fddd969a453925d65717ac3eea21320b66b54342fde15128d6caf21215f"), "{text}");
+    fs::write(home.path("tree/a"), "A").unwrap();
+    assert_eq!(home.run(CHECK).0, 1);
+    home.fine("accept --key key --store store --all");
+    home.fine(&format!("{CHECK} --max-rate 1000 --max-cpu 90"));
 }

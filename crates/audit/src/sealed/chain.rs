@@ -1,23 +1,25 @@
 //! The baselines of a host, one after the other: each is signed, and names the digest of the one before it, so that who holds a
-//! digest of yesterday sees when yesterday was written anew. Owns the directory that they are in.
+//! digest of yesterday sees when yesterday was written anew. Owns the directory that they are in. Who may sign is decided in `authority`.
 
-use super::entry::{Entry, hex, unhex};
-use super::key::{Key, Public, is_signed};
+use super::draft::Draft;
+use super::entry::Entry;
+use super::hash::Hash;
+use super::key::{Public, is_signed};
+use super::lines::{Lines, Trailer, finished, header, trailer};
 use super::rules::Rules;
-use super::text::{self, LONGEST};
+use super::text;
 use ring::digest::{Context, SHA256};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Where they are.
 pub const STORE: &str = "/var/lib/portreeve/integrity";
 
-const HEAD: &str = "portreeve-integrity 1";
 const END: &str = ".baseline";
 
-/// SHA-256 of all of a baseline but its signature.
+/// SHA-256 of a baseline's header and its last line but one, which holds the SHA-256 of the paths.
 pub type Digest = [u8; 32];
 
 /// What stands before the paths.
@@ -31,11 +33,15 @@ pub struct Header {
     pub parent: Option<Digest>,
     /// Who signs it; part of what is signed, so that the same record by another hand is another baseline.
     pub signer: Public,
+    /// Who else than the holder of the host's key may sign the one after it.
+    pub successor: Option<Public>,
+    /// The digest of files.
+    pub hash: Hash,
     /// What was looked at.
     pub rules: Rules,
 }
 
-/// A baseline whose signature was checked.
+/// A baseline whose signature was checked. What its signature says of its paths is checked by whoever reads them to their end.
 #[derive(Debug)]
 pub struct Baseline {
     /// Its number.
@@ -46,6 +52,11 @@ pub struct Baseline {
     pub digest: Digest,
     /// Paths in it.
     pub entries: u64,
+    /// Bytes of the files in it.
+    pub bytes: u64,
+    trailer: Trailer,
+    /// Lines of the header, and where the paths begin.
+    begin: (u64, u64),
     file: File,
     path: PathBuf,
 }
@@ -56,7 +67,11 @@ pub struct Store {
     dir: PathBuf,
 }
 
-fn failed(path: &Path, error: &io::Error) -> String {
+/// The right to write a baseline.
+#[derive(Debug)]
+pub struct Lock(rustix::fd::OwnedFd);
+
+pub(super) fn failed(path: &Path, error: &io::Error) -> String {
     format!("{}: {}", text::escape(path.as_os_str().as_encoded_bytes()), crate::bounded::words(error))
 }
 
@@ -98,58 +113,44 @@ impl Store {
     /// The last baseline, if there is any.
     ///
     /// # Errors
-    /// It is damaged, or signed by another key than `trusted`.
-    pub fn last(&self, trusted: Option<&Public>) -> Result<Option<Baseline>, String> {
-        self.numbers()?.last().map(|number| self.open(*number, trusted)).transpose()
+    /// As [`Store::open`].
+    pub fn last(&self) -> Result<Option<Baseline>, String> {
+        self.numbers()?.last().map(|number| self.open(*number)).transpose()
     }
 
-    /// A baseline; its signature is checked over all of it.
+    /// A baseline; its signature is checked, by the key that it names.
     ///
     /// # Errors
-    /// As [`Store::last`].
-    pub fn open(&self, number: u32, trusted: Option<&Public>) -> Result<Baseline, String> {
+    /// It cannot be read, is damaged or forged.
+    pub fn open(&self, number: u32) -> Result<Baseline, String> {
         let path = self.path(number);
-        let file = File::open(&path).map_err(|error| failed(&path, &error))?;
-        let mut reader = Lines::new(file);
+        let mut file = File::open(&path).map_err(|error| failed(&path, &error))?;
         let named = |why: String| format!("{}: {why}", text::escape(path.as_os_str().as_encoded_bytes()));
-        let header = header(&mut reader).map_err(named)?;
-        let mut entries = 0;
-        let digest = loop {
-            if let Some(count) = reader.line().map_err(named)?.strip_prefix("end ") {
-                if count.parse() != Ok(entries) {
-                    let why = format!("it ends after {entries} paths, not after {count}");
-                    return Err(named(format!("line {}: {why}", reader.number)));
-                }
-                break reader.digest();
-            }
-            entries += 1;
-        };
-        let line = reader.line().map_err(named)?.to_owned();
-        let signer = header.signer;
-        let Some(signature) = line.strip_prefix("signature ").and_then(unhex) else {
-            return Err(named(format!("line {}: a signature was expected", reader.number)));
-        };
-        if !reader.is_at_end() {
-            return Err(named("there is more after the signature".to_owned()));
-        }
-        if !is_signed(&signer, &digest, &signature) {
+        let (trailer, end) = trailer(&mut file).map_err(named)?;
+        file.rewind().map_err(|error| failed(&path, &error))?;
+        let mut lines = Lines::new(file.try_clone().map_err(|error| failed(&path, &error))?, 0, 0);
+        let header = header(&mut lines).map_err(named)?;
+        let begin = (lines.number, lines.at);
+        // The text itself, not what was read of it.
+        let mut context = Context::new(&SHA256);
+        let mut text = Vec::new();
+        let read = file.rewind().and_then(|()| (&file).take(begin.1).read_to_end(&mut text));
+        read.map_err(|error| failed(&path, &error))?;
+        context.update(&text);
+        context.update(end.as_bytes());
+        let digest = finished(context);
+        if !is_signed(&header.signer, &digest, &trailer.signature) {
             return Err(named("the signature is not of this baseline: it was damaged or forged".to_owned()));
         }
-        if let Some(trusted) = trusted.filter(|trusted| **trusted != signer) {
-            let (signer, trusted) = (hex(&signer), hex(trusted));
-            return Err(named(format!(
-                "it is signed by the key {signer}, not by the key {trusted} that is trusted"
-            )));
-        }
-        let file = reader.into_file();
-        Ok(Baseline { number, header, digest, entries, file, path })
+        let (entries, bytes) = (trailer.entries, trailer.bytes);
+        Ok(Baseline { number, header, digest, entries, bytes, trailer, begin, file, path })
     }
 
-    /// Begins the next baseline; nobody else can meanwhile.
+    /// Nobody else writes a baseline while this is held. Makes the directory where there is none.
     ///
     /// # Errors
-    /// The directory cannot be made or written, or somebody else is at it.
-    pub fn begin(&self, header: &Header) -> Result<Draft, String> {
+    /// It cannot be made, or somebody else is at it.
+    pub fn lock(&self) -> Result<Lock, String> {
         use std::os::unix::fs::DirBuilderExt;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
         made.map_err(|error| failed(&self.dir, &error))?;
@@ -158,194 +159,58 @@ impl Store {
             .map_err(|error| failed(&self.dir, &error.into()))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| format!("{}: another run is writing a baseline", self.dir.display()))?;
+        Ok(Lock(lock))
+    }
+
+    /// Begins the next baseline.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn begin(&self, lock: Lock, header: &Header) -> Result<Draft, String> {
         let number = self.numbers()?.last().map_or(1, |last| last + 1);
         let new = self.dir.join("unfinished");
         // Of a run that was cut off.
         let _ = std::fs::remove_file(&new);
-        let mut options = std::fs::OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
-        let file = options.open(&new).map_err(|error| failed(&new, &error))?;
-        let mut draft = Draft {
-            file: BufWriter::with_capacity(256 * 1024, file),
-            context: Context::new(&SHA256),
-            entries: 0,
-            number,
-            new,
-            path: self.path(number),
-            finished: false,
-            lock,
-        };
-        let parent = header.parent.map_or("-".to_owned(), |digest| hex(&digest));
-        let host = text::escape(header.host.as_bytes());
-        draft.put(&format!(
-            "{HEAD}\ncreated {}\nhost {host}\nparent {parent}\nsigner {}\n",
-            header.created,
-            hex(&header.signer)
-        ))?;
-        for line in header.rules.lines() {
-            draft.put(&format!("{line}\n"))?;
-        }
-        draft.put("paths\n")?;
-        Ok(draft)
-    }
-}
-
-/// A baseline that is being written; dropped, it leaves nothing.
-pub struct Draft {
-    file: BufWriter<File>,
-    context: Context,
-    entries: u64,
-    number: u32,
-    new: PathBuf,
-    path: PathBuf,
-    finished: bool,
-    lock: rustix::fd::OwnedFd,
-}
-
-impl Draft {
-    fn put(&mut self, line: &str) -> Result<(), String> {
-        self.context.update(line.as_bytes());
-        self.file.write_all(line.as_bytes()).map_err(|error| failed(&self.new, &error))
+        Draft::begin(header, new, (number, self.path(number)), lock.0)
     }
 
-    /// The next path, in the order of a walk.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn add(&mut self, entry: &Entry) -> Result<(), String> {
-        self.entries += 1;
-        self.put(&text::line(entry))
+    /// Where a run that writes a baseline notes what it has read.
+    pub fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
     }
-
-    /// Signs it and puts it into the chain, whole or not at all. Its number, its digest and its paths.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn finish(mut self, key: &Key) -> Result<(u32, Digest, u64), String> {
-        self.put(&format!("end {}\n", self.entries))?;
-        let mut digest = [0; 32];
-        digest.copy_from_slice(self.context.clone().finish().as_ref());
-        let signature = format!("signature {}\n", hex(&key.sign(&digest)));
-        let written = (|| {
-            self.file.write_all(signature.as_bytes())?;
-            self.file.flush()?;
-            self.file.get_ref().sync_all()?;
-            std::fs::rename(&self.new, &self.path)?;
-            rustix::fs::fsync(&self.lock)?;
-            Ok(())
-        })();
-        written.map_err(|error: io::Error| failed(&self.new, &error))?;
-        self.finished = true;
-        Ok((self.number, digest, self.entries))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = std::fs::remove_file(&self.new);
-        }
-    }
-}
-
-/// Lines of bounded length, each part of the digest of all.
-struct Lines {
-    reader: BufReader<File>,
-    context: Context,
-    line: Vec<u8>,
-    number: u64,
-}
-
-impl Lines {
-    fn new(file: File) -> Self {
-        let reader = BufReader::with_capacity(256 * 1024, file);
-        Self { reader, context: Context::new(&SHA256), line: Vec::new(), number: 0 }
-    }
-
-    fn line(&mut self) -> Result<&str, String> {
-        self.line.clear();
-        self.number += 1;
-        let most = LONGEST as u64;
-        let read = self.reader.by_ref().take(most).read_until(b'\n', &mut self.line);
-        read.map_err(|error| crate::bounded::words(&error))?;
-        self.context.update(&self.line);
-        let Some(line) = self.line.strip_suffix(b"\n") else {
-            return Err(format!(
-                "line {}: the baseline was cut off here, or the line is too long",
-                self.number
-            ));
-        };
-        std::str::from_utf8(line).map_err(|_| format!("line {}: it is no text", self.number))
-    }
-
-    fn digest(&self) -> Digest {
-        let mut digest = [0; 32];
-        digest.copy_from_slice(self.context.clone().finish().as_ref());
-        digest
-    }
-
-    fn is_at_end(&mut self) -> bool {
-        self.reader.fill_buf().is_ok_and(<[u8]>::is_empty)
-    }
-
-    fn into_file(self) -> File {
-        self.reader.into_inner()
-    }
-}
-
-fn header(lines: &mut Lines) -> Result<Header, String> {
-    let mut field = |name: &str| {
-        let line = lines.line()?.to_owned();
-        let value = line.strip_prefix(name).map(str::to_owned);
-        value.ok_or_else(|| format!("line {}: `{}` was expected", lines.number, name.trim()))
-    };
-    if !field(HEAD)?.is_empty() {
-        return Err("it is of another version of portreeve".to_owned());
-    }
-    let created = field("created ")?.parse().map_err(|_| "line 2: seconds since 1970 were expected")?;
-    let host = text::unescape(&field("host ")?).ok_or("line 3: the host cannot be read")?;
-    let parent = match field("parent ")?.as_str() {
-        "-" => None,
-        digits => Some(unhex(digits).ok_or("line 4: the digest cannot be read")?),
-    };
-    let signer = unhex(&field("signer ")?).ok_or("line 5: the key cannot be read")?;
-    let mut rules = Vec::new();
-    loop {
-        let line = lines.line()?;
-        if line == "paths" {
-            break;
-        }
-        rules.push(line.to_owned());
-        if rules.len() > 4000 {
-            return Err("there are too many rules".to_owned());
-        }
-    }
-    let rules = Rules::from_lines(rules.iter().map(String::as_str)).ok_or("the rules cannot be read")?;
-    Ok(Header { created, host: String::from_utf8_lossy(&host).into_owned(), parent, signer, rules })
 }
 
 impl Baseline {
-    /// Its paths, in the order of a walk. The last item is an error when the file is no longer the one whose signature was checked.
+    /// Its paths, in the order of a walk. The last item is an error when they are not what the signature says.
     ///
     /// # Errors
     /// It cannot be read.
     pub fn paths(&self) -> Result<Paths, String> {
         let again = || -> io::Result<File> {
             let mut file = self.file.try_clone()?;
-            file.rewind()?;
+            file.seek(SeekFrom::Start(self.begin.1))?;
             Ok(file)
         };
-        let mut lines = Lines::new(again().map_err(|error| failed(&self.path, &error))?);
-        header(&mut lines)?;
-        Ok(Paths { lines, digest: self.digest, name: self.path.clone(), over: false })
+        let file = again().map_err(|error| failed(&self.path, &error))?;
+        let lines = Lines::new(file, self.begin.0, self.begin.1);
+        Ok(Paths { lines, trailer: self.trailer.clone(), name: self.path.clone(), read: 0, over: false })
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// Its paths are not what its signature says.
+    pub fn verify(&self) -> Result<(), String> {
+        self.paths()?.try_for_each(|entry| entry.map(drop))
     }
 }
 
 /// The paths of a baseline.
 pub struct Paths {
     lines: Lines,
-    digest: Digest,
+    trailer: Trailer,
     name: PathBuf,
+    read: u64,
     over: bool,
 }
 
@@ -356,18 +221,21 @@ impl Iterator for Paths {
         if self.over {
             return None;
         }
-        let number = self.lines.number + 1;
+        let (number, at) = (self.lines.number + 1, self.lines.at);
         let found = match self.lines.line() {
             Ok(line) if line.starts_with("end ") => {
                 self.over = true;
-                if self.lines.digest() == self.digest {
+                let whole = at == self.trailer.at && self.read == self.trailer.entries;
+                if whole && self.lines.digest() == self.trailer.body {
                     return None;
                 }
-                Err("it was changed while it was read".to_owned())
+                Err("its paths are not those that were signed: it was damaged or forged, or changed while it was read".to_owned())
             }
             Ok(line) => text::entry(line).map_err(|why| format!("line {number}: {why}")),
             Err(why) => Err(why),
         };
+        self.lines.count();
+        self.read += 1;
         self.over |= found.is_err();
         Some(
             found.map_err(|why| format!("{}: {why}", text::escape(self.name.as_os_str().as_encoded_bytes()))),

@@ -48,8 +48,10 @@ impl Kind {
 pub enum Content {
     /// It is no file.
     None,
-    /// SHA-256.
+    /// By the baseline's hash; of SHA-512 the first half.
     Digest([u8; 32]),
+    /// The same over the blocks of a huge file that are not all zeros, with their places: see [`super::huge`].
+    Blocks([u8; 32]),
     /// It was changed each time while it was read.
     Changing,
     /// It could not be read; errno.
@@ -94,6 +96,20 @@ pub struct Entry {
     pub attributes: Vec<(Vec<u8>, [u8; 16])>,
     /// Flags of chattr(1); none where the file system has none.
     pub flags: Option<u32>,
+    /// Which properties this record knows: all, unless it comes from another program's database.
+    pub known: Mask,
+}
+
+type Attribute = (Vec<u8>, [u8; 16]);
+
+/// The letter of the property that an extended attribute belongs to.
+fn letter_of(name: &[u8]) -> char {
+    match name {
+        b"system.posix_acl_access" | b"system.posix_acl_default" | b"system.nfs4_acl" => 'A',
+        b"security.capability" => 'P',
+        b"security.selinux" => 'Z',
+        _ => 'x',
+    }
 }
 
 /// Flags that a file system sets by itself (extents, index, inline data, a file's verity or encryption state is no change of ours).
@@ -113,17 +129,27 @@ impl Entry {
         note('u', self.uid != before.uid);
         note('g', self.gid != before.gid);
         note('s', self.size != before.size);
-        note('m', self.mtime != before.mtime);
+        // Another program's database has whole seconds.
+        let precise = before.known == Mask::ALL;
+        let differs = |now: Moment, then: Moment| if precise { now != then } else { now.0 != then.0 };
+        note('m', differs(self.mtime, before.mtime));
         note('S', self.content != before.content);
         note('k', self.target != before.target);
         note('r', self.rdev != before.rdev);
         note('n', self.links != before.links);
-        note('x', self.attributes != before.attributes);
+        for letter in ['x', 'A', 'P', 'Z'] {
+            note(letter, !self.attributes_of(letter).eq(before.attributes_of(letter)));
+        }
         note('e', self.chattr() != before.chattr());
-        note('c', self.ctime != before.ctime);
+        note('c', differs(self.ctime, before.ctime));
         note('i', self.inode != before.inode);
         note('d', self.device != before.device);
-        mask
+        mask.and(before.known).and(self.known)
+    }
+
+    /// Its extended attributes that belong to a property.
+    fn attributes_of(&self, letter: char) -> impl Iterator<Item = &Attribute> {
+        self.attributes.iter().filter(move |(name, _)| letter_of(name) == letter)
     }
 
     fn chattr(&self) -> Option<u32> {
@@ -150,17 +176,21 @@ impl Entry {
             'S' => match &self.content {
                 Content::None => "-".to_owned(),
                 Content::Digest(digest) => hex(digest),
+                Content::Blocks(digest) => format!("blocks:{}", hex(digest)),
                 Content::Changing => "changed while it was read".to_owned(),
-                Content::Unreadable(number) => format!("unreadable, error {number}"),
+                Content::Unreadable(number) => {
+                    let error = std::io::Error::from_raw_os_error(*number);
+                    format!("unreadable: {}", crate::bounded::words(&error))
+                }
             },
             'k' => String::from_utf8_lossy(&self.target).into_owned(),
             'r' => format!("{:#x}", self.rdev),
             'n' => self.links.to_string(),
-            'x' => {
-                let one = |(name, digest): &(Vec<u8>, [u8; 16])| {
+            'x' | 'A' | 'P' | 'Z' => {
+                let one = |(name, digest): &Attribute| {
                     format!("{}={}", String::from_utf8_lossy(name), hex(digest.get(..4).unwrap_or_default()))
                 };
-                let all: Vec<_> = self.attributes.iter().map(one).collect();
+                let all: Vec<_> = self.attributes_of(letter).map(one).collect();
                 if all.is_empty() { "none".to_owned() } else { all.join(" ") }
             }
             'e' => self.chattr().map_or("-".to_owned(), |flags| format!("{flags:#x}")),
@@ -173,11 +203,13 @@ impl Entry {
 
 /// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(half.into(), 16).unwrap_or('0'));
+        }
+    }
+    text
 }
 
 /// The bytes of hexadecimal digits.
@@ -186,9 +218,11 @@ pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if digits.len() != 2 * N || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
+    let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
     let mut bytes = [0; N];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        let &[high, low] = pair else { return None };
+        *byte = value(high)? << 4 | value(low)?;
     }
     Some(bytes)
 }

@@ -3,6 +3,7 @@
 
 use super::compare::Change;
 use super::entry::{Content, Entry, Kind, Moment};
+use super::hash::Hash;
 use super::mask::Mask;
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,8 @@ pub struct Run {
     pub ended: i64,
     /// Paths.
     pub paths: u64,
+    /// The digest of files.
+    pub hash: Hash,
 }
 
 /// AIDE's report. Its `databases` holds the digest of the baseline under its name.
@@ -47,7 +50,7 @@ pub fn aide(changes: &[Change], run: Run, baseline: (&str, &[u8; 32])) -> Value 
                 removed.insert(path, json!(format!("{}{}", letter(before.kind), "-".repeat(17))))
             }
             Change::Changed(before, now, what) => {
-                details.insert(path.clone(), Value::Object(detail(before, now, *what)));
+                details.insert(path.clone(), Value::Object(detail(before, now, *what, run.hash)));
                 changed.insert(path, json!(summary(before, now, *what)))
             }
             Change::Unseen(..) => None,
@@ -105,16 +108,16 @@ fn summary(before: &Entry, now: &Entry, what: Mask) -> String {
         mark('i', 'i'),
         mark('n', 'n'),
         mark('S', 'H'),
-        ' ',
+        mark('A', 'A'),
         mark('x', 'X'),
-        ' ',
+        mark('Z', 'S'),
         mark('e', 'E'),
-        ' ',
+        mark('P', 'C'),
     ];
     [kind, link, if now.kind == Kind::File { size } else { ' ' }, ' '].into_iter().chain(marks).collect()
 }
 
-fn detail(before: &Entry, now: &Entry, what: Mask) -> Map<String, Value> {
+fn detail(before: &Entry, now: &Entry, what: Mask, hash: Hash) -> Map<String, Value> {
     let names = [
         ('t', "ftype"),
         ('p', "perm"),
@@ -123,11 +126,14 @@ fn detail(before: &Entry, now: &Entry, what: Mask) -> Map<String, Value> {
         ('s', "size"),
         ('m', "mtime"),
         ('c', "ctime"),
-        ('S', "sha256"),
+        ('S', hash.word()),
         ('k', "link_name"),
         ('n', "linkcount"),
         ('i', "inode"),
+        ('A', "acl"),
         ('x', "xattrs"),
+        ('Z', "selinux"),
+        ('P', "capabilities"),
         ('e', "e2fsattrs"),
         ('r', "rdev"),
         ('d', "device"),
@@ -236,6 +242,7 @@ mod tests {
             target: Vec::new(),
             attributes: Vec::new(),
             flags: None,
+            known: Mask::ALL,
         }
     }
 
@@ -247,7 +254,7 @@ mod tests {
             ("-rwxr-xr-x".to_owned(), "-rwsr-xr-x".to_owned())
         );
         let what = Mask::read("+pS").unwrap();
-        assert_eq!(summary(&before, &now, what), "f > p.. ....H . . ");
+        assert_eq!(summary(&before, &now, what), "f > p.. ....H.....");
         assert_eq!(base64(b""), "");
         assert_eq!(
             (base64(b"f"), base64(b"fo"), base64(b"foo")),
@@ -256,7 +263,8 @@ mod tests {
         let changes =
             [Change::Changed(Box::new(before), Box::new(now.clone()), what), Change::Added(Box::new(now))];
         assert_eq!(tripwire(&changes), "Added:\t\"/etc/conf\"\nModified:\t\"/etc/conf\"\n");
-        let report = aide(&changes, Run { begun: 0, ended: 2, paths: 8 }, ("b", &[0; 32]));
+        let report =
+            aide(&changes, Run { begun: 0, ended: 2, paths: 8, hash: Hash::Sha256 }, ("b", &[0; 32]));
         assert_eq!(report["added"]["/etc/conf"], "f+++++++++++++++++");
         assert_eq!(report["details"]["/etc/conf"]["perm"]["new"], "-rwsr-xr-x");
         assert_eq!(time(1_709_210_096), "2024-02-29 12:34:56 +0000");

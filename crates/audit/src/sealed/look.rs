@@ -2,12 +2,14 @@
 //! no link, changes no time of access where it may help it.
 
 use super::entry::{Content, Entry, Kind, Moment};
+use super::hash::{Hash, Hasher};
+use super::huge::{self, HUGE};
+use super::mask::Mask;
+use super::reading::Reading;
 use super::tree::Step;
-use ring::digest::{Context, SHA256, digest};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is read at once.
 pub const CHUNK: usize = 256 * 1024;
@@ -15,21 +17,33 @@ pub const CHUNK: usize = 256 * 1024;
 /// How often a file that changes while it is read is begun anew.
 const TRIES: usize = 3;
 
+/// Most bytes of a file that says it has none.
+const SIZELESS: u64 = 16 << 20;
+
 /// Most bytes of the names of attributes, and of the value of one: what the kernel allows.
 const ATTRIBUTES: usize = 64 * 1024;
 
-/// Looks at one path. With `before`, a file that is untouched since keeps its digest unread. `read` counts bytes read.
+/// Looks at one path. Where it is `trusted`, a path that is untouched since `before` is taken for what it was, unopened.
 ///
 /// # Errors
 /// What statx(2) says; `NOENT` when it has gone meanwhile.
 pub fn look(
     step: &Step,
     before: Option<&Entry>,
+    trusted: bool,
     buffer: &mut [u8],
-    read: &AtomicU64,
+    reading: &Reading,
 ) -> rustix::io::Result<Entry> {
     let seen = stat(step)?;
     let mut entry = entry(step.path.clone(), &seen)?;
+    if let Some(before) = before.filter(|before| trusted && entry.is_untouched(before)) {
+        // What is not in the inode itself cannot have changed without its time.
+        entry.content = before.content.clone();
+        entry.target = before.target.clone();
+        entry.attributes = before.attributes.clone();
+        entry.flags = before.flags;
+        return Ok(entry);
+    }
     if entry.kind == Kind::Link {
         entry.target = rustix::fs::readlinkat(&step.dir, step.name.as_slice(), Vec::new())?.into_bytes();
     }
@@ -50,11 +64,8 @@ pub fn look(
     entry.attributes = attributes(&fd);
     entry.flags = rustix::fs::ioctl_getflags(&fd).ok().map(|flags| flags.bits());
     if entry.kind == Kind::File {
-        if let Some(before) = before.filter(|before| entry.is_untouched(before)) {
-            entry.content = before.content.clone();
-        } else {
-            content(&fd, step, &mut entry, buffer, read);
-        }
+        let whole = matches!(before.map(|before| &before.content), Some(Content::Digest(_)));
+        content(&fd, whole, &mut entry, buffer, reading);
     }
     Ok(entry)
 }
@@ -100,6 +111,7 @@ fn entry(path: Vec<u8>, seen: &Statx) -> rustix::io::Result<Entry> {
         target: Vec::new(),
         attributes: Vec::new(),
         flags: None,
+        known: Mask::ALL,
     })
 }
 
@@ -113,76 +125,121 @@ fn open(step: &Step) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Reads until the file is the same before and after.
-fn content(fd: &OwnedFd, step: &Step, entry: &mut Entry, buffer: &mut [u8], read: &AtomicU64) {
+/// Reads until the file is the same before and after. A huge one is read as a `whole` where it is compared with such a digest.
+fn content(fd: &OwnedFd, whole: bool, entry: &mut Entry, buffer: &mut [u8], reading: &Reading) {
+    let blocks = entry.size >= HUGE && !whole;
+    let named = |digest| if blocks { Content::Blocks(digest) } else { Content::Digest(digest) };
+    let known = |entry: &Entry| reading.known(entry, blocks);
     for _ in 0..TRIES {
-        let before = match rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) {
-            Ok(before) if before.stx_ino == entry.inode => before,
-            Ok(_) | Err(_) => {
-                entry.content = Content::Changing;
+        if let Some(digest) = known(entry) {
+            entry.content = named(digest);
+            return;
+        }
+        let size = entry.size;
+        let read = match blocks {
+            true => huge::digest(fd, size, reading.hash, buffer, &mut |n| reading.read(n)),
+            false => digest_of(fd, size, buffer, reading),
+        };
+        let digest = match read {
+            Ok(digest) => Some(digest),
+            // It has become shorter.
+            Err(Errno::NODATA) => None,
+            Err(error) => {
+                entry.content = Content::Unreadable(error.raw_os_error());
                 return;
             }
         };
-        let mut context = Context::new(&SHA256);
-        let mut at = 0_u64;
-        loop {
-            match rustix::io::pread(fd, &mut *buffer, at) {
-                Ok(0) => break,
-                Ok(n) => {
-                    context.update(buffer.get(..n).unwrap_or_default());
-                    at += n as u64;
-                    read.fetch_add(n as u64, Ordering::Relaxed);
-                }
-                Err(Errno::INTR) => {}
-                Err(error) => {
-                    entry.content = Content::Unreadable(error.raw_os_error());
-                    return;
-                }
-            }
-        }
         let Ok(after) = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) else {
             break;
         };
-        let state = |seen: &Statx| {
-            (seen.stx_size, (seen.stx_mtime.tv_sec, seen.stx_mtime.tv_nsec), seen.stx_ctime.tv_nsec)
-        };
-        if state(&before) == state(&after) && after.stx_size == at {
-            let mut bytes = [0; 32];
-            bytes.copy_from_slice(context.finish().as_ref());
-            if let Ok(now) = self::entry(step.path.clone(), &after) {
-                (entry.size, entry.mtime, entry.ctime) = (now.size, now.mtime, now.ctime);
-            }
-            entry.content = Content::Digest(bytes);
+        let Ok(after) = self::entry(Vec::new(), &after) else { break };
+        if (after.device, after.inode, after.kind) != (entry.device, entry.inode, entry.kind) {
+            // Another file has its name.
+            break;
+        }
+        let same = after.is_untouched(entry);
+        (entry.size, entry.mtime, entry.ctime) = (after.size, after.mtime, after.ctime);
+        if let Some(digest) = digest.filter(|_| same) {
+            reading.note(entry, blocks, &digest);
+            entry.content = named(digest);
             return;
         }
     }
     entry.content = Content::Changing;
 }
 
+/// The digest of the first `size` bytes: one that grows as fast as it is read must come to an end too.
+fn digest_of(fd: &OwnedFd, size: u64, buffer: &mut [u8], reading: &Reading) -> rustix::io::Result<[u8; 32]> {
+    let mut hasher = reading.hash.begin();
+    let mut at = 0_u64;
+    // What has no size can still have a content, as in /proc and /sys: then it ends where it ends.
+    let size = if size == 0 { sizeless(fd, &mut hasher, buffer)? } else { size };
+    while at < size {
+        let wanted = usize::try_from(size - at).unwrap_or(usize::MAX).min(buffer.len());
+        let room = buffer.get_mut(..wanted).unwrap_or_default();
+        match rustix::io::pread(fd, &mut *room, at) {
+            Ok(0) => return Err(Errno::NODATA),
+            Ok(n) => {
+                hasher.update(room.get(..n).unwrap_or_default());
+                at += n as u64;
+                if !reading.read(n as u64) {
+                    return Err(Errno::INTR);
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Reads a file that says it is empty. What is left to read: nothing.
+fn sizeless(fd: &OwnedFd, hasher: &mut Hasher, buffer: &mut [u8]) -> rustix::io::Result<u64> {
+    let mut at = 0_u64;
+    loop {
+        match rustix::io::pread(fd, &mut *buffer, at) {
+            Ok(0) => return Ok(0),
+            Ok(n) => {
+                hasher.update(buffer.get(..n).unwrap_or_default());
+                at += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        if at > SIZELESS {
+            return Err(Errno::FBIG);
+        }
+    }
+}
+
 type Attributes = Vec<(Vec<u8>, [u8; 16])>;
 
 fn attributes(fd: &OwnedFd) -> Attributes {
-    let mut names = [0; 1024];
-    let found = match rustix::fs::flistxattr(fd, &mut names[..]) {
-        Ok(0) | Err(Errno::OPNOTSUPP) => return Vec::new(),
-        Ok(n) => names.get(..n).unwrap_or_default().to_vec(),
-        Err(_) => {
-            let mut all = vec![0; ATTRIBUTES];
-            let n = rustix::fs::flistxattr(fd, &mut all[..]).unwrap_or(0);
-            all.truncate(n);
-            all
-        }
-    };
-    digests(&found, |name, value| rustix::fs::fgetxattr(fd, name, value))
+    digests(&names(|room| rustix::fs::flistxattr(fd, room)), |name, value| {
+        rustix::fs::fgetxattr(fd, name, value)
+    })
 }
 
 /// Of what is not opened: by its name, in the directory that was opened.
 fn attributes_of_name(step: &Step) -> Attributes {
     let path = [format!("/proc/self/fd/{}/", step.dir.as_raw_fd()).as_bytes(), &step.name].concat();
-    let mut names = vec![0; ATTRIBUTES];
-    let n = rustix::fs::llistxattr(path.as_slice(), &mut names[..]).unwrap_or(0);
-    names.truncate(n);
+    let names = names(|room| rustix::fs::llistxattr(path.as_slice(), room));
     digests(&names, |name, value| rustix::fs::lgetxattr(path.as_slice(), name, value))
+}
+
+/// The names that a call gives; almost always few or none.
+fn names(list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> Vec<u8> {
+    let mut few = [0; 1024];
+    match list(&mut few) {
+        Ok(n) => few.get(..n).unwrap_or_default().to_vec(),
+        Err(Errno::RANGE) => {
+            let mut all = vec![0; ATTRIBUTES];
+            let n = list(&mut all).unwrap_or(0);
+            all.truncate(n);
+            all
+        }
+        Err(_) => Vec::new(),
+    }
 }
 
 fn digests(names: &[u8], get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>) -> Attributes {
@@ -192,8 +249,8 @@ fn digests(names: &[u8], get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<us
         value.resize(ATTRIBUTES, 0);
         let n = get(name, &mut value).unwrap_or(0);
         let mut first = [0; 16];
-        let whole = digest(&SHA256, value.get(..n).unwrap_or_default());
-        first.copy_from_slice(whole.as_ref().get(..16).unwrap_or(&[0; 16]));
+        let whole = Hash::Sha256.once(value.get(..n).unwrap_or_default());
+        first.copy_from_slice(whole.get(..16).unwrap_or(&[0; 16]));
         all.push((name.to_vec(), first));
     }
     all.sort_unstable();

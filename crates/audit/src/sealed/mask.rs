@@ -26,7 +26,7 @@ const fn property(
 }
 
 /// All of them. The place of one here is its bit in a [`Mask`].
-pub const PROPERTIES: [Property; 15] = [
+pub const PROPERTIES: [Property; 18] = [
     property('t', "type", Some((1, 'M')), true, "file, directory, link, device, pipe or socket"),
     property('p', "mode", Some((1, 'M')), true, "permissions, set-uid, set-gid and sticky bits"),
     property('u', "user", Some((5, 'U')), true, "number of the owner"),
@@ -39,17 +39,20 @@ pub const PROPERTIES: [Property; 15] = [
         true,
         "when the content was last changed, as the owner may set it",
     ),
-    property('S', "digest", Some((2, '5')), true, "SHA-256 of the content"),
+    property('S', "digest", Some((2, '5')), true, "digest of the content"),
     property('k', "target", Some((4, 'L')), true, "where a symbolic link leads"),
     property('r', "device", Some((3, 'D')), true, "major and minor number of a device"),
     property('n', "links", None, true, "number of names, of a file"),
+    property('A', "acl", None, true, "access control lists, of POSIX and NFSv4"),
     property(
-        'x',
-        "attributes",
+        'P',
+        "capabilities",
         Some((8, 'P')),
         true,
-        "extended attributes: ACLs, capabilities, SELinux label, user's own",
+        "capabilities that a program gets when it is executed",
     ),
+    property('Z', "label", None, true, "SELinux label"),
+    property('x', "attributes", None, true, "all other extended attributes"),
     property('e', "flags", None, true, "flags of chattr(1): immutable, append-only, no-dump and their like"),
     property('c', "ctime", None, false, "when anything was last changed; nobody sets it"),
     property('i', "inode", None, false, "number of the inode"),
@@ -58,7 +61,7 @@ pub const PROPERTIES: [Property; 15] = [
 
 /// A set of properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mask(u16);
+pub struct Mask(u32);
 
 impl Mask {
     /// What counts unless a rule says otherwise.
@@ -67,11 +70,17 @@ impl Mask {
         Mask(bits.fold(0, |mask, (at, _)| mask | 1 << at))
     }
 
+    /// Every property.
+    pub const ALL: Self = Mask((1 << PROPERTIES.len()) - 1);
+
     /// The mask of these letters, as `+ptugs-m`: from nothing where a letter or `+` comes first, from the usual one where `-` does.
     ///
     /// # Errors
     /// A letter that no property has.
     pub fn read(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::ALL);
+        }
         let mut mask = if text.starts_with('-') { Self::usual() } else { Mask(0) };
         let mut on = true;
         for letter in text.chars() {
@@ -112,6 +121,18 @@ impl Mask {
         Mask(self.0 & !at.map_or(0, |at| 1 << at))
     }
 
+    /// What either has.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Mask(self.0 | other.0)
+    }
+
+    /// Without what the other has.
+    #[must_use]
+    pub fn and_not(self, other: Self) -> Self {
+        Mask(self.0 & !other.0)
+    }
+
     /// What both have.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
@@ -138,7 +159,7 @@ fn unknown(letter: char) -> String {
     let other = match letter {
         'a' => "; the time of access is not recorded: looking would change it",
         'b' => "; blocks say how a file is stored, not what it holds: use s",
-        'M' | 'C' | 'H' => "; the only digest is S, SHA-256",
+        'M' | 'C' | 'H' => "; the only digest is S",
         'l' => "; files that grow are left to the log watcher: use -smS",
         _ => "",
     };

@@ -36,7 +36,11 @@ fn people(change: &Change) -> String {
         }
         Change::Changed(before, now, what) => {
             let one = |property: &super::mask::Property| {
-                let value = |entry: &Entry| escape(short(&entry.value(property.letter)).as_bytes());
+                let value = |entry: &Entry| {
+                    let value = entry.value(property.letter);
+                    // Words may have spaces between them.
+                    escape(short(&value).as_bytes()).replace("\\x20", " ")
+                };
                 format!("{} {} -> {}", property.name, value(before), value(now))
             };
             let all: Vec<_> = what.properties().map(one).collect();

@@ -30,6 +30,8 @@ pub struct Rule {
     pub path: Vec<u8>,
     /// What counts there; none: it is left out.
     pub mask: Mask,
+    /// It holds for this path, and what is below it is left out.
+    pub alone: bool,
 }
 
 /// All rules.
@@ -44,20 +46,20 @@ pub struct Rules {
 impl Rules {
     /// Those of a host where nobody wrote any.
     pub fn usual() -> Self {
-        let on = USUAL.map(|path| Rule { path: path.into(), mask: Mask::usual() });
-        let off = USUAL_LEFT_OUT.map(|path| Rule { path: path.into(), mask: Mask::default() });
+        let on = USUAL.map(|path| Rule { path: path.into(), mask: Mask::usual(), alone: false });
+        let off = USUAL_LEFT_OUT.map(|path| Rule { path: path.into(), mask: Mask::default(), alone: false });
         Self::new(on.into_iter().chain(off).collect(), Vec::new())
     }
 
     /// The usual mask for these paths alone.
     pub fn of(paths: &[Vec<u8>]) -> Self {
         Self::new(
-            paths.iter().map(|path| Rule { path: path.clone(), mask: Mask::usual() }).collect(),
+            paths.iter().map(|path| Rule { path: path.clone(), mask: Mask::usual(), alone: false }).collect(),
             Vec::new(),
         )
     }
 
-    fn new(mut rules: Vec<Rule>, left_out: Vec<String>) -> Self {
+    pub(super) fn new(mut rules: Vec<Rule>, left_out: Vec<String>) -> Self {
         rules.sort_by(|a, b| super::entry::order(&a.path, &b.path));
         Self { rules, left_out }
     }
@@ -98,17 +100,17 @@ impl Rules {
                         let at = place(path.span.start);
                         let path = path_of(&path.name).map_err(|why| format!("{at}: {why}"))?;
                         let at = place(mask.span.start);
-                        let mask = match mask.take() {
+                        let (mask, alone) = match mask.take() {
                             ValueInner::String(mask) => {
                                 mask_of(&mask).map_err(|why| format!("{at}: {why}"))?
                             }
                             _ => {
                                 return Err(format!(
-                                    "{at}: a mask was expected, as \"usual\", \"off\" or \"+ptug\""
+                                    "{at}: a mask was expected, as \"usual\", \"off\", \"+ptug\" or \"+ptug alone\""
                                 ));
                             }
                         };
-                        rules.push(Rule { path, mask });
+                        rules.push(Rule { path, mask, alone });
                     }
                 }
                 ("leave_out" | "paths", _) => {
@@ -134,7 +136,8 @@ impl Rules {
     pub fn lines(&self) -> Vec<String> {
         let rule = |rule: &Rule| {
             let mask = if rule.mask.is_empty() { "off".to_owned() } else { rule.mask.letters() };
-            format!("rule {mask} {}", super::text::escape(&rule.path))
+            let alone = if rule.alone { " alone" } else { "" };
+            format!("rule {mask} {}{alone}", super::text::escape(&rule.path))
         };
         let name = |name: &String| format!("leave-out {}", super::text::escape(name.as_bytes()));
         self.rules.iter().map(rule).chain(self.left_out.iter().map(name)).collect()
@@ -145,11 +148,12 @@ impl Rules {
         let (mut rules, mut left_out) = (Vec::new(), Vec::new());
         for line in lines {
             let mut words = line.split(' ');
-            match (words.next()?, words.next()?, words.next(), words.next()) {
-                ("rule", mask, Some(path), None) => {
-                    rules.push(Rule { path: super::text::unescape(path)?, mask: mask_of(mask).ok()? });
+            match (words.next()?, words.next()?, words.next(), words.next(), words.next()) {
+                ("rule", mask, Some(path), alone @ (None | Some("alone")), None) => {
+                    let (mask, _) = mask_of(mask).ok()?;
+                    rules.push(Rule { path: super::text::unescape(path)?, mask, alone: alone.is_some() });
                 }
-                ("leave-out", name, None, None) => {
+                ("leave-out", name, None, None, None) => {
                     left_out.push(String::from_utf8(super::text::unescape(name)?).ok()?);
                 }
                 _ => return None,
@@ -173,11 +177,28 @@ impl Rules {
     /// What counts of a path; none where it is left out.
     pub fn mask(&self, path: &[u8]) -> Mask {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if self.left_out.iter().any(|pattern| fits(pattern.as_bytes(), name)) {
+        if self.is_left_out(name) {
             return Mask::default();
         }
         let holds = self.rules.iter().filter(|rule| is_below(path, &rule.path));
-        holds.max_by_key(|rule| rule.path.len()).map_or(Mask::default(), |rule| rule.mask)
+        let rule = holds.max_by_key(|rule| rule.path.len());
+        rule.filter(|rule| !rule.alone || rule.path == path).map_or(Mask::default(), |rule| rule.mask)
+    }
+
+    /// Whether files of this name are left out wherever they are.
+    pub fn is_left_out(&self, name: &[u8]) -> bool {
+        self.left_out.iter().any(|pattern| fits(pattern.as_bytes(), name))
+    }
+
+    /// What counts of everything below a directory, names that are left out aside; `None` where that depends on more than the directory.
+    pub fn mask_below(&self, path: &[u8]) -> Option<Mask> {
+        if self.rules.iter().any(|rule| rule.path != path && is_below(&rule.path, path)) {
+            return None;
+        }
+        // Only which rule holds counts: no path of a rule is this long, so the name does not matter.
+        let holds = self.rules.iter().filter(|rule| is_below(path, &rule.path));
+        let rule = holds.max_by_key(|rule| rule.path.len());
+        Some(rule.filter(|rule| !rule.alone).map_or(Mask::default(), |rule| rule.mask))
     }
 
     /// Whether something below a path that is left out is looked at all the same.
@@ -194,12 +215,15 @@ fn path_of(text: &str) -> Result<Vec<u8>, String> {
     Err(format!("`{text}`: an absolute path was expected, without `.`, `..` or a slash at its end"))
 }
 
-fn mask_of(text: &str) -> Result<Mask, String> {
-    match text {
-        "usual" => Ok(Mask::usual()),
-        "off" => Ok(Mask::default()),
-        letters => Mask::read(letters),
-    }
+/// A mask, and whether it holds for its path alone.
+fn mask_of(text: &str) -> Result<(Mask, bool), String> {
+    let (mask, alone) = text.strip_suffix(" alone").map_or((text, false), |mask| (mask, true));
+    let mask = match mask {
+        "usual" => Mask::usual(),
+        "off" => Mask::default(),
+        letters => Mask::read(letters)?,
+    };
+    Ok((mask, alone))
 }
 
 /// Whether `path` is `above` or below it.
@@ -230,7 +254,7 @@ mod tests {
 
     #[test]
     fn the_longest_path_decides() {
-        let text = "leave_out = [\"*.pyc\"]\n[paths]\n\"/usr\" = \"usual\"\n\"/usr/local\" = \"off\"\n\"/usr/local/bin\" = \"+pS\"\n";
+        let text = "leave_out = [\"*.pyc\"]\n[paths]\n\"/usr\" = \"usual\"\n\"/usr/local\" = \"off\"\n\"/usr/local/bin\" = \"+pS\"\n\"/usr/share\" = \"p alone\"\n";
         let rules = Rules::read("integrity.toml", text).unwrap();
         assert_eq!(rules.roots(), [b"/usr".to_vec()]);
         for (path, letters) in [
@@ -239,10 +263,21 @@ mod tests {
             ("/usr/local/bin/x", "pS".to_owned()),
             ("/usr/lib/a.pyc", String::new()),
             ("/usrx", String::new()),
+            ("/usr/share", "p".to_owned()),
+            ("/usr/share/x", String::new()),
         ] {
             assert_eq!(rules.mask(path.as_bytes()).letters(), letters, "{path}");
         }
         assert!(rules.reaches_below(b"/usr/local") && !rules.reaches_below(b"/usr/bin"));
+        for (path, below) in [
+            ("/usr", None),
+            ("/usr/local", None),
+            ("/usr/local/bin", Some("pS".to_owned())),
+            ("/usr/share", Some(String::new())),
+            ("/usr/bin/a", Some(Mask::usual().letters())),
+        ] {
+            assert_eq!(rules.mask_below(path.as_bytes()).map(Mask::letters), below, "{path}");
+        }
         let lines = rules.lines();
         assert_eq!(Rules::from_lines(lines.iter().map(String::as_str)), Some(rules));
     }

@@ -2,6 +2,7 @@
 //! refuses, with the line.
 
 use super::entry::{Content, Entry, Kind, Moment, hex, unhex};
+use super::mask::Mask;
 use std::fmt::Write;
 
 /// The longest line that is read: a path and a target of 4096 bytes each, escaped, and attributes.
@@ -52,6 +53,7 @@ pub fn line(entry: &Entry) -> String {
     let content = match &entry.content {
         Content::None => "-".to_owned(),
         Content::Digest(digest) => hex(digest),
+        Content::Blocks(digest) => format!("blocks:{}", hex(digest)),
         Content::Changing => "changing".to_owned(),
         Content::Unreadable(number) => format!("error:{number}"),
     };
@@ -59,8 +61,9 @@ pub fn line(entry: &Entry) -> String {
     let attributes: Vec<_> = entry.attributes.iter().map(one).collect();
     let attributes = if attributes.is_empty() { "-".to_owned() } else { attributes.join(",") };
     let flags = entry.flags.map_or("-".to_owned(), |flags| format!("{flags:x}"));
+    let known = if entry.known == Mask::ALL { "*".to_owned() } else { entry.known.letters() };
     format!(
-        "{} {} {:o} {} {} {} {}.{:09} {}.{:09} {} {:x} {} {:x} {content} {} {attributes} {flags}\n",
+        "{} {} {:o} {} {} {} {}.{:09} {}.{:09} {} {:x} {} {:x} {content} {} {attributes} {flags} {known}\n",
         escape(&entry.path),
         entry.kind.letter(),
         entry.mode,
@@ -107,9 +110,10 @@ pub fn entry(line: &str) -> Result<Entry, String> {
         target,
         attributes,
         flags,
+        known,
     ] = words[..]
     else {
-        return Err(format!("16 words expected, {} found", words.len()));
+        return Err(format!("17 words expected, {} found", words.len()));
     };
     let bad = |what: &str| format!("{what} cannot be read");
     let path = unescape(path).filter(|path| path.first() == Some(&b'/')).ok_or_else(|| bad("the path"))?;
@@ -142,6 +146,7 @@ pub fn entry(line: &str) -> Result<Entry, String> {
             "-" => None,
             digits => Some(u32::from_str_radix(digits, 16).map_err(|_| bad("the flags"))?),
         },
+        known: Mask::read(known).map_err(|_| bad("what is known"))?,
     })
 }
 
@@ -157,7 +162,10 @@ fn content(text: &str) -> Option<Content> {
         "changing" => Content::Changing,
         _ => match text.strip_prefix("error:") {
             Some(number) => Content::Unreadable(number.parse().ok()?),
-            None => Content::Digest(unhex(text)?),
+            None => match text.strip_prefix("blocks:") {
+                Some(digest) => Content::Blocks(unhex(digest)?),
+                None => Content::Digest(unhex(text)?),
+            },
         },
     })
 }
@@ -184,6 +192,7 @@ mod tests {
         let content = prop_oneof![
             Just(Content::None),
             any::<[u8; 32]>().prop_map(Content::Digest),
+            any::<[u8; 32]>().prop_map(Content::Blocks),
             Just(Content::Changing),
             (1..200).prop_map(Content::Unreadable)
         ];
@@ -220,6 +229,7 @@ mod tests {
                         target,
                         attributes,
                         flags,
+                        known: if flags.is_some() { Mask::ALL } else { Mask::usual().without('S') },
                     }
                 },
             )

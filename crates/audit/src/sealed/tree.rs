@@ -1,6 +1,7 @@
 //! The paths below some roots, each directory before what is in it, names sorted. Goes by descriptors, so that a directory that is
 //! swapped for a link meanwhile leads nowhere else; stays on the file systems of the roots.
 
+use super::mask::Mask;
 use super::rules::Rules;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
@@ -22,6 +23,8 @@ pub struct Step {
     pub name: Vec<u8>,
     /// All of it.
     pub path: Vec<u8>,
+    /// What counts of it.
+    pub mask: Mask,
 }
 
 struct Frame {
@@ -29,6 +32,8 @@ struct Frame {
     path: Vec<u8>,
     /// The names that are left, the next one last, and what readdir says they are.
     names: Vec<(Vec<u8>, FileType)>,
+    /// What counts of all that is in it, where no rule names anything there.
+    mask: Option<Mask>,
 }
 
 /// A walk. What could not be entered is in `gaps`.
@@ -55,6 +60,10 @@ impl<'a> Tree<'a> {
 
     /// Goes into a directory, if it may.
     fn enter(&mut self, step: &Step, is_root: bool) {
+        let mask = self.rules.mask_below(&step.path);
+        if mask.is_some_and(Mask::is_empty) {
+            return;
+        }
         if self.frames.len() >= DEEPEST {
             return self.gap(step.path.clone(), format!("more than {DEEPEST} directories deep"));
         }
@@ -74,7 +83,9 @@ impl<'a> Tree<'a> {
             return self.gap(step.path.clone(), why);
         }
         match names(&dir) {
-            Ok(names) => self.frames.push(Frame { dir: Arc::new(dir), path: step.path.clone(), names }),
+            Ok(names) => {
+                self.frames.push(Frame { dir: Arc::new(dir), path: step.path.clone(), names, mask });
+            }
             Err(error) => self.gap(step.path.clone(), words(error)),
         }
     }
@@ -87,7 +98,10 @@ impl<'a> Tree<'a> {
         let name = name.strip_prefix(b"/").filter(|name| !name.is_empty()).unwrap_or(b".");
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::openat(CWD, parent, flags, Mode::empty()) {
-            Ok(dir) => Some(Step { dir: Arc::new(dir), name: name.to_vec(), path }),
+            Ok(dir) => {
+                let mask = self.rules.mask(&path);
+                Some(Step { dir: Arc::new(dir), name: name.to_vec(), path, mask })
+            }
             Err(error) => {
                 self.gap(path, words(error));
                 None
@@ -101,7 +115,12 @@ impl<'a> Tree<'a> {
             if let Some((name, kind)) = frame.names.pop() {
                 let slash: &[u8] = if frame.path == b"/" { b"" } else { b"/" };
                 let path = [frame.path.as_slice(), slash, &name].concat();
-                return Some((Step { dir: frame.dir.clone(), name, path }, kind, false));
+                let mask = match frame.mask {
+                    Some(mask) if !self.rules.is_left_out(&name) => mask,
+                    Some(_) => Mask::default(),
+                    None => self.rules.mask(&path),
+                };
+                return Some((Step { dir: frame.dir.clone(), name, path, mask }, kind, false));
             }
             self.frames.pop();
         }
@@ -120,7 +139,7 @@ impl Iterator for Tree<'_> {
     fn next(&mut self) -> Option<Step> {
         loop {
             let (step, kind, is_root) = self.advance()?;
-            let counts = !self.rules.mask(&step.path).is_empty();
+            let counts = !step.mask.is_empty();
             if (counts || self.rules.reaches_below(&step.path)) && is_directory(&step, kind) {
                 self.enter(&step, is_root);
             }

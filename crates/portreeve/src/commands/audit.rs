@@ -8,8 +8,8 @@ use crate::looking;
 use crate::output::{Output, Paint};
 use portreeve_audit::baseline;
 use portreeve_audit::checks::{
-    Check, INTEGRITY_CHANGED, INTEGRITY_CONFFILE, INTEGRITY_MISSING, LISTENER_MISSING, LISTENER_UNEXPECTED,
-    Severity,
+    BASELINE_ADDED, BASELINE_CHANGED, BASELINE_REMOVED, BASELINE_UNSEEN, Check, INTEGRITY_CHANGED,
+    INTEGRITY_CONFFILE, INTEGRITY_MISSING, LISTENER_MISSING, LISTENER_UNEXPECTED, Severity,
 };
 use portreeve_audit::exposure;
 use portreeve_audit::finding::Finding;
@@ -51,6 +51,9 @@ const DRIFT: [&Check; 2] = [&LISTENER_UNEXPECTED, &LISTENER_MISSING];
 /// The checks that read every file of every package.
 const FILES: [&Check; 3] = [&INTEGRITY_CHANGED, &INTEGRITY_MISSING, &INTEGRITY_CONFFILE];
 
+/// The checks that compare with a signed baseline.
+const SEALED: [&Check; 4] = [&BASELINE_CHANGED, &BASELINE_ADDED, &BASELINE_REMOVED, &BASELINE_UNSEEN];
+
 /// Looks, weighs and prints.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let waivers = waivers::read(&arguments.waivers).map_err(Failure::new)?;
@@ -82,6 +85,9 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
             .not_applicable
             .extend(FILES.map(|check| (check.id, "it takes seconds (portreeve audit --packages)")));
     }
+    outcome
+        .not_applicable
+        .extend(SEALED.map(|check| (check.id, "it is asked by itself (portreeve integrity check)")));
     let report = Report::new(&inventory, outcome, &waivers, today);
     if arguments.json {
         out.json(&report.json())?;

@@ -1,8 +1,8 @@
-//! `portreeve integrity`: whether files still are what they were. The verbs of signed baselines are in `sealed.rs` and `chain.rs`.
+//! `portreeve integrity`: whether files still are what they were. The verbs of signed baselines are in `sealed.rs`, `chain.rs` and `import.rs`.
 
 use super::audit::write_finding;
 use super::listeners::write_gaps;
-use super::{chain, integrity_watch, sealed, trust};
+use super::{chain, import, integrity_watch, sealed, trust};
 use crate::failure::{Exit, Failure, system_text};
 use crate::output::Output;
 use portreeve_audit::integrity::{self, Integrity, Progress, check, rpm};
@@ -33,15 +33,15 @@ pub enum Verb {
     /// Make a key that signs baselines
     Key(chain::NewKey),
     /// Make the first signed baseline of what is there
-    Init(sealed::Init),
+    Init(sealed::init::Init),
     /// Compare what is there with the last baseline
     ///
     /// What no package explains comes first. Exit code 1 when there is any.
-    Check(sealed::Check),
+    Check(sealed::check::Check),
     /// Show one path, as the baseline has it and as it is
-    Explain(sealed::Explain),
+    Explain(sealed::explain::Explain),
     /// Make the next baseline, with what some paths or all are now
-    Accept(sealed::Accept),
+    Accept(sealed::accept::Accept),
     /// Go through the chain of baselines
     History(chain::History),
     /// Write the list of programs that `verify_server` starts
@@ -56,6 +56,10 @@ pub enum Verb {
     /// 5.15), with executable, user, login session and unit. Events of one path and process are one line. What found no room is counted
     /// and said. Exit code 1 when something happened.
     Watch(integrity_watch::Watch),
+    /// Write the rules of AIDE or Tripwire as an integrity.toml
+    ///
+    /// Every line that says something that ours cannot is named on standard error. Exit code 1 when there is any.
+    Import(import::Import),
 }
 
 /// How the answer is written.
@@ -99,13 +103,14 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     match &arguments.verb {
         Verb::Packages(arguments) => packages(arguments, out),
         Verb::Key(arguments) => chain::key(arguments, out),
-        Verb::Init(arguments) => sealed::init(arguments, out),
-        Verb::Check(arguments) => sealed::check(arguments, out),
-        Verb::Explain(arguments) => sealed::explain(arguments, out),
-        Verb::Accept(arguments) => sealed::accept(arguments, out),
+        Verb::Init(arguments) => sealed::init::init(arguments, out),
+        Verb::Check(arguments) => sealed::check::check(arguments, out),
+        Verb::Explain(arguments) => sealed::explain::explain(arguments, out),
+        Verb::Accept(arguments) => sealed::accept::accept(arguments, out),
         Verb::History(arguments) => chain::history(arguments, out),
         Verb::Trust(arguments) => trust::trust(arguments, out),
         Verb::Watch(arguments) => integrity_watch::watch(arguments, out),
+        Verb::Import(arguments) => import::import(arguments, out),
     }
 }
 

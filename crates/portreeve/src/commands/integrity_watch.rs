@@ -104,8 +104,12 @@ fn looked_at(arguments: &Watch) -> Result<(Rules, String), Failure> {
         ));
     }
     let key = trusted(&arguments.public)?;
-    match Store::new(&arguments.place.store).last(key.as_ref()).map_err(Failure::new)? {
+    let store = Store::new(&arguments.place.store);
+    match store.last().map_err(Failure::new)? {
         Some(baseline) => {
+            if let Some(key) = &key {
+                store.standing(&baseline, key).map_err(Failure::new)?;
+            }
             Ok((baseline.header.rules.clone(), format!("the paths of baseline {}", baseline.number)))
         }
         None => Ok((

@@ -18,6 +18,7 @@ pub mod events;
 pub mod evidence;
 pub mod explain;
 pub mod firewall;
+pub mod import;
 pub mod inetd;
 pub mod instances;
 pub mod integrity;

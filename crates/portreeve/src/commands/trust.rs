@@ -9,9 +9,11 @@ use crate::output::{Output, Paint};
 use crate::table::{Cell, Table};
 use crate::trusting;
 use portreeve_audit::integrity::Brought;
+use portreeve_audit::sealed::authority::Standing;
 use portreeve_audit::sealed::chain::Store;
 use portreeve_audit::sealed::digest::{Digests, digests};
 use portreeve_audit::sealed::entry::Content;
+use portreeve_audit::sealed::hash::Hash;
 use portreeve_conf::{Action, Sources, TrustedProgram, Verify, digest_text, read_sources, trusted_text};
 use portreeve_sys::program::{Program, loose_part};
 use serde_json::json;
@@ -164,16 +166,25 @@ fn read(server: &str) -> Read {
     }
 }
 
-/// The contents of these paths in the last baseline, where there is one that the trusted key signed.
+/// The contents of these paths in the last baseline that the host's key itself signed, where there is one: whoever holds an append key
+/// answers for no program.
 fn recorded(
     arguments: &Trust,
     paths: &BTreeSet<String>,
 ) -> Result<(u32, BTreeMap<String, [u8; 32]>), Failure> {
     let Some(key) = trusted(&arguments.public)? else { return Ok((0, BTreeMap::new())) };
     let store = Store::new(&arguments.place.store);
-    let Some(baseline) = store.last(Some(&key)).map_err(Failure::new)? else {
+    let Some(last) = store.last().map_err(Failure::new)? else {
         return Ok((0, BTreeMap::new()));
     };
+    let baseline = match store.standing(&last, &key).map_err(Failure::new)? {
+        Standing::Signed => last,
+        Standing::Appended(number) => store.open(number).map_err(Failure::new)?,
+    };
+    // Another digest is none that a program could be compared with.
+    if baseline.header.hash != Hash::Sha256 {
+        return Ok((baseline.number, BTreeMap::new()));
+    }
     let mut found = BTreeMap::new();
     for entry in baseline.paths().map_err(Failure::new)? {
         let entry = entry.map_err(Failure::new)?;

@@ -1,0 +1,121 @@
+//! What dpkg's log says it did, and when: an explanation of a change wants somebody who made it. Reads the log and the one before it. Root can
+//! write there too: a log explains, it proves nothing.
+
+use crate::bounded;
+use portreeve_sys::clock;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Most bytes of a log.
+const MOST: usize = 32 << 20;
+
+/// The last thing that was done with a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// Local time, as the log has it.
+    pub when: String,
+    /// As `upgrade 1.0 -> 1.1`, `install 1.0`.
+    pub what: String,
+}
+
+/// What was done since a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transactions {
+    by_package: BTreeMap<String, Transaction>,
+    /// The log reaches back to that moment.
+    whole: bool,
+}
+
+impl Transactions {
+    /// What was done below `root` since a moment, in seconds since 1970.
+    pub fn since(root: &Path, moment: i64) -> Self {
+        let c = clock::local(moment);
+        let since = format!(
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+            c.year, c.month, c.day, c.hour, c.minute, c.second
+        );
+        let mut logs = ["var/log/dpkg.log.1", "var/log/dpkg.log"].map(|name| bounded::file(&root.join(name), MOST));
+        let texts = logs.iter_mut().filter_map(|log| log.as_ref().ok());
+        Self::read(texts.map(|bytes| String::from_utf8_lossy(bytes)), &since)
+    }
+
+    fn read<T: AsRef<str>>(texts: impl Iterator<Item = T>, since: &str) -> Self {
+        let mut found = Transactions::default();
+        for text in texts {
+            for line in text.as_ref().lines() {
+                let mut words = line.split(' ');
+                let (Some(day), Some(time)) = (words.next(), words.next()) else { continue };
+                let when = format!("{day} {time}");
+                if !is_time(&when) {
+                    continue;
+                }
+                // A log that begins later may have lost what we ask for.
+                if when.as_str() <= since {
+                    found.whole = true;
+                    continue;
+                }
+                let (Some(action), Some(package), Some(from), Some(to)) =
+                    (words.next(), words.next(), words.next(), words.next())
+                else {
+                    continue;
+                };
+                let what = match action {
+                    "install" => format!("install {to}"),
+                    "upgrade" => format!("upgrade {from} -> {to}"),
+                    _ => continue,
+                };
+                let name = package.split(':').next().unwrap_or(package);
+                found.by_package.insert(name.to_owned(), Transaction { when, what });
+            }
+        }
+        found
+    }
+
+    /// What was done with a package. `Err`: the log would say it, and says that nothing was; `Ok(None)`: nobody knows.
+    ///
+    /// # Errors
+    /// Nothing was done with it.
+    pub fn of(&self, package: &str) -> Result<Option<&Transaction>, ()> {
+        let name = package.split(':').next().unwrap_or(package);
+        match self.by_package.get(name) {
+            Some(transaction) => Ok(Some(transaction)),
+            None if self.whole => Err(()),
+            None => Ok(None),
+        }
+    }
+}
+
+/// `2026-11-28 16:30:45`
+fn is_time(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    text.len() == 19 && digits == 14
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+2026-11-28 16:30:42 startup archives unpack
+2026-11-28 16:30:43 upgrade tzdata:all 2026b 2026f
+2026-11-28 16:30:44 status half-configured tzdata:all 2026b
+2026-11-28 16:30:45 install cron:amd64 <none> 3.0
+junk
+2026-11-28 16:30:46 upgrade x
+";
+
+    #[test]
+    fn what_was_done_since_is_known_where_the_log_reaches_back() {
+        let read = |since| Transactions::read([LOG].into_iter(), since);
+        let upgrade = Transaction { when: "2026-11-28 16:30:43".into(), what: "upgrade 2026b -> 2026f".into() };
+        let whole = read("2026-11-28 16:30:42");
+        assert_eq!(whole.of("tzdata"), Ok(Some(&upgrade)));
+        assert_eq!(whole.of("cron:amd64").unwrap().unwrap().what, "install 3.0");
+        assert_eq!(whole.of("x"), Err(()));
+        let later = read("2026-11-28 16:30:44");
+        assert_eq!((later.of("tzdata"), later.of("cron").is_ok()), (Err(()), true));
+        // The log begins after that moment: another may have been before it.
+        assert_eq!(read("2026-11-01 00:00:00").of("x"), Ok(None));
+        assert_eq!(Transactions::default().of("x"), Ok(None));
+    }
+}

@@ -1,0 +1,195 @@
+//! Who explains a change: the package that brought the file, where its database says that it is as it was brought. Changes nothing.
+
+use portreeve_audit::integrity;
+use portreeve_audit::integrity::transactions::{Transaction, Transactions};
+use portreeve_audit::packages::{DPKG, Owner, Owners};
+use portreeve_audit::sealed::compare::Change;
+use portreeve_audit::sealed::entry::order;
+use portreeve_audit::sealed::rules::is_below;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+
+/// Changes, sorted by whether a package explains them.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// Nobody explains them.
+    pub unexplained: Vec<Change>,
+    /// By package.
+    pub explained: BTreeMap<String, Vec<Change>>,
+    /// What was done with these packages, as far as dpkg's log says.
+    pub transactions: BTreeMap<String, Transaction>,
+    /// Recorded paths that are below one which could not be entered: nobody knows what became of them.
+    pub unknown: usize,
+}
+
+impl Judged {
+    /// A change is explained when the file is a package's and is what that package brought, by its sum, its kind, its presence, and dpkg's log
+    /// says of the package that it was installed since, unless the log does not reach back to then. What is
+    /// below a path that could not be entered is not told as lost. The database of packages is that below `root`; `since` is in seconds since 1970.
+    pub fn new(changes: Vec<Change>, gaps: &[(Vec<u8>, String)], root: &Path, since: u64) -> Self {
+        let mut judged = Self::default();
+        let unknown = |change: &Change| {
+            matches!(change, Change::Removed(_)) && gaps.iter().any(|(path, _)| is_below(change.path(), path))
+        };
+        let mut changes = changes;
+        let all = changes.len();
+        changes.retain(|change| !unknown(change));
+        judged.unknown = all - changes.len();
+        let path_of = |change: &Change| String::from_utf8(change.path().to_vec()).ok();
+        let paths: BTreeSet<String> = changes.iter().filter_map(path_of).collect();
+        let owners = Owners::of(&root.join(DPKG.trim_start_matches('/')), None, &paths);
+        let owner = |change: &Change| match owners.owner(&path_of(change)?) {
+            Owner::Package(name) => Some(name),
+            Owner::Nobody | Owner::Unknown(_) => None,
+        };
+        let names: BTreeSet<String> = changes.iter().filter_map(owner).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let looked = if names.is_empty() {
+            Ok(integrity::Integrity::default())
+        } else {
+            integrity::packages(root, &names, &integrity::Progress::default())
+        };
+        // Where the packages cannot be looked at, they explain nothing.
+        let wrong: Option<HashSet<Vec<u8>>> = looked
+            .ok()
+            .filter(|looked| looked.more == 0 && looked.gaps.is_empty() && looked.without_sums == 0)
+            .map(|looked| looked.differences.into_iter().map(|difference| difference.path).collect());
+        let transactions = Transactions::since(root, i64::try_from(since).unwrap_or(i64::MAX));
+        for change in changes {
+            let there = matches!(change, Change::Added(_) | Change::Changed(..));
+            // Lists of packages have the names from before the directories were merged, too.
+            let path = change.path();
+            let short = path.strip_prefix(b"/usr").unwrap_or(path);
+            let as_brought =
+                wrong.as_ref().is_some_and(|wrong| !wrong.contains(path) && !wrong.contains(short));
+            let package = owner(&change).filter(|_| there && as_brought && content_alone(&change));
+            match package.and_then(|package| transactions.of(&package).ok().map(|done| (package, done))) {
+                Some((package, done)) => {
+                    if let Some(done) = done {
+                        judged.transactions.insert(package.clone(), done.clone());
+                    }
+                    judged.explained.entry(package).or_default().push(change);
+                }
+                None => judged.unexplained.push(change),
+            }
+        }
+        judged
+    }
+
+    /// All of them, by path.
+    pub fn all(&self) -> Vec<Change> {
+        let mut all: Vec<Change> =
+            self.unexplained.iter().chain(self.explained.values().flatten()).cloned().collect();
+        all.sort_by(|a, b| order(a.path(), b.path()));
+        all
+    }
+}
+
+/// Whether nothing changed of which a package's sums say nothing: who owns it and who may do what.
+fn content_alone(change: &Change) -> bool {
+    match change {
+        Change::Changed(_, _, what) => {
+            ['t', 'p', 'u', 'g', 'x', 'A', 'P', 'Z', 'e', 'r'].iter().all(|letter| !what.has(*letter))
+        }
+        // A set-uid file that is new is told even where a package brought it.
+        Change::Added(now) => now.mode & 0o6000 == 0 && now.attributes.is_empty(),
+        Change::Removed(_) | Change::Unseen(..) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portreeve_audit::sealed::entry::Entry;
+
+    fn entry(path: &str, mode: u32) -> Entry {
+        use portreeve_audit::sealed::entry::{Content, Kind};
+        Entry {
+            path: path.into(),
+            kind: Kind::File,
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 3,
+            mtime: (1, 0),
+            ctime: (1, 0),
+            inode: 1,
+            device: 1,
+            links: 1,
+            rdev: 0,
+            content: Content::Digest([0; 32]),
+            target: Vec::new(),
+            attributes: Vec::new(),
+            flags: None,
+            known: portreeve_audit::sealed::mask::Mask::ALL,
+        }
+    }
+
+    /// A system with one package, whose files are below /bin as before the directories were merged.
+    fn root(name: &str, content: &str) -> std::path::PathBuf {
+        let root = std::env::temp_dir().join(format!("portreeve-sealing-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
+        std::fs::create_dir_all(root.join("usr/bin")).unwrap();
+        std::os::unix::fs::symlink("usr/bin", root.join("bin")).unwrap();
+        std::fs::write(root.join("usr/bin/tool"), content).unwrap();
+        let status = "Package: tool\nStatus: install ok installed\nArchitecture: all\nVersion: 2\n\n";
+        std::fs::write(root.join("var/lib/dpkg/status"), status).unwrap();
+        std::fs::write(root.join("var/lib/dpkg/info/tool.list"), "/.\n/bin\n/bin/tool\n").unwrap();
+        // That of `new`.
+        let sums = "22af645d1859cb5ca6da0c484f1f37ea  bin/tool\n";
+        std::fs::write(root.join("var/lib/dpkg/info/tool.md5sums"), sums).unwrap();
+        root
+    }
+
+    fn judge(content: &str, what: &str) -> (usize, usize) {
+        let root = root(what, content);
+        let mask = portreeve_audit::sealed::mask::Mask::read(what).unwrap();
+        let path = "/usr/bin/tool";
+        let changed = Change::Changed(Box::new(entry(path, 0o755)), Box::new(entry(path, 0o755)), mask);
+        let new = Change::Added(Box::new(entry("/usr/bin/stranger", 0o755)));
+        let judged = Judged::new(vec![changed, new], &[], &root, 0);
+        let _ = std::fs::remove_dir_all(&root);
+        (judged.explained.get("tool").map_or(0, Vec::len), judged.unexplained.len())
+    }
+
+    #[test]
+    fn a_package_explains_what_it_brought_and_nothing_else() {
+        assert_eq!(judge("new", "smS"), (1, 1));
+        // Another content than the package's, also under the name that its list has not.
+        assert_eq!(judge("bad", "smS+"), (0, 2));
+        // Who may do what is nothing that a sum explains.
+        assert_eq!(judge("new", "smSp"), (0, 2));
+    }
+
+    #[test]
+    fn who_brought_it_must_have_come_since() {
+        let root = root("log", "new");
+        let mask = portreeve_audit::sealed::mask::Mask::read("smS").unwrap();
+        let path = "/usr/bin/tool";
+        let changed = Change::Changed(Box::new(entry(path, 0o755)), Box::new(entry(path, 0o755)), mask);
+        std::fs::create_dir_all(root.join("var/log")).unwrap();
+        let judge = |log: &str| {
+            std::fs::write(root.join("var/log/dpkg.log"), log).unwrap();
+            // In the year 2000.
+            Judged::new(vec![changed.clone()], &[], &root, 950_000_000)
+        };
+        let before = "1999-01-01 00:00:00 startup archives unpack\n";
+        let upgrade = "2001-01-01 00:00:00 upgrade tool:all 1 2\n";
+        assert_eq!(judge(before).unexplained.len(), 1);
+        let explained = judge(&[before, upgrade].concat());
+        assert_eq!(explained.transactions["tool"].what, "upgrade 1 -> 2");
+        // The log does not reach back: nobody knows.
+        assert_eq!(judge("2001-01-01 00:00:00 startup archives unpack\n").explained.len(), 1);
+        let _ = std::fs::remove_dir_all(&root);
+    }
+
+    #[test]
+    fn what_is_below_a_gap_is_not_lost() {
+        let lost = || Change::Removed(Box::new(entry("/srv/a/b", 0o644)));
+        let gap = (b"/srv/a".to_vec(), "mounted".to_owned());
+        let judged = Judged::new(vec![lost()], &[gap], Path::new("/nonexistent"), 0);
+        assert_eq!((judged.unexplained.len(), judged.unknown), (0, 1));
+        assert_eq!(Judged::new(vec![lost()], &[], Path::new("/nonexistent"), 0).unexplained.len(), 1);
+    }
+}
