@@ -7,6 +7,7 @@ mod columns; //  rpm's nine columns, and our words
 mod dpkg; //     dpkg's database, read below a root
 mod exclude; //  what dpkg's own configuration leaves out
 pub mod rpm; //  the same through rpm
+pub mod transactions; // what dpkg's log says it did
 mod verify; //   one file beside what is known of it
 
 pub use brought::Brought;

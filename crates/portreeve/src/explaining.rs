@@ -1,7 +1,7 @@
 //! Who explains a change: the package that brought the file, where its database says that it is as it was brought. Changes nothing.
 
 use portreeve_audit::integrity;
-use portreeve_audit::integrity::transactions::{Transaction, Transactions};
+use portreeve_audit::integrity::transactions::{Done, Transaction, Transactions};
 use portreeve_audit::packages::{DPKG, Owner, Owners};
 use portreeve_audit::sealed::compare::Change;
 use portreeve_audit::sealed::entry::order;
@@ -63,14 +63,15 @@ impl Judged {
             let as_brought =
                 wrong.as_ref().is_some_and(|wrong| !wrong.contains(path) && !wrong.contains(short));
             let package = owner(&change).filter(|_| there && as_brought && content_alone(&change));
-            match package.and_then(|package| transactions.of(&package).ok().map(|done| (package, done))) {
-                Some((package, done)) => {
-                    if let Some(done) = done {
+            let done = package.as_ref().map(|package| transactions.of(package));
+            match (package, done) {
+                (Some(package), Some(Done::By(_) | Done::Unknown)) => {
+                    if let Some(Done::By(done)) = done {
                         judged.transactions.insert(package.clone(), done.clone());
                     }
                     judged.explained.entry(package).or_default().push(change);
                 }
-                None => judged.unexplained.push(change),
+                _ => judged.unexplained.push(change),
             }
         }
         judged

@@ -34,9 +34,9 @@ impl Transactions {
             "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
             c.year, c.month, c.day, c.hour, c.minute, c.second
         );
-        let mut logs = ["var/log/dpkg.log.1", "var/log/dpkg.log"].map(|name| bounded::file(&root.join(name), MOST));
-        let texts = logs.iter_mut().filter_map(|log| log.as_ref().ok());
-        Self::read(texts.map(|bytes| String::from_utf8_lossy(bytes)), &since)
+        let logs = ["var/log/dpkg.log.1", "var/log/dpkg.log"];
+        let bytes = logs.into_iter().filter_map(|name| bounded::file(&root.join(name), MOST).ok());
+        Self::read(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()), &since)
     }
 
     fn read<T: AsRef<str>>(texts: impl Iterator<Item = T>, since: &str) -> Self {
@@ -71,18 +71,26 @@ impl Transactions {
         found
     }
 
-    /// What was done with a package. `Err`: the log would say it, and says that nothing was; `Ok(None)`: nobody knows.
-    ///
-    /// # Errors
-    /// Nothing was done with it.
-    pub fn of(&self, package: &str) -> Result<Option<&Transaction>, ()> {
+    /// What was done with a package.
+    pub fn of(&self, package: &str) -> Done<'_> {
         let name = package.split(':').next().unwrap_or(package);
         match self.by_package.get(name) {
-            Some(transaction) => Ok(Some(transaction)),
-            None if self.whole => Err(()),
-            None => Ok(None),
+            Some(transaction) => Done::By(transaction),
+            None if self.whole => Done::Nothing,
+            None => Done::Unknown,
         }
     }
+}
+
+/// What was done with a package since a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done<'a> {
+    /// This, last.
+    By(&'a Transaction),
+    /// The log would say it, and says nothing.
+    Nothing,
+    /// The log does not reach back to then.
+    Unknown,
 }
 
 /// `2026-11-28 16:30:45`
@@ -107,15 +115,17 @@ junk
     #[test]
     fn what_was_done_since_is_known_where_the_log_reaches_back() {
         let read = |since| Transactions::read([LOG].into_iter(), since);
-        let upgrade = Transaction { when: "2026-11-28 16:30:43".into(), what: "upgrade 2026b -> 2026f".into() };
+        let upgrade =
+            Transaction { when: "2026-11-28 16:30:43".into(), what: "upgrade 2026b -> 2026f".into() };
         let whole = read("2026-11-28 16:30:42");
-        assert_eq!(whole.of("tzdata"), Ok(Some(&upgrade)));
-        assert_eq!(whole.of("cron:amd64").unwrap().unwrap().what, "install 3.0");
-        assert_eq!(whole.of("x"), Err(()));
+        assert_eq!(whole.of("tzdata"), Done::By(&upgrade));
+        assert!(matches!(whole.of("cron:amd64"), Done::By(done) if done.what == "install 3.0"));
+        assert_eq!(whole.of("x"), Done::Nothing);
         let later = read("2026-11-28 16:30:44");
-        assert_eq!((later.of("tzdata"), later.of("cron").is_ok()), (Err(()), true));
+        assert_eq!(later.of("tzdata"), Done::Nothing);
+        assert!(matches!(later.of("cron"), Done::By(_)));
         // The log begins after that moment: another may have been before it.
-        assert_eq!(read("2026-11-01 00:00:00").of("x"), Ok(None));
-        assert_eq!(Transactions::default().of("x"), Ok(None));
+        assert_eq!(read("2026-11-01 00:00:00").of("x"), Done::Unknown);
+        assert_eq!(Transactions::default().of("x"), Done::Unknown);
     }
 }

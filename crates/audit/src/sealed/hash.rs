@@ -47,6 +47,10 @@ impl Hash {
 }
 
 /// A digest under way.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one for each thread, on its stack; a box for each file would cost more"
+)]
 pub enum Hasher {
     /// By ring.
     Ring(Context),

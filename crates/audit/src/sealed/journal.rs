@@ -371,7 +371,7 @@ mod tests {
         std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o600)).unwrap();
         let old = rustix::fs::Timespec { tv_sec: now() - 90_000, tv_nsec: 0 };
         let times = rustix::fs::Timestamps { last_access: old, last_modification: old };
-        rustix::fs::utimensat(rustix::fs::CWD, &home.path(), &times, rustix::fs::AtFlags::empty()).unwrap();
+        rustix::fs::utimensat(rustix::fs::CWD, home.path(), &times, rustix::fs::AtFlags::empty()).unwrap();
         assert_eq!(home.knows(1), 0, "it is too old");
     }
 }

@@ -78,12 +78,12 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let store = Store::new(&arguments.place.store);
     let baseline = baseline(&store, &arguments.place, arguments.baseline)?;
     let standing = standing(&store, &baseline, trusted.as_ref())?;
-    if let Some(expected) = &arguments.expect {
-        if digest("--expect", expected)? != baseline.digest {
-            let message = format!("baseline {} has the digest {}", baseline.number, hex(&baseline.digest));
-            let help = "it is not the one that was written down: nothing in it can be believed";
-            return Err(Failure::with_help(message, help));
-        }
+    if let Some(expected) = &arguments.expect
+        && digest("--expect", expected)? != baseline.digest
+    {
+        let message = format!("baseline {} has the digest {}", baseline.number, hex(&baseline.digest));
+        let help = "it is not the one that was written down: nothing in it can be believed";
+        return Err(Failure::with_help(message, help));
     }
     for anchor in &arguments.anchor {
         store.anchored(&baseline, &digest("--anchor", anchor)?).map_err(Failure::new)?;
