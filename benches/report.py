@@ -245,6 +245,23 @@ def goals(spawn, refused, memory, hosts):
                 lambda v: v <= 2.5)] + hosts_goals(hosts, reached))
 
 
+def estate(rows):
+    out = ['### Many services: start, memory, reload', '', 'CPU is the server\'s own, by schedstat; memory is idle, the supervisor alone and with its workers. '
+           'A reload that changes nothing, and one that changes each service; the gap is the longest that one client after the other waited '
+           'while the server reloaded every 100 ms, and, behind the stroke, when it did not.', '']
+    for cell in dict.fromkeys(r['cell'] for r in rows):
+        lines = []
+        for server in names(rows, cell):
+            gaps = [show(value(rows, server, cell, key), 1) for key in ('gap_ms', 'gap_none_ms')]
+            lines.append([SHOWN.get(server, server)] + [show(value(rows, server, cell, key), 1) for key in ('start_ms', 'unchanged_ms', 'changed_ms')]
+                         + [show(ratio(rows, server, 'xinetd', cell, key), 2) for key in ('start_ms', 'unchanged_ms', 'changed_ms')]
+                         + [show(value(rows, server, cell, key)) for key in ('pss', 'pss_all', 'pss_after')] + [' / '.join(gaps), show(value(rows, server, cell, 'lost'))])
+        out += [f'**{int(cell):,} services**', '']
+        out += table(['server', 'start, ms', 'unchanged, ms', 'all changed, ms', '× xinetd', '× xinetd', '× xinetd', 'PSS KiB', 'with workers',
+                      'after reloads', 'gap, ms', 'lost'], lines)
+    return out
+
+
 def machine():
     with open('/proc/cpuinfo') as file:
         model = re.search(r'^model name\s*:\s*(.*)$', file.read(), re.M)
@@ -308,6 +325,9 @@ def main():
         rows = rows_of(results, name)
         if rows:
             out += dated(load(rows, title, note), name)
+    rows = rows_of(results, 'estate')
+    if rows:
+        out += dated(estate(rows), 'estate')
     rows = rows_of(results, 'bans')
     if rows:
         out += dated(bans([r for r in rows if r['cell'] == 'bans'], [r for r in rows if r['cell'] == 'packets']), 'bans')
