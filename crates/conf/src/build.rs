@@ -73,7 +73,7 @@ pub(crate) fn build(
         deny_time: or(&draft.deny_time, DenyTime::Never),
         nice: draft.nice,
         umask: draft.umask,
-        rlimits: draft.rlimits,
+        rlimits: draft.rlimits.clone(),
         environment: environment(draft, host),
         env_added: draft.env.clone().unwrap_or_default(),
         passenv: draft.passenv.clone(),
@@ -95,13 +95,14 @@ pub(crate) fn build(
         evidence: draft.evidence == Some(true),
         protect_only_from: draft.protect_only_from == Some(true),
         transparent: draft.transparent == Some(true),
-        tls: crate::tls::build(draft),
+        tls: crate::tls::build(draft).map(Box::new),
         // `refuse` has seen to it that the words fit together.
         sandbox: draft
             .sandbox
             .as_ref()
             .filter(|_| starts_program)
-            .and_then(|set| crate::sandbox::build(&set.value, set.place.clone()).ok()?),
+            .and_then(|set| crate::sandbox::build(&set.value, set.place.clone()).ok()?)
+            .map(Box::new),
     })
 }
 

@@ -4,10 +4,12 @@ use crate::address::Pattern;
 use crate::attribute::Id;
 use crate::host::User;
 use crate::place::Place;
+use crate::rare::Rare;
 use crate::redirect::{ProxyProtocol, Target};
+use crate::rlimits::Rlimits;
 use crate::sandbox::Word;
 use crate::service::{
-    AddressEntry, BindTo, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Rlimits, Set,
+    AddressEntry, BindTo, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Set,
     SocketType, Stop, Window,
 };
 use crate::tls::TlsDraft;
@@ -154,7 +156,7 @@ pub(crate) struct Draft {
     pub(crate) libwrap: Option<String>,
     pub(crate) nice: Option<i32>,
     pub(crate) umask: Option<u32>,
-    pub(crate) rlimits: Rlimits,
+    pub(crate) rlimits: Rare<Rlimits>,
     pub(crate) env: Option<Vec<(String, String)>>,
     pub(crate) passenv: Option<Vec<String>>,
     pub(crate) banner: Option<Set<String>>,

@@ -16,8 +16,10 @@ mod diagnostic;
 mod endpoint;
 mod host;
 mod place;
+mod rare; // one that few services have
 mod reading;
 mod redirect;
+mod rlimits;
 mod same;
 mod sandbox;
 mod service;
@@ -54,6 +56,7 @@ mod clash;
 mod draft;
 mod dump;
 mod fill;
+mod foresee;
 mod neighbours;
 mod number;
 mod refuse;
@@ -82,9 +85,11 @@ pub use host::{DirEntry, Family, Host, SystemError, User};
 pub use manual::manual;
 pub use nearest::nearest;
 pub use place::Place;
+pub use rare::{Nothing, Rare};
 pub use reading::{Fatal, LeftOut, Reading, Settings};
 pub use redirect::*;
-pub use resolve::{read, read_sources};
+pub use resolve::{Sections, gather, read, read_sources};
+pub use rlimits::Rlimits;
 pub use sandbox::{
     ALL_CAPABILITIES, CallAnswer, Calls, Families, Keyring, Mount, MountKind, Sandbox, in_order,
 };

@@ -99,7 +99,7 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 /// Everything that was said so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     findings: Vec<(Order, Diagnostic)>,
     log: Vec<(Order, Classic)>,

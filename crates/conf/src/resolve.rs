@@ -12,6 +12,7 @@ use crate::diagnostic::{Classic, Level};
 use crate::draft::Draft;
 use crate::dump;
 use crate::fill::fill;
+use crate::foresee::foresee;
 use crate::host::{Host, SystemError};
 use crate::inclusion::{self, Found, Gathered};
 use crate::neighbours::Neighbours;
@@ -31,7 +32,7 @@ const ENOENT: i32 = 2;
 pub fn read(host: &dyn Host, main: &Path) -> Reading {
     let mut report = Report::default();
     match inclusion::gather(host, main, &mut report) {
-        Ok(gathered) => resolve(host, gathered, report),
+        Ok(gathered) => resolve(host, &gathered, report),
         Err(error) => unreadable(main, &error, report),
     }
 }
@@ -39,17 +40,51 @@ pub fn read(host: &dyn Host, main: &Path) -> Reading {
 /// Reads what `sources` names: the services of an inetd.conf and of units are resolved, checked and limited by `defaults` as all
 /// others. Never fails, as [`read`].
 pub fn read_sources(host: &dyn Host, sources: &Sources) -> Reading {
+    match gather(host, sources) {
+        Ok(sections) => sections.resolve(host),
+        Err(unreadable) => *unreadable,
+    }
+}
+
+/// What all files of a configuration say, before it is known what it means. Whoever has to wait for what the names mean keeps it
+/// meanwhile, and the files are read once.
+#[derive(Debug)]
+pub struct Sections {
+    gathered: Gathered,
+    report: Report,
+}
+
+impl Sections {
+    /// Asks for the users and groups that are written here, so that what [`Self::resolve`] will ask is known before it is done for
+    /// nothing. Some of what it asks is not among these.
+    pub fn foresee(&self, host: &dyn Host) {
+        foresee(host, &self.gathered.found);
+    }
+
+    /// The services.
+    pub fn resolve(&self, host: &dyn Host) -> Reading {
+        resolve(host, &self.gathered, self.report.clone())
+    }
+}
+
+/// Reads the files that `sources` names.
+///
+/// # Errors
+/// The reading of a configuration whose main file cannot be read.
+pub fn gather(host: &dyn Host, sources: &Sources) -> Result<Sections, Box<Reading>> {
     let mut report = Report::default();
     let mut gathered = Gathered::default();
     if let Some(main) = &sources.main {
         match inclusion::gather(host, main, &mut report) {
             Ok(found) => gathered = found,
-            Err(error) => return unreadable(main, &error, report),
+            Err(error) => return Err(Box::new(unreadable(main, &error, report))),
         }
     }
     if let Some(Inetd { path, usage, optional }) = &sources.inetd {
         match inclusion::gather_inetd(host, path, *usage, &mut gathered, &mut report) {
-            Err(error) if !(*optional && error.number == ENOENT) => return unreadable(path, &error, report),
+            Err(error) if !(*optional && error.number == ENOENT) => {
+                return Err(Box::new(unreadable(path, &error, report)));
+            }
             Err(_) => {
                 let message =
                     format!("there is no `{}`; what xinetd's configuration says is served", path.display());
@@ -61,9 +96,9 @@ pub fn read_sources(host: &dyn Host, sources: &Sources) -> Reading {
     if !sources.units.is_empty()
         && let Err((path, error)) = inclusion::gather_units(host, &sources.units, &mut gathered, &mut report)
     {
-        return unreadable(&path, &error, report);
+        return Err(Box::new(unreadable(&path, &error, report)));
     }
-    resolve(host, gathered, report)
+    Ok(Sections { gathered, report })
 }
 
 fn unreadable(main: &Path, error: &SystemError, mut report: Report) -> Reading {
@@ -84,23 +119,23 @@ fn unreadable(main: &Path, error: &SystemError, mut report: Report) -> Reading {
     }
 }
 
-fn resolve(host: &dyn Host, gathered: Gathered, mut report: Report) -> Reading {
+fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading {
     let Gathered { found, lost, files } = gathered;
     let mut left_out: Vec<(Order, LeftOut)> = Vec::new();
     for lost in lost {
-        let name = lost.name.text;
+        let name = lost.name.text.clone();
         let entry = LeftOut {
             id: name.clone(),
             name,
-            place: lost.name.place,
-            reason: lost.reason,
+            place: lost.name.place.clone(),
+            reason: lost.reason.clone(),
             intended: lost.intended,
         };
         left_out.push((lost.order, entry));
     }
-    let Defaults { draft: defaults, lines, fatal } = read_defaults(host, &found, &mut report);
+    let Defaults { draft: defaults, lines, fatal } = read_defaults(host, found, &mut report);
     let mut candidates = Vec::new();
-    for found in &found {
+    for found in found {
         match read_service(host, found, &defaults, &mut report) {
             Some(Ok(draft)) => candidates.push(Candidate { draft, found }),
             Some(Err(entry)) => left_out.push((found.start(), entry)),
@@ -136,7 +171,7 @@ fn resolve(host: &dyn Host, gathered: Gathered, mut report: Report) -> Reading {
         settings,
         diagnostics,
         log,
-        files,
+        files: files.clone(),
         fatal: fatal.map(|_| Fatal::Defaults),
     }
 }

@@ -1,6 +1,5 @@
 //! Whether two readings of a service are one service to its clients: all is equal but where it stands in the files.
 
-use crate::sandbox::Sandbox;
 use crate::service::Service;
 
 impl Service {
@@ -14,9 +13,9 @@ impl Service {
             place: self.place.clone(),
             action_place: self.action_place.clone(),
             only_from_place: self.only_from_place.clone(),
-            sandbox: other.sandbox.clone().map(|sandbox| Sandbox {
-                place: self.sandbox.as_ref().and_then(|own| own.place.clone()),
-                ..sandbox
+            sandbox: other.sandbox.clone().map(|mut sandbox| {
+                sandbox.place = self.sandbox.as_ref().and_then(|own| own.place.clone());
+                sandbox
             }),
             ..other.clone()
         };

@@ -2,7 +2,9 @@
 
 use crate::host::User;
 use crate::place::Place;
+use crate::rare::Rare;
 use crate::redirect::{ProxyProtocol, Target};
+use crate::rlimits::Rlimits;
 use crate::sandbox::Sandbox;
 use crate::verify::Verify;
 use std::net::IpAddr;
@@ -263,28 +265,6 @@ pub struct Ids {
     pub groups_yes: bool,
 }
 
-/// Resource limits; soft = hard = value. `None` = untouched, `Some(None)` = UNLIMITED.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub struct Rlimits {
-    pub address_space: Option<Option<u64>>,
-    pub cpu_seconds: Option<Option<u64>>,
-    pub data: Option<Option<u64>>,
-    pub rss: Option<Option<u64>>,
-    pub stack: Option<Option<u64>>,
-    pub files: Option<Option<u64>>,
-    pub core: Option<Option<u64>>,
-    pub file_size: Option<Option<u64>>,
-    pub processes: Option<Option<u64>>,
-    pub locked_memory: Option<Option<u64>>,
-    pub locks: Option<Option<u64>>,
-    pub signals: Option<Option<u64>>,
-    pub queues: Option<Option<u64>>,
-    pub nice: Option<Option<u64>>,
-    pub realtime: Option<Option<u64>>,
-    pub realtime_time: Option<Option<u64>>,
-}
-
 /// deny_time of a sensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DenyTime {
@@ -438,7 +418,7 @@ pub struct Service {
     /// umask; `None` = inherited OR 022.
     pub umask: Option<u32>,
     /// Resource limits.
-    pub rlimits: Rlimits,
+    pub rlimits: Rare<Rlimits>,
     /// The program's environment without REMOTE_HOST and its like: passenv and env applied, in xinetd's order.
     /// `None` = the supervisor's own environment, whole, with `env_added` applied over it.
     pub environment: Option<Vec<(String, String)>>,
@@ -475,7 +455,7 @@ pub struct Service {
     /// protect_only_from: no ban touches the addresses of only_from.
     pub protect_only_from: bool,
     /// TLS, towards the clients or the target.
-    pub tls: Option<Tls>,
+    pub tls: Option<Box<Tls>>,
     /// What the program is confined to; none of a service that starts no program.
-    pub sandbox: Option<Sandbox>,
+    pub sandbox: Option<Box<Sandbox>>,
 }

@@ -5,7 +5,7 @@ mod access;
 pub(crate) mod limits;
 pub(crate) mod logging;
 mod network;
-mod process;
+pub(crate) mod process;
 mod redirect;
 mod sandbox;
 mod tls;

@@ -38,7 +38,7 @@ pub(super) fn server_args(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), 
     Ok(())
 }
 
-fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
