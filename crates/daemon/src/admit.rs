@@ -214,7 +214,7 @@ impl Supervisor {
                 return;
             }
             let arrival = Arrival { peer: client.peer, proof: client.front.proof() };
-            let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
+            let load = slot.rules().rules().max_load.and_then(|_| limits::load_average());
             let tables = match &client.consulted {
                 _ if slot.service.nolibwrap => Tables::Off,
                 Some(consulted) => consulted.tables.clone(),
@@ -222,24 +222,24 @@ impl Supervisor {
             };
             let facts = Facts { names: client.known.names.clone(), load, tables };
             let resumed = std::mem::replace(&mut client.counted, true);
-            let want = match decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, resumed)
-            {
-                Verdict::Admit(seat) => {
-                    let id = client.slot;
-                    self.admit(client, seat);
-                    self.watch_rate(id);
-                    return;
-                }
-                Verdict::Refuse(refusal) => {
-                    self.refuse(client, &refusal);
-                    return;
-                }
-                Verdict::NeedNames => Want::Names,
-                Verdict::NeedTables => match self.consult(&mut client) {
-                    Some(want) => want,
-                    None => continue,
-                },
-            };
+            let want =
+                match decide(slot.rules(), &slot.state, &mut self.host, &arrival, &facts, &now, resumed) {
+                    Verdict::Admit(seat) => {
+                        let id = client.slot;
+                        self.admit(client, seat);
+                        self.watch_rate(id);
+                        return;
+                    }
+                    Verdict::Refuse(refusal) => {
+                        self.refuse(client, &refusal);
+                        return;
+                    }
+                    Verdict::NeedNames => Want::Names,
+                    Verdict::NeedTables => match self.consult(&mut client) {
+                        Some(want) => want,
+                        None => continue,
+                    },
+                };
             match self.park(client, want) {
                 Some(again) => client = again,
                 None => return,
@@ -328,7 +328,7 @@ impl Supervisor {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         // A flood must not cost a line each; where the listener closes there is none.
         let named = match refusal.reason {
-            Reason::Rate if slot.rules.rules().overload_closes => Some(0),
+            Reason::Rate if slot.rules().rules().overload_closes => Some(0),
             Reason::Rate => slot.named.takes(peer.source(), now).map(|_| 0),
             Reason::Header => slot.headerless.takes(peer.source(), now),
             _ => Some(0),

@@ -8,6 +8,7 @@ use rustix::fd::BorrowedFd;
 use std::cell::{Cell, RefCell};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Most bytes of a banner that are sent: what a fresh socket takes without waiting.
@@ -35,15 +36,21 @@ pub struct Banners {
     pub fail: Option<Banner>,
 }
 
+thread_local! {
+    static NONE: Rc<Banners> = Rc::default();
+}
+
 impl Banners {
-    /// The banners that a service names; none is read yet.
-    pub fn of(service: &Service) -> Self {
+    /// The banners that a service names; none is read yet. Those that name none have one of this kind in common.
+    pub fn of(service: &Service) -> Rc<Self> {
         let banner = |path: &Option<String>| path.clone().map(Banner::new);
-        Self {
+        let banners = Self {
             always: banner(&service.banner),
             success: banner(&service.banner_success),
             fail: banner(&service.banner_fail),
-        }
+        };
+        let named = banners.always.is_some() || banners.success.is_some() || banners.fail.is_some();
+        if named { Rc::new(banners) } else { NONE.with(Rc::clone) }
     }
 }
 

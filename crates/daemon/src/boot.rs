@@ -15,6 +15,7 @@ use crate::names::Parked;
 use crate::options::{Options, Program};
 use crate::reading::Purpose;
 use crate::registrations::Registry;
+use crate::slots::Slots;
 use crate::staff::Staff;
 use crate::supervisor::{Supervisor, Token};
 use crate::timers::Timers;
@@ -27,7 +28,6 @@ use portreeve_sys::spawn::Spawner;
 use portreeve_sys::{clock, file, highfd, limits, process, stdio};
 use rustix::event::epoll;
 use rustix::fd::AsFd;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -121,7 +121,7 @@ pub fn build(
         stamp,
         log: daemon_log,
         announcer: Announcer::new(),
-        slots: BTreeMap::new(),
+        slots: Slots::default(),
         next_slot: 1,
         host: HostState::new(options.limit, AddressSet::build(Vec::new())),
         children: Children::default(),

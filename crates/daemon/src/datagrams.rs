@@ -76,7 +76,7 @@ impl Supervisor {
         let daemon = (!slot.service.nolibwrap).then(|| slot.service.wrap_name.clone());
         let on = slot.service.log_success;
         let log_served = on.host || on.pid || on.exit || on.duration;
-        match rules_messages(id, log_served, slot.rules.rules()) {
+        match rules_messages(id, log_served, slot.rules().rules()) {
             Ok(messages) => {
                 self.bound_flows(id);
                 self.tell_policy(worker, Policy::Wrapped { slot: id, daemon }, None);

@@ -7,6 +7,7 @@ use crate::supervisor::Supervisor;
 use portreeve_conf::Action;
 use portreeve_sys::clock;
 use portreeve_sys::source::{Identity, Source};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::time::Duration;
@@ -17,13 +18,31 @@ const LONGEST_SCRIPT: usize = 64 << 10;
 const TICK: i64 = 10_000_000;
 
 /// What a service's program was when it was last looked at.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Edition {
     seen: Option<Identity>,
     /// Of a script: what tells its text.
     text: Option<u64>,
     /// Since when it has had this content, in nanoseconds since 1970.
     since: i64,
+}
+
+/// The programs of one reading that were looked at: a thousand services of one program are one look.
+#[derive(Debug, Default)]
+pub struct Editions(HashMap<String, Edition>);
+
+impl Editions {
+    /// What the program of a new slot is.
+    pub fn of(&mut self, slot: &Slot) -> Edition {
+        let Action::External { server, .. } = &slot.service.action else { return Edition::default() };
+        if let Some(seen) = self.0.get(server) {
+            return seen.clone();
+        }
+        let mut edition = Edition::default();
+        edition.look(Path::new(server));
+        self.0.insert(server.clone(), edition.clone());
+        edition
+    }
 }
 
 /// What an instance was started from.
@@ -105,8 +124,8 @@ fn server(slot: &Slot) -> Option<&Path> {
 }
 
 impl Supervisor {
-    /// Looks at the program of a service whose configuration was read.
-    pub fn look_at_program(&mut self, id: SlotId) {
+    /// Looks at the program of a service.
+    fn look_at_program(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(server) = server(slot).map(Path::to_owned) else { return };
         slot.edition.look(&server);

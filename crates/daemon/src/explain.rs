@@ -155,7 +155,7 @@ impl Supervisor {
         if slot.proxies.is_some() {
             let arrival = Arrival { peer: arrives(slot, asked.peer), proof: Proof::Handshake };
             let rules = translate::addresses(&slot.service.proxy_from);
-            checks = explain_front(&slot.rules, &slot.state, &self.host, &arrival, &rules, load, &now);
+            checks = explain_front(slot.rules(), &slot.state, &self.host, &arrival, &rules, load, &now);
             let names = match asked.client {
                 Some(client) => format!("the PROXY header names {client}"),
                 None => "the peer speaks for itself (--client says whom it names)".to_owned(),
@@ -191,7 +191,7 @@ impl Supervisor {
         let arrival = Arrival { peer: client, proof };
         let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
         let mut facts = Facts { load: limits::load_average(), tables, ..Facts::default() };
-        let mut checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
+        let mut checks = explain(slot.rules(), &slot.state, &self.host, &arrival, &facts, &now);
         // The tables are asked only where no other check refuses; so here too.
         let asks = |check: &Check| check.name == TABLES && check.outcome == Outcome::NeedsNames;
         if checks.last().is_some_and(asks) {
@@ -201,7 +201,7 @@ impl Supervisor {
             };
             facts.tables = tables;
             let Some(slot) = self.slots.get(&id) else { return checks };
-            checks = explain(&slot.rules, &slot.state, &self.host, &arrival, &facts, &now);
+            checks = explain(slot.rules(), &slot.state, &self.host, &arrival, &facts, &now);
             if let Some(check) = checks.last_mut() {
                 check.detail = detail;
             }

@@ -151,8 +151,8 @@ impl Supervisor {
             .zip(client.peer.address())
             .is_some_and(|(set, at)| set.matches_address(at.ip()));
         let arrival = Arrival { peer: client.peer, proof: Proof::Handshake };
-        let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
-        match decide_front(&slot.rules, &slot.state, &self.host, &arrival, trusted, load, &now) {
+        let load = slot.rules().rules().max_load.and_then(|_| limits::load_average());
+        match decide_front(slot.rules(), &slot.state, &self.host, &arrival, trusted, load, &now) {
             Verdict::Admit(seat) => self.await_header(client, seat, Preamble::Proxy),
             Verdict::Refuse(refusal) => self.refuse(client, &refusal),
             Verdict::NeedNames | Verdict::NeedTables => {}

@@ -6,9 +6,11 @@ use crate::sandbox;
 use portreeve_conf::{Action, Endpoint, Service, Verify};
 use portreeve_policy::Peer;
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
+use std::cell::OnceCell;
 use std::ffi::{CString, OsStr};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
 /// A program, ready to be started.
 #[derive(Debug)]
@@ -19,6 +21,27 @@ pub struct LaunchPlan {
     pub server: String,
     /// The name of its descriptors, where it gets its sockets as systemd hands them over.
     pub listen_fds: Option<CString>,
+}
+
+/// The plan of a service, made when it is first asked for: of a thousand services few are called within the hour, and one is made in
+/// microseconds. What may be slow (a sandbox has paths, and filters to compile) is made when the configuration is read.
+#[derive(Debug, Default)]
+pub struct Plan(OnceCell<Option<Rc<LaunchPlan>>>);
+
+impl Plan {
+    /// For a service as it was read.
+    pub fn of(service: &Service, inherited: &Inherited) -> Self {
+        let plan = Self::default();
+        if service.sandbox.is_some() {
+            plan.get(service, inherited);
+        }
+        plan
+    }
+
+    /// The plan; `None` when the service starts no program.
+    pub fn get(&self, service: &Service, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
+        self.0.get_or_init(|| plan(service, inherited).map(Rc::new)).clone()
+    }
 }
 
 /// What the supervisor found about itself at the start, for its children.
@@ -61,8 +84,7 @@ const OUR_VARIABLES: &[&str] = &[
     "FDSTORE",
 ];
 
-/// Makes the plan of a service; `None` when it starts no program.
-pub fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
+fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, .. } = &service.action else { return None };
     let image = altered(service, inherited, &Orders::default())?;
     let listen_fds = service.listen_fds.as_ref().map(|name| c_string(name.as_bytes()));

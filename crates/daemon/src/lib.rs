@@ -74,6 +74,7 @@ mod sensor;
 mod serve;
 mod shaking;
 mod slot;
+mod slots;
 mod staff;
 mod status;
 mod stop;

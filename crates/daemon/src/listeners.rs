@@ -183,27 +183,36 @@ pub struct Opened {
     pub file: Option<OwnFile>,
     /// IPv6 was not to be had and IPv4 was taken.
     pub fell_back: bool,
+    /// It was opened here, with the queue that was asked for.
+    pub fresh: bool,
 }
 
-/// Opens one listener of a service.
-pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> std::io::Result<Opened> {
+/// Opens one listener of a service, with a queue of this length.
+pub fn open(
+    listen: &Listen,
+    place: &Endpoint,
+    queue: i32,
+    spare: &mut Spare,
+    base: i32,
+) -> std::io::Result<Opened> {
     if let Some((fd, file)) = spare.take(place, listen) {
-        return Ok(Opened { fd, address: place.clone(), file, fell_back: false });
+        return Ok(Opened { fd, address: place.clone(), file, fell_back: false, fresh: false });
     }
     if !matches!(place, Endpoint::Inet { .. }) {
         spare.make_way(place);
         let (fd, file) = local::open(listen, place)?;
-        return Ok(Opened { fd: highfd::park(fd, base)?, address: place.clone(), file, fell_back: false });
+        let fd = highfd::park(fd, base)?;
+        return Ok(Opened { fd, address: place.clone(), file, fell_back: false, fresh: false });
     }
     let beside = |error: &std::io::Error, spare: &Spare| {
         in_use(error) && listen.socket == SocketType::Stream && spare.share(place)
     };
-    let opened = match open_at(listen, place, false) {
-        Err(error) if beside(&error, spare) => open_at(listen, place, true),
+    let opened = match open_at(listen, place, queue, false) {
+        Err(error) if beside(&error, spare) => open_at(listen, place, queue, true),
         other => other,
     };
     let opened = match opened {
-        Err(error) if in_use(&error) && spare.make_way(place) => open_at(listen, place, false),
+        Err(error) if in_use(&error) && spare.make_way(place) => open_at(listen, place, queue, false),
         other => other,
     };
     match opened {
@@ -211,14 +220,14 @@ pub fn open(listen: &Listen, place: &Endpoint, spare: &mut Spare, base: i32) -> 
             let Endpoint::Inet { address, device } = place else { return Err(error) };
             let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
             let v4 = Endpoint::Inet { address, device: device.clone() };
-            let fd = match spare.take(&v4, listen) {
-                Some((fd, _)) => fd,
-                None => open_at(listen, &v4, false)?,
+            let (fd, fresh) = match spare.take(&v4, listen) {
+                Some((fd, _)) => (fd, false),
+                None => (open_at(listen, &v4, queue, false)?, true),
             };
-            finish(fd, &v4, base, true)
+            Ok(Opened { fell_back: true, fresh, ..finish(fd, &v4, base)? })
         }
         Err(error) => Err(error),
-        Ok(fd) => finish(fd, place, base, false),
+        Ok(fd) => finish(fd, place, base),
     }
 }
 
@@ -231,7 +240,7 @@ fn no_ipv6(error: &std::io::Error) -> bool {
     matches!(errno, Some(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL))
 }
 
-fn open_at(listen: &Listen, place: &Endpoint, beside: bool) -> std::io::Result<OwnedFd> {
+fn open_at(listen: &Listen, place: &Endpoint, queue: i32, beside: bool) -> std::io::Result<OwnedFd> {
     let Endpoint::Inet { address, device } = place else {
         return Err(std::io::ErrorKind::Unsupported.into());
     };
@@ -242,7 +251,7 @@ fn open_at(listen: &Listen, place: &Endpoint, beside: bool) -> std::io::Result<O
         freebind: listen.freebind,
         device: device.as_deref(),
         beside,
-        ..socket::ListenOptions::default()
+        backlog: u32::try_from(queue).ok(),
     };
     let protocol = number_of(listen);
     match listen.socket {
@@ -254,11 +263,11 @@ fn open_at(listen: &Listen, place: &Endpoint, beside: bool) -> std::io::Result<O
 }
 
 /// The kernel is asked only for what it has chosen: a thousand services are thousands of calls.
-fn finish(fd: OwnedFd, place: &Endpoint, base: i32, fell_back: bool) -> std::io::Result<Opened> {
+fn finish(fd: OwnedFd, place: &Endpoint, base: i32) -> std::io::Result<Opened> {
     let chosen = place.address().is_some_and(|address| address.port() == 0);
     let address = if chosen { bound_to(&fd)? } else { place.clone() };
     let fd = highfd::park(fd, base)?;
-    Ok(Opened { fd, address, file: None, fell_back })
+    Ok(Opened { fd, address, file: None, fell_back: false, fresh: true })
 }
 
 /// Where a socket is bound.

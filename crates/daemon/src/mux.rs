@@ -101,7 +101,7 @@ impl Supervisor {
 
     /// The names, one a line, without those of services whose lists turn this address away.
     fn mux_list(&self, peer: Peer) -> Vec<u8> {
-        let there = self.mux_slots().filter(|(_, slot, _)| !turns_away(&slot.rules, peer));
+        let there = self.mux_slots().filter(|(_, slot, _)| !turns_away(slot.rules(), peer));
         let mut names: Vec<&str> = there.map(|(_, slot, _)| slot.service.name.as_str()).collect();
         names.sort_unstable();
         names.iter().flat_map(|name| [name.as_bytes(), b"\r\n"].concat()).collect()

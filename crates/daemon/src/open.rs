@@ -33,20 +33,23 @@ impl Supervisor {
         let service = slot.service.clone();
         let name = slot.id().to_owned();
         let first = slot.tries == 0;
-        let (mut missing, mut fell_back, mut opened_any) = (Vec::new(), false, false);
+        let (mut missing, mut fell_back, mut opened_any, mut old) = (Vec::new(), false, false, false);
+        let queue = slot.queue();
         let places = service.listen.endpoints();
         let alone = places.len() == 1;
+        slot.listeners.reserve_exact(places.len().saturating_sub(slot.listeners.len()));
         for place in places {
             if slot.listeners.iter().any(|listener| listener.place == place) {
                 continue;
             }
-            match listeners::open(&service.listen, &place, &mut self.spare, self.base) {
+            match listeners::open(&service.listen, &place, queue, &mut self.spare, self.base) {
                 Ok(opened) => {
                     let (fd, address, file) = (opened.fd, opened.address, opened.file);
                     let number = slot.free_number();
                     slot.listeners.push(Listener { number, place, fd, address, file, polled: false });
                     fell_back |= opened.fell_back;
                     opened_any = true;
+                    old |= !opened.fresh;
                 }
                 Err(error) => missing.push(Missing { place, why: percent_m(&error) }),
             }
@@ -74,7 +77,11 @@ impl Supervisor {
             if on_a_device {
                 self.watch_devices();
             }
-            self.put_to_work(id);
+            // The queue of a new one is as long as it has to be.
+            if old {
+                self.bound_queue(id);
+            }
+            self.employ(id);
         }
     }
 
@@ -98,6 +105,10 @@ impl Supervisor {
     /// they do.
     pub fn put_to_work(&mut self, id: SlotId) {
         self.bound_queue(id);
+        self.employ(id);
+    }
+
+    fn employ(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
         let manner = slot.manner();
         if matches!(slot.status, State::Paused(..) | State::Suspended) {

@@ -2,7 +2,7 @@
 //! log scrapers wait for. What the rate is stands in policy.
 
 use crate::duty::Duty;
-use crate::slot::{SlotId, State};
+use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
@@ -23,6 +23,18 @@ fn queue((rate, wait): (u32, u32)) -> i32 {
     }
 }
 
+impl Slot {
+    /// How many clients the kernel holds for it, where it holds any. Those of a held one are all that come; a program that accepts by
+    /// itself has its own idea of a rate.
+    pub fn queue(&self) -> i32 {
+        if self.service.wait || self.order.duty == Duty::Hold {
+            i32::MAX
+        } else {
+            queue(self.service.cps.value)
+        }
+    }
+}
+
 /// Whether the peer has reset this connection: nobody is there to be served. One that was only closed by the peer may be
 /// half of a conversation.
 pub fn is_gone(fd: impl AsFd) -> bool {
@@ -32,16 +44,14 @@ pub fn is_gone(fd: impl AsFd) -> bool {
 }
 
 impl Supervisor {
-    /// Bounds the kernel's queue of a stream service whose clients are accepted here. A held one takes all that come.
+    /// Bounds the kernel's queue of a stream service whose clients are accepted here.
     pub fn bound_queue(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id).filter(|slot| slot.is_stream() && !slot.service.wait) else {
             return;
         };
         for listener in &slot.listeners {
             // What listen(2) said before stands otherwise.
-            let held = slot.order.duty == Duty::Hold;
-            let length = if held { i32::MAX } else { queue(slot.service.cps.value) };
-            let _ = rustix::net::listen(&listener.fd, length);
+            let _ = rustix::net::listen(&listener.fd, slot.queue());
         }
     }
 
@@ -130,7 +140,7 @@ impl Supervisor {
         let now = self.now();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.rate_alarm = None;
-        if let Some(change) = slot.state.tick(&slot.rules, &now) {
+        if let Some(change) = slot.state.tick(slot.rules(), &now) {
             self.rate_changed(id, change);
         } else {
             self.watch_rate(id);

@@ -3,7 +3,8 @@
 //! xinetd §11.3, §15.2 no. 10).
 
 use crate::banner::Banners;
-use crate::launch;
+use crate::editions::Editions;
+use crate::launch::Plan;
 use crate::listeners::{self, Kept};
 use crate::log::SinkId;
 use crate::named::Named;
@@ -13,9 +14,9 @@ use crate::slot::{Counts, Listener, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::targets::Targets;
 use crate::timers::Alarm;
-use crate::translate;
+use crate::translate::{self, Policy};
 use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
-use portreeve_policy::{CompiledRules, ServiceState};
+use portreeve_policy::ServiceState;
 use portreeve_sys::reap::Signal;
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -175,6 +176,7 @@ impl Supervisor {
         for id in moved {
             self.open_slot(id);
         }
+        let mut editions = Editions::default();
         for (service, nth) in new.into_iter().flatten() {
             changes.new.push(service.id.clone());
             self.add(service, nth);
@@ -223,6 +225,7 @@ impl Supervisor {
     fn reloaded(&mut self, purpose: Purpose, changes: Changes, diagnostics: Vec<Diagnostic>) {
         match purpose {
             Purpose::Start => {
+        slot.edition = editions.of(&slot);
                 if self.exit.is_none() {
                     let _ = portreeve_sys::systemd::notify("READY=1");
                     if let Some(readiness) = self.readiness.take() {
@@ -240,7 +243,7 @@ impl Supervisor {
     }
 
     /// A service that is new.
-    fn add(&mut self, service: Rc<Service>, nth: u32) {
+    fn add(&mut self, service: Rc<Service>, nth: u32, editions: &mut Editions) {
         let id = self.next_slot;
         self.next_slot += 1;
         let sink = match self.sinks.open(&service.id, &service.log_type) {
@@ -259,7 +262,6 @@ impl Supervisor {
             self.need_worker(worker);
         }
         self.slots.insert(id, slot);
-        self.look_at_program(id);
         self.watch_targets(id);
         self.open_slot(id);
         if self.slots.get(&id).is_some_and(Slot::available) {
@@ -277,13 +279,13 @@ impl Supervisor {
             nth: 0,
             targets,
             proxies: translate::proxies(&service).map(Rc::new),
-            rules: Rc::new(CompiledRules::new(translate::rules(&service))),
-            plan: launch::plan(&service, &self.inherited).map(Rc::new),
+            policy: Policy::of(&service),
+            plan: Plan::of(&service, &self.inherited),
             edition: crate::editions::Edition::default(),
             trust: crate::verify::Trust::default(),
             awaits: None,
             tls: self.tls_worker(&service),
-            banners: Rc::new(Banners::of(&service)),
+            banners: Banners::of(&service),
             state: ServiceState::new(),
             sink,
             listeners: Vec::new(),
@@ -314,10 +316,10 @@ impl Supervisor {
         let old = slot.service.clone();
         if same {
             // Its lines may have moved: what is told of them says where they are now.
-            slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
+            slot.policy = Policy::of(&service);
             if service.sandbox.is_some() {
                 // Links that it names may lead elsewhere by now.
-                slot.plan = launch::plan(&service, &self.inherited).map(Rc::new);
+                slot.plan = Plan::of(&service, &self.inherited);
             }
             (slot.service, slot.origin, slot.nth) = (service, answers, nth);
             return false;
@@ -340,13 +342,13 @@ impl Supervisor {
         let (places, service_rights) = (service.listen.endpoints(), service.listen.rights);
         let stays = listeners::stays(&old.listen, &service.listen);
         let other_places = !stays || old.listen.endpoints() != places;
-        let plan = launch::plan(&service, &self.inherited).map(Rc::new);
+        let plan = Plan::of(&service, &self.inherited);
         let tls = self.tls_worker(&service);
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let manner = slot.manner();
         let other_tls = slot.tls != tls || slot.service.tls.is_some() != service.tls.is_some();
         slot.tls = tls;
-        slot.rules = Rc::new(CompiledRules::new(translate::rules(&service)));
+        slot.policy = Policy::of(&service);
         slot.proxies = translate::proxies(&service).map(Rc::new);
         slot.plan = plan;
         if old.action != service.action {
@@ -355,7 +357,7 @@ impl Supervisor {
         if old.action != service.action || old.verify != service.verify {
             slot.trust = crate::verify::Trust::default();
         }
-        slot.banners = Rc::new(Banners::of(&service));
+        slot.banners = Banners::of(&service);
         slot.hold_logged = false;
         (slot.origin, slot.nth) = (answers, nth);
         slot.service = service;

@@ -3,12 +3,13 @@
 
 use crate::banner::Banners;
 use crate::duty::{Duty, Order};
-use crate::launch::LaunchPlan;
+use crate::launch::{Inherited, LaunchPlan, Plan};
 use crate::local::OwnFile;
 use crate::log::SinkId;
 use crate::named::Named;
 use crate::recorded::Answers;
 use crate::targets::Targets;
+use crate::translate::Policy;
 use portreeve_conf::{Action, Builtin, Endpoint, Service, SocketType};
 use portreeve_policy::{AddressSet, CompiledRules, Reason, ServiceState};
 use portreeve_workers::protocol::Worker;
@@ -164,12 +165,12 @@ pub struct Slot {
     pub nth: u32,
     /// Who may send a PROXY header; `None` where none is read.
     pub proxies: Option<Rc<AddressSet>>,
-    /// Compiled policy.
-    pub rules: Rc<CompiledRules>,
+    /// Its policy, once somebody has asked.
+    pub policy: Policy,
     /// Limits and rate.
     pub state: ServiceState,
-    /// How to start the program.
-    pub plan: Option<Rc<LaunchPlan>>,
+    /// How to start the program, once somebody has asked.
+    pub plan: Plan,
     /// What its program was when it was last looked at.
     pub edition: crate::editions::Edition,
     /// What is known of its content, where it is verified.
@@ -237,6 +238,16 @@ impl Slot {
         let reads = self.proxies.as_ref().map(|_| Worker::Header);
         // The one that serves its TLS is told apart by `tls`.
         self.manner().worker().filter(|_| self.service.tls.is_none()).into_iter().chain(reads)
+    }
+
+    /// Its compiled policy.
+    pub fn rules(&self) -> &Rc<CompiledRules> {
+        self.policy.get(&self.service)
+    }
+
+    /// How to start its program; `None` when it starts none.
+    pub fn plan(&self, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
+        self.plan.get(&self.service, inherited)
     }
 
     /// Whether clients are accepted one by one from a listening socket.

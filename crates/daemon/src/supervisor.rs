@@ -24,7 +24,8 @@ use crate::recorded::Answers;
 use crate::registrations::Registry;
 use crate::rekeyed::Rekeying;
 use crate::sensor::Sensor;
-use crate::slot::{ListenerId, Slot, SlotId};
+use crate::slot::{ListenerId, SlotId};
+use crate::slots::Slots;
 use crate::staff::Staff;
 use crate::stop::Stopping;
 use crate::timers::Timers;
@@ -39,7 +40,6 @@ use portreeve_sys::signals::SignalFd;
 use portreeve_sys::spawn::Spawner;
 use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, OwnedFd};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -63,7 +63,7 @@ pub struct Supervisor {
     /// Writes START, EXIT, FAIL.
     pub announcer: Announcer,
     /// Services, by slot number.
-    pub slots: BTreeMap<SlotId, Slot>,
+    pub slots: Slots,
     /// The next slot number.
     pub next_slot: SlotId,
     /// What all services share: process limit, denied sources, protected sources.

@@ -1,11 +1,38 @@
 //! From `conf`'s words to `policy`'s: the one place where both are seen.
 
 use portreeve_conf::{self as conf, Action, AddressEntry, AddressMatch, DenyTime, Overload, Service};
-use portreeve_policy::{AddressSet, Denial, Origin, Pattern, Rule, Rules};
+use portreeve_policy::{AddressSet, CompiledRules, Denial, Origin, Pattern, Rule, Rules};
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::time::Duration;
 
+/// Longer lists are compiled when the configuration is read, so that no client waits for it.
+const SHORT: usize = 16;
+
+/// The compiled policy of a service, made when the first client asks for it: of a thousand services few are called within the hour, and
+/// one with short lists is made in a microsecond.
+#[derive(Debug, Default)]
+pub struct Policy(OnceCell<Rc<CompiledRules>>);
+
+impl Policy {
+    /// For a service as it was read.
+    pub fn of(service: &Service) -> Self {
+        let policy = Self::default();
+        let lists = [&service.only_from, &service.no_access];
+        if lists.into_iter().flatten().map(Vec::len).sum::<usize>() > SHORT {
+            policy.get(service);
+        }
+        policy
+    }
+
+    /// The policy.
+    pub fn get(&self, service: &Service) -> &Rc<CompiledRules> {
+        self.0.get_or_init(|| Rc::new(CompiledRules::new(rules(service))))
+    }
+}
+
 /// The policy of a service.
-pub fn rules(service: &Service) -> Rules {
+fn rules(service: &Service) -> Rules {
     let mut origins = Vec::new();
     let mut note = |name: &'static str, place: &Option<conf::Place>| {
         if let Some(place) = place {

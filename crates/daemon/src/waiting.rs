@@ -49,9 +49,9 @@ impl Supervisor {
             self.hold(id, Reason::Libwrap, now.mono + TABLES_PAUSE);
             return;
         }
-        let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
+        let load = slot.rules().rules().max_load.and_then(|_| limits::load_average());
         let facts = Facts { load, ..Facts::default() };
-        match decide_wait(&slot.rules, &slot.state, &mut self.host, &facts, &now) {
+        match decide_wait(slot.rules(), &slot.state, &mut self.host, &facts, &now) {
             WaitVerdict::Start(seat) => self.start_holder(id, None, seat, None),
             WaitVerdict::Hold { reason, until } => self.hold(id, reason, until),
         }
@@ -94,10 +94,11 @@ impl Supervisor {
             };
             let from = Peer::Inet(peer);
             let arrival = Arrival { peer: from, proof: Proof::Nothing };
-            let load = slot.rules.rules().max_load.and_then(|_| limits::load_average());
+            let load = slot.rules().rules().max_load.and_then(|_| limits::load_average());
             let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };
             let mut facts = Facts { load, tables, ..Facts::default() };
-            let mut verdict = decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, false);
+            let mut verdict =
+                decide(slot.rules(), &slot.state, &mut self.host, &arrival, &facts, &now, false);
             let mut consulted = None;
             if let Verdict::NeedTables = verdict {
                 // Nobody waits for the name of a datagram's claimed sender: docs/guide/differences.md.
@@ -106,7 +107,7 @@ impl Supervisor {
                 facts.tables = said.tables.clone();
                 consulted = Some(said);
                 let Some(slot) = self.slots.get_mut(&id) else { return };
-                verdict = decide(&slot.rules, &slot.state, &mut self.host, &arrival, &facts, &now, true);
+                verdict = decide(slot.rules(), &slot.state, &mut self.host, &arrival, &facts, &now, true);
             }
             let orders = consulted.as_ref().map(|consulted| &consulted.orders);
             match verdict {
@@ -183,7 +184,9 @@ impl Supervisor {
             Fit::UnderWay | Fit::Refused => return,
         };
         let Some(slot) = self.slots.get(&id) else { return };
-        let (Some(plan), [first, ..]) = (slot.plan.clone(), slot.listeners.as_slice()) else { return };
+        let (Some(plan), [first, ..]) = (slot.plan(&self.inherited), slot.listeners.as_slice()) else {
+            return;
+        };
         let local = first.address.address().filter(|_| !stream && slot.listeners.len() == 1);
         let path = Some(&first.address).filter(|_| slot.is_local() && slot.listeners.len() == 1);
         let variables = client_variables(&Ends { peer, local, path }, false);
@@ -277,7 +280,7 @@ impl Supervisor {
         let Some(slot) = self.slots.get(&id) else { return };
         let put_on = |listener: &Listener, address: SocketAddr, bits| {
             let dual = address.is_ipv6() && !slot.service.listen.v6only;
-            match program(slot.rules.rules(), &denied, dual, bits) {
+            match program(slot.rules().rules(), &denied, dual, bits) {
                 Ok(None) => {
                     let _ = filter::detach(&listener.fd);
                     Ok(())

@@ -28,6 +28,13 @@ pub struct ListenOptions<'a> {
     pub device: Option<&'a str>,
 }
 
+impl ListenOptions<'_> {
+    /// The kernel cuts the number to somaxconn, read anew for each listener; reading it here would only be older.
+    fn queue(&self) -> i32 {
+        self.backlog.map_or(i32::MAX, |n| i32::try_from(n).unwrap_or(i32::MAX))
+    }
+}
+
 /// Opens a nonblocking, close-on-exec stream listener of an IP protocol; 0 is TCP.
 ///
 /// # Errors
@@ -46,9 +53,7 @@ pub fn listen_stream(address: SocketAddr, protocol: u32, options: ListenOptions<
         share(&fd, true)?;
     }
     rustix::net::bind(&fd, &address)?;
-    // The kernel cuts the number to somaxconn, read anew for each listener; reading it here would only be older.
-    let backlog = options.backlog.map_or(i32::MAX, |n| i32::try_from(n).unwrap_or(i32::MAX));
-    rustix::net::listen(&fd, backlog)?;
+    rustix::net::listen(&fd, options.queue())?;
     if options.beside {
         share(&fd, false)?;
     }
@@ -164,7 +169,7 @@ pub fn listen_seqpacket(
     let fd = open(address, SocketType::SEQPACKET, named(protocol), options)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     rustix::net::bind(&fd, &address)?;
-    rustix::net::listen(&fd, i32::MAX)?;
+    rustix::net::listen(&fd, options.queue())?;
     Ok(fd)
 }
 

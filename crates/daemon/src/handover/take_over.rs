@@ -260,6 +260,7 @@ impl Supervisor {
         slot.hold_logged = left.hold_logged;
         let places = slot.service.listen.endpoints();
         let mut polled = false;
+        slot.listeners.reserve_exact(left.listeners.len());
         for listener in &left.listeners {
             let fd = self.adopt(listener.fd)?;
             let address = crate::listeners::bound_to(&fd)
@@ -308,7 +309,7 @@ impl Supervisor {
 
     fn seat(&self, slot: SlotId, left: Option<&SeatState>) -> Option<Seat> {
         let slot = self.slots.get(&slot)?;
-        let prefix = slot.rules.rules().per_source_prefix;
+        let prefix = slot.rules().rules().per_source_prefix;
         left.map(|left| slot.state.reseat(&self.host, left.source, prefix))
     }
 
