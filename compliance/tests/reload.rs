@@ -69,6 +69,66 @@ fn nothing_changes() {
     });
 }
 
+/// The main file stays as it is, and something else that the reading asked changes, one after the other: a directory has a file more, the
+/// file has another text, a user other ids, a program no right to be executed. Between them nothing changes, and the same is said.
+#[test]
+fn what_is_not_in_the_main_file_changes() {
+    ours(|world| {
+        world.cover("/etc/passwd", "root:x:0:0::/:/bin/sh\nserved:x:4001:4001::/:/bin/sh\n");
+        let program = world.write_mode("own", "#!/bin/sh\nid -u\n", 0o755);
+        let included = world.write("d/one", "# nothing\n");
+        let directory = included.trim_end_matches("/one");
+        let own = Entry::program("own", 2001).set("server", &program).set("user", "served");
+        let config = Config::of(own).raw(&format!("includedir {directory}\n"));
+        let daemon = world.start(&config);
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("4001\n"));
+        let reload = |wanted: &str| {
+            daemon.reload(&config);
+            let log = world.daemon_log();
+            let begun = log.iter().rposition(|line| line == "NOTICE: Starting reconfiguration").unwrap_or(0);
+            let said: Vec<&str> = log[begun..].iter().map(String::as_str).collect();
+            for line in ["NOTICE: Swapping defaults", "NOTICE: readjusting service own"] {
+                assert_eq!(said.iter().filter(|said| **said == line).count(), 1, "{said:?}");
+            }
+            let wanted = format!("NOTICE: Reconfigured: {wanted} (services)");
+            assert!(said.contains(&wanted.as_str()), "{said:?}");
+        };
+        let same = || reload("new=0 old=1 dropped=0");
+        same();
+        same();
+        world.write("d/two", "# nothing either\n");
+        same();
+        let two = Config::of(Entry::program("two", 2002)).text(world.side);
+        world.write("d/two", two);
+        reload("new=1 old=1 dropped=0");
+        assert_eq!(talk("127.0.0.1", 2002, b""), Answer::closed(SERVED));
+        world.write("d/one", "# nothing else\n");
+        let read = daemon.control("reload");
+        assert!(read.contains("two"), "{read}");
+        assert_eq!(
+            daemon.control("reload"),
+            read,
+            "who asks is told the same of a reload that found nothing changed"
+        );
+        std::fs::remove_file(world.path("d/two")).expect("to remove it");
+        reload("new=0 old=1 dropped=1");
+        same();
+        world.write("cover-etc-passwd", "root:x:0:0::/:/bin/sh\nserved:x:4002:4001::/:/bin/sh\n");
+        same();
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("4002\n"), "the user has another id");
+        world.write_mode("own", "#!/bin/sh\nid -u\n", 0o644);
+        daemon.reload(&config);
+        let held = "service own: its new entry is wrong; it goes on as it was";
+        assert_eq!(world.daemon_log_count(held), 1);
+        daemon.reload(&config);
+        assert_eq!(world.daemon_log_count(held), 2, "it is said as often as it is read");
+        world.write_mode("own", "#!/bin/sh\nid -u\n", 0o755);
+        same();
+        assert_eq!(world.daemon_log_count(held), 2);
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("4002\n"));
+    });
+}
+
 /// Lines that have only moved are no change, and are told of where they are now.
 #[test]
 fn lines_move() {

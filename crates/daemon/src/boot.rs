@@ -139,6 +139,7 @@ pub fn build(
         spare: Spare::default(),
         keepers: Keepers::default(),
         answers: Rc::default(),
+        said: None,
         upgrade: Upgrade::default(),
         reading: None,
         rekeying: None,

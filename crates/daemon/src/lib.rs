@@ -86,6 +86,7 @@ mod time_servers;
 mod timers;
 mod translate;
 mod trusted; // the list that they are held against
+mod unchanged; // what a reload ends with, and the one that changes nothing
 mod verify; // whether a program may be started
 mod waiting;
 mod watchdog;

@@ -27,6 +27,11 @@ impl Machine {
         std::mem::take(self.wanted.get_mut())
     }
 
+    /// Whether something was asked in vain.
+    pub fn misses(&self) -> bool {
+        !self.wanted.borrow().is_empty()
+    }
+
     /// An answer has come.
     pub fn answer(&mut self, question: Question, answer: Answer) {
         self.answers.insert(question, answer);

@@ -1,11 +1,12 @@
-//! Reads the configuration without ever waiting: parse, ask the resolver for what the files name, parse again with the
-//! answers, until nothing is missing. Owns a reading under way; what is done with it stands in `reload`.
+//! Reads the configuration without ever waiting: its lines, then ask the resolver for whom they name, then its services; where these ask
+//! for more, again with the answers, until nothing is missing. A reload asks first what the last reading asked: where all is answered as
+//! before, nothing is read anew, since a reading depends on nothing else. Owns a reading under way; what is done with it stands in `reload`.
 
 use crate::machine::Machine;
-use crate::recorded::Recorder;
+use crate::recorded::{Known, Recorder};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_conf::Level;
+use portreeve_conf::{Level, Sections};
 use portreeve_workers::protocol::{Answer, Question, ToResolver, Worker};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -35,6 +36,12 @@ pub struct Reading {
     round: u32,
     to_ask: VecDeque<Question>,
     asked: HashMap<u64, Question>,
+    /// What the files said, so that all rounds read the same.
+    known: Known,
+    /// Their lines.
+    sections: Option<Sections>,
+    /// The answers of the last reading are to be compared first.
+    compare: bool,
     again: bool,
 }
 
@@ -56,6 +63,9 @@ impl Supervisor {
             round: 0,
             to_ask: VecDeque::new(),
             asked: HashMap::new(),
+            known: Known::new(),
+            sections: None,
+            compare: purpose != Purpose::Start && self.is_as_read(),
             again: false,
         });
         self.timers.set(self.stamp.mono() + DEADLINE, Alarm::Reading(number));
@@ -64,25 +74,65 @@ impl Supervisor {
 
     fn read_round(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
-        let recorder = Recorder::new(&reading.machine);
-        let result = portreeve_conf::read_sources(&recorder, &self.options.sources);
-        let answers = recorder.answers();
-        let wanted = reading.machine.take_wanted();
         reading.round += 1;
-        if wanted.is_empty() || reading.round > ROUNDS {
-            let again = reading.again;
-            self.apply(reading.purpose, result, answers);
-            if again && self.exit.is_none() {
-                self.read_configuration(Purpose::Reload(None));
+        let last = reading.round > ROUNDS;
+        let mut recorder = Recorder::new(&reading.machine, std::mem::take(&mut reading.known));
+        let missing = |recorder: &Recorder<'_>| !last && recorder.misses();
+        if reading.compare {
+            let same = recorder.agrees(&self.answers);
+            if !missing(&recorder) {
+                reading.compare = false;
+                if same {
+                    let (purpose, again) = (reading.purpose, reading.again);
+                    drop(recorder);
+                    self.remain(purpose);
+                    return self.read_if(again);
+                }
+                // What only the former reading asked is no part of this one.
+                recorder = Recorder::new(&reading.machine, Known::new());
             }
-            return;
         }
-        reading.to_ask.extend(wanted);
+        if !missing(&recorder) {
+            let first = reading.sections.is_none();
+            let gathered = match reading.sections.take() {
+                Some(sections) => Ok(sections),
+                None => portreeve_conf::gather(&recorder, &self.options.sources),
+            };
+            let done = match gathered {
+                // What the lines themselves depend on is not known: they are to be read again.
+                _ if missing(&recorder) => None,
+                Ok(sections) => {
+                    if first {
+                        sections.foresee(&recorder);
+                    }
+                    let result = (!missing(&recorder)).then(|| sections.resolve(&recorder));
+                    let result = result.filter(|_| !missing(&recorder));
+                    reading.sections = Some(sections);
+                    result
+                }
+                Err(unreadable) => Some(*unreadable),
+            };
+            if let Some(result) = done {
+                let answers = recorder.answers();
+                let (purpose, again) = (reading.purpose, reading.again);
+                drop(reading);
+                self.apply(purpose, result, answers);
+                return self.read_if(again);
+            }
+        }
+        reading.known = recorder.of_files();
+        reading.to_ask.extend(reading.machine.take_wanted());
         self.reading = Some(reading);
         self.need_worker(Worker::Resolver);
         self.ask_more();
         // Where none of the words could be asked for, no answer will come that goes on.
         self.next_round_if_answered();
+    }
+
+    fn read_if(&mut self, again: bool) {
+        if again && self.exit.is_none() {
+            self.read_configuration(Purpose::Reload(None));
+        }
     }
 
     fn ask_more(&mut self) {

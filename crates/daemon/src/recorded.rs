@@ -7,7 +7,7 @@ use portreeve_conf::{DirEntry, Family, Host, SystemError, User};
 use portreeve_handover::{Bytes, Field, from_bytes, to_bytes};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -36,11 +36,14 @@ mod kind {
     pub(super) const LINK: u8 = 16;
 }
 
+/// Answers by their questions, while they are gathered.
+pub type Known = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// A machine whose answers are written down.
 #[derive(Debug)]
 pub struct Recorder<'a> {
     machine: &'a Machine,
-    answers: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
+    answers: RefCell<Known>,
 }
 
 /// A machine that answers what was written down; what was not asked then, the files of now, and no name service.
@@ -56,9 +59,70 @@ trait Source {
 }
 
 impl<'a> Recorder<'a> {
-    /// Writes down what this machine says.
-    pub fn new(machine: &'a Machine) -> Self {
-        Self { machine, answers: RefCell::default() }
+    /// Writes down what this machine says, beside what is known already.
+    pub fn new(machine: &'a Machine, known: Known) -> Self {
+        Self { machine, answers: RefCell::new(known) }
+    }
+
+    /// What it has said of files: it will be said again, while what names mean may have been asked for in vain.
+    pub fn of_files(self) -> Known {
+        let mut answers = self.answers.into_inner();
+        answers.retain(|question, _| question.first().is_some_and(|kind| !of_names(*kind)));
+        answers
+    }
+
+    /// Whether it was asked what it does not know yet.
+    pub fn misses(&self) -> bool {
+        self.machine.misses()
+    }
+
+    /// Asks all that was asked before. True when the machine says the same.
+    pub fn agrees(&self, before: &Answers) -> bool {
+        before.0.iter().for_each(|(question, _)| self.ask_again(&question.0));
+        let now = self.answers.borrow();
+        before.0.iter().all(|(question, answer)| now.get(&question.0).is_some_and(|now| *now == answer.0))
+    }
+
+    fn ask_again(&self, question: &[u8]) {
+        let Some((&kind, rest)) = question.split_first() else { return };
+        let Ok((words, number)) = from_bytes::<(Vec<Bytes>, u32)>(rest) else { return };
+        let word = |index: usize| words.get(index).map_or(&[][..], |word: &Bytes| word.0.as_slice());
+        let path = Path::new(OsStr::from_bytes(word(0)));
+        let (Ok(text), Ok(second)) = (std::str::from_utf8(word(0)), std::str::from_utf8(word(1))) else {
+            return self.ask_of_file(kind, path);
+        };
+        match kind {
+            kind::USER => drop(self.user(text)),
+            kind::USER_BY_ID => drop(self.user_by_id(number)),
+            kind::GROUP => drop(self.group(text)),
+            kind::GROUPS_OF => drop(self.groups_of(text, number)),
+            kind::PORT => drop(self.service_port(text, second)),
+            kind::PROTOCOL => drop(Host::protocol(self, text)),
+            kind::RPC => drop(self.rpc_number(text)),
+            kind::ADDRESSES => {
+                let family = match number {
+                    4 => Family::V4,
+                    6 => Family::V6,
+                    _ => Family::Any,
+                };
+                drop(self.addresses(text, family));
+            }
+            kind::NETWORK => drop(self.network(text)),
+            kind::VARIABLE => drop(self.variable(text)),
+            kind::TABLES => drop(self.hosts_tables_active()),
+            _ => self.ask_of_file(kind, path),
+        }
+    }
+
+    fn ask_of_file(&self, kind: u8, path: &Path) {
+        match kind {
+            kind::READ => drop(self.read(path)),
+            kind::DIRECTORY => drop(self.directory(path)),
+            kind::IS_DIRECTORY => drop(self.is_directory(path)),
+            kind::EXECUTABLE => drop(self.executable(path)),
+            kind::LINK => drop(self.link(path)),
+            _ => {}
+        }
     }
 
     /// What it has said.
@@ -96,10 +160,23 @@ impl Source for Replay<'_> {
     }
 }
 
+/// Whether a question is one for the name service.
+fn of_names(kind: u8) -> bool {
+    use kind::{ADDRESSES, GROUP, GROUPS_OF, NETWORK, PORT, PROTOCOL, RPC, USER, USER_BY_ID};
+    [USER, USER_BY_ID, GROUP, GROUPS_OF, PORT, PROTOCOL, RPC, ADDRESSES, NETWORK].contains(&kind)
+}
+
+/// As `to_bytes(&(words, number))` behind the kind, in one piece: each service asks several.
 fn question(kind: u8, words: &[&[u8]], number: u32) -> Vec<u8> {
-    let words: Vec<Bytes> = words.iter().map(|word| Bytes(word.to_vec())).collect();
-    let mut bytes = vec![kind];
-    bytes.extend(to_bytes(&(words, number)));
+    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = Vec::with_capacity(9 + words.iter().map(|word| 4 + word.len()).sum::<usize>());
+    bytes.push(kind);
+    bytes.extend_from_slice(&length(words.len()));
+    for word in words {
+        bytes.extend_from_slice(&length(word.len()));
+        bytes.extend_from_slice(word);
+    }
+    bytes.extend_from_slice(&number.to_le_bytes());
     bytes
 }
 
@@ -229,19 +306,52 @@ host!(Replay);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use portreeve_workers::protocol::{Answer, Question};
+
+    #[test]
+    fn a_question_reads_as_a_former_version_wrote_it() {
+        let words = vec![Bytes(b"ab".to_vec()), Bytes(Vec::new())];
+        assert_eq!(question(7, &[b"ab", b""], 9), [&[7][..], &to_bytes(&(words, 9u32))].concat());
+    }
+
+    #[test]
+    fn names_are_asked_again_and_another_answer_shows() {
+        let mut machine = Machine::default();
+        machine.answer(Question::User("joe".into()), Answer::User { name: "joe".into(), uid: 7, gid: 8 });
+        machine.answer(Question::ServicePort("a".into(), "udp".into()), Answer::Port(9));
+        machine.answer(Question::GroupsOf("joe".into(), 8), Answer::Groups(vec![8, 9]));
+        let recorder = Recorder::new(&machine, Known::new());
+        assert_eq!(Host::user(&recorder, "joe").map(|user| user.uid), Some(7));
+        assert_eq!(recorder.service_port("a", "udp"), Some(9));
+        assert_eq!(recorder.groups_of("joe", 8), Some(vec![8, 9]));
+        assert_eq!(recorder.variable("PORTREEVE_NO_SUCH"), None);
+        let answers = recorder.answers();
+        assert!(Recorder::new(&machine, Known::new()).agrees(&answers));
+        machine.answer(Question::User("joe".into()), Answer::User { name: "joe".into(), uid: 6, gid: 8 });
+        assert!(!Recorder::new(&machine, Known::new()).agrees(&answers));
+        assert!(machine.take_wanted().is_empty());
+        assert!(!Recorder::new(&Machine::default(), Known::new()).agrees(&answers), "nothing is known");
+        // What was said in vain is not said again; what was read stays.
+        let recorder = Recorder::new(&machine, Known::new());
+        let _ = (recorder.is_directory(Path::new("/")), recorder.service_port("b", "tcp"));
+        assert_eq!(recorder.of_files().len(), 1);
+    }
 
     #[test]
     fn what_was_said_is_said_again_whatever_the_files_hold_now() {
         let path = std::env::temp_dir().join(format!("portreeve-recorded-{}", std::process::id()));
         std::fs::write(&path, "service a\n").unwrap();
         let machine = Machine::default();
-        let recorder = Recorder::new(&machine);
+        let recorder = Recorder::new(&machine, Known::new());
         let missing = Path::new("/nonexistent/file");
         assert_eq!(recorder.read(&path).unwrap(), b"service a\n");
         let error = recorder.read(missing).unwrap_err();
         assert!(recorder.executable(&path).is_err());
         assert_eq!(Host::protocol(&recorder, "tcp"), Some(6));
         let answers = recorder.answers();
+        assert!(Recorder::new(&machine, Known::new()).agrees(&answers));
+        std::fs::write(&path, "service b\n").unwrap();
+        assert!(!Recorder::new(&machine, Known::new()).agrees(&answers), "a file has another text");
         std::fs::remove_file(&path).unwrap();
         let replay = Replay::new(&answers);
         assert_eq!(replay.read(&path).unwrap(), b"service a\n");

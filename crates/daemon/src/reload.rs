@@ -15,11 +15,11 @@ use crate::supervisor::Supervisor;
 use crate::targets::Targets;
 use crate::timers::Alarm;
 use crate::translate::{self, Policy};
+use crate::unchanged::Said;
 use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
 use portreeve_policy::ServiceState;
 use portreeve_sys::reap::Signal;
 use std::collections::HashMap;
-use std::process::ExitCode;
 use std::rc::Rc;
 
 /// What a reload did, for whoever asked.
@@ -82,6 +82,7 @@ impl Supervisor {
         }
         let diagnostics = result.diagnostics.clone();
         self.answers = Rc::new(answers);
+        self.said = Said::by(&result);
         let changes = self.swap(start, result);
         // A reading leaves holes in the heap that nothing here will ever fill.
         portreeve_sys::process::trim_heap();
@@ -117,8 +118,7 @@ impl Supervisor {
     fn swap(&mut self, start: bool, result: Result) -> Changes {
         let mut changes = Changes { applied: true, ..Changes::default() };
         if !start {
-            self.say(Level::Notice, "Swapping defaults");
-            portreeve_sys::clock::load_zone();
+            self.begin_swap();
         }
         self.protect_instead(translate::protected(&result.settings.protect, result.services.iter()));
         self.bans.groups = result.settings.protect_groups;
@@ -179,53 +179,16 @@ impl Supervisor {
         let mut editions = Editions::default();
         for (service, nth) in new.into_iter().flatten() {
             changes.new.push(service.id.clone());
-            self.add(service, nth);
+            self.add(service, nth, &mut editions);
         }
-        self.tls_reloaded();
-        self.ledger_reloaded();
-        self.read_ban_settings();
-        let (left, held) = (self.spare.take_streams(), self.spare.held);
-        self.spare.let_go();
-        self.generation += 1;
-        if !start {
-            self.sinks.reopen();
-            self.log.reopen();
-        }
-        self.end_passing_orders();
-        self.tell_builtin_ports();
-        (self.registry.stale, self.registry.doubtful) = (true, true);
-        for id in self.slots.keys().copied().collect::<Vec<_>>() {
-            self.verify_ahead(id);
-            self.attach_filter(id);
-            // A rate that was switched off ends its overload.
-            self.rate_alarm(id);
-        }
-        self.serve_left(left, held);
-        let available = self.slots.values().filter(|s| s.available()).count();
-        if start {
-            let s = if available == 1 { "" } else { "s" };
-            self.say(Level::Notice, &format!("Started working: {available} available service{s}"));
-        } else {
-            let old = changes.kept.len() + changes.changed.len() + changes.held.len();
-            let text = format!(
-                "Reconfigured: new={} old={old} dropped={} (services)",
-                changes.new.len(),
-                changes.dropped.len()
-            );
-            self.say(Level::Notice, &text);
-            if self.slots.values().all(|s| s.status == State::Removed) && !self.options.stayalive {
-                self.critical("hard_reconfig", "No available services. Exiting");
-                self.exit = Some(ExitCode::FAILURE);
-                self.finish();
-            }
-        }
+        self.conclude(start, &changes);
         changes
     }
 
-    fn reloaded(&mut self, purpose: Purpose, changes: Changes, diagnostics: Vec<Diagnostic>) {
+    /// Tells whoever waits for it.
+    pub fn reloaded(&mut self, purpose: Purpose, changes: Changes, diagnostics: Vec<Diagnostic>) {
         match purpose {
             Purpose::Start => {
-        slot.edition = editions.of(&slot);
                 if self.exit.is_none() {
                     let _ = portreeve_sys::systemd::notify("READY=1");
                     if let Some(readiness) = self.readiness.take() {
@@ -261,6 +224,7 @@ impl Supervisor {
         for worker in slot.workers() {
             self.need_worker(worker);
         }
+        slot.edition = editions.of(&slot);
         self.slots.insert(id, slot);
         self.watch_targets(id);
         self.open_slot(id);

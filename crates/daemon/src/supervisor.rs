@@ -98,6 +98,8 @@ pub struct Supervisor {
     pub keepers: Keepers,
     /// What the configuration in force was read from.
     pub answers: Rc<Answers>,
+    /// What it said, if that is not too much.
+    pub said: Option<Rc<crate::unchanged::Said>>,
     /// The way to the next version of the executable.
     pub upgrade: Upgrade,
     /// A configuration that is being read.

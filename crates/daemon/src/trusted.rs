@@ -31,6 +31,11 @@ impl Trusted {
         self.seen = None;
     }
 
+    /// Reads the same list once more when it is next needed, as after each reload.
+    pub fn look_again(&mut self) {
+        self.seen = None;
+    }
+
     /// Reads it where it is another file than the one that was read.
     pub fn refresh(&mut self) {
         let now = Identity::at(&self.path).ok().flatten();
