@@ -21,31 +21,32 @@ pub(crate) fn assign(
     report: &mut Report,
 ) -> Option<&'static Attribute> {
     let in_defaults = draft.name.is_none();
-    let id = draft.id().to_owned();
-    let about = |finding: Finding| if in_defaults { finding } else { finding.service(&id) };
+    let about =
+        |finding: Finding, draft: &Draft| if in_defaults { finding } else { finding.service(draft.id()) };
     let attribute = match known(assignment, in_defaults) {
         Ok(attribute) => attribute,
         Err(finding) => {
-            report.add(order, lose(draft, assignment, about(*finding)));
+            let finding = about(*finding, draft);
+            report.add(order, lose(draft, assignment, finding));
             return None;
         }
     };
     let operator = match fits(attribute, assignment, draft) {
         Ok(operator) => operator,
         Err(finding) => {
-            report.add(order, lose(draft, assignment, about(*finding)));
+            let finding = about(*finding, draft);
+            report.add(order, lose(draft, assignment, finding));
             return None;
         }
     };
     let (values, comment) = attributes::without_comment(attribute, &assignment.values);
     if let Some(finding) = wrong_count(attribute, assignment, values) {
-        report.add(order, lose(draft, assignment, about(finding)));
+        let finding = about(finding, draft);
+        report.add(order, lose(draft, assignment, finding));
         return None;
     }
     let mut line = Line { host, attribute, operator, name: &assignment.name, values, remarks: Vec::new() };
     let outcome = values::apply(draft, &mut line);
-    let about =
-        |finding: Finding, draft: &Draft| if in_defaults { finding } else { finding.service(draft.id()) };
     for remark in std::mem::take(&mut line.remarks) {
         report.add(order, about(remark, draft));
     }

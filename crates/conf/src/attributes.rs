@@ -387,7 +387,11 @@ pub(crate) fn stops_reading(assignments: &[Assignment]) -> bool {
 
 /// The value of a `disable` that counts.
 pub(crate) fn disable(assignment: &Assignment) -> Option<&Word> {
-    let attribute = find(&assignment.name.text).filter(|attribute| attribute.id == Id::Disable)?;
+    // Asked of each line: the table only where it is one.
+    if !assignment.name.text.eq_ignore_ascii_case("disable") {
+        return None;
+    }
+    let attribute = find(&assignment.name.text)?;
     let (values, _) = without_comment(attribute, &assignment.values);
     match (assignment.operator, values) {
         (Operator::Set, [value]) => Some(value),

@@ -134,7 +134,7 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
         left_out.push((lost.order, entry));
     }
     let Defaults { draft: defaults, lines, fatal } = read_defaults(host, found, &mut report);
-    let mut candidates = Vec::new();
+    let mut candidates = Vec::with_capacity(found.len());
     for found in found {
         match read_service(host, found, &defaults, &mut report) {
             Some(Ok(draft)) => candidates.push(Candidate { draft, found }),
@@ -152,7 +152,7 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
         report.end_log(order, Classic::new(Level::Error, text));
     }
     let reason = "a value in `defaults` is bad, so nothing is served";
-    let (services, stopped) = served.into_iter().partition::<Vec<_>, _>(|_| fatal.is_none());
+    let (services, stopped) = if fatal.is_none() { (served, Vec::new()) } else { (Vec::new(), served) };
     for (service, found) in stopped {
         left_out.push((found.start(), left(service.name, service.id, found, reason.to_owned(), false)));
     }
@@ -208,9 +208,9 @@ fn read_defaults(host: &dyn Host, found: &[Found], report: &mut Report) -> Defau
     defaults
 }
 
-/// A service whose section was read to its end.
+/// A service whose section was read to its end. A draft is two thousand bytes: it stays where it was made.
 struct Candidate<'a> {
-    draft: Draft,
+    draft: Box<Draft>,
     found: &'a Found,
 }
 
@@ -220,9 +220,9 @@ fn read_service(
     found: &Found,
     defaults: &Draft,
     report: &mut Report,
-) -> Option<Result<Draft, LeftOut>> {
+) -> Option<Result<Box<Draft>, LeftOut>> {
     let name = found.entry.name.as_ref()?;
-    let mut draft = Draft::starting_from(&name.text, defaults);
+    let mut draft = Box::new(Draft::starting_from(&name.text, defaults));
     if !name.utf8 {
         let message = "the name of the service is not UTF-8";
         draft.break_off(message);
@@ -253,7 +253,7 @@ fn chosen<'a>(
     let names = |list: &Option<Vec<String>>, id: &str| {
         list.as_ref().map(|list| list.iter().any(|name| name.eq_ignore_ascii_case(id)))
     };
-    let mut kept = Vec::new();
+    let mut kept = Vec::with_capacity(candidates.len());
     for Candidate { mut draft, found } in candidates {
         let id = draft.id().to_owned();
         let (reason, intended, silent) = if names(&defaults.enabled, &id) == Some(false) {
@@ -282,7 +282,7 @@ fn judged<'a>(
     left_out: &mut Vec<(Order, LeftOut)>,
     report: &mut Report,
 ) -> Vec<(Service, &'a Found)> {
-    let mut standing = Standing::default();
+    let mut standing = Standing { served: Vec::with_capacity(candidates.len()), ..Standing::default() };
     for Candidate { mut draft, found } in candidates {
         let mut bench = Bench { host, report, place: &found.entry.place };
         match judge(&mut draft, defaults, &mut standing, &mut bench) {

@@ -86,6 +86,8 @@ impl Supervisor {
         let changes = self.swap(start, result);
         // A reading leaves holes in the heap that nothing here will ever fill.
         portreeve_sys::process::trim_heap();
+        // And the code that did it, most of it, rests until the next.
+        portreeve_sys::code::let_go();
         self.reloaded(purpose, changes, diagnostics);
     }
 

@@ -58,6 +58,7 @@ pub mod beside;
 pub mod calls;
 mod child;
 pub mod clock;
+pub mod code;
 mod dump;
 pub mod environment;
 pub mod fanotify;
