@@ -62,7 +62,9 @@ fn shell(world: &World, script: &str) -> String {
 }
 
 fn sql(world: &World, statement: &str) -> String {
-    shell(world, &format!("sqlite3 /run/w/ledger/ledger.db \"{statement}\"")).trim().to_owned()
+    shell(world, &format!("sqlite3 -cmd '.timeout 20000' /run/w/ledger/ledger.db \"{statement}\""))
+        .trim()
+        .to_owned()
 }
 
 fn stored(world: &World) -> Vec<String> {

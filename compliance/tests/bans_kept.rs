@@ -113,7 +113,7 @@ fn a_restart_keeps_bans() {
 /// What the store has, as the operator's own sqlite3 sees it.
 fn stored(world: &World) -> Vec<String> {
     let (_, output) = world.run(
-        &["sqlite3", "-readonly", "/run/w/ledger/ledger.db", "SELECT prefix FROM bans WHERE until IS NULL OR until > strftime('%s', 'now') * 1000000 ORDER BY prefix"],
+        &["sqlite3", "-readonly", "-cmd", ".timeout 20000", "/run/w/ledger/ledger.db", "SELECT prefix FROM bans WHERE until IS NULL OR until > strftime('%s', 'now') * 1000000 ORDER BY prefix"],
         &["PATH=/usr/bin:/bin"],
     );
     output.lines().map(str::to_owned).collect()

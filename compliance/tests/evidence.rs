@@ -78,7 +78,7 @@ fn failed_logins_ban_their_client_in_the_kernel() {
         });
         let events = |reason: &str| {
             let sql = format!("SELECT count(*) FROM events WHERE source = '{ONE}' AND {reason}");
-            let words = ["sqlite3", "-readonly", "/run/w/ledger/ledger.db", &sql];
+            let words = ["sqlite3", "-readonly", "-cmd", ".timeout 20000", "/run/w/ledger/ledger.db", &sql];
             world.run(&words, &["PATH=/usr/bin:/bin"]).1.trim().to_owned()
         };
         must("it is in the ledger", || {
