@@ -38,7 +38,8 @@ fn enforced(daemon: &Daemon<'_>, count: u64) {
         let bans = daemon.status()["bans"].clone();
         // Where nobody was banned, and who was killed had not come to the kernel, nothing is there.
         let there = bans["kernel"] == "enforced" || count == 0 && bans["kernel"] == "nobody was banned yet";
-        there && bans["enforced"].as_u64().unwrap_or(0) == count && bans["wanted"] == count
+        let number = |name: &str| bans[name].as_u64().unwrap_or(0);
+        there && number("enforced") == count && number("wanted") == count
     });
 }
 
@@ -151,6 +152,14 @@ fn a_list_whose_daemon_is_killed_is_kept_whole_or_not_at_all() {
         enforced(&daemon, 1);
         must("one is kept", || stored(world) == 1);
         assert_eq!(held(&daemon), 1);
+        // Who is let in while a list is applied is not banned by the rest of it.
+        begin(world, "import /run/w/list");
+        must("a part of it is applied", || held(&daemon) > 1);
+        let last = std::net::Ipv4Addr::from((100 << 24) + (COUNT as u32 - 1) * 3).to_string();
+        let (how, output) = ban(world, &["remove", &last]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        enforced(&daemon, COUNT - 1);
+        must("all but one are kept", || stored(world) == COUNT - 1);
     });
 }
 

@@ -245,6 +245,14 @@ impl Supervisor {
         while networks.len() < most
             && let Some((network, (time, reason))) = importing.left.pop_first()
         {
+            // Somebody's session may have begun since the line was read.
+            if let Some(why) = self.protected_in(&network) {
+                self.say(
+                    Level::Warning,
+                    &format!("{network} of the list is not banned: it is protected: {why}"),
+                );
+                continue;
+            }
             let until = time.map(|time| importing.since.saturating_add(time));
             let is_new = self.host.denied.get(network).is_none();
             let banned =
@@ -297,15 +305,18 @@ impl Supervisor {
         self.answer(client, answer);
     }
 
-    /// An order about a network, or about all, that comes while a list is applied is the later word.
-    pub fn spare_from_import(&mut self, network: Option<Prefix>) {
-        let Some(importing) = &mut self.bans.importing else { return };
+    /// An order about a network, or about all, that comes while a list is applied is the later word. Whether anybody was still to be banned
+    /// by it.
+    pub fn spare_from_import(&mut self, network: Option<Prefix>) -> bool {
+        let Some(importing) = &mut self.bans.importing else { return false };
+        let before = importing.left.len();
         match network {
             Some(network) => drop(importing.left.remove(&network)),
             None => importing.left.clear(),
         }
         let left = importing.left.len();
         self.set_aside_for(left);
+        left < before
     }
 
     /// Not all of them may be new, so there may be less room, and it is enough.

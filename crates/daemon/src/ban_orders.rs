@@ -105,19 +105,19 @@ impl Supervisor {
     pub fn order_unban(&mut self, uid: Option<u32>, which: &str) -> String {
         self.drop_ended_bans();
         let network = match which.parse::<Prefix>() {
-            Ok(network) if self.host.denied.get(network).is_some() => network,
-            Ok(network) => {
-                let over: Vec<String> =
-                    self.host.denied.of(network.address()).map(|(over, _)| over.to_string()).collect();
-                let hint = match over.is_empty() {
-                    true => String::new(),
-                    false => format!("; it lies in {}, which is", over.join(" and in ")),
-                };
-                return failure(&format!("{network} is not banned by itself{hint}"));
-            }
+            Ok(network) => network,
             Err(bad) => return failure(&format!("{bad}; an address, a network or `all` was expected")),
         };
-        self.spare_from_import(Some(network));
+        let was_to_come = self.spare_from_import(Some(network));
+        if !was_to_come && self.host.denied.get(network).is_none() {
+            let over: Vec<String> =
+                self.host.denied.of(network.address()).map(|(over, _)| over.to_string()).collect();
+            let hint = match over.is_empty() {
+                true => String::new(),
+                false => format!("; it lies in {}, which is", over.join(" and in ")),
+            };
+            return failure(&format!("{network} is not banned by itself{hint}"));
+        }
         self.host.denied.remove(network);
         self.note_pardons(&[network], uid);
         self.bans_changed(&[network]);
