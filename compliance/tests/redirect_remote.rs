@@ -2,15 +2,19 @@
 //! to the next target, and nobody else notices.
 
 use portreeve_compliance::client::{dial, talk};
+use portreeve_compliance::init::PROBE;
+use portreeve_compliance::side::workspace;
 use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Answer, Config, Daemon, Entry, Reason, Side, Start, World, ours, skip};
+use portreeve_compliance::{Answer, Config, Daemon, Ended, Entry, Reason, Side, Start, World, ours, skip};
 use serde_json::Value;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
-/// Mounts a filesystem of its own at /run/w/dead and answers nothing, not even the first request.
+/// Mounts a filesystem of its own at /run/w/dead and answers nothing, not even the first request; with `stuck` that one alone, and takes all
+/// others: who waits for one of those cannot be killed.
 const MOUNT: &str = r#"
 my $arm = `uname -m` =~ /aarch64/;
 mkdir "/run/w/nodes";
@@ -19,18 +23,24 @@ sysopen(my $fuse, "/run/w/nodes/fuse", 2) or do { print "none\n"; exit 0 };
 my @all = ("dead\0", "/run/w/dead\0", "fuse\0");
 my $options = "fd=" . fileno($fuse) . ",rootmode=40000,user_id=0,group_id=0,allow_other\0";
 syscall($arm ? 40 : 165, @all, 0, $options) == 0 or do { print "none\n"; exit 0 };
-$| = 1; print "mounted\n"; sleep 1 while 1;
+$| = 1; print "mounted\n";
+while (@ARGV) {
+    defined sysread($fuse, my $request, 1 << 20) or next;
+    my (undef, $opcode, $unique) = unpack("LLQ", $request);
+    $opcode == 26 and syswrite($fuse, pack("LlQ LLLL SSLL x36", 80, 0, $unique, 7, 31, 0, 0, 0, 0, 4096, 1));
+}
+sleep 1 while 1;
 "#;
 
 /// The process that holds the mount; `None` where there can be none.
-fn dead(world: &World) -> Option<u32> {
+fn dead(world: &World, how: &[&str]) -> Option<u32> {
     if !has_programs(&["perl"]) {
         return None;
     }
     std::fs::create_dir_all(world.path("dead")).expect("a directory");
     world.write("mount.pl", MOUNT);
     let env = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
-    let pid = world.spawn("fuse", &["/usr/bin/perl", "/run/w/mount.pl"], &env);
+    let pid = world.spawn("fuse", &[&["/usr/bin/perl", "/run/w/mount.pl"], how].concat(), &env);
     must("the mount is there or cannot be", || !world.read("fuse.out").is_empty());
     if world.read("fuse.out") != "mounted\n" {
         skip(Reason::NoFuse);
@@ -82,7 +92,7 @@ fn under_way(daemon: &Daemon<'_>) -> u64 {
 #[test]
 fn a_target_whose_filesystem_does_not_answer_holds_nobody_else_up() {
     ours(|world| {
-        let Some(server) = dead(world) else { return };
+        let Some(server) = dead(world, &[]) else { return };
         let target = live(world, "live.sock");
         let config = Config::of(Entry::program("plain", 2001))
             .with(redirected("dead", 2002, "/run/w/dead/socket"))
@@ -110,27 +120,80 @@ fn a_target_whose_filesystem_does_not_answer_holds_nobody_else_up() {
     });
 }
 
-/// An upgrade while clients are on the way: who waits for a thread is sent there again, and who has been carried is left alone.
+/// Starts a daemon whose executable has a place of its own, to which it can be upgraded.
+fn upgradable<'a>(world: &'a World, config: &Config) -> Daemon<'a> {
+    std::fs::copy(Side::Ours.executable(), world.path("gate")).expect("to copy the gate");
+    let through = ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec();
+    world.start_with(config, Start { through, ..Start::default() })
+}
+
+/// Begins `portreeve upgrade`.
+fn ask_for_upgrade(world: &World, name: &str) -> u32 {
+    let own = std::env::var_os("PORTREEVE").map_or_else(|| workspace().join("dist/portreeve"), PathBuf::from);
+    world.spawn(name, &[own.to_str().expect("UTF-8"), "upgrade", "--control", "/run/w/control"], &[])
+}
+
+/// An upgrade would wait for a thread that cannot be killed, and the ports with it: it does not go before that thread has come back.
+#[test]
+fn an_upgrade_does_not_wait_for_a_filesystem_for_ever() {
+    ours(|world| {
+        let Some(server) = dead(world, &["stuck"]) else { return };
+        let target = live(world, "live.sock");
+        let config = Config::of(Entry::program("plain", 2001))
+            .with(redirected("dead", 2002, "/run/w/dead/socket"))
+            .with(redirected("well", 2004, &target));
+        let daemon = upgradable(world, &config);
+        let waits = dial("127.0.0.1", 2002).expect("a connection");
+        must("it is under way", || under_way(&daemon) == 1);
+        let pid = daemon.status()["pid"].clone();
+        let refused = ask_for_upgrade(world, "refused");
+        assert_ne!(world.wait(refused), Ended::Status(0));
+        let said = world.read("refused.err");
+        let why = "1 connection(s) to a unix socket at /run/w/dead/socket on a filesystem that does not answer: \
+                   the upgrade would wait for them for ever; nothing was changed; the running version goes on";
+        assert!(said.contains(why), "{said}");
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+        assert_eq!(line(2004), "live\n");
+        let status = daemon.status();
+        assert_eq!((&status["pid"], &status["upgrades"]), (&pid, &Value::from(0)));
+        drop(waits);
+        assert!(world.signal(server, 9));
+        must("it has come back", || under_way(&daemon) == 0);
+        let done = ask_for_upgrade(world, "done");
+        assert_eq!(world.wait(done), Ended::Status(0), "{}", world.read("done.err"));
+        let status = daemon.status();
+        assert_eq!((&status["pid"], &status["upgrades"]), (&pid, &Value::from(1)));
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+        assert_eq!(line(2004), "live\n");
+    });
+}
+
+/// An upgrade while clients are on the way: it waits for their threads, who comes meanwhile is sent there afterwards, and who has been carried is
+/// left alone.
 #[test]
 fn an_upgrade_loses_nobody_who_is_on_the_way() {
     ours(|world| {
-        let Some(server) = dead(world) else { return };
+        let Some(server) = dead(world, &[]) else { return };
         let target = live(world, "live.sock");
-        std::fs::copy(Side::Ours.executable(), world.path("gate")).expect("to copy the gate");
-        let through = ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec();
         let config = Config::of(redirected("next", 2003, &format!("/run/w/dead/other {target}")))
             .with(redirected("well", 2004, &target));
-        let daemon = world.start_with(&config, Start { through, ..Start::default() });
+        let daemon = upgradable(world, &config);
         let mut carried = dial("127.0.0.1", 2004).expect("a connection");
         assert_eq!(carried.read_until(b"\n").text(), "live\n");
         let mut waits = dial("127.0.0.1", 2003).expect("a connection");
         must("it is under way", || under_way(&daemon) == 1);
-        let answer: Value = serde_json::from_str(&daemon.control("upgrade")).expect("JSON");
+        let asks = world.spawn("asks", &[PROBE, "control", "/run/w/control", "upgrade"], &[]);
+        must("it has begun", || world.daemon_log().iter().any(|line| line.contains("Upgrade: asking")));
+        let mut comes = dial("127.0.0.1", 2004).expect("a connection");
+        // Its threads come back.
+        assert!(world.signal(server, 9));
+        assert_eq!(world.wait(asks), Ended::Status(0));
+        let answer: Value = serde_json::from_str(&world.read("asks.out")).expect("JSON");
         assert_eq!(answer["ok"], true, "{answer}");
         assert_eq!(waits.read_until(b"\n").text(), "live\n");
+        assert_eq!(comes.read_until(b"\n").text(), "live\n");
         carried.finish();
         assert_eq!(carried.read_all(), Answer::closed(""));
-        assert!(world.signal(server, 9));
     });
 }
 
@@ -139,7 +202,6 @@ fn an_upgrade_loses_nobody_who_is_on_the_way() {
 fn who_had_to_wait_for_a_full_queue_survives_an_upgrade() {
     ours(|world| {
         use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket};
-        std::fs::copy(Side::Ours.executable(), world.path("gate")).expect("to copy the gate");
         let socket_of = || socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
         let address = SocketAddrUnix::new(world.path("full.sock")).expect("an address");
         let listener = socket_of();
@@ -147,9 +209,7 @@ fn who_had_to_wait_for_a_full_queue_survives_an_upgrade() {
         listen(&listener, 0).expect("to listen");
         let first = socket_of();
         connect(&first, &address).expect("the only place in the queue");
-        let through = ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec();
-        let config = Config::of(redirected("full", 2001, "/run/w/full.sock"));
-        let daemon = world.start_with(&config, Start { through, ..Start::default() });
+        let daemon = upgradable(world, &Config::of(redirected("full", 2001, "/run/w/full.sock")));
         let mut client = dial("127.0.0.1", 2001).expect("a connection");
         must("it is waiting", || daemon.count("full", "/running") == 1);
         std::thread::sleep(std::time::Duration::from_millis(200)); // it has found the queue full; if not, this proves less

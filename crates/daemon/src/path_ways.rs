@@ -2,7 +2,8 @@
 //! filesystem (NFS, FUSE), and connect(2) does that before anything else: the loop must not. Decides nothing of targets; see `redirects`.
 //!
 //! A thread that waits for a dead filesystem lives until that answers or the supervisor goes; so both all threads and those of one path
-//! have a bound, and who finds no place is served later, as at a socket whose queue is full.
+//! have a bound, and who finds no place is served later, as at a socket whose queue is full. An exec would wait for it too, and nothing could end
+//! that wait: an upgrade goes only while there is none.
 
 use crate::connect::{self, Way};
 use crate::supervisor::{Supervisor, Token};
@@ -56,6 +57,18 @@ impl Ways {
         self.of.values().sum()
     }
 
+    /// Why nobody may execute anything in our place now: an exec waits until every other thread has ended, and one that waits for its filesystem
+    /// cannot even be killed. Of one that has come back nothing is left but its end.
+    pub fn in_the_way_of_exec(&self) -> Option<String> {
+        let (path, _) = self.of.iter().max_by_key(|&(path, &count)| (count, path))?;
+        let (count, path) = (self.len(), crate::escape::escaped(path));
+        let elsewhere = if self.of.len() > 1 { " and elsewhere" } else { "" };
+        Some(format!(
+            "{count} connection(s) to a unix socket at {path}{elsewhere} on a filesystem that does not answer: \
+             the upgrade would wait for them for ever; nothing was changed"
+        ))
+    }
+
     /// Starts one. Its number.
     ///
     /// # Errors
@@ -105,7 +118,7 @@ impl Supervisor {
     /// Sends a client on its way to a unix socket; what comes of it is heard by [`Self::heard_ways`], or is too late at `until`.
     ///
     /// # Errors
-    /// `EAGAIN` where there is no room, or what the poller or the kernel has none left of.
+    /// `EAGAIN` where there is no room or an upgrade waits until all have come back, or what the poller or the kernel has none left of.
     pub fn begin_way(
         &mut self,
         ticket: u64,
@@ -114,6 +127,9 @@ impl Supervisor {
         way: Way,
         until: Duration,
     ) -> Result<(), Errno> {
+        if self.upgrade.settling.is_some() {
+            return Err(Errno::AGAIN);
+        }
         if self.ways.channel.is_none() {
             let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             // Out of the way of what children get.

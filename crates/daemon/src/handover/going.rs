@@ -100,6 +100,9 @@ impl Supervisor {
 
     /// Executes the new version in our place. Comes back only with the reason why not.
     fn become_next(&mut self, executable: &OwnedFd, client: Option<u32>) -> String {
+        if let Some(why) = self.ways.in_the_way_of_exec() {
+            return why;
+        }
         self.say(Level::Notice, "Upgrade: the new executable takes over");
         self.write_logs();
         // What waits before the channel goes with what waits for it.
@@ -124,6 +127,10 @@ impl Supervisor {
             Err(error) => return lost(error),
         };
         state.guard = Some(fd(&pair.0));
+        // The guard would kill us in an exec that waits for a thread, and that thread would keep every port: nobody would serve.
+        if let Some(why) = self.ways.in_the_way_of_exec() {
+            return why;
+        }
         // From here to the exec nothing else may be started: it would inherit every client. Where somebody else starts us again,
         // the process beside has nothing either: it would be in the way.
         handover::keep_over_exec(named, !guard::is_needless(state.watcher.is_some()));

@@ -1,6 +1,7 @@
 //! Between the probe's consent and the exec, where the new version speaks other messages than a worker: whoever such a worker has in
 //! the middle of something that needs another word from us (a header that has not come, a handshake) gets a moment to bring it
-//! to its end, and nobody new gets there. The kernel's queues take who comes.
+//! to its end, and nobody new gets there. The kernel's queues take who comes. So too, with any new version, the threads that connect to
+//! unix sockets: an exec would wait for them. Whether one that does not come back ends the upgrade is decided in `going`.
 
 use crate::seal::is_sealed;
 use crate::slot::{Slot, SlotId, State};
@@ -58,9 +59,11 @@ impl Supervisor {
             Worker::Tls => self.children.sealed.values().any(|behind| behind.client.is_some()),
             _ => false,
         };
-        let waits = |settling: &mut Settling| now >= settling.until || !settling.workers.iter().any(busy);
-        let Settling { executable, client, .. } =
-            self.upgrade.settling.take_if(|settling| waits(settling))?;
+        let on_the_way = self.ways.len() > 0;
+        let ready = |settling: &mut Settling| {
+            now >= settling.until || !on_the_way && !settling.workers.iter().any(busy)
+        };
+        let Settling { executable, client, .. } = self.upgrade.settling.take_if(ready)?;
         Some((executable, client))
     }
 
