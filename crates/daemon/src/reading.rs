@@ -15,6 +15,8 @@ use std::time::Duration;
 const ROUNDS: u32 = 8;
 /// How long the resolver may take over all of it.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How long it may take, once it was late, over what its answers lead to: one dead server must not cost a local user its groups.
+const MORE: Duration = Duration::from_secs(5);
 /// Questions on their way at once.
 const WINDOW: usize = 128;
 
@@ -75,21 +77,24 @@ impl Supervisor {
     fn read_round(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
         reading.round += 1;
-        let last = reading.round > ROUNDS;
-        let mut recorder = Recorder::new(&reading.machine, std::mem::take(&mut reading.known));
+        let last = reading.round > 2 * ROUNDS;
+        let recorder = Recorder::new(&reading.machine, std::mem::take(&mut reading.known));
         let missing = |recorder: &Recorder<'_>| !last && recorder.misses();
         if reading.compare {
             let same = recorder.agrees(&self.answers);
             if !missing(&recorder) {
-                reading.compare = false;
+                drop(recorder);
                 if same {
                     let (purpose, again) = (reading.purpose, reading.again);
-                    drop(recorder);
                     self.remain(purpose);
                     return self.read_if(again);
                 }
-                // What only the former reading asked is no part of this one.
-                recorder = Recorder::new(&reading.machine, Known::new());
+                // What only the former reading asked is no part of this one, nor is the time that it took.
+                (reading.compare, reading.round) = (false, 0);
+                reading.number = self.ticket();
+                self.timers.set(self.stamp.mono() + DEADLINE, Alarm::Reading(reading.number));
+                self.reading = Some(reading);
+                return self.read_round();
             }
         }
         if !missing(&recorder) {
@@ -121,8 +126,12 @@ impl Supervisor {
             }
         }
         reading.known = recorder.of_files();
+        let spent = reading.round > ROUNDS;
         reading.to_ask.extend(reading.machine.take_wanted());
         self.reading = Some(reading);
+        if spent {
+            return self.give_up_questions();
+        }
         self.need_worker(Worker::Resolver);
         self.ask_more();
         // Where none of the words could be asked for, no answer will come that goes on.
@@ -153,8 +162,9 @@ impl Supervisor {
             if sent {
                 reading.asked.insert(ticket, question);
             } else {
-                // A word that cannot even be asked for (too long, not a name) has no answer.
-                reading.machine.answer(question, Answer::NotFound);
+                // A word that cannot even be asked for (too long, not a name) has no answer, and never had one.
+                let answer = self.answers.to(&question).unwrap_or(Answer::NotFound);
+                reading.machine.answer(question, answer);
             }
         }
     }
@@ -163,10 +173,10 @@ impl Supervisor {
     pub fn reading_answer(&mut self, ticket: u64, answer: Answer) {
         let Some(reading) = &mut self.reading else { return };
         let Some(question) = reading.asked.remove(&ticket) else { return };
-        if answer == Answer::Unavailable {
-            let text = format!("the name service did not answer: {}", asked_for(&question));
-            self.say(Level::Error, &text);
-        }
+        let answer = match answer {
+            Answer::Unavailable => self.stand_in(&question, "did not answer"),
+            answer => answer,
+        };
         if let Some(reading) = &mut self.reading {
             reading.machine.answer(question, answer);
         }
@@ -181,7 +191,7 @@ impl Supervisor {
         }
     }
 
-    /// The resolver has taken too long: what it did not answer counts as not there, and that is said.
+    /// The resolver has taken too long: what it did not answer is answered by what it said before.
     pub fn reading_late(&mut self, number: u64) {
         if self.reading.as_ref().is_some_and(|r| r.number == number) {
             self.give_up_questions();
@@ -198,18 +208,33 @@ impl Supervisor {
     }
 
     fn give_up_questions(&mut self) {
+        let number = self.ticket();
         let Some(reading) = &mut self.reading else { return };
+        reading.number = number;
         let mut open: Vec<Question> = reading.asked.drain().map(|(_, question)| question).collect();
         open.extend(reading.to_ask.drain(..));
-        reading.round = ROUNDS;
+        self.timers.set(self.stamp.mono() + MORE, Alarm::Reading(number));
         for question in open {
-            let text = format!("the name service did not answer in time: {}", asked_for(&question));
+            let answer = self.stand_in(&question, "did not answer in time");
             if let Some(reading) = &mut self.reading {
-                reading.machine.answer(question, Answer::NotFound);
+                reading.machine.answer(question, answer);
             }
-            self.say(Level::Error, &text);
         }
         self.read_round();
+    }
+
+    /// The answer to a question that nobody answered: what was said for the configuration in force, since an outage must not take a name
+    /// off a list that refuses by it, nor a user from a service. Where nothing was said, there is no such thing, as in xinetd.
+    fn stand_in(&mut self, question: &Question, what: &str) -> Answer {
+        let before = self.answers.to(question).filter(|answer| *answer != Answer::NotFound);
+        let asked = asked_for(question);
+        if let Some(answer) = before {
+            let text = format!("the resolver did not answer for {asked}: what it said before stands");
+            self.say(Level::Notice, &text);
+            return answer;
+        }
+        self.say(Level::Error, &format!("the name service {what}: {asked}"));
+        Answer::NotFound
     }
 }
 

@@ -5,6 +5,7 @@
 use crate::machine::{Machine, error_text};
 use portreeve_conf::{DirEntry, Family, Host, SystemError, User};
 use portreeve_handover::{Bytes, Field, from_bytes, to_bytes};
+use portreeve_workers::protocol::{self, Answer, Question};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -76,11 +77,19 @@ impl<'a> Recorder<'a> {
         self.machine.misses()
     }
 
-    /// Asks all that was asked before. True when the machine says the same.
+    /// Asks all that was asked before. True when the machine says the same. Where a file differs, no name is asked for: those of
+    /// a configuration that is gone may have no answer any more, and the new one would wait for it.
     pub fn agrees(&self, before: &Answers) -> bool {
-        before.0.iter().for_each(|(question, _)| self.ask_again(&question.0));
-        let now = self.answers.borrow();
-        before.0.iter().all(|(question, answer)| now.get(&question.0).is_some_and(|now| *now == answer.0))
+        let same = |names: bool| {
+            let is = move |question: &Bytes| question.0.first().is_some_and(|kind| of_names(*kind)) == names;
+            let these = before.0.iter().filter(move |(question, _)| is(question));
+            these.clone().for_each(|(question, _)| self.ask_again(&question.0));
+            let now = self.answers.borrow();
+            these
+                .into_iter()
+                .all(|(question, answer)| now.get(&question.0).is_some_and(|now| *now == answer.0))
+        };
+        same(false) && same(true)
     }
 
     fn ask_again(&self, question: &[u8]) {
@@ -129,6 +138,58 @@ impl<'a> Recorder<'a> {
     pub fn answers(self) -> Answers {
         let answers = self.answers.into_inner();
         Answers(answers.into_iter().map(|(question, answer)| (Bytes(question), Bytes(answer))).collect())
+    }
+}
+
+impl Answers {
+    /// What was said to a question of the name service; `None` where it was not asked.
+    pub fn to(&self, asked: &Question) -> Option<Answer> {
+        let answer = match asked {
+            Question::User(name) => self.user(&question(kind::USER, &[name.as_bytes()], 0))?,
+            Question::UserById(uid) => self.user(&question(kind::USER_BY_ID, &[], *uid))?,
+            Question::Group(name) => {
+                self.find::<Option<u32>>(&question(kind::GROUP, &[name.as_bytes()], 0))?.map(Answer::Group)
+            }
+            Question::GroupsOf(user, primary) => {
+                let key = question(kind::GROUPS_OF, &[user.as_bytes()], *primary);
+                self.find::<Option<Vec<u32>>>(&key)?.map(Answer::Groups)
+            }
+            Question::ServicePort(name, protocol) => {
+                let key = question(kind::PORT, &[name.as_bytes(), protocol.as_bytes()], 0);
+                self.find::<Option<u16>>(&key)?.map(Answer::Port)
+            }
+            Question::Protocol(name) => {
+                let key = question(kind::PROTOCOL, &[name.as_bytes()], 0);
+                self.find::<Option<i32>>(&key)?.map(Answer::Protocol)
+            }
+            Question::RpcNumber(name) => {
+                self.find::<Option<u32>>(&question(kind::RPC, &[name.as_bytes()], 0))?.map(Answer::RpcNumber)
+            }
+            Question::Network(name) => self
+                .find::<Option<u32>>(&question(kind::NETWORK, &[name.as_bytes()], 0))?
+                .map(Answer::Network),
+            Question::Addresses(name, family) => {
+                let number = match family {
+                    protocol::Family::Any => 0,
+                    protocol::Family::V4 => 4,
+                    protocol::Family::V6 => 6,
+                };
+                let list: Vec<IpAddr> = self.find(&question(kind::ADDRESSES, &[name.as_bytes()], number))?;
+                (!list.is_empty()).then_some(Answer::Addresses(list))
+            }
+            Question::InNetgroup(..) => return None,
+        };
+        Some(answer.unwrap_or(Answer::NotFound))
+    }
+
+    fn user(&self, key: &[u8]) -> Option<Option<Answer>> {
+        let user = self.find::<Option<(String, (u32, u32))>>(key)?;
+        Some(user.map(|(name, (uid, gid))| Answer::User { name, uid, gid }))
+    }
+
+    fn find<T: Field>(&self, key: &[u8]) -> Option<T> {
+        let at = self.0.binary_search_by(|(question, _)| question.0.as_slice().cmp(key)).ok()?;
+        from_bytes(&self.0.get(at)?.1.0).ok()
     }
 }
 
@@ -306,7 +367,6 @@ host!(Replay);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portreeve_workers::protocol::{Answer, Question};
 
     #[test]
     fn a_question_reads_as_a_former_version_wrote_it() {
@@ -317,6 +377,7 @@ mod tests {
     #[test]
     fn names_are_asked_again_and_another_answer_shows() {
         let mut machine = Machine::default();
+        machine.answer(Question::Group("none".into()), Answer::NotFound);
         machine.answer(Question::User("joe".into()), Answer::User { name: "joe".into(), uid: 7, gid: 8 });
         machine.answer(Question::ServicePort("a".into(), "udp".into()), Answer::Port(9));
         machine.answer(Question::GroupsOf("joe".into(), 8), Answer::Groups(vec![8, 9]));
@@ -325,7 +386,17 @@ mod tests {
         assert_eq!(recorder.service_port("a", "udp"), Some(9));
         assert_eq!(recorder.groups_of("joe", 8), Some(vec![8, 9]));
         assert_eq!(recorder.variable("PORTREEVE_NO_SUCH"), None);
+        assert_eq!(recorder.group("none"), None);
         let answers = recorder.answers();
+        for (question, said) in [
+            (Question::User("joe".into()), Some(Answer::User { name: "joe".into(), uid: 7, gid: 8 })),
+            (Question::ServicePort("a".into(), "udp".into()), Some(Answer::Port(9))),
+            (Question::GroupsOf("joe".into(), 8), Some(Answer::Groups(vec![8, 9]))),
+            (Question::Group("none".into()), Some(Answer::NotFound)),
+            (Question::Group("other".into()), None),
+        ] {
+            assert_eq!(answers.to(&question), said, "{question:?}");
+        }
         assert!(Recorder::new(&machine, Known::new()).agrees(&answers));
         machine.answer(Question::User("joe".into()), Answer::User { name: "joe".into(), uid: 6, gid: 8 });
         assert!(!Recorder::new(&machine, Known::new()).agrees(&answers));
