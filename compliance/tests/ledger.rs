@@ -261,8 +261,10 @@ fn other_settings_are_another_ledger_from_the_reload_on() {
             ledger(&daemon)["path"] == "/run/w/two/ledger.db" && number(&ledger(&daemon)["written"]) == 6
         });
         assert_eq!(number(&ledger(&daemon)["most_bytes"]), 2 << 20);
-        must("the former one has all of its own", || events_in(world, "/run/w/one", &[]).len() == 4);
-        assert_eq!(events_in(world, "/run/w/two", &[]).len(), 2);
+        // The end of the second program may be heard of before the reload or after it.
+        let of = |directory: &str| events_in(world, directory, &[]).len();
+        must("nothing is lost in between", || of("/run/w/one") + of("/run/w/two") == 6);
+        assert!((3..=4).contains(&of("/run/w/one")), "{}", of("/run/w/one"));
         // Nothing of it counts when something in it is wrong, and serving goes on.
         settings("[ledger]\nsize = \"tiny\"\n");
         daemon.control("reload");

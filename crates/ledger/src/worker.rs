@@ -18,11 +18,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Messages before the next look at what is to be deleted.
 const MESSAGES: usize = 64;
+/// So often is a store that cannot be opened tried, with this time between.
+const TRIES: usize = 10;
+const BETWEEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// How long it is quiet before old events are looked for.
 const QUIET: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
@@ -53,7 +56,7 @@ pub fn main(
         return code;
     }
     let ended = match (place, settings) {
-        (Place::Here(directory), Ok(settings)) => match Store::open(&directory, &settings) {
+        (Place::Here(directory), Ok(settings)) => match open(&channel, &directory, &settings) {
             Ok((store, note)) => Clerk {
                 channel,
                 store: Some(store),
@@ -79,6 +82,20 @@ pub fn main(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Opens the store. Root's own sqlite3 that looks at it in this moment makes files beside it which are root's for an instant, so what may
+/// pass is waited for.
+fn open(channel: &OwnedFd, directory: &Path, settings: &Settings) -> Result<(Store, Option<String>), Fault> {
+    for _ in 1..TRIES {
+        match Store::open(directory, settings) {
+            Err(Fault::Passing(_)) => {}
+            other => return other,
+        }
+        // Not by sleep(3): the worker has no such call. What the supervisor says meanwhile is heard later, and is no reason not to wait.
+        let _ = poll(&mut [PollFd::new(channel, PollFlags::empty())], Some(&BETWEEN));
+    }
+    Store::open(directory, settings)
 }
 
 /// `--directory DIR` of the command line, taken out of it.
