@@ -21,6 +21,7 @@
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`netlink`] | sockets to the packet filter |
 //! | [`interfaces`] (`dump`) | interfaces and their addresses, as the kernel lists them |
+//! | [`conntrack`] | what connection tracking knows of a connection |
 //! | [`sock_destroy`] | connections to given networks, found and ended |
 //! | [`sock_diag`] | the sockets of a network namespace, as the kernel lists them |
 //! | [`ports`] | which ports somebody has |
@@ -59,6 +60,7 @@ pub mod calls;
 mod child;
 pub mod clock;
 pub mod code;
+pub mod conntrack;
 mod dump;
 pub mod environment;
 pub mod fanotify;

@@ -14,6 +14,7 @@ pub mod sessions; // connections, and the one that this was typed in
 mod sources; //      address lists as exact sets
 pub mod state; //    what is kept beyond the kernel
 pub mod text; //     a plan as nftables reads it
+pub mod tracking; // connection tracking's word on a connection
 pub mod trial; //    armed, loaded, confirmed or taken back
 pub mod walk; //     what the kernel's chains do with a packet
 pub mod watchdog; // the processes that take it back

@@ -1,9 +1,9 @@
 //! The TCP connections of this host, and which of them this process was typed in: what a session is is told by the sockets that
 //! the processes above this one hold, never by an environment that anybody can set. Looks only.
 
-use portreeve_sys::sock_diag::{self, Connection};
+use portreeve_sys::sock_diag::{self, Connection, Transport};
 use rustix::process::Pid;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,23 @@ pub fn connections() -> io::Result<Vec<Connection>> {
         Err(error) => return Err(error),
     }
     Ok(all)
+}
+
+/// The ports at which this host takes connections.
+///
+/// # Errors
+/// The kernel does not list them.
+pub fn listening() -> io::Result<BTreeSet<u16>> {
+    let fd = sock_diag::asking()?;
+    let mut ports = BTreeSet::new();
+    for v6 in [false, true] {
+        match sock_diag::inet(&fd, v6, Transport::Tcp) {
+            Ok(dump) => ports.extend(dump.sockets.iter().map(|socket| socket.port)),
+            Err(error) if v6 && sock_diag::is_unsupported(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ports)
 }
 
 /// A process above this one.

@@ -2,7 +2,7 @@
 //! it here, under the store's lock. Who may confirm is `proof`'s to say, who takes back when nobody does is `watchdog`'s.
 
 use super::state::{Kept, Loaded, Lock, Outcome, Pending, State, Store, Trial, boot, since_boot};
-use super::{TABLE, nft, sessions, text};
+use super::{TABLE, nft, sessions, text, tracking};
 use crate::failure::{Failure, system_text};
 use portreeve_sys::clock;
 use std::time::Duration;
@@ -86,11 +86,15 @@ pub fn load(store: &Store, lock: &Lock, pending: &Pending, within: Duration) -> 
         let connections = sessions::connections().map_err(|error| {
             Failure::new(format!("connections cannot be listed: {}", system_text(&error)))
         })?;
+        let tracking::Moment { at, wall } = tracking::now();
+        let listening = sessions::listening().map_err(|error| {
+            Failure::new(format!("the sockets cannot be listed: {}", system_text(&error)))
+        })?;
+        let tracked = tracking::note(&connections, &listening);
+        let cookies = connections.iter().map(|one| one.cookie).collect();
         let mut state = store.read()?;
-        let at = since_boot();
-        let loaded = Loaded { at, connections: connections.iter().map(|one| one.cookie).collect() };
         state.pending = Some(Pending {
-            loaded: Some(loaded),
+            loaded: Some(Loaded { at, wall, connections: cookies, tracked }),
             deadline: at.saturating_add(millis(within)),
             ..pending.clone()
         });

@@ -6,17 +6,15 @@ use crate::failure::{Exit, Failure, system_text};
 use crate::firewall::proof::{self, Facts};
 use crate::firewall::sessions::{self, Typed};
 use crate::firewall::state::{Pending, Store, boot};
-use crate::firewall::{nft, text, trial};
+use crate::firewall::{nft, text, tracking, trial};
 use crate::output::Output;
-use portreeve_sys::sock_diag::{self, Transport};
-use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 /// Confirm the rules on trial, from a connection that they let in
 ///
 /// It counts only from a session whose TCP connection began after the rules were loaded: the socket that the ssh server above this
-/// process holds is compared with those that there were then. A further channel of an older connection does not count, nor one of this host to itself.
+/// process holds is compared with those that there were then, and so is what connection tracking has of it. A further channel of an older connection does not count, nor one of this host to itself.
 /// Exit codes: 0 confirmed, 2 not confirmed; the trial then goes on until its time is over.
 #[derive(clap::Args, Debug)]
 pub struct Confirm {
@@ -79,6 +77,7 @@ pub(super) fn confirm(arguments: &Confirm, out: &mut Output<'_>) -> Result<Exit,
     let connections = sessions::connections()
         .map_err(|error| Failure::new(format!("connections cannot be listed: {}", system_text(&error))))?;
     let typed = sessions::typed(Path::new("/proc"), &connections);
+    let mut note = None;
     let by = match (&typed, arguments.console) {
         (Typed::Console(name), true) => format!("the console {name}"),
         (Typed::Remotely(_), true) => {
@@ -91,32 +90,23 @@ pub(super) fn confirm(arguments: &Confirm, out: &mut Output<'_>) -> Result<Exit,
             let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
             let own = proof::own_addresses(&read("/proc/net/fib_trie"), &read("/proc/net/if_inet6"));
             let tick = 1000 / rustix::param::clock_ticks_per_second().max(1);
-            let listening = listening()?;
-            let facts = Facts { typed: &typed, loaded, listening: &listening, own: &own, tick };
-            let connection = proof::by_connection(&facts)
+            let listening = sessions::listening().map_err(|error| {
+                Failure::new(format!("the sockets cannot be listed: {}", system_text(&error)))
+            })?;
+            let now = tracking::now();
+            let facts = Facts { typed: &typed, loaded, listening: &listening, own: &own, tick, now };
+            let (connection, said) = proof::by_connection(&facts, tracking::ask)
                 .map_err(|why| Failure::new(format!("not confirmed: {}", escape::text(&why))))?;
+            note = said;
             format!("a new connection from {}", connection.peer)
         }
     };
     trial::keep(&store, &lock, store.read()?, &pending, &by)?;
     writeln!(out, "confirmed by {by}: the rules stay, and are loaded at boot")?;
+    if let Some(note) = note {
+        writeln!(out, "note: {note}")?;
+    }
     Ok(Exit::Fine)
-}
-
-fn listening() -> Result<BTreeSet<u16>, Failure> {
-    let ports = || -> io::Result<BTreeSet<u16>> {
-        let fd = sock_diag::asking()?;
-        let mut ports = BTreeSet::new();
-        for v6 in [false, true] {
-            match sock_diag::inet(&fd, v6, Transport::Tcp) {
-                Ok(dump) => ports.extend(dump.sockets.iter().map(|socket| socket.port)),
-                Err(error) if v6 && sock_diag::is_unsupported(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(ports)
-    };
-    ports().map_err(|error| Failure::new(format!("the sockets cannot be listed: {}", system_text(&error))))
 }
 
 /// Takes back.
