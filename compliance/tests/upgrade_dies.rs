@@ -27,12 +27,28 @@ fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
+/// Who starts the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Above {
+    Nobody,
+    Watcher,
+    /// A service manager as systemd is, and one that knows readiness and a store alone.
+    Manager,
+    PlainManager,
+}
+
 /// A daemon whose executable becomes an impostor that does this.
-fn start(world: &World, config: &Config, options: &[&str], how: &str) -> u32 {
+fn start(world: &World, config: &Config, above: Above, how: &str) -> u32 {
     install(world, &Side::Ours.executable(), "gate");
+    let manager: &[&str] = match above {
+        Above::Nobody | Above::Watcher => &[],
+        Above::Manager => &[PROBE, "manager", "/run/w/notify"],
+        Above::PlainManager => &[PROBE, "plain-manager", "/run/w/notify"],
+    };
+    let through = manager.iter().chain(&["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"]);
     let start = Start {
-        through: ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec(),
-        options: options.iter().map(|&word| word.to_owned()).collect(),
+        through: through.map(|&word| word.to_owned()).collect(),
+        options: (above == Above::Watcher).then(|| "-watch".to_owned()).into_iter().collect(),
         ..Start::default()
     };
     let pid = world.launch(config, &start);
@@ -138,13 +154,14 @@ fn ends(world: &World, id: &str) -> usize {
 }
 
 /// Somebody with a program, somebody in the queue, a datagram server that has the socket; the upgrade; all are served on.
-fn is_survived(world: &World, how: &str, said: &str) {
+fn is_survived(world: &World, above: Above, how: &str, said: &str) {
     certificates(world);
     // Beside the executable, as a package has it.
     std::fs::copy(Side::Ours.executable().with_file_name("portreeve"), world.path("portreeve"))
         .expect("to copy");
     let sealed = tls::behind("sealed", 2007).set("redirect", "127.0.0.1 2003");
-    let before = start(world, &config().with(sealed), &[], how);
+    let started = start(world, &config().with(sealed), above, how);
+    let before = status(world).expect("a status")["pid"].clone();
     let sessions = Sessions::begin(world, true);
     let mut one = held(2001);
     let datagrams = datagram_socket("127.0.0.1", 2004);
@@ -200,41 +217,120 @@ fn is_survived(world: &World, how: &str, said: &str) {
     assert!(world.signal(pid.expect("its number"), signals::TERM));
     must("it ends", || talk("127.0.0.1", 2005, b"") == Answer::refused());
     must("nobody is left", || world.processes("gate").is_empty());
+    if above != Above::Nobody {
+        assert_eq!(world.wait(started), Ended::Status(0), "whoever has started it ends with it");
+    }
 }
 
 #[test]
 fn it_exits() {
-    ours(|world| is_survived(world, "exit", "the new executable ended before it stood"));
+    ours(|world| is_survived(world, Above::Nobody, "exit", "the new executable ended before it stood"));
 }
 
 #[test]
 fn it_aborts() {
-    ours(|world| is_survived(world, "abort", "the new executable ended before it stood"));
+    ours(|world| is_survived(world, Above::Nobody, "abort", "the new executable ended before it stood"));
 }
 
 #[test]
 fn it_stands_still() {
-    ours(|world| is_survived(world, "hang", "the new executable did not stand in time"));
+    ours(|world| is_survived(world, Above::Nobody, "hang", "the new executable did not stand in time"));
 }
 
 /// It has no descriptors to take over what was left: the former version is executed again in the same process.
 #[test]
 fn it_has_no_descriptors() {
-    ours(|world| is_survived(world, "starve", "could not go on"));
+    ours(|world| is_survived(world, Above::Nobody, "starve", "could not go on"));
 }
 
-/// With the watcher it is the watcher that starts the former version again, though the new one has ended as if of itself.
+const DIES: [(&str, &str); 4] = [
+    ("exit", "the new executable ended before it stood"),
+    ("abort", "the new executable ended before it stood"),
+    ("hang", "the new executable did not stand in time"),
+    ("starve", "could not go on"),
+];
+
+/// Under the watcher nobody loses more: it lets the former version step in.
+#[test]
+fn it_dies_under_the_watcher() {
+    for (how, said) in DIES {
+        ours(|world| is_survived(world, Above::Watcher, how, said));
+    }
+}
+
+/// Nor under a service manager, which takes the process that stands by for the main one meanwhile.
+#[test]
+fn it_dies_under_a_service_manager() {
+    for (how, said) in DIES {
+        ours(|world| {
+            is_survived(world, Above::Manager, how, said);
+            let said = world.read("daemon.out");
+            assert_eq!(said.matches("start with").count(), 1, "nothing was started again: {said}");
+            assert!(!said.contains("not heard"), "{said}");
+        });
+    }
+}
+
+/// Told to stop while another process stands in for it: what the manager tells that one is not lost.
+#[test]
+fn a_stop_in_an_upgrade_is_a_stop() {
+    ours(|world| {
+        let manager = start(world, &config(), Above::Manager, "slow");
+        let asks = world.spawn("asks", &[PROBE, "control", "/run/w/control", "upgrade"], &[]);
+        let main = || {
+            let said = world.read("daemon.out");
+            let pid = said.lines().rev().find_map(|line| line.strip_prefix("notice MAINPID="));
+            pid.and_then(|pid| pid.parse::<u32>().ok())
+        };
+        must("another process is the main one", || main().is_some());
+        assert!(world.signal(main().expect("its number"), signals::TERM));
+        assert_eq!(world.wait(manager), Ended::Status(0));
+        assert_eq!(talk("127.0.0.1", 2005, b""), Answer::refused());
+        must("nobody is left", || world.processes("gate").is_empty());
+        world.wait(asks);
+    });
+}
+
+/// One that knows no MAINPID starts another with what is in its store; nobody steps in beside that.
+#[test]
+fn it_dies_under_a_service_manager_that_knows_no_other_process() {
+    ours(|world| {
+        let manager = start(world, &config(), Above::PlainManager, "abort once");
+        must("all are stored", || world.read("daemon.out").matches("store portreeve-").count() >= 6);
+        let before = status(world).expect("a status")["pid"].clone();
+        control(world, "hold queue");
+        let mut waiting = dial("127.0.0.1", 2002).expect("the queue");
+        let _ = control(world, "upgrade");
+        must("another one serves", || status(world).is_some_and(|status| status["pid"] != before));
+        assert_eq!(waiting.read_all(), Answer::closed(SERVED));
+        assert_eq!(world.daemon_log_count("steps in"), 0, "nobody stepped in beside it");
+        let pid = status(world).and_then(|status| status["pid"].as_u64()).expect("its number");
+        assert!(world.signal(u32::try_from(pid).expect("a number"), signals::TERM));
+        assert_eq!(world.wait(manager), Ended::Status(0));
+    });
+}
+
+/// If who stepped in dies too, the watcher starts that version again and not what lies in its place, which has died once.
 #[test]
 fn the_watcher_starts_the_former_version() {
     ours(|world| {
         for how in ["exit", "hang"] {
-            let watcher = start(world, &config(), &["-watch"], how);
-            let before = status(world).expect("a status")["pid"].clone();
-            control(world, "hold queue");
-            let mut waiting = dial("127.0.0.1", 2002).expect("the queue");
-            let _ = control(world, "upgrade");
-            must("another one serves", || status(world).is_some_and(|status| status["pid"] != before));
-            assert_eq!(waiting.read_all(), Answer::closed(SERVED), "{how}");
+            let watcher = start(world, &config(), Above::Watcher, how);
+            let mut before = status(world).expect("a status")["pid"].clone();
+            for end in ["upgrade", "kill"] {
+                control(world, "hold queue");
+                let mut waiting = dial("127.0.0.1", 2002).expect("the queue");
+                if end == "upgrade" {
+                    let _ = control(world, "upgrade");
+                    control(world, "release queue");
+                } else {
+                    let pid = before.as_u64().and_then(|pid| u32::try_from(pid).ok());
+                    assert!(world.signal(pid.expect("its number"), signals::KILL));
+                }
+                must("another one serves", || status(world).is_some_and(|status| status["pid"] != before));
+                before = status(world).expect("a status")["pid"].clone();
+                assert_eq!(waiting.read_all(), Answer::closed(SERVED), "{how} {end}");
+            }
             assert!(world.alive(watcher));
             assert!(world.signal(watcher, signals::TERM));
             must("it ends", || !world.alive(watcher));
@@ -249,29 +345,33 @@ fn it_is_killed_at_any_moment() {
         skip(Reason::absent("strace"));
         return;
     }
-    ours(|world| {
-        let mut killed = 0;
-        start(world, &config(), &[], "strace 1");
-        // Each kind of call is counted by itself; up to the moment in which it stands and beyond.
-        for call in std::iter::successors(Some(1_u32), |call| Some(call + call / 4 + 1)) {
-            let sessions = Sessions::begin(world, false);
-            let mut one = held(2001);
-            let before = status(world).expect("a status")["pid"].clone();
-            let ended = ends(world, "s1");
-            install(world, &Side::Ours.executable(), name(REAL));
-            install(world, &world.inside(PROBE), "gate");
-            world.write(name(HOW), format!("strace {call}"));
-            let answer = control(world, "upgrade");
-            let Some(answer) = answer.filter(|answer| answer["ok"] == false) else { break };
-            assert!(answer["error"].as_str().unwrap_or_default().contains("ended before"), "{answer}");
-            killed += 1;
-            assert_ne!(status(world).expect("a status")["pid"], before);
-            assert_eq!(service(world, "s1")["running"], 1);
-            one.finish();
-            assert_eq!(one.read_all(), Answer::closed(""));
-            must("its end has its line", || ends(world, "s1") == ended + 1);
-            sessions.go_on(world);
-        }
-        assert!(killed > 9, "{killed}");
-    });
+    for above in [Above::Nobody, Above::Watcher, Above::Manager] {
+        ours(|world| is_killed_at_any_moment(world, above));
+    }
+}
+
+fn is_killed_at_any_moment(world: &World, above: Above) {
+    let mut killed = 0;
+    start(world, &config(), above, "strace 1");
+    // Each kind of call is counted by itself; up to the moment in which it stands and beyond.
+    for call in std::iter::successors(Some(1_u32), |call| Some(call + call / 4 + 1)) {
+        let sessions = Sessions::begin(world, false);
+        let mut one = held(2001);
+        let before = status(world).expect("a status")["pid"].clone();
+        let ended = ends(world, "s1");
+        install(world, &Side::Ours.executable(), name(REAL));
+        install(world, &world.inside(PROBE), "gate");
+        world.write(name(HOW), format!("strace {call}"));
+        let answer = control(world, "upgrade");
+        let Some(answer) = answer.filter(|answer| answer["ok"] == false) else { break };
+        assert!(answer["error"].as_str().unwrap_or_default().contains("ended before"), "{answer}");
+        killed += 1;
+        assert_ne!(status(world).expect("a status")["pid"], before);
+        assert_eq!(service(world, "s1")["running"], 1);
+        one.finish();
+        assert_eq!(one.read_all(), Answer::closed(""));
+        must("its end has its line", || ends(world, "s1") == ended + 1);
+        sessions.go_on(world);
+    }
+    assert!(killed > 9, "{killed}");
 }

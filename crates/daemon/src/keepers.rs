@@ -5,9 +5,10 @@
 use crate::slot::{Listener, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use crate::watcher::{FREE, KEEP, KEEP_MADE, MADE, MOST, NOTICE, UPGRADE};
+use crate::watcher::{FREE, KEEP, KEEP_MADE, KNOWS, MADE, MOST, NOTICE, STANDS, STANDS_BY, UPGRADE};
 use portreeve_conf::{Endpoint, Level};
 use portreeve_sys::{seqpacket, systemd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use std::fmt::Write;
 use std::time::Duration;
@@ -89,11 +90,34 @@ impl Supervisor {
         self.keepers.watcher = Some(channel);
     }
 
-    /// Tells the watcher that we become another version, with this one to start if that dies, or that we stand.
-    pub fn tell_watcher(&self, what: u8) {
-        let Some(watcher) = &self.keepers.watcher else { return };
-        let held = self.upgrade.back.as_ref().filter(|_| what == UPGRADE);
-        let _ = seqpacket::send(watcher, &[what], held.map(AsFd::as_fd));
+    /// Whether the watcher, which may be of a former version, leaves our place to who stands by. It answers at once or never.
+    pub fn watcher_knows_who_stands_by(&self) -> bool {
+        let Some(watcher) = &self.keepers.watcher else { return false };
+        let mut buffer = [0; 8];
+        // What was said too late to a question of before is no answer to this one.
+        while seqpacket::recv(watcher, &mut buffer).is_ok_and(|received| received.len > 0) {}
+        if seqpacket::send(watcher, &[STANDS_BY], None).is_err() {
+            return false;
+        }
+        let wait = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(watcher, PollFlags::IN)], Some(&wait));
+        let answer = seqpacket::recv(watcher, &mut buffer);
+        answer.is_ok_and(|received| buffer.get(..received.len) == Some(&[KNOWS]))
+    }
+
+    /// Tells the watcher that we become another version, with this one to start if that dies, and which process takes the place then.
+    pub fn tell_watcher_who_stands_by(&self, pid: Option<i32>) {
+        let (Some(watcher), Some(held)) = (&self.keepers.watcher, &self.upgrade.back) else { return };
+        let number = pid.map(i32::to_le_bytes);
+        let message: Vec<u8> = [UPGRADE].into_iter().chain(number.into_iter().flatten()).collect();
+        let _ = seqpacket::send(watcher, &message, Some(held.as_fd()));
+    }
+
+    /// Tells the watcher that we stand.
+    pub fn tell_watcher_we_stand(&self) {
+        if let Some(watcher) = &self.keepers.watcher {
+            let _ = seqpacket::send(watcher, &[STANDS], None);
+        }
     }
 
     /// Shuts the sockets of a slot at once, whoever else holds it: its address is wanted elsewhere, or nobody is to be in its queue. One

@@ -23,8 +23,13 @@ pub const KEEP_MADE: u8 = b'*';
 pub const FREE: u8 = b'=';
 /// Message: what follows is for the service manager.
 pub const NOTICE: u8 = b'N';
-/// Message: the supervisor becomes another version; what comes with it is the one to start if that ends.
+/// Message: the supervisor becomes another version; what comes with it is the one to start if that ends. Behind it, in four bytes, the
+/// process that takes the place then.
 pub const UPGRADE: u8 = b'U';
+/// Message: does this watcher know of processes that stand by?
+pub const STANDS_BY: u8 = b'?';
+/// The answer.
+pub const KNOWS: u8 = b'!';
 /// Message: it stands.
 pub const STANDS: u8 = b'S';
 /// What a socket is called whose file a supervisor has made.
@@ -57,6 +62,10 @@ struct Watcher {
     former: Option<OwnedFd>,
     /// What lies at the executable's place has died in an upgrade.
     distrusts: bool,
+    /// Who takes the supervisor's place in that upgrade.
+    stands_by: Option<i32>,
+    /// The child is that one, and does not stand yet.
+    steps_in: bool,
     /// Each with whether a supervisor made its file.
     held: Vec<Option<(OwnedFd, bool)>>,
     child: Option<i32>,
@@ -103,6 +112,8 @@ fn prepare(options: &Options) -> Result<(Watcher, signals::SignalFd), String> {
         own: handover::own_executable().ok().and_then(|fd| highfd::park(fd, HIGH).ok()),
         former: None,
         distrusts: false,
+        stands_by: None,
+        steps_in: false,
         held,
         child: None,
         channel: None,
@@ -134,8 +145,11 @@ impl Watcher {
                 }
                 // What it had still said counts: its last sockets among it.
                 self.hear(&mut buffer);
+                if self.leave_to_who_stands_by() {
+                    continue;
+                }
                 (self.child, self.channel) = (None, None);
-                let upgrading = self.former.is_some();
+                let upgrading = self.former.is_some() || std::mem::take(&mut self.steps_in);
                 match ended.status {
                     // It has not stood yet, so it has not ended of itself whatever it says.
                     Status::Exited(_) if upgrading && !self.stopping => {
@@ -212,11 +226,16 @@ impl Watcher {
                     let from = usize::from(u16::from_le_bytes([*low, *high]));
                     self.held.iter_mut().skip(from).for_each(|place| *place = None);
                 }
-                ([UPGRADE], Some(fd)) => self.former = highfd::park(fd, HIGH).ok(),
+                ([UPGRADE, number @ ..], Some(fd)) => {
+                    self.former = highfd::park(fd, HIGH).ok();
+                    let number = number.try_into().ok().map(i32::from_le_bytes);
+                    self.stands_by = number.filter(|&pid| pid > 1);
+                }
+                ([STANDS_BY], None) => drop(seqpacket::send(channel, &[KNOWS], None)),
                 ([STANDS], None) => {
+                    (self.former, self.stands_by) = (None, None);
                     // One that went back to the former version stands too; what lies there has not died then.
-                    self.former = None;
-                    self.distrusts = false;
+                    self.distrusts = std::mem::take(&mut self.steps_in);
                 }
                 ([NOTICE, text @ ..], None) => {
                     let _ = systemd::notify(&String::from_utf8_lossy(text));
@@ -224,6 +243,21 @@ impl Watcher {
                 _ => {}
             }
         }
+    }
+
+    /// The supervisor has ended in an upgrade: whether the process that stood by, which is our child now, takes its place.
+    fn leave_to_who_stands_by(&mut self) -> bool {
+        let Some(pid) = self.stands_by.take().filter(|&pid| process::is_child(pid)) else { return false };
+        if let Some(former) = self.former.take() {
+            (self.own, self.distrusts) = (Some(former), true);
+        }
+        (self.child, self.steps_in, self.started) = (Some(pid), true, Instant::now());
+        let text = format!("portreeve: the new version has ended in an upgrade; process {pid} steps in\n");
+        let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+        if let (true, Some(pid)) = (self.stopping, Pid::from_raw(pid)) {
+            let _ = kill(pid, Signal::TERM);
+        }
+        true
     }
 
     fn signal(&mut self, number: i32) {

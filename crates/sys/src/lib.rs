@@ -79,6 +79,7 @@ pub mod lifeline;
 pub mod limits;
 mod listen_pid;
 pub mod local;
+pub mod main_process;
 pub mod names;
 pub mod netlink;
 pub mod orphan;

@@ -170,6 +170,14 @@ pub fn adopt_orphans() {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
 }
 
+/// Whether this is a child of this process, ended and not reaped included.
+#[must_use]
+pub fn is_child(pid: i32) -> bool {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let only_look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Pid::from_raw(pid).is_some_and(|pid| waitid(WaitId::Pid(pid), only_look).is_ok())
+}
+
 /// Gives back to the kernel what the allocator holds free. Worth its millisecond after a configuration has been read:
 /// of a thousand services' 9.6 MiB it returns 2.2.
 pub fn trim_heap() {

@@ -118,6 +118,17 @@ pub(crate) fn block_all() -> libc::sigset_t {
     previous
 }
 
+/// Which of these have come to this process and are blocked.
+#[must_use]
+pub fn pending(asked: &[Signal]) -> Vec<Signal> {
+    let mut set = empty();
+    // SAFETY: the kernel fills the set, which is initialised.
+    unsafe { libc::sigpending(&raw mut set) };
+    // SAFETY: the set is initialised, and the numbers come from valid Signals.
+    let came = |signal: &&Signal| unsafe { libc::sigismember(&raw const set, signal.as_raw()) == 1 };
+    asked.iter().filter(came).copied().collect()
+}
+
 /// The mask that blocks nothing.
 pub(crate) fn none() -> libc::sigset_t {
     empty()

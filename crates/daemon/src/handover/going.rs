@@ -1,6 +1,7 @@
 //! The upgrade as the version that goes sees it: finds the new executable, has it probed while it serves on, and executes it.
 //! A failure at any step leaves everything as it is, and is said.
 
+use super::guard::Starter;
 use super::leave::fd;
 use super::probe::Probing;
 use super::settle::Settling;
@@ -10,7 +11,7 @@ use crate::machine::percent_m;
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
 use portreeve_handover::State;
-use portreeve_sys::{handover, seqpacket};
+use portreeve_sys::{handover, main_process, seqpacket};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -120,6 +121,15 @@ impl Supervisor {
         why
     }
 
+    /// Who would start us again.
+    fn starter(&self) -> Starter {
+        match &self.keepers.watcher {
+            None => guard::starter(),
+            Some(_) if self.watcher_knows_who_stands_by() => Starter::Watcher,
+            Some(_) => Starter::Other,
+        }
+    }
+
     fn become_guarded(&mut self, executable: &OwnedFd, mut state: State, named: &[i32]) -> String {
         let lost = |error: std::io::Error| format!("the state cannot be handed over: {}", percent_m(&error));
         let pair = match seqpacket::pair() {
@@ -131,9 +141,10 @@ impl Supervisor {
         if let Some(why) = self.ways.in_the_way_of_exec() {
             return why;
         }
-        // From here to the exec nothing else may be started: it would inherit every client. Where somebody else starts us again,
-        // the process beside has nothing either: it would be in the way.
-        handover::keep_over_exec(named, !guard::is_needless(state.watcher.is_some()));
+        let starter = self.starter();
+        // From here to the exec nothing else may be started: it would inherit every client. Where somebody else starts us again and
+        // cannot be told not to, the process beside has nothing either: it would be in the way.
+        handover::keep_over_exec(named, starter != Starter::Other);
         let guard = match self.upgrade.back.as_ref().map(|held| guard::start(held, &self.options.argv, pair))
         {
             Some(Ok(guard)) => guard,
@@ -147,18 +158,22 @@ impl Supervisor {
         state.retired.push(guard.pid);
         let sealed = state.encode().map_err(std::io::Error::other);
         let sealed = sealed.and_then(|(bytes, _)| handover::seal(&bytes));
-        let sealed = sealed.and_then(|sealed| guard.stand_by(&sealed).map(|()| sealed));
+        let sealed = sealed.and_then(|sealed| guard.stand_by(&sealed, starter).map(|()| sealed));
+        let sealed = sealed.and_then(|sealed| match starter {
+            Starter::Systemd => main_process::hand_to(guard.pid).map(|()| sealed),
+            Starter::Nobody | Starter::Watcher | Starter::Other => Ok(sealed),
+        });
         let why = match sealed {
             Ok(sealed) => {
                 let number = handover::number(&sealed);
                 let kept = [number, handover::number(&guard.channel)];
                 let argv = Role::Successor(number).arguments(&self.options.argv);
-                self.tell_watcher(crate::watcher::UPGRADE);
+                self.tell_watcher_who_stands_by((starter == Starter::Watcher).then_some(guard.pid));
                 handover::keep_over_exec(named, true);
                 handover::keep_over_exec(&kept, true);
                 let error = handover::exec(executable.as_fd(), &argv);
                 handover::keep_over_exec(&kept, false);
-                self.tell_watcher(crate::watcher::STANDS);
+                self.tell_watcher_we_stand();
                 format!("the new executable cannot be executed: {}", percent_m(&error))
             }
             Err(error) => lost(error),

@@ -2,17 +2,19 @@
 //! goes, as a process beside with copies of all descriptors. It waits for one word and does nothing else.
 //!
 //! The workers live as long as either of us does, so what they have goes on. Our children are nobody's after such a death: they are
-//! known by pidfds that were opened while their numbers could not be another's. Where somebody else starts us again (a watcher, a service manager), that one has the listeners, and this one only sees to it that
-//! a process that stands still ends. Of process 1 nobody can take the place.
+//! known by pidfds that were opened while their numbers could not be another's.
+//!
+//! Who would start us again is told first that this process takes the place: the watcher by its number, systemd by `MAINPID=`. One
+//! that cannot be told (a watcher of a former version, a service manager that is not systemd) starts another supervisor with the
+//! listeners, and this one only sees to it that a process that stands still ends. Of process 1 nobody can take the place.
 
 use super::Role;
 use super::resume::{Way, go_on};
 use crate::options::Options;
 use portreeve_handover::{Fd, MOST, State};
-use portreeve_sys::handover;
-use portreeve_sys::orphan;
 use portreeve_sys::reap::{Pid, Signal, kill};
 use portreeve_sys::seqpacket;
+use portreeve_sys::{handover, main_process, orphan, signals, systemd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::ffi::OsString;
@@ -25,12 +27,42 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const READING: Duration = Duration::from_secs(5);
 /// How long a process that is killed may take to end.
 const END: Duration = Duration::from_secs(2);
-/// Message: here is the state; from now on you stand by.
-const STATE: &[u8] = b"s";
+/// How long a service manager may take until it has heard us.
+const HEARING: Duration = Duration::from_secs(2);
+/// So often it gets a sign of life meanwhile.
+const SIGN: Duration = Duration::from_millis(500);
+/// Message: here is the state; from now on you stand by. Behind it who else would start us.
+const STATE: u8 = b's';
 /// Message from it: it could go on from the state.
 const READY: &[u8] = b"r";
 /// Message: it stands, or it was not executed.
 const DONE: &[u8] = b"d";
+
+/// Who starts us again when we end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// Nobody.
+    Nobody,
+    /// Our watcher, which knows that a process stands by.
+    Watcher,
+    /// systemd, which started this very process.
+    Systemd,
+    /// One that would start another beside the process that stands by.
+    Other,
+}
+
+impl Starter {
+    const ALL: [(Self, u8); 4] =
+        [(Self::Nobody, b'n'), (Self::Watcher, b'w'), (Self::Systemd, b's'), (Self::Other, b'o')];
+
+    fn letter(self) -> u8 {
+        Self::ALL.iter().find(|(starter, _)| *starter == self).map_or(b'o', |(_, letter)| *letter)
+    }
+
+    fn by_letter(letter: u8) -> Self {
+        Self::ALL.iter().find(|(_, known)| *known == letter).map_or(Self::Other, |(starter, _)| *starter)
+    }
+}
 
 /// The process beside, as who is to be executed holds it.
 #[derive(Debug)]
@@ -53,8 +85,8 @@ pub fn start(
 
 impl Guard {
     /// Gives it the state, and waits until it has read that and could go on: nobody else ends our children or workers meanwhile.
-    pub fn stand_by(&self, state: &OwnedFd) -> std::io::Result<()> {
-        seqpacket::send(&self.channel, STATE, Some(state.as_fd()))?;
+    pub fn stand_by(&self, state: &OwnedFd, starter: Starter) -> std::io::Result<()> {
+        seqpacket::send(&self.channel, &[STATE, starter.letter()], Some(state.as_fd()))?;
         match hear(&self.channel, Instant::now() + READING) {
             Heard::Ready => Ok(()),
             _ => Err(std::io::ErrorKind::TimedOut.into()),
@@ -65,16 +97,29 @@ impl Guard {
 /// Tells it that it is not needed.
 pub fn dismiss(channel: &OwnedFd) {
     let _ = seqpacket::send(channel, DONE, None);
+    if main_process::is_ours() {
+        // It gives back what it was to systemd: what we say there is heard from then on.
+        while !matches!(hear(channel, Instant::now() + HEARING + END), Heard::End | Heard::Nothing) {}
+    }
 }
 
-/// Whether somebody else starts us again, with the listeners.
-pub fn is_needless(watched: bool) -> bool {
-    watched || std::env::var_os("NOTIFY_SOCKET").is_some()
+/// Whether it has ended although nobody has told it to.
+pub fn has_ended(channel: &OwnedFd) -> bool {
+    matches!(hear(channel, Instant::now()), Heard::End)
+}
+
+/// Who would start us again, where there is no watcher.
+pub fn starter() -> Starter {
+    match std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) {
+        None => Starter::Nobody,
+        Some(_) if main_process::is_ours() => Starter::Systemd,
+        Some(_) => Starter::Other,
+    }
 }
 
 /// What a guard hears.
 enum Heard {
-    State(OwnedFd),
+    State(OwnedFd, Starter),
     Ready,
     Done,
     /// The other end is closed: whoever had it is dead.
@@ -88,7 +133,9 @@ fn hear(channel: &OwnedFd, until: Instant) -> Heard {
         match seqpacket::recv(channel, &mut buffer) {
             Ok(received) if received.len == 0 => return Heard::End,
             Ok(received) => match (buffer.get(..received.len), received.fd) {
-                (Some(STATE), Some(state)) => return Heard::State(state),
+                (Some([STATE, letter]), Some(state)) => {
+                    return Heard::State(state, Starter::by_letter(*letter));
+                }
                 (Some(DONE), None) => return Heard::Done,
                 (Some(READY), None) => return Heard::Ready,
                 _ => {}
@@ -115,7 +162,7 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
     let Ok(channel) = handover::adopt(input, 3) else { return ExitCode::FAILURE };
     let until = Instant::now() + PATIENCE;
     // Ended before there was a state: it was never executed, and nothing has been given up.
-    let Heard::State(state) = hear(&channel, until) else { return ExitCode::SUCCESS };
+    let Heard::State(state, starter) = hear(&channel, until) else { return ExitCode::SUCCESS };
     let Some((mut left, _)) =
         handover::read_sealed(&state, MOST).ok().and_then(|bytes| State::decode(&bytes).ok())
     else {
@@ -125,10 +172,15 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
     if seqpacket::send(&channel, READY, None).is_err() {
         return ExitCode::FAILURE;
     }
-    let how = match hear(&channel, until) {
-        Heard::Done => return ExitCode::SUCCESS,
+    let how = match attend(&channel, until, starter) {
+        Heard::Done => {
+            if let (Starter::Systemd, Some(guarded)) = (starter, guarded) {
+                give_back(guarded);
+            }
+            return ExitCode::SUCCESS;
+        }
         Heard::End => "ended before it stood",
-        Heard::State(_) | Heard::Ready | Heard::Nothing => {
+        Heard::State(..) | Heard::Ready | Heard::Nothing => {
             if guarded != rustix::process::getppid() || guarded.is_none_or(Pid::is_init) {
                 return ExitCode::FAILURE;
             }
@@ -145,9 +197,11 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
             "did not stand in time and was killed"
         }
     };
-    // Whoever starts us again has heard of the end too.
-    if is_needless(left.watcher.is_some()) {
-        return ExitCode::SUCCESS;
+    match (starter, guarded) {
+        // Whoever starts us again has heard of the end too.
+        (Starter::Other, _) => return ExitCode::SUCCESS,
+        (Starter::Systemd, Some(guarded)) => main_process::stand_in_for(guarded.as_raw_nonzero().get()),
+        (Starter::Nobody | Starter::Watcher | Starter::Systemd, _) => {}
     }
     drop(channel);
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
@@ -162,6 +216,31 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
         return ExitCode::FAILURE;
     };
     go_on(options, sealed.into_raw_fd(), Way::Beside(how))
+}
+
+/// Waits for a word. To systemd this is the main process meanwhile, of which it may want signs of life.
+fn attend(channel: &OwnedFd, until: Instant, starter: Starter) -> Heard {
+    if starter != Starter::Systemd {
+        return hear(channel, until);
+    }
+    loop {
+        let next = until.min(Instant::now() + SIGN);
+        match hear(channel, next) {
+            Heard::Nothing if next < until => drop(systemd::notify("WATCHDOG=1")),
+            heard => return heard,
+        }
+    }
+}
+
+/// The process that stands is the main one again, and gets what systemd has told this one meanwhile.
+fn give_back(guarded: Pid) {
+    let asked =
+        [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::USR1, Signal::USR2, Signal::ABORT];
+    let _ = main_process::hand_to(guarded.as_raw_nonzero().get());
+    let _ = main_process::until_heard(HEARING);
+    for signal in signals::pending(&asked) {
+        let _ = kill(guarded, signal);
+    }
 }
 
 /// A pidfd for this process, as a record has it: of one that is a child of the process that this one stands by for, or its zombie.

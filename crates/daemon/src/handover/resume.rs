@@ -2,7 +2,7 @@
 //! that the former version left stay as they are, so that it can be executed again and find them.
 
 use super::going::back;
-use super::guard::dismiss;
+use super::guard::{dismiss, has_ended};
 use super::probe::OTHERS;
 use super::workers::must_leave;
 use crate::boot;
@@ -12,7 +12,7 @@ use crate::recorded::{Answers, Replay};
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Level, Reading, Service};
 use portreeve_handover::{ClientState, MOST, SlotState, State};
-use portreeve_sys::handover;
+use portreeve_sys::{handover, main_process};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -164,6 +164,12 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
     let mut named = std::mem::take(&mut left.named);
     let client = left.state.asked_by;
     let guard = left.state.guard;
+    // systemd takes the one that stands by for us, and starts another when that one has ended: two would serve.
+    if let Some(guard) = guard.filter(|_| left.state.watcher.is_none() && main_process::is_ours())
+        && handover::adopt(guard.0, 3).is_ok_and(|guard| has_ended(&guard))
+    {
+        return Err("the process that stood by has ended, and the service manager starts another".to_owned());
+    }
     supervisor.upgrade.takes = way != Way::Forward;
     let rest = supervisor.take_over(left)?;
     // It stands, and nobody has noticed anything yet: no client, no worker. What was left open for a way back goes, and whoever stands
@@ -183,7 +189,7 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
     }
     handover::close_left(&[number]);
     supervisor.upgrade.takes = false;
-    supervisor.tell_watcher(crate::watcher::STANDS);
+    supervisor.tell_watcher_we_stand();
     supervisor.begin_again(rest);
     let own = env!("CARGO_PKG_VERSION");
     match way {
