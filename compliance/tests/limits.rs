@@ -105,10 +105,15 @@ fn max_load() {
     both(|world| {
         let config = Config::new()
             .with(Entry::program("low", 2001).set("max_load", "0.000001"))
-            .with(Entry::program("high", 2002).set("max_load", "99999"));
+            .with(Entry::program("high", 2002).set("max_load", "99999"))
+            // Numbers as strtod(3) reads them: in hexadecimal, with a power of two, with something behind.
+            .with(Entry::program("hexadecimal", 2003).set("max_load", "0x.1p-20"))
+            .with(Entry::program("hexadecimal-high", 2004).set("max_load", "0X1fffF.8x"));
         let _daemon = world.start(&config);
         assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed(""));
         assert_eq!(talk("127.0.0.1", 2002, b""), Answer::closed("served\n"));
+        assert_eq!(talk("127.0.0.1", 2003, b""), Answer::closed(""));
+        assert_eq!(talk("127.0.0.1", 2004, b""), Answer::closed("served\n"));
         world.expect_log("low", &[fail("low", "load", "::ffff:127.0.0.1")]);
         world.expect_daemon_log(&["ERROR: refused connect from ::ffff:127.0.0.1 due to excessive load"]);
     });

@@ -73,6 +73,13 @@ pub(crate) fn leading_decimal(text: &str) -> Option<(f64, bool)> {
         at
     };
     let start = usize::from(text.starts_with(['+', '-']));
+    if let Some(digits) =
+        text.get(start..).and_then(|rest| rest.strip_prefix("0x").or(rest.strip_prefix("0X")))
+    {
+        let (number, length) = hexadecimal(digits)?;
+        let number = if text.starts_with('-') { -number } else { number };
+        return number.is_finite().then_some((number, length < digits.len()));
+    }
     let whole = digits(start);
     let mut end = whole;
     let mut any = whole > start;
@@ -93,6 +100,48 @@ pub(crate) fn leading_decimal(text: &str) -> Option<(f64, bool)> {
     }
     let number: f64 = text.get(..end)?.parse().ok()?;
     number.is_finite().then_some((number, end < text.len()))
+}
+
+/// The number in hexadecimal at the beginning of a text, behind its `0x`: digits with a point, and a power of two. How long it is.
+fn hexadecimal(text: &str) -> Option<(f64, usize)> {
+    let (mut mantissa, mut power, mut lost) = (0u128, 0i64, false);
+    let (mut end, mut behind_point) = (0, false);
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == b'.' && !behind_point {
+            behind_point = true;
+        } else if let Some(digit) = char::from(byte).to_digit(16) {
+            // What no longer fits only matters for the rounding.
+            if mantissa >> 120 == 0 {
+                mantissa = mantissa << 4 | u128::from(digit);
+                power -= if behind_point { 4 } else { 0 };
+            } else {
+                lost |= digit != 0;
+                power += if behind_point { 0 } else { 4 };
+            }
+        } else {
+            break;
+        }
+        end = at + 1;
+    }
+    if end == 0 {
+        return None;
+    }
+    let rest = text.get(end..).unwrap_or_default();
+    if let Some(exponent) = rest.strip_prefix(['p', 'P']) {
+        let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        let count = digits.bytes().take_while(u8::is_ascii_digit).count();
+        if count > 0 {
+            let written = digits.get(..count)?.parse::<i64>().unwrap_or(1 << 40).min(1 << 40);
+            power = power.saturating_add(if exponent.starts_with('-') { -written } else { written });
+            end += 1 + (exponent.len() - digits.len()) + count;
+        }
+    }
+    let mut number = (mantissa | u128::from(lost)) as f64;
+    let power = i32::try_from(power.clamp(-5000, 5000)).ok()?;
+    // In two steps, since a power by itself may lie outside where the number does not.
+    number *= 2f64.powi(power / 2);
+    number *= 2f64.powi(power - power / 2);
+    Some((number, end))
 }
 
 #[cfg(test)]
@@ -150,6 +199,18 @@ mod tests {
             ("1e2", Some((100.0, false))),
             ("1e", Some((1.0, true))),
             ("-1", Some((-1.0, false))),
+            ("0x2", Some((2.0, false))),
+            ("0X1.8p1", Some((3.0, false))),
+            ("-0x.8", Some((-0.5, false))),
+            ("0x10p-2z", Some((4.0, true))),
+            ("0xap", Some((10.0, true))),
+            ("0xap+", Some((10.0, true))),
+            ("0x1.2.3", Some((1.125, true))),
+            ("0x1p99999", None),
+            ("0x1p-99999", Some((0.0, false))),
+            ("0x", None),
+            ("0x.", Some((0.0, false))),
+            ("0xg", None),
             (".", None),
             ("x", None),
             ("1e999", None),
