@@ -88,6 +88,72 @@ fn twist() {
     });
 }
 
+/// libwrap takes a process that has asked before for a resident one, which may not `twist`: xinetd itself, once it has asked for what it
+/// answers itself, and with it every process that it starts afterwards.
+#[test]
+fn twist_after_the_daemon_has_asked() {
+    both(|world| {
+        let config = Config::new()
+            .with(four("s1", 2001))
+            .with(Entry::internal("echo", "forks", 2002, "stream").first("flags = IPv4"))
+            .with(Entry::internal("daytime", "exempt", 2003, "stream").first("flags = IPv4 NOLIBWRAP"))
+            .with(Entry::internal("daytime", "asks", 2004, "stream").first("flags = IPv4"));
+        let _daemon = world.start(&config);
+        let rule = "echo: ALL : twist /bin/echo no\n";
+        let twisted = |port: u16| answers(world, &[(rule, port, "no\n")]);
+        // Neither a process that was started, nor who is asked for nothing, makes it one.
+        twisted(2001);
+        twisted(2002);
+        assert_ne!(talk("127.0.0.1", 2003, b""), Answer::closed(""));
+        twisted(2001);
+        assert_ne!(talk("127.0.0.1", 2004, b""), Answer::closed(""));
+        answers(world, &[(rule, 2001, ""), (rule, 2002, "")]);
+        must("it is logged", || {
+            world.service_log("s1").iter().any(|line| line == "FAIL: s1 libwrap from=127.0.0.1")
+        });
+        if world.is_ours() {
+            let said = "ERROR: error: /etc/hosts.allow, line 1: twist option in resident process (the tables were asked before for daytime";
+            assert_eq!(world.daemon_log_count(said), 1, "{:?}", world.daemon_log());
+        }
+    });
+}
+
+/// The same by datagrams, and without tables.
+#[test]
+fn twist_after_datagrams_were_asked_about() {
+    both(|world| {
+        let asks = Entry::internal("discard", "asks", 2002, "dgram").first("flags = IPv4");
+        let _daemon = world.start(&Config::of(four("s1", 2001)).with(asks));
+        let rule = "echo: ALL : twist /bin/echo no\n";
+        answers(world, &[(rule, 2001, "no\n")]);
+        std::fs::remove_file(world.path("etc/hosts.allow")).expect("the table");
+        datagram_socket("127.0.0.1", 2002).send(b"x").expect("to send");
+        must("it is refused", || {
+            world.write("etc/hosts.allow", rule);
+            talk("127.0.0.1", 2001, b"") == Answer::closed("")
+        });
+    });
+}
+
+/// tcpmux asks for itself, and the same process for the service that was chosen.
+#[test]
+fn twist_behind_tcpmux() {
+    both(|world| {
+        let muxed = |id: &str, server: &str| {
+            Entry::program(id, 0).unset("port").set("type", "TCPMUX UNLISTED").set("server", server)
+        };
+        let config = Config::new()
+            .with(Entry::internal("tcpmux", "asks", 2001, "stream").first("flags = IPv4"))
+            .with(muxed("plain", "/bin/echo").set("server_args", "+served"));
+        let _daemon = world.start(&config);
+        world.write("etc/hosts.allow", "echo: ALL : twist /bin/echo no\n");
+        let refused = world.fix("tcpmux-answers", "", "-Service not available\r\n");
+        assert_eq!(talk("127.0.0.1", 2001, b"plain\r\n"), Answer::closed(refused));
+        world.write("etc/hosts.allow", "other: ALL : twist /bin/echo no\n");
+        assert_eq!(talk("127.0.0.1", 2001, b"plain\r\n"), Answer::closed("+served\n"));
+    });
+}
+
 /// A command runs beside the server, whatever the verdict is, with the ids of the service.
 #[test]
 fn spawn() {

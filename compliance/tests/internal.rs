@@ -2,7 +2,7 @@
 
 use portreeve_compliance::client::{ask, ask_again, datagram_socket, dial, talk};
 use portreeve_compliance::wait::{closed_hours, must, never, some_load};
-use portreeve_compliance::{Answer, Config, End, Entry, both};
+use portreeve_compliance::{Answer, Config, End, Entry, both, ours};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn stream(name: &str, port: u16) -> Entry {
@@ -368,5 +368,39 @@ fn a_service_named_sensor() {
             must("the daemon spins", || world.read("daemon.log").len() > 100_000);
             daemon.signal(portreeve_compliance::signals::KILL);
         }
+    });
+}
+
+/// Each answered datagram is a start of the minute; xinetd has no such limit.
+#[test]
+fn starts_per_minute_counts_datagrams() {
+    ours(|world| {
+        let daemon = world.start(&Config::of(dgram("echo", 2001).set("starts_per_minute", "3")));
+        let client = datagram_socket("127.0.0.1", 2001);
+        for n in 0..5u8 {
+            client.send(&[b'0' + n]).expect("to send");
+        }
+        let mut buffer = [0; 8];
+        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a time");
+        for n in 0..3u8 {
+            assert_eq!(client.recv(&mut buffer).ok(), Some(1));
+            assert_eq!(buffer[0], b'0' + n);
+        }
+        let told = "service echo-dgram: 3 starts within a minute; its clients wait until there is room";
+        must("it is told", || world.daemon_log_count(told) == 1);
+        let served = "START: echo-dgram pid=0 from=::ffff:127.0.0.1";
+        let refused = "FAIL: echo-dgram connections per second from=::ffff:127.0.0.1";
+        world.expect_log("echo-dgram", &[served, served, served, refused]);
+        // The fourth was refused, the fifth waits in the kernel's queue.
+        must("it is seen", || {
+            let status = daemon.status();
+            let service = status.pointer("/services/0").cloned().unwrap_or_default();
+            let limits = service.get("limits").cloned().unwrap_or_default();
+            let limits = limits.as_array().cloned().unwrap_or_default();
+            let mine =
+                limits.iter().find(|one| one["name"] == "starts_per_minute").cloned().unwrap_or_default();
+            mine["used"] == 3 && mine["limit"] == 3 && service["refused"]["connections per second"] == 1
+        });
+        assert_eq!(world.daemon_log_count(told), 1);
     });
 }

@@ -52,6 +52,8 @@ pub struct Client {
     pub known: Box<Known>,
     /// What hosts.allow and hosts.deny say of it.
     pub consulted: Option<Box<Consulted>>,
+    /// They were asked for tcpmux before, which chose this service.
+    pub asked: bool,
     /// What they order was carried out.
     pub acted: bool,
     /// What it has shown in its TLS handshake, once that is done.
@@ -80,6 +82,7 @@ impl Client {
             counted: false,
             known: Box::default(),
             consulted: None,
+            asked: false,
             acted: false,
             shield: None,
             left: false,

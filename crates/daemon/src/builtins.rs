@@ -9,7 +9,7 @@ use crate::supervisor::Supervisor;
 use portreeve_conf::{Builtin, Level};
 use portreeve_policy::Seat;
 use portreeve_sys::reap::Status;
-use portreeve_workers::protocol::{BuiltinKind, FromBuiltin, Outcome, RateNote, ToBuiltin, Worker};
+use portreeve_workers::protocol::{BuiltinKind, FromBuiltin, Outcome, ToBuiltin, Worker};
 use rustix::fd::OwnedFd;
 use rustix::net::sockopt;
 use std::net::SocketAddr;
@@ -134,9 +134,7 @@ impl Supervisor {
                 self.end_session(ticket, status);
             }
             FromBuiltin::Datagrams(report) => self.heard_of_datagrams(&report),
-            FromBuiltin::Rate { slot, note } => {
-                self.say_rate(slot, note != RateNote::Resumed);
-            }
+            FromBuiltin::Rate { slot, note } => self.heard_of_rate(slot, note),
         }
     }
 

@@ -7,8 +7,9 @@ use crate::slot::{Manner, Slot, SlotId};
 use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use portreeve_conf::Level;
+use portreeve_policy::Reason;
 use portreeve_sys::{filter, pktinfo};
-use portreeve_workers::protocol::{Datagrams, Policy, ToBuiltin, ToProxy, Worker, rules_messages};
+use portreeve_workers::protocol::{Datagrams, Policy, RateNote, ToBuiltin, ToProxy, Worker, rules_messages};
 use rustix::fd::{AsFd, OwnedFd};
 
 /// The workers that own datagram sockets.
@@ -135,13 +136,26 @@ impl Supervisor {
         }
     }
 
+    /// What a limit does to a service's datagrams.
+    pub fn heard_of_rate(&mut self, id: SlotId, note: RateNote) {
+        match note {
+            RateNote::Full { .. } => self.say_minute(id),
+            RateNote::Resumed => self.say_rate(id, false),
+            RateNote::Tripped { .. } | RateNote::Paused { .. } => self.say_rate(id, true),
+        }
+    }
+
     /// A worker reports.
     pub fn heard_of_datagrams(&mut self, report: &Datagrams) {
+        let now = self.now();
         let Some(slot) = self.slots.get_mut(&report.slot) else { return };
+        slot.state.count_starts(report.served_count, slot.rules(), &now);
         for peer in &report.served {
             self.announcer.served(&mut self.sinks, &self.stamp, slot, 0, Some((*peer).into()));
         }
         slot.counts.accepted += report.served_count;
+        let asked =
+            report.served_count > 0 || report.refused_by.iter().any(|(reason, _)| *reason == Reason::Libwrap);
         slot.counts.lost += report.lost;
         for &(reason, count) in &report.refused_by {
             slot.counts.refuse(reason, count);
@@ -149,6 +163,9 @@ impl Supervisor {
         for refusal in &report.refused {
             let (why, source) = ((refusal.reason, None), Some(refusal.source.into()));
             self.announcer.refused(&mut self.sinks, &self.stamp, slot, why, source);
+        }
+        if asked {
+            self.has_asked(report.slot);
         }
     }
 }

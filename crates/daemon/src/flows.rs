@@ -49,7 +49,9 @@ impl Supervisor {
             return;
         }
         let ticket = self.ticket();
+        let now = self.now();
         let Some(slot) = self.slots.get_mut(&id) else { return };
+        slot.state.count_starts(1, slot.rules(), &now);
         let event = self.announcer.start(&mut self.sinks, &self.stamp, slot, 0, Some(source.into()));
         let session = Session {
             slot: id,

@@ -58,7 +58,8 @@ impl Supervisor {
                 Mux::Plain => Owed::Refusal,
                 Mux::Plus => Owed::Both,
             };
-            self.arrival(Client { slot: id, owed, ..client.afresh() });
+            let asked = self.slots.get(&client.slot).is_some_and(|slot| !slot.service.nolibwrap);
+            self.arrival(Client { slot: id, owed, asked, ..client.afresh() });
             return;
         } else {
             tell(&client, NOT_FOUND);

@@ -98,9 +98,14 @@ impl Supervisor {
         self.say(Level::Error, &text);
     }
 
-    /// The service has had its starts of the minute: its clients wait in the kernel's queue. Said once a minute.
+    /// The service has had its starts of the minute: its clients wait in the kernel's queue.
     pub fn rest_for_the_minute(&mut self, id: SlotId, until: Duration) {
         self.pause(id, until, "as many starts as starts_per_minute allows");
+        self.say_minute(id);
+    }
+
+    /// Says that a service has had its starts of the minute, once a minute.
+    pub fn say_minute(&mut self, id: SlotId) {
         let now = self.stamp.mono();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if slot.minute_told.is_some_and(|at| now.saturating_sub(at) < Duration::from_secs(60)) {

@@ -20,7 +20,7 @@ use portreeve_conf::Level;
 use portreeve_policy::{Peer, Seat};
 use portreeve_sys::process;
 use portreeve_sys::reap::Status;
-use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, RateNote, ToProxy, Worker};
+use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, ToProxy, Worker};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -333,7 +333,7 @@ impl Supervisor {
             }
             FromProxy::Want { slot, number, source, local } => self.begin_flow(slot, number, source, local),
             FromProxy::Datagrams(report) => self.heard_of_datagrams(&report),
-            FromProxy::Rate { slot, note } => self.say_rate(slot, note != RateNote::Resumed),
+            FromProxy::Rate { slot, note } => self.heard_of_rate(slot, note),
             _ => {}
         }
     }

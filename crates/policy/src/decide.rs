@@ -35,7 +35,7 @@ pub fn decide(
 }
 
 /// Decides on one datagram for a built-in service: the same checks, yet nothing runs and so the seat occupies nothing
-/// (reference xinetd §6.2).
+/// (reference xinetd §6.2). One that is admitted is a start of the minute.
 pub fn decide_datagram(
     rules: &CompiledRules,
     state: &ServiceState,
@@ -46,7 +46,10 @@ pub fn decide_datagram(
     resumed: bool,
 ) -> Verdict {
     match judge(rules, state, host, arrival, facts, now, resumed) {
-        Ok(()) => Verdict::Admit(Seat::none()),
+        Ok(()) => {
+            state.count_start(arrival.starter(), rules.rules(), now);
+            Verdict::Admit(Seat::none())
+        }
         Err(Stop::Refuse(refusal)) => Verdict::Refuse(refusal),
         Err(Stop::NeedNames) => Verdict::NeedNames,
         Err(Stop::NeedTables) => Verdict::NeedTables,

@@ -116,7 +116,13 @@ impl ServiceState {
         self.occupy(host, None, rules.per_source_prefix)
     }
 
-    fn count_start(&self, source: Option<IpAddr>, rules: &Rules, now: &Now) {
+    /// Starts that a worker has admitted by a copy of the rules, for status and explanations; as many as a limit can be about.
+    pub fn count_starts(&self, count: u64, rules: &CompiledRules, now: &Now) {
+        let most = u64::from(rules.rules().starts_per_minute.unwrap_or(0));
+        (0..count.min(most)).for_each(|_| self.count_start(None, rules.rules(), now));
+    }
+
+    pub(crate) fn count_start(&self, source: Option<IpAddr>, rules: &Rules, now: &Now) {
         if rules.minute() != Limits::default() {
             self.write(|counters| counters.minute.count(source, now.mono));
         }

@@ -6,11 +6,11 @@ use super::surroundings::Surroundings;
 use super::table_file::SETTLED;
 use crate::admit::Client;
 use crate::hosts::Orders;
-use crate::slot::SlotId;
+use crate::slot::{Manner, Slot, SlotId};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use hosts_access::{Field, Host, Message, Request, Settings, Verdict, Why, evaluate};
-use portreeve_conf::Level;
+use portreeve_conf::{Builtin, Level};
 use portreeve_policy::{Cause, Origin, Peer, Refusal, Tables};
 use portreeve_sys::names;
 use std::net::SocketAddr;
@@ -26,9 +26,14 @@ pub struct Consulted {
     pub lacking: Option<&'static str>,
 }
 
-/// How the tables are read: as every distribution builds them. Each client is the first of its process in the original, so
-/// `twist` is always allowed.
+/// How the tables are read: as every distribution builds them. A client is the first of its process in the original, unless that has
+/// asked for a service that it answers itself ([`Supervisor::has_asked`]) or for tcpmux: such a process may not `twist`.
 pub const SETTINGS: Settings = Settings { options: true, verbose: 0, resident: false };
+
+/// What the original says of a `twist` in such a process, and how to have it.
+const RESIDENT: &[u8] = b"twist option in resident process";
+const WHY_RESIDENT: &str = " (the tables were asked before for daytime, time, a datagram built-in or tcpmux, as in xinetd; with flags = \
+                            NOLIBWRAP there they are not)";
 
 impl Supervisor {
     /// Looks at the tables, and says so when they have changed.
@@ -58,8 +63,13 @@ impl Supervisor {
             return None;
         };
         client.local = client.local.or_else(|| crate::listeners::local_address(&client.fd).ok());
-        match self.ask_tables(client.slot, peer, client.local, &client.known, false) {
+        let before = self.hosts.resident;
+        self.hosts.resident |= client.asked;
+        let answer = self.ask_tables(client.slot, peer, client.local, &client.known, false);
+        self.hosts.resident = before;
+        match answer {
             Ok(consulted) => {
+                self.has_asked(client.slot);
                 client.consulted = Some(Box::new(consulted));
                 None
             }
@@ -93,10 +103,11 @@ impl Supervisor {
             return Ok(Consulted { tables: Tables::Granted, orders: Orders::default(), lacking: None });
         }
         let ids = self.hook_ids(slot);
+        let settings = Settings { resident: self.hosts.resident, ..SETTINGS };
         let mut request = request(&slot.service.wrap_name, peer, local);
         let (tables, lists) = self.hosts.tables();
         let mut world = Surroundings::new(lists, known, alone || known.exhausted, ids);
-        let decision = evaluate(&tables, &mut request, &mut world, &SETTINGS);
+        let decision = evaluate(&tables, &mut request, &mut world, &settings);
         let Surroundings { acts, become_ids, banners, said, lacking, want, .. } = world;
         self.hosts.finish();
         if decision.verdict == Verdict::Pending {
@@ -118,6 +129,18 @@ impl Supervisor {
             self.say_once(message);
         }
         Ok(Consulted { tables, orders, lacking })
+    }
+
+    /// The tables were asked for a client of this slot. xinetd asks in its own process for what it answers there: `daytime` and `time`,
+    /// and every built-in of datagrams; libwrap then takes it for a resident process, and so all processes that it starts.
+    pub fn has_asked(&mut self, id: SlotId) {
+        let by_itself = |slot: &Slot| match slot.manner() {
+            Manner::Builtin(kind) => matches!(kind, Builtin::Daytime | Builtin::Time),
+            Manner::BuiltinDatagrams(_) => true,
+            _ => false,
+        };
+        self.hosts.resident |=
+            self.slots.get(&id).is_some_and(|slot| !slot.service.nolibwrap && by_itself(slot));
     }
 
     /// The tables refuse a client: xinetd's words, and what could not be asked for.
@@ -159,7 +182,8 @@ impl Supervisor {
             _ => return,
         };
         let place = place.map(|place| format!("{}: ", self.hosts.place(place))).unwrap_or_default();
-        let text = format!("{word}: {place}{}", String::from_utf8_lossy(text));
+        let why = if text.as_slice() == RESIDENT { WHY_RESIDENT } else { "" };
+        let text = format!("{word}: {place}{}{why}", String::from_utf8_lossy(text));
         if self.hosts.is_news(&text) {
             self.say(level, &text);
         }

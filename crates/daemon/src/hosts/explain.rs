@@ -5,7 +5,7 @@ use super::known::{Known, Want};
 use super::surroundings::Surroundings;
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
-use hosts_access::{End, Verdict, Why, explain};
+use hosts_access::{End, Settings, Verdict, Why, explain};
 use portreeve_policy::{Cause, Origin, Tables};
 use portreeve_sys::socket;
 use portreeve_workers::protocol::{IdentAnswer, IdentFailure};
@@ -32,10 +32,11 @@ impl Supervisor {
         if by_worker {
             known.ident = Some(IdentAnswer::Failed(IdentFailure::NoServer));
         }
+        let settings = Settings { resident: self.hosts.resident, ..SETTINGS };
         let (tables, lists) = self.hosts.texts();
         // A claimed sender of a datagram is asked for nothing.
         let mut world = Surroundings::new(lists, &known, !slot.is_stream(), ids);
-        let found = explain(&tables, &mut request, &mut world, &SETTINGS);
+        let found = explain(&tables, &mut request, &mut world, &settings);
         let want = world.want.take();
         let lacking = world.lacking;
         let listed = world.listed;

@@ -36,6 +36,8 @@ pub struct Files {
     said: HashSet<String>,
     /// The builtin worker has these texts.
     pub given: Vec<Worker>,
+    /// They were asked for a service that xinetd answers in its own process, which from then on is one that may not `twist`.
+    pub resident: bool,
 }
 
 impl Files {
@@ -52,6 +54,7 @@ impl Files {
             lists: Lists::default(),
             said: HashSet::new(),
             given: Vec::new(),
+            resident: false,
         }
     }
 

@@ -70,6 +70,8 @@ pub(crate) struct Judge {
     wrapped: Option<String>,
     state: ServiceState,
     paused: bool,
+    /// Until when the starts of the minute are used up.
+    rests: Option<Duration>,
     pub(crate) report: Report,
 }
 
@@ -83,6 +85,7 @@ impl Judge {
             wrapped: None,
             state: ServiceState::new(),
             paused: false,
+            rests: None,
             report: Report::default(),
         }
     }
@@ -104,6 +107,7 @@ impl Judge {
                 let rules = self.incoming.take().ok_or(BadMessage::OutOfTurn("RulesEnd"))?;
                 let log_served = rules.log_served;
                 self.rules = Some((CompiledRules::new(rules.finish()), log_served));
+                self.rests = None;
             }
             Policy::Wrapped { daemon, .. } => self.wrapped = daemon,
             Policy::Tables { .. } | Policy::Forget { .. } | Policy::Bans(_) | Policy::Pardon(_) => {}
@@ -116,9 +120,9 @@ impl Judge {
         self.rules.is_some()
     }
 
-    /// Whether the rate limit wants datagrams to be left in the kernel's queue.
+    /// Whether a limit wants datagrams to be left in the kernel's queue.
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused
+        self.paused || self.rests.is_some()
     }
 
     /// Whether the sources of served datagrams are to be named.
@@ -149,7 +153,15 @@ impl Judge {
             Verdict::Admit(_) => (true, None),
             Verdict::Refuse(refusal) => {
                 self.report.refused(source, refusal.reason, now.mono);
-                (false, refusal.change.map(|change| self.follow(change, now.mono)))
+                let note = match (refusal.change, refusal.rest) {
+                    (Some(change), _) => Some(self.follow(change, now.mono)),
+                    // Said once, however many come that cannot be left in the queue.
+                    (None, Some(until)) if self.rests.replace(until).is_none() => {
+                        Some(RateNote::Full { seconds: seconds(until, now.mono) })
+                    }
+                    _ => None,
+                };
+                (false, note)
             }
             // It has been told that they are unavailable and does not ask; if it did, the answer is the same.
             Verdict::NeedNames | Verdict::NeedTables => {
@@ -162,26 +174,23 @@ impl Judge {
     /// What the rate limit wants, and what is to be said about it.
     fn follow(&mut self, change: RateChange, now: Duration) -> RateNote {
         self.paused = !change.accepts();
-        let seconds = |until: Duration| {
-            let left = until.saturating_sub(now);
-            u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
-        };
         match change {
-            RateChange::Throttled { until } => RateNote::Tripped { seconds: seconds(until) },
-            RateChange::Paused { until } => RateNote::Paused { seconds: seconds(until) },
+            RateChange::Throttled { until } => RateNote::Tripped { seconds: seconds(until, now) },
+            RateChange::Paused { until } => RateNote::Paused { seconds: seconds(until, now) },
             // The socket is the supervisor's to close; here the queue is left alone, and the log line is the same.
-            RateChange::Closed { until } => RateNote::Tripped { seconds: seconds(until) },
+            RateChange::Closed { until } => RateNote::Tripped { seconds: seconds(until, now) },
             RateChange::Resumed => RateNote::Resumed,
         }
     }
 
     /// When [`Judge::tick`] is next needed.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        [self.state.deadline(), self.report.deadline()].into_iter().flatten().min()
+        [self.state.deadline(), self.report.deadline(), self.rests].into_iter().flatten().min()
     }
 
     /// Lets time pass: pauses end, reports leave.
     pub(crate) fn tick(&mut self, now: &Now) -> (Option<RateNote>, Option<Datagrams>) {
+        self.rests = self.rests.filter(|&until| until > now.mono);
         let change = match &self.rules {
             Some((rules, _)) => self.state.tick(rules, now),
             None => None,
@@ -193,5 +202,61 @@ impl Judge {
     /// The last report.
     pub(crate) fn last_words(&mut self, now: Duration) -> Option<Datagrams> {
         self.report.take_now(self.slot, now)
+    }
+}
+
+/// Whole seconds from `now` until then.
+fn seconds(until: Duration, now: Duration) -> u32 {
+    u32::try_from(until.saturating_sub(now).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::rules_messages;
+    use portreeve_policy::Rules;
+
+    fn judge(rules: &Rules) -> Judge {
+        let mut judge = Judge::new(1);
+        for message in rules_messages(1, false, rules).unwrap() {
+            judge.obey(message).unwrap();
+        }
+        judge
+    }
+
+    #[test]
+    fn the_starts_of_a_minute_are_counted_and_the_rest_waits_in_the_queue() {
+        let rules = |starts| Rules { cps: (0, 0), starts_per_minute: starts, ..Rules::default() };
+        let mut judge = judge(&rules(Some(2)));
+        let mut standing = Standing::default();
+        let at = |seconds: u64| Now { mono: Duration::from_secs(seconds), minute: 0 };
+        // Sources may be forged, so nobody has a share of his own.
+        let mut ask = |judge: &mut Judge, from: &str, seconds: u64| {
+            judge.judge(from.parse().unwrap(), || None, &mut standing, &at(seconds))
+        };
+        assert_eq!(ask(&mut judge, "192.0.2.1:2000", 100), (true, None));
+        assert_eq!(ask(&mut judge, "192.0.2.2:2000", 110), (true, None));
+        let full = RateNote::Full { seconds: 40 };
+        assert_eq!(ask(&mut judge, "192.0.2.3:2000", 120), (false, Some(full)));
+        assert!(judge.is_paused());
+        // Where the queue is not left alone, for the flows that go on, it is said once.
+        assert_eq!(ask(&mut judge, "192.0.2.4:2000", 121), (false, None));
+        assert_eq!(judge.deadline().map(|until| until <= Duration::from_secs(160)), Some(true));
+        judge.tick(&at(159));
+        assert!(judge.is_paused());
+        judge.tick(&at(160));
+        assert!(!judge.is_paused());
+        assert_eq!(ask(&mut judge, "192.0.2.3:2000", 160), (true, None));
+        assert!(matches!(
+            ask(&mut judge, "192.0.2.3:2000", 160),
+            (false, Some(RateNote::Full { seconds: 10 }))
+        ));
+        // New rules count from the same starts.
+        for message in rules_messages(1, false, &rules(Some(3))).unwrap() {
+            judge.obey(message).unwrap();
+        }
+        assert!(!judge.is_paused());
+        assert_eq!(ask(&mut judge, "192.0.2.3:2000", 161), (true, None));
+        assert!(!ask(&mut judge, "192.0.2.3:2000", 161).0);
     }
 }

@@ -31,6 +31,11 @@ pub enum RateNote {
         /// How long.
         seconds: u32,
     },
+    /// It has had its starts of the minute; datagrams wait in the kernel's queue for this many seconds.
+    Full {
+        /// How long.
+        seconds: u32,
+    },
     /// All is as before.
     Resumed,
 }
@@ -42,6 +47,7 @@ impl RateNote {
             RateNote::Tripped { seconds } => (0, seconds),
             RateNote::Paused { seconds } => (1, seconds),
             RateNote::Resumed => (2, 0),
+            RateNote::Full { seconds } => (3, seconds),
         };
         writer.u8(number);
         writer.u32(seconds);
@@ -53,6 +59,7 @@ impl RateNote {
             (0, seconds) => RateNote::Tripped { seconds },
             (1, seconds) => RateNote::Paused { seconds },
             (2, 0) => RateNote::Resumed,
+            (3, seconds) => RateNote::Full { seconds },
             _ => return Err(BadMessage::BadValue("rate note")),
         };
         Ok((slot, note))

@@ -41,6 +41,8 @@ pub struct RulesHead {
     pub instances: Option<u32>,
     /// per_source.
     pub per_source: Option<u32>,
+    /// starts_per_minute; that of one source means nothing where the source may be forged.
+    pub starts_per_minute: Option<u32>,
     /// Whether only_from is set at all.
     pub only_from: bool,
     /// Whether no_access is set at all.
@@ -59,6 +61,7 @@ pub fn rules_messages(slot: u32, log_served: bool, rules: &Rules) -> Result<Vec<
         windows: rules.windows.clone(),
         instances: rules.instances,
         per_source: rules.per_source,
+        starts_per_minute: rules.starts_per_minute,
         only_from: rules.only_from.is_some(),
         no_access: rules.no_access.is_some(),
     };
@@ -132,7 +135,7 @@ impl RulesInParts {
             instances: self.head.instances,
             per_source: self.head.per_source,
             per_source_prefix: (32, 64),
-            starts_per_minute: None,
+            starts_per_minute: self.head.starts_per_minute,
             source_starts_per_minute: None,
             sensor: None,
             only_from: self.head.only_from.then_some(self.only_from),
@@ -158,7 +161,7 @@ pub(super) fn put_head(writer: &mut Writer<'_>, head: &RulesHead) -> Result<(), 
             writer.u16(*to);
         }
     }
-    for limit in [head.instances, head.per_source] {
+    for limit in [head.instances, head.per_source, head.starts_per_minute] {
         writer.option(limit, |writer, limit| writer.u32(limit));
     }
     writer.flag(head.only_from);
@@ -179,6 +182,7 @@ pub(super) fn take_head(input: &mut Reader<'_>) -> Result<RulesHead, BadMessage>
         })?,
         instances: input.option("instances", Reader::u32)?,
         per_source: input.option("per_source", Reader::u32)?,
+        starts_per_minute: input.option("starts_per_minute", Reader::u32)?,
         only_from: input.flag("only_from")?,
         no_access: input.flag("no_access")?,
     })

@@ -74,7 +74,7 @@ fn head() -> impl Strategy<Value = RulesHead> {
         any::<bool>(),
         option::of(-1e9..1e9f64),
         option::of(vec(any::<(u16, u16)>(), 0..20)),
-        any::<[Option<u32>; 2]>(),
+        any::<[Option<u32>; 3]>(),
         any::<bool>(),
         any::<bool>(),
     )
@@ -85,6 +85,7 @@ fn head() -> impl Strategy<Value = RulesHead> {
             windows,
             instances: limits[0],
             per_source: limits[1],
+            starts_per_minute: limits[2],
             only_from,
             no_access,
         })
@@ -370,6 +371,7 @@ fn rules_of(head: &RulesHead, only_from: Vec<Pattern>, no_access: Vec<Pattern>) 
         overload_closes: head.overload_closes,
         max_load: head.max_load,
         windows: head.windows.clone(),
+        starts_per_minute: head.starts_per_minute,
         only_from: head.only_from.then(|| list(only_from)),
         no_access: head.no_access.then(|| list(no_access)),
         ..Rules::default()
@@ -442,6 +444,7 @@ fn lists_beyond_their_bounds_are_errors_and_never_shorter_lists() {
         windows: None,
         instances: Some(0),
         per_source: None,
+        starts_per_minute: None,
         only_from: true,
         no_access: false,
     };
