@@ -2,14 +2,14 @@
 //! counted and no error. Reads links of /proc and opens nothing that a process holds.
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, RawDir};
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Holders of one socket that are looked at.
 const MOST_HOLDERS: usize = 64;
@@ -17,6 +17,8 @@ const MOST_HOLDERS: usize = 64;
 const MOST_THREADS: usize = 16;
 /// A process with more descriptors than this is looked at by several threads, so many descriptors at a time.
 const PART: usize = 512;
+/// Bytes of a listing that the kernel gives at once: a part's entries and a few, so that a part is handed over while the next is listed.
+const ROOM: usize = 16 * 1024;
 
 /// Who holds which sockets.
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ pub struct Holders {
 /// The descriptors of a process that are still to be looked at.
 struct Part {
     pid: u32,
-    directory: std::sync::Arc<OwnedFd>,
+    directory: Arc<OwnedFd>,
     numbers: Vec<u32>,
 }
 
@@ -57,52 +59,135 @@ impl Found {
 /// Looks through the descriptors of these processes for these sockets.
 pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>) -> Holders {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
-    let parts: Mutex<Vec<Part>> = Mutex::default();
-    let mut all = everywhere(threads, pids.len(), |at, found| {
-        let Some(pid) = pids.get(at).copied() else { return };
-        match list(proc, pid) {
-            Ok((directory, numbers)) if numbers.len() <= PART => {
-                look(pid, &directory, &numbers, wanted, found)
-            }
-            Ok((directory, numbers)) => {
-                let directory = std::sync::Arc::new(directory);
-                let part = |some: &[u32]| Part { pid, directory: directory.clone(), numbers: some.to_vec() };
-                if let Ok(mut parts) = parts.lock() {
-                    parts.extend(numbers.chunks(PART).map(part));
-                }
-            }
-            Err(error) => found.failed(pid, error),
-        }
-    });
-    let parts = parts.into_inner().unwrap_or_default();
-    all.extend(everywhere(threads, parts.len(), |at, found| {
-        if let Some(Part { pid, directory, numbers }) = parts.get(at) {
-            look(*pid, directory, numbers, wanted, found);
-        }
-    }));
-    together(all)
-}
-
-/// Does `work` for each number below `count`, by this thread and others.
-fn everywhere(threads: usize, count: usize, work: impl Fn(usize, &mut Found) + Sync) -> Vec<Found> {
-    let next = AtomicUsize::new(0);
-    let go = || {
-        let mut found = Found::default();
-        loop {
-            match next.fetch_add(1, Ordering::Relaxed) {
-                at if at < count => work(at, &mut found),
-                _ => return found,
-            }
-        }
+    let search = Search {
+        proc,
+        pids,
+        wanted,
+        next: AtomicUsize::new(0),
+        desk: Mutex::new(Desk { parts: Vec::new(), at_work: 0 }),
+        more: Condvar::new(),
     };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(count))
+    let go = || search.work();
+    let all = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads)
             // With fewer it takes longer.
             .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, go).ok())
             .collect();
         let own = go();
         others.into_iter().filter_map(|other| other.join().ok()).chain([own]).collect()
-    })
+    });
+    together(all)
+}
+
+/// What the threads share.
+struct Search<'a> {
+    proc: &'a Path,
+    pids: &'a [u32],
+    wanted: &'a HashSet<u32>,
+    /// The place of the next process that nobody has begun.
+    next: AtomicUsize,
+    desk: Mutex<Desk>,
+    /// There are parts, or nobody is left who could make some.
+    more: Condvar,
+}
+
+struct Desk {
+    parts: Vec<Part>,
+    /// Threads that list a process, and so may make parts.
+    at_work: usize,
+}
+
+impl Search<'_> {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One thread's work: parts of large processes first, while whoever lists them goes on; then the next process.
+    fn work(&self) -> Found {
+        let mut found = Found::default();
+        let mut room = vec![MaybeUninit::uninit(); ROOM];
+        loop {
+            let mut desk = self.desk();
+            let part = loop {
+                if let Some(part) = desk.parts.pop() {
+                    break Some(part);
+                }
+                if self.next.load(Ordering::Relaxed) < self.pids.len() {
+                    desk.at_work += 1;
+                    break None;
+                }
+                if desk.at_work == 0 {
+                    return found;
+                }
+                desk = self.more.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(desk);
+            match part {
+                Some(Part { pid, directory, numbers }) => {
+                    look(pid, &directory, &numbers, self.wanted, &mut found);
+                }
+                None => {
+                    let _leaving = Leaving(self);
+                    if let Some(pid) = self.pids.get(self.next.fetch_add(1, Ordering::Relaxed))
+                        && let Err(error) = self.process(*pid, &mut room, &mut found)
+                    {
+                        found.failed(*pid, error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at a process's descriptors. Of one that has many, the others take parts as soon as their numbers are known.
+    fn process(&self, pid: u32, room: &mut [MaybeUninit<u8>], found: &mut Found) -> rustix::io::Result<()> {
+        let path = self.proc.join(pid.to_string()).join("fd");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = Arc::new(rustix::fs::open(path, flags, Mode::empty())?);
+        let hand_over = |numbers: Vec<u32>| {
+            self.desk().parts.push(Part { pid, directory: directory.clone(), numbers });
+            self.more.notify_one();
+        };
+        let usual = usually_taken(&directory);
+        for first in (0..usual).step_by(PART) {
+            let last = usual.min(first.saturating_add(PART as u32));
+            hand_over((first..last).collect());
+        }
+        if usual > 0 {
+            // The kernel lists the descriptor N at the place N + 2.
+            rustix::fs::seek(&directory, SeekFrom::Start(u64::from(usual) + 2))?;
+        }
+        let mut numbers = Vec::new();
+        let mut entries = RawDir::new(&directory, room);
+        while let Some(entry) = entries.next() {
+            // `.` and `..` are none.
+            numbers.extend(entry?.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
+            if numbers.len() >= PART {
+                hand_over(std::mem::take(&mut numbers));
+            }
+        }
+        look(pid, &directory, &numbers, self.wanted, found);
+        Ok(())
+    }
+}
+
+/// How many descriptors a process has that has many, and so the numbers that they have but for a few: the lowest that is free is taken first.
+/// Looking at these needs no list of them, which costs as much as a third of the looking. 0 where the kernel does not say (before Linux 6.2).
+fn usually_taken(directory: &OwnedFd) -> u32 {
+    /// PROC_SUPER_MAGIC.
+    const PROC: u64 = 0x9fa0;
+    let is_proc = || rustix::fs::fstatfs(directory).is_ok_and(|there| there.f_type as u64 == PROC);
+    let count = rustix::fs::fstat(directory).map_or(0, |seen| u32::try_from(seen.st_size).unwrap_or(0));
+    if count as usize > PART && is_proc() { count } else { 0 }
+}
+
+/// Says that a process was listed, however that ended: who waits for its parts would wait for ever.
+struct Leaving<'a>(&'a Search<'a>);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.desk().at_work -= 1;
+        self.0.more.notify_all();
+    }
 }
 
 fn together(all: Vec<Found>) -> Holders {
@@ -125,21 +210,6 @@ fn together(all: Vec<Found>) -> Holders {
     }
     (holders.vanished, holders.hidden) = (vanished.len(), hidden.len());
     holders
-}
-
-/// The numbers of a process's descriptors.
-fn list(proc: &Path, pid: u32) -> rustix::io::Result<(OwnedFd, Vec<u32>)> {
-    let path = proc.join(pid.to_string()).join("fd");
-    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-    let mut numbers = Vec::new();
-    let mut entries = RawDir::new(&fd, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        // `.` and `..` are none.
-        numbers.extend(entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()));
-    }
-    Ok((fd, numbers))
 }
 
 fn look(pid: u32, directory: &OwnedFd, numbers: &[u32], wanted: &HashSet<u32>, found: &mut Found) {
@@ -190,6 +260,39 @@ mod tests {
         for number in [0, 7, 10, 4711, u32::MAX] {
             assert_eq!(decimal(number, &mut [0; 11]).to_str().unwrap(), number.to_string());
         }
+    }
+
+    /// What has many descriptors is not listed from the beginning: gaps among the low numbers, and descriptors beyond their count.
+    #[test]
+    fn descriptors_of_a_real_process_are_found_wherever_they_are() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        use std::os::fd::{AsFd, AsRawFd};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        let mut sockets: Vec<OwnedFd> =
+            (0..2 * PART + 50).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into()).collect();
+        // Every third low one goes; a few are far beyond the count of those that are left.
+        let mut at = 0;
+        sockets.retain(|_| {
+            at += 1;
+            at % 3 != 0
+        });
+        let far: Vec<OwnedFd> = (0..5)
+            .map(|at| {
+                let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+                rustix::io::fcntl_dupfd_cloexec(socket.as_fd(), 4000 + 7 * at).unwrap()
+            })
+            .collect();
+        sockets.extend(far);
+        let inode = |fd: &OwnedFd| {
+            let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+            socket(link.to_str().unwrap().as_bytes()).unwrap()
+        };
+        let wanted: HashSet<u32> = sockets.iter().map(inode).collect();
+        let own = std::process::id();
+        let found = holders(Path::new("/proc"), &[own], &wanted);
+        assert_eq!(found.by_socket.len(), wanted.len());
+        assert!(found.by_socket.values().all(|pids| *pids == [own]));
     }
 
     #[test]

@@ -252,7 +252,15 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     let pids = namespaces::processes(places.proc)?;
     let spaces = namespaces::find(places.proc, &pids)?;
     let mut inventory = Inventory { served_since: daemon.served_since, ..Inventory::default() };
-    let found = listed(&spaces.all, &mut inventory)?;
+    let mut found = listed(&spaces.all, &mut inventory)?;
+    // Before they become as large as listeners.
+    found.sort_by(|(a_label, a), (b_label, b)| {
+        let key = |label: &str, socket: &Socket| (label != "own", socket.protocol);
+        key(a_label, a)
+            .cmp(&key(b_label, b))
+            .then_with(|| a_label.cmp(b_label))
+            .then_with(|| a.place.cmp(&b.place))
+    });
     if spaces.hidden > 0 {
         inventory
             .gaps
@@ -289,13 +297,6 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
             Listener { socket, namespace, processes, package, service, reach, served }
         })
         .collect();
-    inventory.listeners.sort_by(|a, b| {
-        let key = |l: &Listener| (l.namespace != "own", l.socket.protocol);
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| a.namespace.cmp(&b.namespace))
-            .then_with(|| a.socket.place.cmp(&b.socket.place))
-    });
     Ok(inventory)
 }
 

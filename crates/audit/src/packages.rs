@@ -50,22 +50,19 @@ impl Owners {
     pub fn of(directory: &Path, rpm: Option<&Path>, paths: &BTreeSet<String>) -> Owners {
         let mut owners = Owners::default();
         owners.dpkg(directory, paths);
-        let there = |directory: &Path| RPM_FILES.iter().any(|file| directory.join(file).exists());
+        let there = |directory: &&Path| RPM_FILES.iter().any(|file| directory.join(file).exists());
         let places = rpm.map_or_else(|| RPM.map(Path::new).to_vec(), |place| vec![place]);
-        if places.into_iter().any(there) {
+        if let Some(place) = places.into_iter().find(there) {
             let left: Vec<&String> = paths.iter().filter(|path| !owners.found.contains_key(*path)).collect();
-            owners.rpm(rpm, &left);
+            owners.rpm(place, &left);
         }
         owners
     }
 
-    /// Asks rpm for what dpkg does not know.
-    fn rpm(&mut self, place: Option<&Path>, paths: &[&String]) {
+    /// Asks rpm for what dpkg does not know, and says where the database is: another distribution's rpm looks elsewhere.
+    fn rpm(&mut self, place: &Path, paths: &[&String]) {
         let ask = |paths: &[&String]| {
-            let mut arguments: Vec<&OsStr> = Vec::new();
-            if let Some(place) = place {
-                arguments.extend([OsStr::new("--dbpath"), place.as_os_str()]);
-            }
+            let mut arguments: Vec<&OsStr> = vec![OsStr::new("--dbpath"), place.as_os_str()];
             arguments.extend(["-qf", "--queryformat", "%{NAME}\n", "--"].map(OsStr::new));
             arguments.extend(paths.iter().map(|path| OsStr::new(path.as_str())));
             outside::run(&["rpm"], &arguments, true)
@@ -114,7 +111,7 @@ impl Owners {
             }
         }
         let wanted = Wanted::new(wanted);
-        let lists: Vec<(String, PathBuf)> = entries
+        let mut lists: Vec<(String, PathBuf)> = entries
             .filter_map(Result::ok)
             .filter_map(|entry| {
                 let name = entry.file_name();
@@ -125,6 +122,11 @@ impl Owners {
         if lists.is_empty() {
             owners.missing = Some("the database of dpkg is empty");
         }
+        // What is named like a program is read first: reading ends when all is known.
+        let names: Vec<&str> = paths.iter().filter_map(|path| path.rsplit('/').next()).collect();
+        lists.sort_by_cached_key(|(package, _)| {
+            std::cmp::Reverse(names.iter().map(|name| alike(name, package)).max())
+        });
         let (found, cut) = wanted.among(&lists, paths.len());
         owners.found.extend(found);
         if cut || lists.len() > MOST_LISTS {
@@ -148,6 +150,11 @@ impl Owners {
     pub fn missing(&self) -> Option<&'static str> {
         self.missing
     }
+}
+
+/// How many letters two names begin with alike.
+fn alike(one: &str, other: &str) -> usize {
+    one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count()
 }
 
 /// The names that are looked for in lists, with the path that each stands for.

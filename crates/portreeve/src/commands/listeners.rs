@@ -211,6 +211,8 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     } else {
         write(out, &inventory)?;
     }
+    // The process ends here: ten thousand listeners need not be taken apart first.
+    std::mem::forget(inventory);
     Ok(Exit::Fine)
 }
 
@@ -240,6 +242,7 @@ fn write(out: &mut Output<'_>, inventory: &Inventory) -> io::Result<()> {
         ]);
         group.iter().for_each(|listener| table.row(row(listener, &mut users)));
         table.write(out, 0)?;
+        std::mem::forget(table);
     }
     if inventory.listeners.is_empty() {
         writeln!(out, "nothing listens")?;
