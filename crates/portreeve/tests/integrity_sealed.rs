@@ -209,3 +209,34 @@ fn blake3_is_a_choice() {
     home.fine("accept --key key --store store --all");
     home.fine(&format!("{CHECK} --max-rate 1000 --max-cpu 90"));
 }
+
+/// What writes a baseline is as sparing as what reads one: the limited run is under way long after another of the same tree has ended.
+#[test]
+fn a_baseline_is_written_as_sparingly_as_was_ordered() {
+    let home = Home::new("sparing");
+    home.fine("key key --public key.pub --no-passphrase");
+    // Holes are read all the same; at one MiB a second for minutes.
+    fs::File::create(home.path("tree/large")).unwrap().set_len(256 << 20).unwrap();
+    let limited = |line: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+        command.arg("integrity").args(line.split(' ')).arg("--max-rate").arg("1").current_dir(&home.0);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut slow = limited("init --key key --store slow tree");
+    home.fine("init --key key --store store --max-cpu 100 tree");
+    let ended = slow.try_wait().unwrap();
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    assert_eq!(ended, None, "init knows no limit");
+    fs::write(home.path("tree/a"), "A").unwrap();
+    // The same chain twice: who writes the next baseline holds a lock.
+    fs::create_dir(home.path("other")).unwrap();
+    fs::copy(home.path("store/000001.baseline"), home.path("other/000001.baseline")).unwrap();
+    let mut slow = limited("accept --key key --store other --all");
+    home.fine("accept --key key --store store --all --max-cpu 100");
+    let ended = slow.try_wait().unwrap();
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    assert_eq!(ended, None, "accept knows no limit");
+    assert!(!home.path("other/000002.baseline").exists());
+}

@@ -12,8 +12,10 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::sealing;
 use portreeve_audit::sealed::authority::Standing;
+use portreeve_audit::sealed::budget::Budget;
 use portreeve_audit::sealed::chain::{Baseline, Digest, STORE, Store};
 use portreeve_audit::sealed::entry::{hex, unhex};
+use portreeve_audit::sealed::hash::Hash;
 use portreeve_audit::sealed::journal::Journal;
 use portreeve_audit::sealed::key::{Key, Public, public_of};
 use portreeve_audit::sealed::reading::Reading;
@@ -35,6 +37,27 @@ pub struct Where {
     /// The directory of the baselines
     #[arg(long, value_name = "DIR", default_value = STORE)]
     pub store: PathBuf,
+}
+
+/// What a run may take of a machine that has other work.
+#[derive(clap::Args, Debug)]
+pub struct Sparing {
+    /// Read no more than this in a second
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_rate: Option<u64>,
+    /// Take no more than this share of all processors
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max_cpu: Option<u32>,
+}
+
+impl Sparing {
+    /// From now on; none without a limit.
+    fn budget(&self) -> Option<Budget> {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let rate = self.max_rate.map(|mebibytes| mebibytes << 20);
+        let share = self.max_cpu.map(|hundredths| (hundredths, processors));
+        (rate.is_some() || share.is_some()).then(|| Budget::new(rate, share))
+    }
 }
 
 /// Paths as the kernel has them.
@@ -86,10 +109,10 @@ fn standing(
 }
 
 /// How a run that writes a baseline reads. What it has read is noted in the store, under a secret of the key.
-fn reading(store: &Store, key: &Key, hash: portreeve_audit::sealed::hash::Hash) -> Reading {
+fn reading(store: &Store, key: &Key, hash: Hash, sparing: &Sparing) -> Reading {
     let purpose = format!("journal {} {}", hash.word(), sealing::host());
     let journal = Journal::open(&store.journal(), &key.secret(&purpose), JOURNAL);
-    Reading { hash, journal, ..Reading::default() }
+    Reading { hash, journal, budget: sparing.budget(), ..Reading::default() }
 }
 
 /// A baseline is there: its digest, for whoever writes it down.

@@ -1,6 +1,6 @@
 //! `portreeve integrity accept`: the next baseline, with what some paths or all are now.
 
-use super::{PUBLIC, Where, baseline, bytes, reading, sealed, standing, trusted};
+use super::{PUBLIC, Sparing, Where, baseline, bytes, reading, sealed, standing, trusted};
 use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -34,6 +34,9 @@ pub struct Accept {
     /// With an append key: the public half of the host's key
     #[arg(long, value_name = "FILE", default_value = PUBLIC)]
     pub public: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub sparing: Sparing,
     /// Print the digest as a picture for a telephone, too
     #[arg(long)]
     pub qr: bool,
@@ -67,7 +70,7 @@ pub fn accept(arguments: &Accept, out: &mut Output<'_>) -> Result<Exit, Failure>
         rules: before.header.rules.clone(),
     };
     let mut draft = store.begin(lock, &header).map_err(Failure::new)?;
-    let reading = reading(&store, &signer.key, header.hash);
+    let reading = reading(&store, &signer.key, header.hash, &arguments.sparing);
     let mut taken = 0_u64;
     let mut tree = Tree::new(&header.rules);
     let paths = before.paths().map_err(Failure::new)?;

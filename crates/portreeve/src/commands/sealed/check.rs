@@ -1,14 +1,13 @@
 //! `portreeve integrity check`: what is there beside a baseline.
 
 use super::told::{self, Format, Outcome};
-use super::{PUBLIC, Where, baseline, digest, standing, trusted};
+use super::{PUBLIC, Sparing, Where, baseline, digest, standing, trusted};
 use crate::escape;
 use crate::explaining::Judged;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::progress::{Whole, watched};
 use crate::sealing;
-use portreeve_audit::sealed::budget::Budget;
 use portreeve_audit::sealed::chain::{Baseline, Store};
 use portreeve_audit::sealed::compare::{Comparison, Depth, Sample};
 use portreeve_audit::sealed::entry::hex;
@@ -51,12 +50,9 @@ pub struct Check {
     /// With --quick: read one of this many untouched files all the same, others each time; 0 reads none
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub sample: u64,
-    /// Read no more than this in a second
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub max_rate: Option<u64>,
-    /// Take no more than this share of all processors
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub max_cpu: Option<u32>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub sparing: Sparing,
     /// Where it is noted what was read, for a check that is cut off; /run/portreeve-integrity for root
     #[arg(long, value_name = "DIR")]
     pub journal: Option<PathBuf>,
@@ -90,7 +86,7 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
     }
     let reading = Reading {
         hash: baseline.header.hash,
-        budget: budget(arguments),
+        budget: arguments.sparing.budget(),
         journal: journal(arguments, &baseline)?,
         ..Reading::default()
     };
@@ -132,13 +128,6 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
         waivers: &waivers,
     };
     told::tell(&outcome, if arguments.json { Format::Json } else { arguments.format }, out)
-}
-
-fn budget(arguments: &Check) -> Option<Budget> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let rate = arguments.max_rate.map(|mebibytes| mebibytes << 20);
-    let share = arguments.max_cpu.map(|hundredths| (hundredths, processors));
-    (rate.is_some() || share.is_some()).then(|| Budget::new(rate, share))
 }
 
 fn depth(arguments: &Check, baseline: &Baseline) -> Result<Depth, Failure> {

@@ -1,6 +1,6 @@
 //! `portreeve integrity init`: the first baseline.
 
-use super::{Where, bytes, reading, sealed};
+use super::{Sparing, Where, bytes, reading, sealed};
 use crate::escape;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -48,6 +48,9 @@ pub struct Init {
     /// Take what this AIDE database says of the files for what they were, instead of looking at them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "hash"])]
     pub from_aide: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub sparing: Sparing,
     /// Print the digest as a picture for a telephone, too
     #[arg(long)]
     pub qr: bool,
@@ -88,7 +91,7 @@ pub fn init(arguments: &Init, out: &mut Output<'_>) -> Result<Exit, Failure> {
         rules,
     };
     let mut draft = store.begin(lock, &header).map_err(Failure::new)?;
-    let reading = reading(&store, &signer.key, hash);
+    let reading = reading(&store, &signer.key, hash, &arguments.sparing);
     if let Some(database) = database {
         let counts = |entry: &&Entry| !header.rules.mask(&entry.path).is_empty();
         database
