@@ -1,10 +1,11 @@
 //! Who explains a change: the package that brought the file, where its database says that it is as it was brought. Changes nothing.
 
 use portreeve_audit::integrity;
+use portreeve_audit::integrity::rpm::{Compared, Record};
 use portreeve_audit::integrity::transactions::{Done, Transaction, Transactions};
 use portreeve_audit::packages::{DPKG, Owner, Owners};
 use portreeve_audit::sealed::compare::Change;
-use portreeve_audit::sealed::entry::order;
+use portreeve_audit::sealed::entry::{Kind, order};
 use portreeve_audit::sealed::rules::is_below;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -16,15 +17,15 @@ pub struct Judged {
     pub unexplained: Vec<Change>,
     /// By package.
     pub explained: BTreeMap<String, Vec<Change>>,
-    /// What was done with these packages, as far as dpkg's log says.
+    /// What was done with these packages, as far as dpkg's log or rpm's database says.
     pub transactions: BTreeMap<String, Transaction>,
     /// Recorded paths that are below one which could not be entered: nobody knows what became of them.
     pub unknown: usize,
 }
 
 impl Judged {
-    /// A change is explained when the file is a package's and is what that package brought, by its sum, its kind, its presence, and dpkg's log
-    /// says of the package that it was installed since, unless the log does not reach back to then. What is
+    /// A change is explained when the file is a package's and is what that package brought, by its sum, its kind, its presence (of rpm: by all that
+    /// it compares), and dpkg's log or rpm's database says of the package that it was installed since, unless the log does not reach back to then. What is
     /// below a path that could not be entered is not told as lost. The database of packages is that below `root`; `since` is in seconds since 1970.
     pub fn new(changes: Vec<Change>, gaps: &[(Vec<u8>, String)], root: &Path, since: u64) -> Self {
         let mut judged = Self::default();
@@ -37,41 +38,16 @@ impl Judged {
         judged.unknown = all - changes.len();
         let path_of = |change: &Change| String::from_utf8(change.path().to_vec()).ok();
         let paths: BTreeSet<String> = changes.iter().filter_map(path_of).collect();
-        let owners = Owners::of(&root.join(DPKG.trim_start_matches('/')), None, &paths);
-        let owner = |change: &Change| match owners.owner(&path_of(change)?) {
-            Owner::Package(name) => Some(name),
-            Owner::Nobody | Owner::Unknown(_) => None,
-        };
-        let names: BTreeSet<String> = changes.iter().filter_map(owner).collect();
-        let names: Vec<String> = names.into_iter().collect();
-        let looked = if names.is_empty() {
-            Ok(integrity::Integrity::default())
-        } else {
-            integrity::packages(root, &names, &integrity::Progress::default())
-        };
-        // Where the packages cannot be looked at, they explain nothing.
-        let wrong: Option<HashSet<Vec<u8>>> = looked
-            .ok()
-            .filter(|looked| looked.more == 0 && looked.gaps.is_empty() && looked.without_sums == 0)
-            .map(|looked| looked.differences.into_iter().map(|difference| difference.path).collect());
-        let transactions = Transactions::since(root, i64::try_from(since).unwrap_or(i64::MAX));
+        let brought = Packages::of(root, &paths, since);
         for change in changes {
-            let there = matches!(change, Change::Added(_) | Change::Changed(..));
-            // Lists of packages have the names from before the directories were merged, too.
-            let path = change.path();
-            let short = path.strip_prefix(b"/usr").unwrap_or(path);
-            let as_brought =
-                wrong.as_ref().is_some_and(|wrong| !wrong.contains(path) && !wrong.contains(short));
-            let package = owner(&change).filter(|_| there && as_brought && content_alone(&change));
-            let done = package.as_ref().map(|package| transactions.of(package));
-            match (package, done) {
-                (Some(package), Some(Done::By(_) | Done::Unknown)) => {
-                    if let Some(Done::By(done)) = done {
-                        judged.transactions.insert(package.clone(), done.clone());
+            match path_of(&change).and_then(|path| brought.explain(&change, &path)) {
+                Some((package, done)) => {
+                    if let Some(done) = done {
+                        judged.transactions.insert(package.clone(), done);
                     }
                     judged.explained.entry(package).or_default().push(change);
                 }
-                _ => judged.unexplained.push(change),
+                None => judged.unexplained.push(change),
             }
         }
         judged
@@ -86,14 +62,102 @@ impl Judged {
     }
 }
 
-/// Whether nothing changed of which a package's sums say nothing: who owns it and who may do what.
-fn content_alone(change: &Change) -> bool {
-    match change {
-        Change::Changed(_, _, what) => {
-            ['t', 'p', 'u', 'g', 'x', 'A', 'P', 'Z', 'e', 'r'].iter().all(|letter| !what.has(*letter))
+/// What the packages of a system say of some paths.
+struct Packages {
+    owners: Owners,
+    /// What they say is not as it was brought; none where they cannot be looked at: then they explain nothing.
+    wrong: Option<HashSet<Vec<u8>>>,
+    /// Where rpm keeps them: what it compares of each file.
+    rpm: Option<Record>,
+    transactions: Transactions,
+}
+
+impl Packages {
+    fn of(root: &Path, paths: &BTreeSet<String>, since: u64) -> Self {
+        let since = i64::try_from(since).unwrap_or(i64::MAX);
+        let dpkg = root.join("var/lib/dpkg/status").exists();
+        let place = root.join(DPKG.trim_start_matches('/'));
+        // Where dpkg keeps the packages, what rpm would say explains nothing.
+        let owners = Owners::of(&place, dpkg.then_some(Path::new("/nonexistent")), paths);
+        let mut names: Vec<String> = paths
+            .iter()
+            .filter_map(|path| match owners.owner(path) {
+                Owner::Package(name) => Some(name),
+                Owner::Nobody | Owner::Unknown(_) => None,
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let kept =
+            |looked: integrity::Integrity| looked.differences.into_iter().map(|one| one.path).collect();
+        if dpkg || !integrity::rpm::is_there(root) {
+            let looked = match names.as_slice() {
+                [] => Ok(integrity::Integrity::default()),
+                names => integrity::packages(root, names, &integrity::Progress::default()),
+            };
+            let whole = |looked: &integrity::Integrity| {
+                looked.more == 0 && looked.gaps.is_empty() && looked.without_sums == 0
+            };
+            let wrong = looked.ok().filter(whole).map(kept);
+            return Self { owners, wrong, rpm: None, transactions: Transactions::since(root, since) };
         }
-        // A set-uid file that is new is told even where a package brought it.
-        Change::Added(now) => now.mode & 0o6000 == 0 && now.attributes.is_empty(),
+        let wanted = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
+        let record = integrity::rpm::record(root, &names, &wanted).unwrap_or_default();
+        let looked = match names.as_slice() {
+            [] => Ok(integrity::Integrity::default()),
+            names => integrity::rpm::packages(root, names),
+        };
+        let wrong = looked.ok().filter(|looked| looked.gaps.is_empty()).map(kept);
+        let transactions = Transactions::of_rpm(&record, since);
+        Self { owners, wrong, rpm: Some(record), transactions }
+    }
+
+    /// Who explains a change, and by what that was done.
+    fn explain(&self, change: &Change, path: &str) -> Option<(String, Option<Transaction>)> {
+        let Owner::Package(package) = self.owners.owner(path) else { return None };
+        let wrong = self.wrong.as_ref()?;
+        // Lists of packages have the names from before the directories were merged, too.
+        let short = path.strip_prefix("/usr").unwrap_or(path);
+        if wrong.contains(path.as_bytes()) || wrong.contains(short.as_bytes()) {
+            return None;
+        }
+        let compared = match &self.rpm {
+            // What rpm says nothing about it may not have looked at: a ghost, a merged directory's other name.
+            Some(record) => Some(*record.files.get(path.as_bytes())?),
+            None => None,
+        };
+        if !covers(change, compared) {
+            return None;
+        }
+        match self.transactions.of(&package) {
+            Done::By(done) => Some((package, Some(done.clone()))),
+            Done::Unknown => Some((package, None)),
+            Done::Nothing => None,
+        }
+    }
+}
+
+/// Whether nothing changed of which the package says nothing. dpkg has sums alone; rpm has what it compares: owners, modes and capabilities too.
+fn covers(change: &Change, compared: Option<Compared>) -> bool {
+    let by = |letter| compared.is_some_and(|compared| compared.has(letter));
+    let content = |kind: Kind| match (kind, compared) {
+        (_, None) => true,
+        (Kind::File, _) => by('5'),
+        (Kind::Link, _) => by('L'),
+        _ => by('M'),
+    };
+    match change {
+        Change::Changed(before, now, what) => {
+            // A set-uid bit that is new is told whoever brought it.
+            let privileged = now.mode & 0o6000 & !before.mode != 0;
+            let rest = [('p', 'M'), ('u', 'U'), ('g', 'G'), ('P', 'P'), ('r', 'D')];
+            content(now.kind)
+                && !privileged
+                && ['t', 'x', 'A', 'Z', 'e'].iter().all(|letter| !what.has(*letter))
+                && rest.iter().all(|(ours, theirs)| !what.has(*ours) || by(*theirs))
+        }
+        // A set-uid file that is new, or one with capabilities, is told even where a package brought it.
+        Change::Added(now) => content(now.kind) && now.mode & 0o6000 == 0 && now.attributes.is_empty(),
         Change::Removed(_) | Change::Unseen(..) => false,
     }
 }

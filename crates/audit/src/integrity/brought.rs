@@ -71,7 +71,13 @@ fn by_rpm(root: &Path, package: &str, path: &str) -> Result<String, String> {
     if !super::rpm::is_there(root) {
         return Err(format!("package {package} has no sum of it"));
     }
-    let looked = super::rpm::packages(root, &[package.to_owned()]).map_err(|error| error.to_string())?;
+    let name = [package.to_owned()];
+    let wanted = [path.as_bytes().to_vec()].into();
+    let record = super::rpm::record(root, &name, &wanted).map_err(|error| error.to_string())?;
+    if !record.files.get(path.as_bytes()).is_some_and(|compared| compared.has('5')) {
+        return Err(format!("package {package} has no digest of it"));
+    }
+    let looked = super::rpm::packages(root, &name).map_err(|error| error.to_string())?;
     match looked.differences.iter().find(|difference| difference.path == path.as_bytes()) {
         None => Ok(package.to_owned()),
         Some(_) => Err(format!("it is not what package {package} brought")),

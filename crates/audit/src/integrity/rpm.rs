@@ -1,6 +1,8 @@
-//! The same where rpm keeps the packages: rpm itself looks (`rpm -Va`), and what it says is read up to a bound.
+//! The same where rpm keeps the packages: rpm itself looks (`rpm -Va`), and what it says is read up to a bound. And what rpm looks at in each
+//! file: of a `%ghost` it compares no content, so its silence says nothing of that.
 
 use super::{Difference, Found, Integrity};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -21,27 +23,29 @@ pub fn is_there(root: &Path) -> bool {
     database(root).is_some()
 }
 
+/// rpm, with the database below a root.
+fn rpm(root: &Path) -> Command {
+    let mut command = Command::new("rpm");
+    if let Some(directory) = database(root) {
+        command.args(["--dbpath", directory]);
+    }
+    command.arg("--root").arg(root).env("LC_ALL", "C").stdin(Stdio::null());
+    command
+}
+
 /// Lets rpm look at all packages, or at these.
 ///
 /// # Errors
 /// rpm cannot be started, or says that it could not look.
 pub fn packages(root: &Path, only: &[String]) -> io::Result<Integrity> {
-    let mut command = Command::new("rpm");
-    if let Some(directory) = database(root) {
-        command.args(["--dbpath", directory]);
-    }
+    let mut command = rpm(root);
     // Its scripts say what they like; they are not asked. Dependencies are not the files' matter.
-    command.arg("--root").arg(root).args(["-V", "--noscripts", "--nodeps"]);
+    command.args(["-V", "--noscripts", "--nodeps"]);
     match only {
         [] => command.arg("-a"),
         names => command.arg("--").args(names),
     };
-    let mut child = command
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut integrity = Integrity::default();
     if let Some(output) = child.stdout.take() {
         for text in BufReader::new(output.take(LONGEST)).split(b'\n') {
@@ -71,6 +75,90 @@ pub fn packages(root: &Path, only: &[String]) -> io::Result<Integrity> {
     }
     integrity.differences.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(integrity)
+}
+
+/// What rpm compares of a file, by the letters of its columns: `5` its content, `L` where it leads, `M` its mode and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared(u32);
+
+impl Compared {
+    /// RPMVERIFY_*, by their places.
+    const LETTERS: [char; 9] = ['5', 'S', 'L', 'U', 'G', 'T', 'M', 'D', 'P'];
+
+    /// Whether it compares this.
+    pub fn has(self, letter: char) -> bool {
+        Self::LETTERS.iter().position(|own| *own == letter).is_some_and(|bit| self.0 & 1 << bit != 0)
+    }
+}
+
+/// A package as rpm's database has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// When it was put there, in seconds since 1970.
+    pub installed: i64,
+    /// The transaction that put it there.
+    pub transaction: u64,
+    /// `1:2.3-4`
+    pub version: String,
+}
+
+/// What rpm's database has of packages and of some of their files.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// By name; of several of one name the last.
+    pub packages: BTreeMap<String, Known>,
+    /// What is compared of these files; a `%ghost` is not among them.
+    pub files: HashMap<Vec<u8>, Compared>,
+}
+
+/// Reads what is known of these packages and of those of their files that are wanted.
+///
+/// # Errors
+/// rpm cannot be started, or does not know one.
+pub fn record(root: &Path, names: &[String], wanted: &HashSet<Vec<u8>>) -> io::Result<Record> {
+    const LINES: &str =
+        "[%{=NAME} %{=INSTALLTIME} %{=INSTALLTID} %{=EVR} %{FILEFLAGS} %{FILEVERIFYFLAGS} %{FILENAMES}\n]";
+    let mut record = Record::default();
+    if names.is_empty() {
+        return Ok(record);
+    }
+    let mut command = rpm(root);
+    command.args(["-q", "--queryformat", LINES, "--"]).args(names);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    if let Some(output) = child.stdout.take() {
+        for text in BufReader::new(output.take(LONGEST)).split(b'\n') {
+            record.add(&text?, wanted);
+        }
+    }
+    match child.wait()? {
+        status if status.success() => Ok(record),
+        status => Err(io::Error::other(format!("rpm -q ended with {status}"))),
+    }
+}
+
+impl Record {
+    fn add(&mut self, line: &[u8], wanted: &HashSet<Vec<u8>>) {
+        /// RPMFILE_GHOST.
+        const GHOST: u32 = 1 << 6;
+        let mut words = line.splitn(7, |byte| *byte == b' ');
+        let mut word = || words.next().and_then(|word| std::str::from_utf8(word).ok());
+        let head = (|| {
+            let name = word()?.to_owned();
+            let (installed, transaction) = (word()?.parse().ok()?, word()?.parse().ok()?);
+            let known = Known { installed, transaction, version: word()?.to_owned() };
+            Some((name, known, word()?.parse::<u32>().ok()?, word()?.parse::<u32>().ok()?))
+        })();
+        let (Some((name, known, flags, compared)), Some(path)) = (head, words.next()) else { return };
+        if wanted.contains(path) && flags & GHOST == 0 {
+            // Of two packages that share it, what both compare.
+            let both = self.files.get(path).map_or(compared, |other| other.0 & compared);
+            self.files.insert(path.to_vec(), Compared(both));
+        }
+        let last = self.packages.entry(name).or_default();
+        if known.installed >= last.installed {
+            *last = known;
+        }
+    }
 }
 
 /// `S.5....T.  c /etc/x`, `missing   c /etc/x`, `missing     /x (Permission denied)`
@@ -108,6 +196,28 @@ pub(super) fn words(columns: &str) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ghost_is_not_compared_and_the_last_of_a_name_counts() {
+        let mut record = Record::default();
+        let wanted = [b"/a b".to_vec(), b"/ghost".to_vec(), b"/half".to_vec()].into();
+        for line in [
+            "market 100 7 1-1 0 4294967295 /a b",
+            "market 200 8 1:2-1 64 4294967295 /ghost",
+            "market 150 9 0-1 1 4294967294 /half",
+            "market 150 9 0-1 0 4294967295 /unwanted",
+            "market x y",
+            "",
+        ] {
+            record.add(line.as_bytes(), &wanted);
+        }
+        let last = Known { installed: 200, transaction: 8, version: "1:2-1".to_owned() };
+        assert_eq!(record.packages["market"], last);
+        let compared = |path: &[u8], letter| record.files.get(path).map(|file| file.has(letter));
+        assert_eq!((compared(b"/a b", '5'), compared(b"/a b", 'P')), (Some(true), Some(true)));
+        assert_eq!((compared(b"/half", '5'), compared(b"/half", 'S')), (Some(false), Some(true)));
+        assert_eq!((compared(b"/ghost", '5'), compared(b"/unwanted", '5')), (None, None));
+    }
 
     #[test]
     fn rpms_lines() {

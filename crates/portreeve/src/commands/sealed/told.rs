@@ -6,16 +6,19 @@ use crate::explaining::Judged;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Paint};
 use crate::sealing;
+use portreeve_audit::integrity::transactions::Transaction;
 use portreeve_audit::inventory::Inventory;
 use portreeve_audit::report::{Report, Waived};
 use portreeve_audit::sealed::authority::Standing;
 use portreeve_audit::sealed::chain::Baseline;
+use portreeve_audit::sealed::compare::Change;
 use portreeve_audit::sealed::entry::hex;
 use portreeve_audit::sealed::reading::Reading;
 use portreeve_audit::sealed::report::{Form, json, lines};
 use portreeve_audit::sealed::{findings, foreign};
 use portreeve_audit::waivers::{Day, Waiver};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -123,7 +126,7 @@ fn whole(outcome: &Outcome<'_>, report: &Report) -> serde_json::Value {
         "unexplained": judged.unexplained.iter().map(json).collect::<Vec<_>>(),
         "explained": judged.explained.iter().map(|(package, changes)| json!({
             "package": package,
-            "transaction": judged.transactions.get(package).map(|done| json!({ "when": done.when, "what": done.what })),
+            "transaction": judged.transactions.get(package).map(|done| json!({ "when": done.when, "what": done.what, "run": done.run })),
             "changes": changes.iter().map(json).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "not_kept": outcome.more,
@@ -137,20 +140,52 @@ fn whole(outcome: &Outcome<'_>, report: &Report) -> serde_json::Value {
     })
 }
 
+/// A package, what it explains, and what was done with it.
+type Part<'a> = (&'a String, &'a Vec<Change>, Option<&'a Transaction>);
+
+/// Packages of one run that are named.
+const MOST_NAMED: usize = 5;
+
+/// A line for each run of the package manager, and for each package of which no run is known.
+fn explanations(judged: &Judged) -> Vec<String> {
+    let mut runs: BTreeMap<(&str, &str), Vec<Part<'_>>> = BTreeMap::new();
+    for (package, changes) in &judged.explained {
+        let done = judged.transactions.get(package);
+        let run = done.map_or("", |done| done.run.as_str());
+        let alone = if run.is_empty() { package.as_str() } else { "" };
+        runs.entry((run, alone)).or_default().push((package, changes, done));
+    }
+    let paths = |count: usize| format!("{count} {} as", if count == 1 { "path" } else { "paths" });
+    let line = |all: Vec<Part<'_>>| match all.as_slice() {
+        [(package, changes, done)] => {
+            let done = done.map_or(String::new(), |done| format!("; {} on {}", done.what, done.when));
+            format!("explained: {package}: {} the package has them{done}", paths(changes.len()))
+        }
+        several => {
+            let named: Vec<String> = several
+                .iter()
+                .take(MOST_NAMED)
+                .map(|(package, _, done)| format!("{package} ({})", done.map_or("", |done| &done.what)))
+                .collect();
+            let more = several.len() - named.len();
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let when = several.iter().filter_map(|(.., done)| done.as_ref()).map(|done| &done.when).min();
+            format!(
+                "explained: {} packages: {} the packages have them; on {}: {}{more}",
+                several.len(),
+                paths(several.iter().map(|(_, changes, _)| changes.len()).sum()),
+                when.map_or("", String::as_str),
+                named.join(", "),
+            )
+        }
+    };
+    runs.into_values().map(line).collect()
+}
+
 fn summary(outcome: &Outcome<'_>, report: &Report, out: &mut Output<'_>) -> io::Result<()> {
     let judged = &outcome.judged;
-    for (package, changes) in &judged.explained {
-        let paths = if changes.len() == 1 { "path" } else { "paths" };
-        let done = judged
-            .transactions
-            .get(package)
-            .map_or(String::new(), |done| format!("; {} on {}", done.what, done.when));
-        let line = format!(
-            "explained: {package}: {} {paths} as the package has them{}",
-            changes.len(),
-            escape::text(&done)
-        );
-        writeln!(out, "{}", out.paint(Paint::Dim, &line))?;
+    for line in explanations(judged) {
+        writeln!(out, "{}", out.paint(Paint::Dim, &escape::text(&line)))?;
     }
     let mut waived = 0;
     for (finding, by) in &report.findings {
