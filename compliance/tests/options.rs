@@ -235,6 +235,7 @@ fn bad_defaults() {
         for text in [
             "Number of instances is invalid: many",
             "A fatal error was encountered while parsing the default section. xinetd will exit.",
+            "WARNING: Exiting...",
         ] {
             assert!(log.iter().any(|line| line.contains(text)), "{text}: {log:?}");
         }

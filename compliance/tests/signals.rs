@@ -237,6 +237,49 @@ fn the_dump() {
     });
 }
 
+/// Where xinetd's dump leaves out what comes from `defaults`, or shows what was written, ours shows what holds.
+#[test]
+fn the_dump_shows_what_holds() {
+    both(|world| {
+        let config = Config::of(
+            Entry::program("s1", 2001)
+                .unset("log_type")
+                .set("bind", "127.0.0.1")
+                .set("only_from", "10.1.2.3/8 10.1.2.3/40 2001:db8::/16")
+                .line("no_access = 10.0.0.1"),
+        )
+        .with(Entry::program("s2", 2002).line("only_from = 10.0.0.1").line("only_from -= 10.0.0.1"))
+        .with(Entry::program("mux", 2003).set("type", "TCPMUX UNLISTED"))
+        .with(Entry::internal("tcpmux", "tcpmux", 2004, "stream"))
+        .defaults("instances = 9")
+        .defaults("log_type = FILE /run/w/log/all");
+        let daemon = world.start(&config);
+        let (text, _) = dump(world, &daemon);
+        // Below the defaults, which are shown as they were written.
+        let (_, text) = text.split_once("\nService = ").expect("a service");
+        let lines = [
+            ("", "Libwrap = echo"),
+            ("", "CPS = max conn:50 wait:10"),
+            ("Bind = localhost", "Bind = 127.0.0.1"),
+            (
+                "Only from:  10.1.2.3/255.0.0.0(NET) 10.1.2.3/255.255.255.255(NET) 2001:db8::/ffff::(NET)",
+                "Only from:  10.0.0.0/255.0.0.0(NET) 10.1.2.3(NUMERIC) 2001::/ffff::(NET)",
+            ),
+            ("", "Only from: No sites"),
+            ("Logging to common log file", "Logging to file: /run/w/log/all (no limits)"),
+            ("State = Not started", ""),
+        ];
+        for (theirs, ours) in lines {
+            let (there, absent) = if world.is_ours() { (ours, theirs) } else { (theirs, ours) };
+            let has = |wanted: &str| text.lines().any(|line| line.trim() == wanted);
+            assert!(there.is_empty() || has(there), "no `{there}` in\n{text}");
+            assert!(absent.is_empty() || !has(absent), "`{absent}` in\n{text}");
+        }
+        let instances = text.lines().filter(|line| line.trim() == "Instances = 9").count();
+        assert_eq!(instances, world.fix("the-dump-shows-what-holds", 0, 4));
+    });
+}
+
 /// A symbolic link in the dump's place is not followed by ours.
 #[test]
 fn a_link_in_the_place_of_the_dump() {

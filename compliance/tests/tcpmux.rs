@@ -44,6 +44,38 @@ fn answers() {
     });
 }
 
+/// Built-ins behind tcpmux.
+#[test]
+fn built_ins() {
+    both(|world| {
+        let behind = |name: &str, kind: &str| {
+            Entry::internal(name, name, 0, "stream")
+                .unset("port")
+                .set("type", &format!("{kind} INTERNAL UNLISTED"))
+        };
+        let config = Config::new()
+            .with(tcpmux())
+            .with(behind("daytime", "TCPMUX"))
+            .with(behind("echo", "TCPMUXPLUS"))
+            .with(behind("time", "TCPMUXPLUS"));
+        let _daemon = world.start(&config);
+        let day = talk("127.0.0.1", 2001, b"daytime\r\n").text();
+        assert!(day.ends_with("\r\n") && day.split(' ').count() == 5, "{day:?}");
+        // xinetd holds `+Go` of a built-in back until that has ended.
+        let Some(go) = world.fix("tcpmux-answers", None, Some("+Go\r\n")) else { return };
+        let mut client = dial("127.0.0.1", 2001).expect("a connection");
+        client.send(b"echo\r\n");
+        assert_eq!(client.read_count(go.len()).text(), go);
+        client.send(b"there and back");
+        assert_eq!(client.read_count(14).text(), "there and back");
+        client.finish();
+        assert_eq!(client.read_all(), Answer::closed(""));
+        let mut client = dial("127.0.0.1", 2001).expect("a connection");
+        client.send(b"time\r\n");
+        assert_eq!(client.read_count(go.len() + 4).bytes.len(), go.len() + 4);
+    });
+}
+
 /// Names that come in pieces, with a bare LF, or with what follows them; the list. xinetd drops all of these clients.
 #[test]
 fn a_line_is_read_to_its_end_and_no_further() {

@@ -26,10 +26,18 @@ pub(crate) fn unsigned(text: &str) -> Option<u32> {
     integer(text).and_then(|number| u32::try_from(number).ok())
 }
 
+/// Digits behind a sign; a minus only where they are zeros, since what is below is none of these numbers.
+fn without_sign(text: &str) -> Option<&str> {
+    match text.strip_prefix('-') {
+        Some(zeros) => zeros.bytes().all(|byte| byte == b'0').then_some(zeros),
+        None => Some(text.strip_prefix('+').unwrap_or(text)),
+    }
+}
+
 /// A whole decimal number that is not negative, up to 64 bits.
 pub(crate) fn large(text: &str) -> Option<u64> {
     let text = trimmed(text);
-    let digits = text.strip_prefix('+').unwrap_or(text);
+    let digits = without_sign(text)?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -54,8 +62,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 
 /// Octal, as umask has it.
 pub(crate) fn octal(text: &str) -> Option<u32> {
-    let digits = trimmed(text);
-    let digits = digits.strip_prefix('+').unwrap_or(digits);
+    let digits = without_sign(trimmed(text))?;
     if digits.is_empty() || !digits.bytes().all(|b| matches!(b, b'0'..=b'7')) {
         return None;
     }
@@ -179,6 +186,9 @@ mod tests {
             ("1G", None),
             ("m", None),
             ("-1", None),
+            ("-0", Some(0)),
+            ("-", None),
+            ("+-0", None),
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551615k", None),
         ] {
@@ -191,6 +201,7 @@ mod tests {
     fn octal_and_decimal() {
         assert_eq!(octal("022"), Some(0o22));
         assert_eq!(octal("8"), None);
+        assert_eq!((octal("-00"), octal("-01"), octal("-")), (Some(0), None, None));
         for (text, number) in [
             ("1.5", Some((1.5, false))),
             ("99.5x", Some((99.5, true))),

@@ -126,6 +126,9 @@ fn proxied(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some(help))
 }
 
+/// Built-ins that a client of tcpmux may name; the others are about who connects, or about this host.
+const THROUGH_TCPMUX: [&str; 5] = ["echo", "discard", "chargen", "daytime", "time"];
+
 /// What a client of tcpmux could not be handed to.
 fn mux(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     if !draft.is_mux() {
@@ -137,8 +140,13 @@ fn mux(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         ("is reached through tcpmux and has `wait = yes`", "write `wait = no`")
     } else if draft.flag(Flag::Sensor) {
         ("is reached through tcpmux and is a SENSOR", "let the sensor listen by itself, or remove the flag")
-    } else if draft.is(Type::Internal) {
-        ("is reached through tcpmux and is INTERNAL", "name a `server`")
+    } else if draft.is(Type::Internal)
+        && !THROUGH_TCPMUX.iter().any(|name| draft.name().eq_ignore_ascii_case(name))
+    {
+        (
+            "is reached through tcpmux and is a built-in that cannot be",
+            "echo, discard, chargen, daytime and time can; or name a `server`",
+        )
     } else {
         return Ok(());
     };

@@ -118,6 +118,11 @@ impl Supervisor {
         self.children.sessions.len() >= self.most_sessions
     }
 
+    /// Whether the worker takes another client.
+    pub fn builtin_takes(&self) -> bool {
+        self.staff.link(Worker::Builtin).presence == Presence::Ready && !self.sessions_full()
+    }
+
     /// The worker has spoken.
     pub fn heard_builtin(&mut self, message: FromBuiltin) {
         match message {
@@ -199,7 +204,7 @@ impl Supervisor {
 
     /// The worker takes messages (again).
     pub fn builtin_has_room(&mut self) {
-        if self.staff.link(Worker::Builtin).presence != Presence::Ready || self.sessions_full() {
+        if !self.builtin_takes() {
             return;
         }
         for id in self.builtin_slots() {

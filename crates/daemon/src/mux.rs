@@ -5,7 +5,7 @@ use crate::admit::Client;
 use crate::announce::End;
 use crate::duty::Duty;
 use crate::headers::Awaited;
-use crate::slot::{Slot, SlotId, State};
+use crate::slot::{Manner, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use portreeve_conf::Mux;
 use portreeve_policy::{Peer, Seat, turns_away};
@@ -46,8 +46,12 @@ impl Supervisor {
             let list = self.mux_list(client.peer);
             tell(&client, &list);
         } else if let Some((id, kind)) = self.mux_slot(name) {
-            // By order: held, drained or stopped. There is no queue to hold it in.
-            if self.slots.get(&id).is_some_and(|slot| slot.order.duty != Duty::Serve) {
+            // By order: held, drained or stopped; or a built-in has no room. There is no queue to hold it in.
+            let takes = |slot: &Slot| {
+                slot.order.duty == Duty::Serve
+                    && (!matches!(slot.manner(), Manner::Builtin(_)) || self.builtin_takes())
+            };
+            if !self.slots.get(&id).is_some_and(takes) {
                 tell(&client, NOT_AVAILABLE);
                 self.end_of_mux(&client, since);
                 return;

@@ -100,7 +100,12 @@ impl Supervisor {
                 }
                 return Some(("the configuration file cannot be read".to_owned(), 1));
             }
-            Some(Fatal::Defaults) => return Some(("a value in defaults is wrong".to_owned(), 2)),
+            Some(Fatal::Defaults) => {
+                if start {
+                    self.say(Level::Warning, "Exiting...");
+                }
+                return Some(("a value in defaults is wrong".to_owned(), 2));
+            }
             None => {}
         }
         if start {

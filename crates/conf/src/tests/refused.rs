@@ -144,6 +144,11 @@ fn services_of_tcpmux() {
     for (name, lines) in [("help", ""), ("Help", ""), ("s1", "\tflags = SENSOR\n")] {
         assert_eq!(codes(&reading(muxed(name, lines))), ["flag-conflict"], "{name} {lines}");
     }
+    for (name, fine) in [("echo", true), ("DAYTIME", true), ("servers", false), ("tarpit", false)] {
+        let built_in = muxed(name, "").replace("TCPMUX UNLISTED", "TCPMUX INTERNAL UNLISTED");
+        let built_in = built_in.replace("\tserver = /bin/cat\n", "");
+        assert_eq!(codes(&reading(built_in)).contains(&"flag-conflict"), !fine, "{name}");
+    }
     let waits = muxed("s1", "").replacen("wait = no", "wait = yes", 1);
     assert_eq!(codes(&reading(waits)), ["flag-conflict"]);
     let twice = format!(

@@ -135,7 +135,10 @@ impl Supervisor {
     /// and every built-in of datagrams; libwrap then takes it for a resident process, and so all processes that it starts.
     pub fn has_asked(&mut self, id: SlotId) {
         let by_itself = |slot: &Slot| match slot.manner() {
-            Manner::Builtin(kind) => matches!(kind, Builtin::Daytime | Builtin::Time),
+            // Behind tcpmux, in its process.
+            Manner::Builtin(kind) => {
+                slot.service.mux.is_none() && matches!(kind, Builtin::Daytime | Builtin::Time)
+            }
             Manner::BuiltinDatagrams(_) => true,
             _ => false,
         };
