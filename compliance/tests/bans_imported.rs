@@ -144,6 +144,19 @@ fn a_list_whose_daemon_is_killed_is_kept_whole_or_not_at_all() {
         }
         must("all are kept", || stored(world) == COUNT);
         enforced(&daemon, COUNT);
+        // All are removed, or none.
+        begin(world, "remove all");
+        must("some are let in", || held(&daemon) < COUNT);
+        assert!(world.signal(daemon.pid, signals::KILL));
+        must("it is gone", || world.ended(daemon.pid).is_some());
+        let kept = stored(world);
+        assert!([0, COUNT].contains(&kept), "{kept} are kept");
+        daemon = start(world);
+        must("the ledger is open", || daemon.status()["ledger"]["state"] == "open");
+        if kept == 0 {
+            ban(world, &["import", "/run/w/list"]);
+        }
+        enforced(&daemon, COUNT);
         // All are removed, and whoever is banned after that order stays so.
         begin(world, "remove all");
         must("some are let in", || held(&daemon) < COUNT);

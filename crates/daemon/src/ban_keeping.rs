@@ -47,6 +47,8 @@ pub struct Keeping {
     trouble: String,
     /// A part of what was to be kept together was not told: so the rest of it is not kept either.
     torn: bool,
+    /// The same of what was to be forgotten together.
+    torn_off: bool,
 }
 
 impl Supervisor {
@@ -142,6 +144,21 @@ impl Supervisor {
         // What is torn is told anew, since the store is compared then.
         if last && !std::mem::take(&mut self.bans.keeping.torn) {
             self.order_ledger(&BanOrder::KeepGathered);
+        }
+    }
+
+    /// These were let in by one order, with those that follow: all of them are forgotten or none. `last`: this is the rest of them.
+    pub fn forget_together(&mut self, networks: &[Prefix], last: bool) {
+        if self.bans.keeping.asked || !self.keeps_bans() || self.announcer.ledger.journal != Journal::Open {
+            // What the store has beyond the list is found when it has told of it.
+            return self.keep_bans(networks);
+        }
+        let names: Vec<String> = networks.iter().map(full_form).collect();
+        for part in names.chunks(MAX_KEPT) {
+            self.bans.keeping.torn_off |= !self.order_ledger(&BanOrder::GatherForgotten(part.to_vec()));
+        }
+        if last && !std::mem::take(&mut self.bans.keeping.torn_off) {
+            self.order_ledger(&BanOrder::ForgetGathered);
         }
     }
 

@@ -1,5 +1,5 @@
 //! All bans removed by command: a part in each turn of the loop, since others are served and banned meanwhile. Who is banned after the
-//! order stays banned. Owns how far it has come; a single ban is removed by `ban_orders`.
+//! order stays banned. The ledger forgets them at the end, all of them or none. Owns how far it has come; a single ban is removed by `ban_orders`.
 
 use crate::control::failure;
 use crate::json::Json;
@@ -101,8 +101,8 @@ impl Supervisor {
         }
         if !gone.is_empty() {
             self.bans_changed(&gone);
-            self.keep_bans(&gone);
         }
+        self.forget_together(&gone, looked.len() != most);
         if let Some(last) = looked.last().filter(|_| looked.len() == most) {
             removing.after = Some(*last);
             self.bans.removing = Some(removing);

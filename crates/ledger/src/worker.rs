@@ -14,7 +14,7 @@ use portreeve_workers::protocol::{
 use portreeve_workers::{complain, enter, supervisor_has_gone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,6 +63,7 @@ pub fn main(
                 settings,
                 trouble: String::new(),
                 gathered: BTreeMap::new(),
+                leaving: BTreeSet::new(),
                 bans_trouble: String::new(),
             }
             .begin(note.unwrap_or_default())
@@ -150,6 +151,8 @@ struct Clerk {
     trouble: String,
     /// Bans that are to be kept together with those that follow; nothing of them is in the database.
     gathered: BTreeMap<String, KeptBan>,
+    /// The same of those that are to be forgotten together.
+    leaving: BTreeSet<String>,
     /// What was wrong when bans were written last.
     bans_trouble: String,
 }
@@ -237,6 +240,7 @@ impl Clerk {
                     BanOrder::Recall => {
                         self.obey(orders)?;
                         self.gathered.clear();
+                        self.leaving.clear();
                         self.answer_recall()?;
                     }
                     order => orders.push(order),
@@ -266,6 +270,7 @@ impl Clerk {
             match order {
                 BanOrder::Keep(list) => bans.extend(list.into_iter().map(|one| {
                     self.gathered.remove(&one.network);
+                    self.leaving.remove(&one.network);
                     Ok(ban(one))
                 })),
                 BanOrder::Forget(list) => bans.extend(list.into_iter().map(|network| {
@@ -279,7 +284,18 @@ impl Clerk {
                     }
                 }
                 BanOrder::KeepGathered => {
-                    bans.extend(std::mem::take(&mut self.gathered).into_values().map(|one| Ok(ban(one))));
+                    let gathered = std::mem::take(&mut self.gathered);
+                    self.leaving.retain(|network| !gathered.contains_key(network));
+                    bans.extend(gathered.into_values().map(|one| Ok(ban(one))));
+                }
+                BanOrder::GatherForgotten(list) => {
+                    self.leaving.extend(list);
+                    if self.leaving.len() > MOST_BANS {
+                        return Err(io::Error::other("more bans were to be forgotten than there can be"));
+                    }
+                }
+                BanOrder::ForgetGathered => {
+                    bans.extend(std::mem::take(&mut self.leaving).into_iter().map(Err));
                 }
                 BanOrder::Recall => {}
             }

@@ -259,6 +259,27 @@ fn a_list_is_kept_whole_or_not_at_all() {
             "198.51.100.1/32 alone"
         ]
     );
+    // Forgotten together, or not at all; who is banned meanwhile stays.
+    let leave =
+        |from: u8| BanOrder::GatherForgotten((from..from + 3).map(|n| format!("192.0.2.{n}/32")).collect());
+    order(&mut worker, &leave(1));
+    worker.kill();
+    let mut worker = begin();
+    assert_eq!(there(&mut worker).len(), 6);
+    order(&mut worker, &leave(1));
+    // It begins anew.
+    assert_eq!(there(&mut worker).len(), 6);
+    order(&mut worker, &BanOrder::ForgetGathered);
+    assert_eq!(there(&mut worker).len(), 6);
+    order(&mut worker, &leave(1));
+    order(&mut worker, &BanOrder::Keep(vec![ban("192.0.2.3/32", "anew")]));
+    order(&mut worker, &leave(4));
+    order(&mut worker, &BanOrder::Gather(vec![ban("192.0.2.5/32", "of a list")]));
+    order(&mut worker, &BanOrder::KeepGathered);
+    order(&mut worker, &BanOrder::ForgetGathered);
+    worker.kill();
+    let mut worker = begin();
+    assert_eq!(there(&mut worker), ["192.0.2.3/32 anew", "192.0.2.5/32 of a list", "198.51.100.1/32 alone"]);
     worker.dismiss();
 }
 

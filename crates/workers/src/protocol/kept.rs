@@ -13,6 +13,8 @@ const FORGET: u8 = 114;
 const RECALL: u8 = 115;
 const GATHER: u8 = 116;
 const KEEP_GATHERED: u8 = 117;
+const GATHER_FORGOTTEN: u8 = 118;
+const FORGET_GATHERED: u8 = 119;
 
 /// Who has made a ban.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +101,17 @@ pub enum BanOrder {
     Gather(Vec<KeptBan>),
     /// All that was gathered is there.
     KeepGathered,
+    /// Keep these no longer, together with those that follow, once [`BanOrder::ForgetGathered`] comes; but those that are to be kept since.
+    GatherForgotten(Vec<String>),
+    /// All of those are there.
+    ForgetGathered,
 }
 
 impl BanOrder {
     /// Whether these bytes are one of these messages, and not a batch of events.
     pub fn is_one(bytes: &[u8]) -> bool {
-        matches!(bytes.first(), Some(&(KEEP | FORGET | RECALL | GATHER | KEEP_GATHERED)))
+        let all = [KEEP, FORGET, RECALL, GATHER, KEEP_GATHERED, GATHER_FORGOTTEN, FORGET_GATHERED];
+        bytes.first().is_some_and(|tag| all.contains(tag))
     }
 
     /// Writes the message into `out`, replacing what it held.
@@ -119,13 +126,15 @@ impl BanOrder {
                 writer.count("bans", bans.len(), MAX_KEPT)?;
                 bans.iter().for_each(|ban| ban.put(&mut writer));
             }
-            BanOrder::Forget(networks) => {
-                writer = Writer::new(out, FORGET);
+            BanOrder::Forget(networks) | BanOrder::GatherForgotten(networks) => {
+                let now = matches!(self, BanOrder::Forget(_));
+                writer = Writer::new(out, if now { FORGET } else { GATHER_FORGOTTEN });
                 writer.count("networks", networks.len(), MAX_KEPT)?;
                 networks.iter().for_each(|network| writer.short(network));
             }
             BanOrder::Recall => writer = Writer::new(out, RECALL),
             BanOrder::KeepGathered => writer = Writer::new(out, KEEP_GATHERED),
+            BanOrder::ForgetGathered => writer = Writer::new(out, FORGET_GATHERED),
         }
         writer.finish()
     }
@@ -138,9 +147,9 @@ impl BanOrder {
         let (tag, mut input) = Reader::new(bytes)?;
         let order = match tag {
             KEEP => BanOrder::Keep(input.list("bans", MAX_KEPT, KeptBan::take)?),
-            FORGET => BanOrder::Forget(
-                input.list("networks", MAX_KEPT, |input| Ok(input.short("network")?.to_owned()))?,
-            ),
+            FORGET => BanOrder::Forget(networks(&mut input)?),
+            GATHER_FORGOTTEN => BanOrder::GatherForgotten(networks(&mut input)?),
+            FORGET_GATHERED => BanOrder::ForgetGathered,
             RECALL => BanOrder::Recall,
             GATHER => BanOrder::Gather(input.list("bans", MAX_KEPT, KeptBan::take)?),
             KEEP_GATHERED => BanOrder::KeepGathered,
@@ -149,6 +158,10 @@ impl BanOrder {
         input.finish()?;
         Ok(order)
     }
+}
+
+fn networks(input: &mut Reader<'_>) -> Result<Vec<String>, BadMessage> {
+    input.list("networks", MAX_KEPT, |input| Ok(input.short("network")?.to_owned()))
 }
 
 #[cfg(test)]
@@ -172,6 +185,8 @@ mod tests {
             BanOrder::Recall,
             BanOrder::Gather(vec![ban(None)]),
             BanOrder::KeepGathered,
+            BanOrder::GatherForgotten(vec!["192.0.2.0/24".into()]),
+            BanOrder::ForgetGathered,
         ] {
             order.encode(&mut bytes).unwrap();
             assert!(BanOrder::is_one(&bytes));
