@@ -185,7 +185,7 @@ if __name__ == "__main__":
     if arguments.peers:
         ENV["LD_LIBRARY_PATH"] = os.path.join(arguments.peers, "libs/usr/lib/x86_64-linux-gnu")
     with tempfile.TemporaryDirectory(prefix="portreeve-bench-integrity-") as HOME:
-        makers = {"usr": lambda: ["/usr"], "gigabyte": gigabyte, "flat": lambda: flat(20_000), "flat2000": lambda: flat(2_000)}
+        makers = {"usr": lambda: ["/usr"], "gigabyte": gigabyte, "flat": lambda: flat(20_000), **{f"flat{number}": lambda number=number: flat(number) for number in (2_000, 10_000, 50_000)}}
         results = {name: tree(name, makers[name](), arguments) for name in arguments.trees.split(",")}
     with open(arguments.result, "w") as out:
         json.dump(results, out, indent=1)

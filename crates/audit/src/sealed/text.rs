@@ -23,6 +23,10 @@ pub fn escape(bytes: &[u8]) -> String {
 
 /// The bytes of such a word.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
+    // Almost every name is as it is.
+    if !text.as_bytes().contains(&b'\\') {
+        return Some(text.as_bytes().to_vec());
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -92,7 +96,17 @@ fn escape_name(name: &[u8]) -> String {
 /// # Errors
 /// What is wrong with it.
 pub fn entry(line: &str) -> Result<Entry, String> {
-    let words: Vec<&str> = line.split(' ').collect();
+    let mut words = [""; 17];
+    let mut found = 0;
+    for word in line.split(' ') {
+        if let Some(place) = words.get_mut(found) {
+            *place = word;
+        }
+        found += 1;
+    }
+    if found != words.len() {
+        return Err(format!("{} words expected, {found} found", words.len()));
+    }
     let [
         path,
         kind,
@@ -111,10 +125,7 @@ pub fn entry(line: &str) -> Result<Entry, String> {
         attributes,
         flags,
         known,
-    ] = words[..]
-    else {
-        return Err(format!("17 words expected, {} found", words.len()));
-    };
+    ] = words;
     let bad = |what: &str| format!("{what} cannot be read");
     let path = unescape(path).filter(|path| path.first() == Some(&b'/')).ok_or_else(|| bad("the path"))?;
     let mut letters = kind.chars();

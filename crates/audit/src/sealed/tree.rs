@@ -3,13 +3,17 @@
 
 use super::mask::Mask;
 use super::rules::Rules;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags};
 use rustix::io::Errno;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Directories within directories; each costs a descriptor.
 const DEEPEST: usize = 512;
+
+/// Bytes of names that the kernel gives at once.
+const ROOM: usize = 64 * 1024;
 
 /// `STATX_ATTR_MOUNT_ROOT` of statx(2).
 const MOUNT_ROOT: u64 = 0x2000;
@@ -44,6 +48,8 @@ pub struct Tree<'a> {
     frames: Vec<Frame>,
     /// What was not looked at, and why.
     pub gaps: Vec<(Vec<u8>, String)>,
+    /// Where the kernel puts names.
+    room: Vec<MaybeUninit<u8>>,
 }
 
 impl<'a> Tree<'a> {
@@ -51,7 +57,7 @@ impl<'a> Tree<'a> {
     pub fn new(rules: &'a Rules) -> Self {
         let mut roots = rules.roots();
         roots.reverse();
-        Self { rules, roots, frames: Vec::new(), gaps: Vec::new() }
+        Self { rules, roots, frames: Vec::new(), gaps: Vec::new(), room: vec![MaybeUninit::uninit(); ROOM] }
     }
 
     fn gap(&mut self, path: Vec<u8>, why: impl Into<String>) {
@@ -82,7 +88,7 @@ impl<'a> Tree<'a> {
             let why = "another file system is mounted here; name it in `paths` to look below";
             return self.gap(step.path.clone(), why);
         }
-        match names(&dir) {
+        match names(&dir, &mut self.room) {
             Ok(names) => {
                 self.frames.push(Frame { dir: Arc::new(dir), path: step.path.clone(), names, mask });
             }
@@ -158,10 +164,11 @@ fn is_directory(step: &Step, kind: FileType) -> bool {
     seen.is_ok_and(|seen| FileType::from_raw_mode(seen.st_mode) == FileType::Directory)
 }
 
-/// The names in a directory, the first one last.
-fn names(dir: &OwnedFd) -> rustix::io::Result<Vec<(Vec<u8>, FileType)>> {
+/// The names in a directory that was just opened, the first one last. By the descriptor itself: Dir would open the directory once more.
+fn names(dir: &OwnedFd, room: &mut [MaybeUninit<u8>]) -> rustix::io::Result<Vec<(Vec<u8>, FileType)>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    let mut entries = RawDir::new(dir, room);
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
