@@ -7,7 +7,7 @@ use portreeve_compliance::wait::must;
 use portreeve_compliance::{
     Answer, Config, DEADLINE, Daemon, Ended, Entry, Start, World, ours, signals, until,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const LIST: &str = "/run/w/trusted";
@@ -39,12 +39,14 @@ fn trust(world: &World, words: &[&str]) -> (Ended, String) {
     portreeve(world, &[&["integrity", "trust", "--file", "/run/w/xinetd.conf"], words].concat())
 }
 
+fn own() -> PathBuf {
+    let own = std::env::var_os("PORTREEVE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/portreeve"), PathBuf::from);
+    own.canonicalize().unwrap_or(own)
+}
+
 fn portreeve(world: &World, words: &[&str]) -> (Ended, String) {
-    let own = std::env::var_os("PORTREEVE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/portreeve"),
-        std::path::PathBuf::from,
-    );
-    let own = own.canonicalize().unwrap_or(own);
+    let own = own();
     let mut argv = vec![own.to_str().expect("UTF-8")];
     argv.extend(words);
     world.run(&argv, &[PATH])
@@ -370,5 +372,52 @@ fn an_upgrade_goes_on() {
         assert!(served(2001));
         replace(world, "evil", "server");
         assert_eq!(talk("127.0.0.1", 2001, b"").text(), "");
+    });
+}
+
+/// An upgrade while a program is being hashed and the policy of bans read: whoever did that ends unheard, and both are done again.
+#[test]
+fn who_reads_for_the_former_version_ends_quietly() {
+    ours(|world| {
+        programs(world);
+        let script = "set -e; mkdir /run/etc; mount -t tmpfs -o mode=755 etc /run/etc; cp -a /etc/. /run/etc/; \
+                      mount --move /run/etc /etc; mkdir -p /etc/portreeve";
+        let (how, said) = world.run(&["/bin/sh", "-c", script], &[PATH]);
+        assert_eq!(how, Ended::Status(0), "{said}");
+        let settings = "[bans]\n[bans.service.ftp]\nauthenticated = 2\n";
+        std::fs::write(world.inside("/etc/portreeve/portreeve.toml"), settings).expect("written");
+        std::fs::copy(world.side.executable(), world.path("portreeve-gate")).expect("the gate");
+        // The companion waits with both, until it may go.
+        let waits = format!(
+            "#!/bin/sh\ncase $2 in digest | bans)\n echo x >> /run/w/began-$2\n\
+             while [ ! -e /run/w/go ]; do sleep 0.05; done;;\nesac\nexec {} \"$@\"\n",
+            own().display()
+        );
+        world.write_mode("portreeve", waits, 0o755);
+        world.write_mode("through", "#!/bin/sh\nshift\nexec /run/w/portreeve-gate \"$@\"\n", 0o755);
+        let all = config([verified("s1", 2001, "/run/w/server")]);
+        world.write("xinetd.conf", all.text(world.side));
+        assert_eq!(trust(world, &["--answer-for", "/run/w/server"]).0, Ended::Status(0));
+        let through = vec!["/run/w/through".to_owned()];
+        let daemon = world.start_with(&all, Start { through, ..Start::default() });
+        let began = |what: &str| {
+            std::fs::read_to_string(world.path(&format!("began-{what}")))
+                .map_or(0, |text| text.lines().count())
+        };
+        must("both are under way", || began("digest") == 1 && began("bans") == 1);
+        daemon.signal(signals::USR2);
+        must("the upgrade is over", || daemon.status()["upgrades"] == 1);
+        must("the policy is read again", || began("bans") == 2);
+        world.write("go", "");
+        // A client makes the next version look at the program.
+        assert!(served(2001));
+        assert_eq!(began("digest"), 2);
+        must("the policy is in force", || {
+            let answer = daemon.control("evidence 198.51.100.1 login ftp");
+            let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+            daemon.control("unban all");
+            answer["score_percent"] == 50
+        });
+        assert_eq!(world.daemon_log_count("unknown child"), 0);
     });
 }

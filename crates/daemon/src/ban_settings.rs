@@ -28,6 +28,13 @@ pub struct BanSettings {
     pub trouble: String,
 }
 
+impl BanSettings {
+    /// The process that reads them now.
+    pub fn reader(&self) -> Option<i32> {
+        self.asked.as_ref().map(|(pid, _)| *pid)
+    }
+}
+
 impl Supervisor {
     /// Reads the settings, unless the file is the one that was read last and was right.
     pub fn read_ban_settings(&mut self) {

@@ -65,6 +65,11 @@ impl Hashing {
         self.reading.len() + self.waiting.len()
     }
 
+    /// The processes that read now.
+    pub fn readers(&self) -> impl Iterator<Item = i32> {
+        self.reading.iter().map(|reading| reading.pid)
+    }
+
     fn learn(&mut self, identity: Identity, known: Known) {
         if self.known.len() >= MOST_KNOWN {
             self.known.clear();

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// What a state begins with.
 pub(crate) const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -112,6 +112,8 @@ records! {
         7 scores: Vec<ScoreState>,
         /// Former bans that count, and until when.
         7 strikes: Vec<StrikeState>,
+        /// The policy of bans was being read, and is to be read again.
+        8 settings_awaited: bool,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {

@@ -119,7 +119,7 @@ impl Supervisor {
             hooks: self.hooks.leave(&self.children.orphans),
             hook_counts: vec![self.hooks.started, self.hooks.dropped, self.hooks.killed],
             workers: self.staff.links.iter().map(|link| link.leave(&self.children.orphans)).collect(),
-            retired: self.staff.retired().to_vec(),
+            retired: self.ends_unheard(),
             control: self.control.leave(),
             asked_by: None,
             watcher: self.keepers.watcher.as_ref().map(fd),
@@ -134,7 +134,17 @@ impl Supervisor {
             ban_policy: self.book.policy().to_lines(),
             scores: self.leave_scores(),
             strikes: self.leave_strikes(),
+            settings_awaited: self.ban_settings.reader().is_some(),
         }
+    }
+
+    /// Processes whose end is nobody's news there: workers that were killed, and who reads something for us alone: his pipe ends here, and the
+    /// next version has it read again.
+    fn ends_unheard(&self) -> Vec<i32> {
+        let mut pids = self.staff.retired().to_vec();
+        pids.extend(self.hashing.readers());
+        pids.extend(self.ban_settings.reader());
+        pids
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Rest {
     clients: Vec<(Client, ClientState)>,
     no_ledger: bool,
     header: Option<u32>,
+    /// The policy of bans was being read.
+    settings_awaited: bool,
 }
 
 impl Supervisor {
@@ -159,11 +161,19 @@ impl Supervisor {
         let clients: Vec<Client> =
             state.clients.iter().map(|client| self.client(client)).collect::<Result<_, _>>()?;
         let clients = clients.into_iter().zip(state.clients).collect();
-        Ok(Rest { clients, no_ledger: state.ledger.is_none(), header: leaves.header })
+        Ok(Rest {
+            clients,
+            no_ledger: state.ledger.is_none(),
+            header: leaves.header,
+            settings_awaited: state.settings_awaited,
+        })
     }
 
     /// What begins once this version stands. Nothing in it can fail.
     pub fn begin_again(&mut self, rest: Rest) {
+        if rest.settings_awaited {
+            self.read_ban_settings();
+        }
         if rest.no_ledger {
             // Of a version that had none.
             self.want_ledger();
