@@ -95,6 +95,15 @@ impl ServiceState {
         self.inner.borrow_mut().rate.tick(rules.rules().cps, now.mono)
     }
 
+    /// How many arrivals may be taken before they are decided on, so that none is taken that a limit, after those before it, leaves in
+    /// the kernel's queue. At least one.
+    pub fn at_once(&self, rules: &CompiledRules, now: &Now) -> u64 {
+        match rules.rules().starts_per_minute {
+            Some(_) => 1,
+            None => self.inner.borrow().rate.at_once(rules.rules().cps, now.mono),
+        }
+    }
+
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Counters) -> T) -> T {
         read(&self.inner.borrow())
     }

@@ -27,6 +27,7 @@
 //! | [`ports`] | which ports somebody has |
 //! | [`addresses`] | this host's own addresses |
 //! | [`packets`] | a socket that sees what comes in, before anything of this host takes it |
+//! | [`datagrams`] | many datagrams in one call, and their answers |
 //! | [`pktinfo`] | datagrams with the address that they were sent to |
 //! | [`seqpacket`] | messages with descriptors between processes |
 //! | [`local`] | listening unix sockets: their files and who may connect |
@@ -61,6 +62,7 @@ mod child;
 pub mod clock;
 pub mod code;
 pub mod conntrack;
+pub mod datagrams;
 mod dump;
 pub mod environment;
 pub mod fanotify;

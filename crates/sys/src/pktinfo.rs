@@ -99,13 +99,15 @@ pub fn send(fd: impl AsFd, bytes: &[u8], to: SocketAddr, here: Option<Here>) -> 
     usize::try_from(sent).map_err(|_| last_error())
 }
 
-fn last_error() -> Errno {
+pub(crate) fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
+/// The address in a name, where it is one of IP.
+///
 /// # Safety
-/// `name` was filled in by the kernel.
-unsafe fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+/// `name` was filled in by the kernel, or is all zeros.
+pub(crate) unsafe fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: of this family, so the storage holds a `sockaddr_in`.

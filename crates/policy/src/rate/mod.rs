@@ -147,6 +147,15 @@ impl Rate {
         }
     }
 
+    /// How many arrivals may be taken at once before the limit can want the rest left where they wait; at least one.
+    pub(crate) fn at_once(&self, (limit, _): (u32, u32), now: Duration) -> u64 {
+        match self.phase {
+            _ if limit == 0 => u64::MAX,
+            Phase::Open => self.window.until_exceeded(limit, now),
+            Phase::Throttled { .. } | Phase::Paused { .. } | Phase::Closed { .. } => 1,
+        }
+    }
+
     /// xinetd's way.
     fn admit_or_close(&mut self, limit: u32, wait: u32, now: Duration) -> Pace {
         if !self.window.exceeds(limit, now) {

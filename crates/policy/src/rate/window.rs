@@ -42,6 +42,14 @@ impl Window {
         self.count / self.elapsed(now) > u64::from(limit)
     }
 
+    /// How many more may be counted now, until with the last of them the window exceeds; at least one.
+    pub(crate) fn until_exceeded(&self, limit: u32, now: Duration) -> u64 {
+        let limit = u64::from(limit);
+        let begins = self.count == 0 || now.as_secs().saturating_sub(self.start) >= limit;
+        let (count, elapsed) = if begins { (0, 1) } else { (self.count, self.elapsed(now)) };
+        (limit + 1).saturating_mul(elapsed).saturating_sub(count).max(1)
+    }
+
     /// Only `count` connections of the window stay counted.
     pub(crate) fn keep(&mut self, count: u64) {
         self.count = count;
@@ -66,6 +74,23 @@ impl Window {
 mod tests {
     use super::Window;
     use std::time::Duration;
+
+    #[test]
+    fn what_may_be_counted_at_once_does_not_exceed_before_its_end() {
+        for limit in [1u32, 2, 3, 7, 50] {
+            for count in 0..120 {
+                for later in [0, 1, 2, 6, 7, 49, 50, 90] {
+                    let (mut window, now) = (Window { start: 100, count }, Duration::from_secs(100 + later));
+                    let until = window.until_exceeded(limit, now);
+                    for n in 1..=until {
+                        window.count(limit, now);
+                        assert!(n == until || !window.exceeds(limit, now), "{n} of {until}, {limit} {count}");
+                    }
+                    assert!(window.exceeds(limit, now), "{limit} {count} {later}: {until}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn room_is_the_first_second_that_takes_one_more() {

@@ -4,6 +4,7 @@
 use super::shell::{Reports, Shell};
 use super::texts::{self, PERIOD};
 use crate::protocol::{BuiltinKind, Outcome};
+use portreeve_sys::datagrams::Batch;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -16,10 +17,10 @@ pub(super) const READ: usize = 16 * 1024;
 const ROUNDS: usize = 16;
 
 /// What all clients share: the worker has one thread, so one buffer is enough.
-#[derive(Debug)]
 pub(super) struct Desk {
     pub(super) scratch: Box<[u8]>,
-    pub(super) datagram: Box<[u8]>,
+    /// Made with the first datagram.
+    pub(super) datagrams: Option<Batch>,
     pub(super) chargen: Box<[u8]>,
 }
 

@@ -241,11 +241,8 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let (supervisor, ours) = seqpacket::pair().unwrap();
-            let desk = Desk {
-                scratch: vec![0; READ].into(),
-                datagram: Box::default(),
-                chargen: texts::chargen_block(),
-            };
+            let desk =
+                Desk { scratch: vec![0; READ].into(), datagrams: None, chargen: texts::chargen_block() };
             Bench {
                 clients: Clients::new(8, desk),
                 epoll: epoll::create(CreateFlags::CLOEXEC).unwrap(),

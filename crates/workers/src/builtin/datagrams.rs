@@ -6,14 +6,14 @@ use super::texts::{self, LINE_BYTES, PERIOD};
 use crate::datagram::{Judge, Standing};
 use crate::protocol::{BuiltinKind, FromBuiltin};
 use portreeve_policy::Now;
+use portreeve_sys::clock;
+use portreeve_sys::datagrams::{Answer, Batch, MANY};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Datagrams of one service before the others get their turn. The rest waits in the kernel: nothing is thrown away.
-const BATCH: usize = 64;
+const ROUND: usize = 64;
 /// The longest chargen answer, as xinetd's.
 const CHARGEN: usize = 1024;
 
@@ -49,79 +49,85 @@ impl Service {
     /// Answers what waits in one of its sockets, a bounded part of it. Returns what the supervisor must hear of the rate.
     pub(super) fn serve(&mut self, number: u16, round: &mut Round<'_>) -> Vec<FromBuiltin> {
         let mut notes = Vec::new();
-        let mut buffer = std::mem::take(&mut round.desk.datagram);
-        for _ in 0..BATCH {
-            if !self.listens() {
-                break;
-            }
+        let text = match self.kind {
+            BuiltinKind::Daytime => texts::daytime(&clock::local(round.wall)).into_bytes(),
+            BuiltinKind::Time => texts::time(round.wall).to_vec(),
+            _ => Vec::new(),
+        };
+        let mut batch = round.desk.datagrams.take().unwrap_or_default();
+        let mut left = ROUND;
+        while left > 0 && self.listens() {
             let Some(socket) = self.sockets.get(usize::from(number)) else { break };
-            match rustix::net::recvfrom(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-                Ok((length, _, from)) => {
-                    let request = buffer.get(..length).unwrap_or_default();
-                    let Some(source) = from.and_then(portreeve_sys::socket::ip) else { continue };
-                    notes.extend(self.take(number, request, source, round));
+            let most = MANY.min(left).min(self.judge.at_once(&round.now));
+            match batch.receive(socket, most) {
+                Ok(came) => {
+                    self.take(number, &batch, came, &text, round, &mut notes);
+                    left -= came.clamp(1, left);
+                    if came < most {
+                        // It had no more: the next call would say so at the price of a system call.
+                        break;
+                    }
                 }
-                Err(Errno::INTR) => {}
                 // A refused earlier answer is reported on the socket and cleared by this; the next call goes on.
-                Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => {}
+                Err(Errno::INTR | Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => left -= 1,
                 Err(_) => break,
             }
         }
-        round.desk.datagram = buffer;
+        round.desk.datagrams = Some(batch);
         notes
     }
 
+    /// Judges each of the datagrams that came, and answers those that are admitted.
     fn take(
         &mut self,
         number: u16,
-        request: &[u8],
-        source: SocketAddr,
+        batch: &Batch,
+        came: usize,
+        text: &[u8],
         round: &mut Round<'_>,
-    ) -> Option<FromBuiltin> {
-        // First, so that a loop of two services does not even use up the rate of the real clients.
-        if self.kind != BuiltinKind::Discard && round.silence.keeps(source) {
-            self.judge.report.muted();
-            return None;
-        }
-        let socket = self.sockets.get(usize::from(number));
-        let local = || rustix::net::getsockname(socket?).ok().and_then(portreeve_sys::socket::ip);
-        let (admitted, note) = self.judge.judge(source, local, round.standing, &round.now);
-        if admitted {
-            self.judge.report.served(source, self.judge.names_served());
-            self.answer(number, request, source, round);
-        }
-        note.map(|note| FromBuiltin::Rate { slot: self.slot, note })
-    }
-
-    fn answer(&mut self, number: u16, request: &[u8], source: SocketAddr, round: &Round<'_>) {
-        match self.kind {
-            BuiltinKind::Echo => self.send(number, request, source),
-            BuiltinKind::Discard => {}
-            // Told over streams alone; the protocol has no such datagrams.
-            BuiltinKind::Servers
-            | BuiltinKind::Services
-            | BuiltinKind::Xadmin
-            | BuiltinKind::Trap
-            | BuiltinKind::Tarpit => {}
-            BuiltinKind::Chargen => {
-                // Never more than was sent: whoever forges a source gains nothing by it.
-                let length = request.len().min(CHARGEN);
-                let text = round.desk.chargen.get(self.at..).and_then(|rest| rest.get(..length));
-                self.send(number, text.unwrap_or_default(), source);
-                self.at = (self.at + LINE_BYTES) % PERIOD;
-            }
-            BuiltinKind::Daytime => {
-                let text = texts::daytime(&portreeve_sys::clock::local(round.wall));
-                self.send(number, text.as_bytes(), source);
-            }
-            BuiltinKind::Time => self.send(number, &texts::time(round.wall), source),
-        }
-    }
-
-    /// An answer that the kernel does not take is lost, as answers to datagrams may be.
-    fn send(&self, number: u16, bytes: &[u8], to: SocketAddr) {
+        notes: &mut Vec<FromBuiltin>,
+    ) {
         let Some(socket) = self.sockets.get(usize::from(number)) else { return };
-        let _ = rustix::net::sendto(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &to);
+        let local = || rustix::net::getsockname(socket).ok().and_then(portreeve_sys::socket::ip);
+        let mut answers = [Answer::default(); MANY];
+        let mut answered = 0;
+        for to in 0..came {
+            let Some((request, source)) = batch.datagram(to) else { continue };
+            // First, so that a loop of two services does not even use up the rate of the real clients.
+            if self.kind != BuiltinKind::Discard && round.silence.keeps(source) {
+                self.judge.report.muted();
+                continue;
+            }
+            let (admitted, note) = self.judge.judge(source, local, round.standing, &round.now);
+            notes.extend(note.map(|note| FromBuiltin::Rate { slot: self.slot, note }));
+            if !admitted {
+                continue;
+            }
+            self.judge.report.served(source, self.judge.names_served());
+            let bytes = match self.kind {
+                BuiltinKind::Echo => request,
+                BuiltinKind::Daytime | BuiltinKind::Time => text,
+                BuiltinKind::Chargen => {
+                    // Never more than was sent: whoever forges a source gains nothing by it.
+                    let at = self.at;
+                    self.at = (at + LINE_BYTES) % PERIOD;
+                    let rest = round.desk.chargen.get(at..).unwrap_or_default();
+                    rest.get(..request.len().min(CHARGEN)).unwrap_or_default()
+                }
+                BuiltinKind::Discard => continue,
+                // Told over streams alone; the protocol has no such datagrams.
+                BuiltinKind::Servers
+                | BuiltinKind::Services
+                | BuiltinKind::Xadmin
+                | BuiltinKind::Trap
+                | BuiltinKind::Tarpit => continue,
+            };
+            if let Some(place) = answers.get_mut(answered) {
+                *place = Answer { to, bytes };
+                answered += 1;
+            }
+        }
+        batch.answer(socket, answers.get(..answered).unwrap_or_default());
     }
 
     /// When [`Service::tick`] is next needed.

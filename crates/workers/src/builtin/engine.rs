@@ -29,8 +29,6 @@ use std::time::Duration;
 const EVENTS: usize = 256;
 /// Messages of the supervisor before the others get their turn.
 const MESSAGES: usize = 64;
-/// No datagram is longer, so none is cut.
-const DATAGRAM: usize = 65_536;
 
 /// What an epoll event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +92,7 @@ impl Engine {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let watched = EventFlags::IN;
         epoll::add(&epoll, &channel, EventData::new_u64(Event::Channel.number()), watched)?;
-        let desk = Desk {
-            scratch: vec![0; READ].into(),
-            datagram: vec![0; DATAGRAM].into(),
-            chargen: texts::chargen_block(),
-        };
+        let desk = Desk { scratch: vec![0; READ].into(), datagrams: None, chargen: texts::chargen_block() };
         Ok(Engine {
             epoll,
             events: Vec::with_capacity(EVENTS),
@@ -285,8 +279,12 @@ impl Engine {
     fn serve(&mut self, slot: u32, number: u16, now: Now) {
         let Some((service, _)) = self.services.get_mut(&slot) else { return };
         let wall = clock::wall_seconds();
-        let civil = clock::local(wall);
-        let minute = u16::from(civil.hour) * 60 + u16::from(civil.minute);
+        let minute = if service.judge.asks_the_time() {
+            let civil = clock::local(wall);
+            u16::from(civil.hour) * 60 + u16::from(civil.minute)
+        } else {
+            0
+        };
         let mut round = Round {
             now: Now { minute, ..now },
             wall,

@@ -1,5 +1,7 @@
 //! The whole worker in a thread, over loopback and socket pairs, driven as the supervisor drives it.
 
+mod limits;
+
 use super::*;
 use crate::protocol::{
     BuiltinKind, Datagrams, FromBuiltin, MAX_MESSAGE, Outcome, Policy, RateNote, ToBuiltin, parts,

@@ -58,6 +58,8 @@ const BUILTIN: &[c_long] = &[
     // Clients and datagrams. rustix reads and writes sockets by these on every architecture.
     libc::SYS_recvfrom,
     libc::SYS_sendto,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendmmsg,
     libc::SYS_shutdown,
     libc::SYS_read,
     // The load average, for max_load.

@@ -125,6 +125,17 @@ impl Judge {
         self.paused || self.rests.is_some()
     }
 
+    /// How many datagrams may be read before the first of them is judged: what the rate limit leaves in the kernel's queue stays there.
+    pub(crate) fn at_once(&self, now: &Now) -> usize {
+        let rules = self.rules.as_ref();
+        rules.map_or(0, |(rules, _)| usize::try_from(self.state.at_once(rules, now)).unwrap_or(usize::MAX))
+    }
+
+    /// Whether a datagram's verdict hangs on the time of day.
+    pub(crate) fn asks_the_time(&self) -> bool {
+        self.rules.as_ref().is_some_and(|(rules, _)| rules.rules().windows.is_some())
+    }
+
     /// Whether the sources of served datagrams are to be named.
     pub(crate) fn names_served(&self) -> bool {
         self.rules.as_ref().is_some_and(|(_, log_served)| *log_served)
