@@ -166,12 +166,14 @@ pub struct Children {
     pub put_off: Vec<PutOff>,
     /// The programs that were started last, the newest behind; some of them have ended.
     recent: VecDeque<i32>,
-    /// The alarm for a look at all of them is set.
-    pub look_set: bool,
+    /// The alarm for a look at the newest of them is set.
+    pub glance_set: bool,
+    /// When all of them are to be looked at; the alarm for it is set.
+    pub look_at: Option<Duration>,
 }
 
 /// So many of the newest programs are remembered: those that end soon are among them.
-const RECENT: usize = 32;
+const RECENT: usize = 1024;
 
 /// Most clients that may wait for a start to be tried again.
 pub const MOST_PUT_OFF: usize = 512;
@@ -186,9 +188,18 @@ impl Children {
         self.programs.insert(pid, child);
     }
 
-    /// Those of the newest programs that have not been reaped.
-    pub fn newest(&self) -> Vec<i32> {
-        self.recent.iter().copied().filter(|pid| self.programs.contains_key(pid)).collect()
+    /// The newest `most` of the remembered programs that have not been reaped, the newest first. The others among them are forgotten.
+    pub fn newest(&mut self, most: usize) -> Vec<i32> {
+        let mut found = Vec::with_capacity(most.min(self.recent.len()));
+        while found.len() < most
+            && let Some(pid) = self.recent.pop_back()
+        {
+            if self.programs.contains_key(&pid) {
+                found.push(pid);
+            }
+        }
+        self.recent.extend(found.iter().rev());
+        found
     }
 
     /// Process ids of a slot's programs.
@@ -211,5 +222,38 @@ impl Children {
         let sessions =
             self.sessions.values().chain(self.carried.values()).filter(|s| s.slot == slot).map(|s| s.started);
         programs.chain(sessions).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child() -> Child {
+        Child {
+            slot: 1,
+            seat: None,
+            started: Duration::ZERO,
+            started_wall: 0,
+            peer: None,
+            holds_socket: false,
+            kill_at: None,
+            forgotten: false,
+            event: 0,
+        }
+    }
+
+    #[test]
+    fn the_newest_are_those_that_run_and_who_ended_is_forgotten() {
+        let mut children = Children::default();
+        (1..=10).for_each(|pid| children.begin(pid, child()));
+        for pid in [10, 8, 2] {
+            children.programs.remove(&pid);
+        }
+        assert_eq!(children.newest(3), [9, 7, 6]);
+        assert_eq!(children.newest(usize::MAX), [9, 7, 6, 5, 4, 3, 1]);
+        assert_eq!(children.recent, [1, 3, 4, 5, 6, 7, 9]);
+        (11..=20_000).for_each(|pid| children.begin(pid, child()));
+        assert_eq!((children.recent.len(), children.newest(1)), (RECENT, vec![20_000]));
     }
 }

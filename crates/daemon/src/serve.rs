@@ -100,7 +100,7 @@ impl Supervisor {
             Alarm::ControlAgain => self.watch_control(),
             Alarm::Kill => self.kill_alarm(),
             Alarm::Filters => self.filters_set = false,
-            Alarm::Ends => self.bury(),
+            Alarm::Ends => self.bury_late(),
             Alarm::Keyed => self.answer_keyed(false),
             Alarm::Registrations => self.registrations_alarm(),
             // The loop looks at it in each turn.
