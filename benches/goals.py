@@ -66,7 +66,9 @@ def judge(checks):
     """(text, value, reached or None) of each figure; in one cell and one word."""
     texts = [f'{text} {value}' for text, value, _ in checks]
     known = [reached for _, _, reached in checks if reached != 'shown']
-    if False in known:
+    if not known:
+        word = 'shown, no goal'
+    elif False in known:
         word = '**missed**'
     elif 'beside' in known and None not in known:
         word = 'reached beside the limit'
@@ -177,6 +179,9 @@ def lines(r):
     yield ('reload, CPU with 1000 services, unchanged / all changed, ms', ' / '.join(show(r.middle('footprint', 'xinetd', '1000', k), 1) for k in ('unchanged_ms', 'changed_ms')), '–', '–',
            ' / '.join(show(r.middle('footprint', 'ours', '1000', k), 1) for k in ('unchanged_ms', 'changed_ms')),
            [at_most('unchanged', r.middle('footprint', 'ours', '1000', 'unchanged_ms'), 3, 1), at_most('changed', r.middle('footprint', 'ours', '1000', 'changed_ms'), 6, 1)])
+    cells = ['spawn', 'echo', 'refusals', 'redirect']
+    yield ('on both cores beside one, connections/s', '–', '–', '–', '; '.join(f'{c} {show(r.middle("cores", "both", c))} beside {show(r.middle("cores", "one", c))}' for c in cells),
+           [only(f'× one, {c}', r.ratio('cores', 'both', 'one', c)) for c in cells])
 
 
 def table(found):

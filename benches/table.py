@@ -65,11 +65,11 @@ def shortened(arguments):
     return words
 
 
-def one(part, name, cell, rep, arguments, server, backend=None):
+def one(part, name, cell, rep, arguments, server, backend=None, cpu=1):
     """One cell; once more where others had more than 0.3 of a core meanwhile."""
     for attempt in range(2):
         harness.quiet()
-        row = generate(arguments, server, backend=backend.pid if backend else None)
+        row = generate(arguments, server, cpu=cpu, backend=backend.pid if backend else None)
         if row.get('foreign', 0) < 0.3:
             break
     row.update(part=part, server=name, cell=cell, rep=rep, attempt=attempt)
@@ -209,8 +209,36 @@ def reload_of(server):
     return 1000 * (last - began)
 
 
+def cores(options):
+    """The same load on a server that has one core (the generator has the other), and on one that shares both with the generator: what the
+    loop and its workers gain by running side by side."""
+    rows = []
+    only = {'extra': ' only_from = 10.0.0.0/8\n'}
+    works = [('spawn', 'spawn', clients('eof', 16, options, '--expect', 3, *SOURCES), {'prog': BARE}, None),
+             ('echo', 'echo', clients('echo', 16, options, '-b', 64, *SOURCES), {}, None),
+             ('refusals', 'refuse', clients('refuse', 16, options, *SOURCES), only, None),
+             ('redirect', 'redirect', clients('echo', 16, options, '-b', 64, *SOURCES), {}, 'echo')]
+    for cell, kind, arguments, ctx, back in works if options.gate else []:
+        for rep in range(options.reps):
+            for name, core in harness.order([('one', 0), ('both', None)], rep):
+                other = None if core is None else 1
+                free = (lambda: os.sched_setaffinity(0, {1})) if other else None
+                backend = subprocess.Popen([BIN + '/echod', str(BACK), back], preexec_fn=free) if back else None
+                try:
+                    while back and not harness.listening(BACK):
+                        time.sleep(0.01)
+                    with Server('ours', kind, dict(ctx), cpu=core) as server:
+                        generate(shortened(arguments), server, cpu=other, settle=0.2)
+                        rows.append(one('cores', name, cell, rep, arguments, server, backend, cpu=other))
+                finally:
+                    if backend:
+                        backend.kill()
+                        backend.wait()
+    return rows
+
+
 PARTS = {'spawn': spawn, 'services': services, 'held': held, 'refusals': refusals, 'builtin': builtin, 'redirect': redirect,
-         'parked': parked, 'footprint': footprint}
+         'parked': parked, 'footprint': footprint, 'cores': cores}
 
 
 def main():
