@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The longest list, in bytes.
-const LONGEST: usize = 16 << 20;
+const LONGEST: usize = 64 << 20;
 /// The longest line.
 const LONGEST_LINE: usize = 512;
 /// Bans that are applied in one turn: a millisecond of this process, and two of the kernel. The time until the next turn.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
-/// Most bytes of a whole state: the texts of the configuration, and some hundred bytes for each client.
-pub const MOST: usize = 64 << 20;
+/// Most bytes of a whole state: the texts of the configuration, and some hundred bytes for each client and each ban.
+pub const MOST: usize = 512 << 20;
 
 /// A descriptor of the process that wrote, by its number; the process that reads has it under the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Entries at most.
-pub const MOST_BANS: usize = 262_144;
+/// Entries at most: 250 bytes each here, as much again in the firewall worker and the kernel.
+pub const MOST_BANS: usize = 1 << 20;
 /// Entries of sensors at most, as in xinetd.
 pub const MOST_TRIPPED: usize = 10_240;
 
@@ -406,11 +406,12 @@ mod tests {
             list.trip(host(n), Denial::Forever, Duration::ZERO);
         }
         assert_eq!(list.trip(host(20_000), Denial::Forever, Duration::ZERO), SensorHit::Full);
-        for n in 10_240..262_144 {
+        let most = u32::try_from(MOST_BANS).unwrap();
+        for n in 10_240..most {
             assert_eq!(list.deny(host(n), Ban::by_hand(None, "")), Ok(()));
         }
-        assert_eq!(list.deny(host(262_144), Ban::by_hand(None, "")), Err(DeniedFull));
+        assert_eq!(list.deny(host(most), Ban::by_hand(None, "")), Err(DeniedFull));
         assert_eq!(list.deny(host(5), Ban::by_hand(None, "")), Ok(()), "no new entry, no room needed");
-        assert_eq!((list.len(), list.tripped()), (262_144, 10_239));
+        assert_eq!((list.len(), list.tripped()), (1_048_576, 10_239));
     }
 }

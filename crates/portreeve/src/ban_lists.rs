@@ -5,11 +5,11 @@ mod crowdsec;
 mod fail2ban;
 mod sets;
 
-use portreeve_policy::Prefix;
+use portreeve_policy::{MOST_BANS, Prefix};
 use std::net::Ipv4Addr;
 
-/// Entries at most.
-pub const MOST: usize = 200_000;
+/// Entries at most: the daemon takes no more.
+pub const MOST: usize = MOST_BANS;
 /// The longest reason, as the daemon takes it.
 const LONGEST_REASON: usize = 200;
 

@@ -8,6 +8,7 @@ mod comparison;
 mod enforcer;
 mod engine;
 mod netlink;
+mod pace;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@
 use super::comparison::Found;
 use super::enforcer::Enforcer;
 use super::netlink::Netlink;
+use super::pace::{Pace, ROUTINE};
 use crate::outbox::Outbox;
 use crate::protocol::{BadMessage, FromFirewall, MAX_MESSAGE, ToFirewall};
-use portreeve_policy::Prefix;
+use portreeve_policy::{MOST_BANS, Prefix};
 use portreeve_sys::{clock, seqpacket, sock_destroy};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -16,14 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-/// A look without a reason: what no notification told.
-const ROUTINE: Duration = Duration::from_secs(30);
 /// Changes within this time are looked at together; a restart of a firewall is many.
 const SETTLE: Duration = Duration::from_millis(50);
 /// After the kernel has refused.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Bans that wait for the rest of their list; no list is longer.
-const MOST_HELD: usize = 1 << 18;
+const MOST_HELD: usize = MOST_BANS;
 /// Networks whose connections the kernel is asked for one by one; for more, it tells of all connections.
 const ASKED_APART: usize = 4;
 /// Messages of the supervisor in one turn.
@@ -57,6 +56,9 @@ pub(super) struct Engine {
     changes: u64,
     /// When to look at the kernel next.
     look: Duration,
+    pace: Pace,
+    /// The kernel has taken, or had, all that it was to have when this was told last.
+    stands: bool,
 }
 
 impl Engine {
@@ -74,6 +76,8 @@ impl Engine {
             enforcer: None,
             changes: 0,
             look: clock::monotonic() + ROUTINE,
+            pace: Pace::default(),
+            stands: false,
         }
     }
 
@@ -100,17 +104,22 @@ impl Engine {
     /// The channel fails or brings what it may not.
     pub(super) fn turn(&mut self) -> io::Result<Goes> {
         let (spoken, changed) = self.wait()?;
-        if spoken && self.listen()? == Goes::Home {
-            return Ok(Goes::Home);
+        if spoken {
+            self.pace.hear(clock::monotonic());
+            if self.listen()? == Goes::Home {
+                return Ok(Goes::Home);
+            }
         }
         if changed {
             self.note_changes();
         }
         let now = clock::monotonic();
         if self.looks() {
-            self.look_on(now);
+            if self.pace.next_step() <= now {
+                self.look_on(now);
+            }
         } else if self.whole && self.look <= now {
-            self.look = now + ROUTINE;
+            self.look = now + self.pace.routine();
             self.look_after(now);
         }
         self.out.send()?;
@@ -119,7 +128,7 @@ impl Engine {
 
     fn wait(&self) -> io::Result<(bool, bool)> {
         let left = match self.looks() {
-            true => Duration::ZERO,
+            true => self.pace.next_step().saturating_sub(clock::monotonic()),
             false => self.look.saturating_sub(clock::monotonic()),
         };
         let timeout = Timespec {
@@ -200,6 +209,11 @@ impl Engine {
                     self.whole = true;
                     self.changes = 0;
                     self.look = now;
+                    // After an upgrade: the kernel has acknowledged all of it, and to look at a long list takes its time.
+                    if self.stands {
+                        let all = self.enforcer.as_ref().map_or(0, Enforcer::len);
+                        self.tell(Found { wanted: all, enforced: all, ..Found::default() });
+                    }
                 }
                 (ToFirewall::Cut(list), _) => {
                     // After they are dropped, or they would come again.
@@ -310,6 +324,7 @@ impl Engine {
             Some(Err(error)) => self.refused(&error, now),
             Some(Ok(None)) | None => {}
         }
+        self.pace.step(now, clock::monotonic(), !self.looks());
     }
 
     fn begin(&mut self, now: Duration) -> io::Result<Found> {
@@ -332,6 +347,7 @@ impl Engine {
 
     fn tell(&mut self, found: Found) {
         let Some(enforcer) = &self.enforcer else { return };
+        self.stands = !found.rebuilt;
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         self.out.put(FromFirewall::Standing {
             hold: enforcer.hold(),
@@ -346,7 +362,7 @@ impl Engine {
     fn refused(&mut self, error: &io::Error, now: Duration) {
         let errno = error.raw_os_error().and_then(|errno| u16::try_from(errno).ok()).unwrap_or(0);
         let wanted = self.enforcer.as_ref().map_or(self.gathered.len(), Enforcer::len);
-        self.look = now + AGAIN;
+        (self.look, self.stands) = (now + AGAIN, false);
         self.out.put(FromFirewall::Refused { errno, wanted: u32::try_from(wanted).unwrap_or(u32::MAX) });
     }
 }

@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 /// The longest list that is imported, in bytes.
-const LONGEST_LIST: u64 = 16 << 20;
+const LONGEST_LIST: u64 = 64 << 20;
 
 /// Reads and sends.
 pub(super) fn import(what: &Import, out: &mut Output<'_>) -> Result<Exit, Failure> {
