@@ -69,6 +69,22 @@ fn nothing_changes() {
     });
 }
 
+/// An id that differs in case alone is the same: its programs and its socket stay.
+#[test]
+fn the_case_of_an_id_changes() {
+    both(|world| {
+        let named = |id: &str| Entry::probe("s1", 2001, "hold").set("id", id);
+        let daemon = world.start(&Config::of(named("One")));
+        let mut held = hold(2001);
+        let before = listener(world, 2001);
+        daemon.reload(&Config::of(named("oNE")));
+        let kept = "NOTICE: Reconfigured: new=0 old=1 dropped=0 (services)";
+        world.expect_daemon_log(&["NOTICE: readjusting service One", kept]);
+        assert_eq!(listener(world, 2001), before, "the same socket");
+        assert!(before.is_some() && is_open(&mut held));
+    });
+}
+
 /// The main file stays as it is, and something else that the reading asked changes, one after the other: a directory has a file more, the
 /// file has another text, a user other ids, a program no right to be executed. Between them nothing changes, and the same is said.
 #[test]

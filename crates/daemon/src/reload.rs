@@ -142,19 +142,20 @@ impl Supervisor {
         };
         let mut new: Vec<Option<(Rc<Service>, u32)>> =
             result.services.into_iter().map(&mut numbered).collect();
+        // Ids that differ in case alone are one, as all words of the language.
         let mut by_id: HashMap<String, Vec<usize>> = HashMap::with_capacity(new.len());
         for (index, (service, _)) in
             new.iter().enumerate().filter_map(|(index, n)| Some((index, n.as_ref()?)))
         {
-            by_id.entry(service.id.clone()).or_default().push(index);
+            by_id.entry(service.id.to_ascii_lowercase()).or_default().push(index);
         }
 
-        let (mut dropped, mut moved) = (Vec::new(), Vec::new());
+        let mut moved = Vec::new();
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
             let old = slot.service.clone();
             let name = old.id.clone();
-            let of_this_id = by_id.get(&name).map_or(&[][..], Vec::as_slice);
+            let of_this_id = by_id.get(&name.to_ascii_lowercase()).map_or(&[][..], Vec::as_slice);
             let fits =
                 |n: &Option<(Rc<Service>, u32)>| n.as_ref().is_some_and(|(n, _)| same_service(&old, n));
             let successor = of_this_id.iter().copied().find(|&index| new.get(index).is_some_and(fits));
@@ -164,21 +165,19 @@ impl Supervisor {
                     moved.push(id);
                 }
                 if same { changes.kept.push(name) } else { changes.changed.push(name) }
-            } else if result.left_out.iter().any(|l| l.id == name && !l.intended)
+            } else if result.left_out.iter().any(|l| l.id.eq_ignore_ascii_case(&name) && !l.intended)
                 && !of_this_id.iter().any(|&index| new.get(index).is_some_and(Option::is_some))
             {
                 let text = format!("service {name}: its new entry is wrong; it goes on as it was");
                 self.say(Level::Error, &text);
                 changes.held.push(name);
             } else {
-                dropped.push(id);
                 changes.dropped.push(name);
+                // In its turn, as xinetd says it.
+                self.remove(id);
             }
         }
-        // Sockets that are given up first, so that a service that takes over their place takes over the socket.
-        for id in dropped {
-            self.remove(id);
-        }
+        // Sockets are given up by now, so that a service that takes over their place takes over the socket.
         self.spare.held = self.are_held();
         for id in moved {
             self.open_slot(id);
@@ -281,7 +280,9 @@ impl Supervisor {
     /// A service that stays: new settings for new clients, the same sockets where its places are the same. Whether it has
     /// others, which are to be opened.
     fn readjust(&mut self, id: SlotId, service: Rc<Service>, nth: u32, same: bool) -> bool {
-        self.say(Level::Notice, &format!("readjusting service {}", service.id));
+        // By its former id, which may differ in case.
+        let name = crate::programs::slot_name(self, id);
+        self.say(Level::Notice, &format!("readjusting service {name}"));
         let answers = self.answers.clone();
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let old = slot.service.clone();
@@ -452,7 +453,7 @@ fn same_service(old: &Service, new: &Service) -> bool {
         s.types.contains(&"INTERNAL") || !outside
     };
     let unlisted = |s: &Service| s.types.contains(&"UNLISTED");
-    old.id == new.id
+    old.id.eq_ignore_ascii_case(&new.id)
         && old.mux.is_some() == new.mux.is_some()
         && kind(old) == kind(new)
         && unlisted(old) == unlisted(new)
