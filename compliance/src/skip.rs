@@ -21,6 +21,10 @@ pub enum Reason {
     NoSeccomp,
     /// The machine has no virtual console that nobody uses.
     NoConsole,
+    /// No systemd can be process 1 of namespaces here: no writable cgroup v2, or no layers of file systems.
+    NoProcessOne,
+    /// The kernel has no vsock sockets.
+    NoVsock,
     /// The kernel has no FUSE, or the container does not allow it.
     NoFuse,
     /// The folder with the recorded answers does not lie beside this checkout.
@@ -51,6 +55,8 @@ impl Reason {
             | Reason::NoSeccomp
             | Reason::NoConsole
             | Reason::NoFuse
+            | Reason::NoProcessOne
+            | Reason::NoVsock
             | Reason::NoRegistry(_) => true,
             Reason::NoRoot | Reason::NoShared | Reason::NoProgram(_) => false,
         }

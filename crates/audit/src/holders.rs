@@ -13,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Holders of one socket that are looked at.
 const MOST_HOLDERS: usize = 64;
+/// Descriptors of other sockets that one thread tells.
+const MOST_OTHERS: usize = 1 << 16;
 /// Threads, whatever the machine has.
 const MOST_THREADS: usize = 16;
 /// A process with more descriptors than this is looked at by several threads, so many descriptors at a time.
@@ -29,6 +31,19 @@ pub struct Holders {
     pub vanished: usize,
     /// Processes whose descriptors this process may not see.
     pub hidden: usize,
+    /// Descriptors of other sockets than the wanted ones, up to a bound; where they were asked for.
+    pub others: Vec<Descriptor>,
+}
+
+/// A descriptor of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Descriptor {
+    /// The socket.
+    pub inode: u32,
+    /// The process.
+    pub pid: u32,
+    /// Its number there.
+    pub number: u32,
 }
 
 /// The descriptors of a process that are still to be looked at.
@@ -44,6 +59,7 @@ struct Found {
     sockets: Vec<(u32, u32)>,
     vanished: Vec<u32>,
     hidden: Vec<u32>,
+    others: Vec<Descriptor>,
 }
 
 impl Found {
@@ -56,13 +72,13 @@ impl Found {
     }
 }
 
-/// Looks through the descriptors of these processes for these sockets.
-pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>) -> Holders {
+/// Looks through the descriptors of these processes for these sockets; `others`: what other sockets they hold is told, too.
+pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>, others: bool) -> Holders {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
     let search = Search {
         proc,
         pids,
-        wanted,
+        wanted: Wanted { inodes: wanted, others },
         next: AtomicUsize::new(0),
         desk: Mutex::new(Desk { parts: Vec::new(), at_work: 0 }),
         more: Condvar::new(),
@@ -83,12 +99,20 @@ pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>) -> Holders {
 struct Search<'a> {
     proc: &'a Path,
     pids: &'a [u32],
-    wanted: &'a HashSet<u32>,
+    wanted: Wanted<'a>,
     /// The place of the next process that nobody has begun.
     next: AtomicUsize,
     desk: Mutex<Desk>,
     /// There are parts, or nobody is left who could make some.
     more: Condvar,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    inodes: &'a HashSet<u32>,
+    /// Other sockets too.
+    others: bool,
 }
 
 struct Desk {
@@ -198,6 +222,7 @@ fn together(all: Vec<Found>) -> Holders {
         sockets.extend(found.sockets);
         vanished.extend(found.vanished);
         hidden.extend(found.hidden);
+        holders.others.extend(found.others);
     }
     sockets.sort_unstable();
     // Two descriptors of one socket are one holder.
@@ -212,18 +237,20 @@ fn together(all: Vec<Found>) -> Holders {
     holders
 }
 
-fn look(pid: u32, directory: &OwnedFd, numbers: &[u32], wanted: &HashSet<u32>, found: &mut Found) {
+fn look(pid: u32, directory: &OwnedFd, numbers: &[u32], wanted: Wanted<'_>, found: &mut Found) {
     let mut name = [0; 11];
     let mut link = [MaybeUninit::uninit(); 64];
     for number in numbers {
         let link = rustix::fs::readlinkat_raw(directory, decimal(*number, &mut name), &mut link);
         match link {
             // A longer one is none of a socket.
-            Ok((link, _)) => {
-                if let Some(inode) = socket(link).filter(|inode| wanted.contains(inode)) {
-                    found.sockets.push((inode, pid));
+            Ok((link, _)) => match socket(link) {
+                Some(inode) if wanted.inodes.contains(&inode) => found.sockets.push((inode, pid)),
+                Some(inode) if wanted.others && found.others.len() < MOST_OTHERS => {
+                    found.others.push(Descriptor { inode, pid, number: *number });
                 }
-            }
+                _ => {}
+            },
             Err(error @ (Errno::ACCESS | Errno::PERM)) => return found.failed(pid, error),
             // It was closed meanwhile.
             Err(_) => {}
@@ -290,7 +317,7 @@ mod tests {
         };
         let wanted: HashSet<u32> = sockets.iter().map(inode).collect();
         let own = std::process::id();
-        let found = holders(Path::new("/proc"), &[own], &wanted);
+        let found = holders(Path::new("/proc"), &[own], &wanted, false);
         assert_eq!(found.by_socket.len(), wanted.len());
         assert!(found.by_socket.values().all(|pids| *pids == [own]));
     }
@@ -314,7 +341,7 @@ mod tests {
         link(9, many, "socket:[12]");
         let mut wanted: HashSet<u32> = (1000..1000 + many).collect();
         wanted.insert(12);
-        let found = holders(&proc, &[9, 7, 8], &wanted);
+        let found = holders(&proc, &[9, 7, 8], &wanted, false);
         assert_eq!(found.by_socket.len(), wanted.len());
         assert_eq!(found.by_socket[&12], [7, 9]);
         assert!((1000..1000 + many).all(|inode| found.by_socket[&inode] == [9]));

@@ -12,6 +12,7 @@ use crate::reach::space::Space;
 use crate::reach::ways::Spaces;
 use crate::scope::Scope;
 use crate::sockets::{self, Place, Socket};
+use crate::vsock;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -253,14 +254,7 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     let spaces = namespaces::find(places.proc, &pids)?;
     let mut inventory = Inventory { served_since: daemon.served_since, ..Inventory::default() };
     let mut found = listed(&spaces.all, &mut inventory)?;
-    // Before they become as large as listeners.
-    found.sort_by(|(a_label, a), (b_label, b)| {
-        let key = |label: &str, socket: &Socket| (label != "own", socket.protocol);
-        key(a_label, a)
-            .cmp(&key(b_label, b))
-            .then_with(|| a_label.cmp(b_label))
-            .then_with(|| a.place.cmp(&b.place))
-    });
+    in_order(&mut found);
     if spaces.hidden > 0 {
         inventory
             .gaps
@@ -270,11 +264,15 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
         inventory.gaps.push(format!("{} network namespaces were left out", spaces.cut));
     }
     // The firewalls' programs run while /proc is read.
-    let (mut reach, held) = std::thread::scope(|scope| {
+    let (mut reach, mut held) = std::thread::scope(|scope| {
         let reach = places.firewalls.then(|| scope.spawn(|| firewalls(&spaces.all, &found)));
         let held = holding(places.proc, &pids, &found, &mut inventory);
         (reach.and_then(|reach| reach.join().ok()), held)
     });
+    if !held.vsock.is_empty() {
+        found.append(&mut held.vsock);
+        in_order(&mut found);
+    }
     let files = held.processes.values().filter(|process| process.our_root);
     let owners = Owners::of(
         places.dpkg,
@@ -298,6 +296,17 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
         })
         .collect();
     Ok(inventory)
+}
+
+/// This namespace first, by protocol and address: sorted before they become as large as listeners.
+fn in_order(found: &mut [(String, Socket)]) {
+    found.sort_by(|(a_label, a), (b_label, b)| {
+        let key = |label: &str, socket: &Socket| (label != "own", socket.protocol);
+        key(a_label, a)
+            .cmp(&key(b_label, b))
+            .then_with(|| a_label.cmp(b_label))
+            .then_with(|| a.place.cmp(&b.place))
+    });
 }
 
 /// The sockets of all namespaces, with their labels.
@@ -332,15 +341,28 @@ fn listed(spaces: &[Namespace], inventory: &mut Inventory) -> io::Result<Vec<(St
 struct Held {
     by_socket: HashMap<u32, Vec<u32>>,
     processes: HashMap<u32, Arc<Process>>,
+    /// Sockets that the kernel does not list.
+    vsock: Vec<(String, Socket)>,
 }
 
 fn holding(proc: &Path, pids: &[u32], found: &[(String, Socket)], inventory: &mut Inventory) -> Held {
     let wanted: HashSet<u32> =
         found.iter().map(|(_, socket)| socket.inode).filter(|inode| *inode != 0).collect();
-    let holders = holders::holders(proc, pids, &wanted);
+    let unlisted = inventory.gaps.iter().any(|gap| gap == sockets::NO_VSOCK);
+    let mut holders = holders::holders(proc, pids, &wanted, unlisted);
     inventory.vanished = holders.vanished;
     if holders.hidden > 0 {
         inventory.gaps.push(format!("{} processes hide what they hold from this user", holders.hidden));
+    }
+    let mut vsock = Vec::new();
+    if unlisted {
+        for (socket, pids) in vsock::among(proc, &holders.others) {
+            holders.by_socket.insert(socket.inode, pids);
+            vsock.push(("own".to_owned(), socket));
+        }
+        if holders.hidden == 0 {
+            inventory.gaps.retain(|gap| gap != sockets::NO_VSOCK);
+        }
     }
     let holding: BTreeSet<u32> = holders.by_socket.values().flatten().copied().collect();
     let mut processes = HashMap::new();
@@ -350,7 +372,7 @@ fn holding(proc: &Path, pids: &[u32], found: &[(String, Socket)], inventory: &mu
             None => inventory.vanished += 1,
         }
     }
-    Held { by_socket: holders.by_socket, processes }
+    Held { by_socket: holders.by_socket, processes, vsock }
 }
 
 /// The firewalls of the namespaces in which something can be reached from elsewhere; and the own one's, through which others are.

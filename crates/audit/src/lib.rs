@@ -26,5 +26,6 @@ pub mod sealed; //    files beside a signed baseline of them
 pub mod sockets; //   the sockets of one network namespace
 pub mod stale; //     processes that run code that is no longer on disk
 pub mod suggest; //   what can be turned off, and why
+mod vsock; //         vsock sockets that the kernel does not list
 pub mod waivers; //   findings that somebody answers for, until a day
 pub mod watch; //     what came and what went between two looks

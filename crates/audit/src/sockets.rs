@@ -124,6 +124,9 @@ impl fmt::Display for Socket {
     }
 }
 
+/// What is missing where the kernel has vsock sockets and lists none.
+pub const NO_VSOCK: &str = "vsock sockets: this kernel does not list them (vsock_diag)";
+
 /// The sockets of a namespace.
 #[derive(Debug, Default)]
 pub struct Sockets {
@@ -187,7 +190,7 @@ fn here() -> io::Result<Sockets> {
         }),
         Err(error) if sock_diag::is_unsupported(&error) => {
             if Path::new("/dev/vsock").exists() {
-                found.gaps.push("vsock sockets: this kernel does not list them (vsock_diag)".to_owned());
+                found.gaps.push(NO_VSOCK.to_owned());
             }
         }
         Err(error) => found.gaps.push(format!("vsock sockets: {}", bounded::words(&error))),

@@ -420,3 +420,43 @@ fn verify_and_watch_tell_what_changed() {
     let gone = gone.into_iter().find(|event| event["change"] == "gone" && event["address"] == "0.0.0.0:2320");
     assert_eq!(gone.expect("an event")["accepted"], true);
 }
+
+/// A real one, whether the kernel lists such sockets (vsock_diag) or not.
+#[test]
+fn a_vsock_listener_is_found_with_its_process() {
+    if !skip::has_programs(&["python3"]) {
+        return;
+    }
+    let script = "import socket, sys\n\
+                  try:\n  bound = socket.socket(socket.AF_VSOCK); bound.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))\n\
+                  except OSError: sys.exit(3)\n\
+                  listens = socket.socket(socket.AF_VSOCK); listens.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY)); listens.listen()\n\
+                  print(bound.getsockname()[1], listens.getsockname()[1], flush=True)\n\
+                  sys.stdin.read()\n";
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("python3 runs");
+    let mut line = String::new();
+    let output = child.stdout.take().expect("a pipe");
+    BufReader::new(output).read_line(&mut line).expect("a line");
+    let ports: Vec<&str> = line.split_whitespace().collect();
+    let [bound, listens] = ports.as_slice() else {
+        assert_eq!(child.wait().expect("its end").code(), Some(3));
+        return skip::skip(skip::Reason::NoVsock);
+    };
+    let (answer, _) = portreeve(&["listeners", "--json"]);
+    let all = answer["listeners"].as_array().expect("a list");
+    let at = |port: &str| {
+        let address = format!("*:{port}");
+        all.iter().find(|one| one["protocol"] == "vsock" && one["address"] == address.as_str())
+    };
+    let found = at(listens).unwrap_or_else(|| panic!("no listener at {listens}: {}", answer["gaps"]));
+    assert_eq!(found["processes"][0]["pid"], child.id());
+    assert_eq!((found["scope"].as_str(), found["namespace"].as_str()), (Some("link"), Some("own")));
+    assert!(at(bound).is_none(), "a stream that only is bound does not listen");
+    // Whoever hides may hold more of them.
+    let gaps = answer["gaps"].to_string();
+    assert_eq!(gaps.contains("vsock"), gaps.contains("hide what they hold"), "{gaps}");
+    drop(child.stdin.take());
+    child.wait().expect("its end");
+}

@@ -44,6 +44,7 @@
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`lifeline`] | workers end with the last who has the other end of a pipe |
 //! | [`orphan`] | processes that are no children of ours: signals, and how they ended |
+//! | [`vsock`] | a vsock socket that another process holds |
 //! | [`watch`] | start the supervisor with the sockets that are held for it |
 //! | [`process`] | going to the background, ids, own executable |
 //! | [`identity`] | becoming another user for good |
@@ -106,4 +107,5 @@ pub mod stdio;
 pub mod syslog;
 pub mod systemd;
 pub mod unix;
+pub mod vsock;
 pub mod watch;

@@ -270,7 +270,7 @@ fn holders(connections: &[&Connection]) -> HashMap<u32, String> {
     let proc = Path::new("/proc");
     let wanted: HashSet<u32> = connections.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
     let Ok(pids) = namespaces::processes(proc) else { return HashMap::new() };
-    let found = holders::holders(proc, &pids, &wanted).by_socket.into_iter();
+    let found = holders::holders(proc, &pids, &wanted, false).by_socket.into_iter();
     found
         .filter_map(|(inode, pids)| {
             let pid = pids.first()?;
