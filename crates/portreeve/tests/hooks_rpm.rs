@@ -74,7 +74,8 @@ fn rpm_calls_the_hook_behind_a_transaction() {
          install -m 755 {} %{{buildroot}}/usr/lib/portreeve/after-upgrade\n{triggers}\n%files\n/usr/lib/portreeve/after-upgrade\n",
         hooks().join("after-upgrade").display()
     );
-    script(&system.path("/usr/bin/portreeve"), "echo \"$*\" >> /var/called\n");
+    // Where the units have it.
+    script(&system.path("/usr/sbin/portreeve"), "echo \"$*\" >> /var/called\n");
     let (log, locks) = (system.path("/var/called"), system.path("/run/portreeve"));
     system.install(&system.build(&spec, 1));
     let mut before = called(&log, &locks, 0);
