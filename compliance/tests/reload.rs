@@ -322,6 +322,24 @@ fn family_changes() {
     });
 }
 
+/// The same of datagrams, whose socket a worker of ours has.
+#[test]
+fn family_changes_of_datagrams() {
+    both(|world| {
+        let entry = || Entry::internal("echo", "e", 2001, "dgram");
+        let daemon = world.start(&Config::of(entry().first("flags = IPv4")));
+        assert!(ask(&datagram_socket("127.0.0.1", 2001), b"one", DEADLINE).is_some());
+        for n in 0..4 {
+            let entry = if n % 2 == 0 { entry() } else { entry().first("flags = IPv4") };
+            daemon.reload(&Config::of(entry));
+            let to = if n % 2 == 0 { "::1" } else { "127.0.0.1" };
+            must("it answers", || ask(&datagram_socket(to, 2001), b"two", DEADLINE).is_some());
+        }
+        assert_eq!(world.daemon_log_count("bind failed"), 0);
+        assert_eq!(world.daemon_log_count("bind retry"), 0);
+    });
+}
+
 /// The flag IPv6 says what holds without it: nobody is thrown out for it, whether it comes or goes.
 #[test]
 fn a_family_that_is_written_down() {

@@ -18,6 +18,9 @@ const NAMED: usize = 8;
 /// when another of the same name comes.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How long until it is looked again whether a worker has let go of a datagram socket.
+const LETS_GO: Duration = Duration::from_millis(20);
+
 impl Supervisor {
     /// Opens those listeners of a slot that are not open. For what could not be opened it sets the alarm for another try.
     pub fn open_slot(&mut self, id: SlotId) {
@@ -56,17 +59,29 @@ impl Supervisor {
         }
         slot.tries = if missing.is_empty() { 0 } else { slot.tries.saturating_add(1) };
         slot.missing = missing;
+        if slot.missing.is_empty() {
+            slot.lent = 0;
+        }
         if let Some(missing) = slot.missing.first() {
             if slot.listeners.is_empty() {
                 slot.status = State::Retrying(slot.tries, missing.why.clone());
             }
-            let wait = Duration::from_secs(1 << (slot.tries - 1).min(6));
+            slot.lent = slot.lent.saturating_sub(1);
+            let wait = match slot.lent {
+                0 => Duration::from_secs(1 << (slot.tries - 1).min(6)),
+                // Not a try: the worker that had the socket of before has yet to let go of it.
+                _ => {
+                    slot.tries = 0;
+                    LETS_GO
+                }
+            };
             let at = self.stamp.mono() + wait;
             slot.try_at = Some(at);
             self.timers.set(at, Alarm::Listen(id));
         }
+        let lent = slot.lent;
         let on_a_device = slot.listeners.iter().any(|listener| device(listener).is_some());
-        if first {
+        if first && lent == 0 {
             self.say_missing(id, &name, alone);
         }
         if fell_back {
@@ -182,7 +197,7 @@ impl Supervisor {
         slot.try_at = None;
         let tries = slot.tries;
         // Loud at first, then once an hour or so.
-        if tries < 10 || tries % 60 == 0 {
+        if slot.lent == 0 && (tries < 10 || tries % 60 == 0) {
             self.say(Level::Notice, &format!("bind retry attempt {tries}"));
         }
         self.try_missing(id);
@@ -195,6 +210,7 @@ impl Supervisor {
         self.open_slot(id);
         let Some(slot) = self.slots.get(&id).filter(|slot| slot.listeners.len() > before) else { return };
         let text = match slot.missing.len() {
+            _ if tries == 0 => return self.tell_builtin_ports(),
             0 => format!("service {} listens after {tries} tries", slot.id()),
             left => format!("service {} listens after {tries} tries, at {left} addresses not yet", slot.id()),
         };

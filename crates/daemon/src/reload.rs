@@ -41,6 +41,9 @@ pub struct Changes {
     pub why_not: Option<String>,
 }
 
+/// How often, every 20 ms, it is looked whether a worker has let go of a datagram socket.
+const LOOKS: u8 = 50;
+
 impl Supervisor {
     /// Reads the configuration again, for a signal or a control client.
     pub fn reload(&mut self, client: Option<u32>) {
@@ -270,6 +273,7 @@ impl Supervisor {
             headerless: Named::default(),
             rate_alarm: None,
             overloaded: false,
+            lent: 0,
             minute_told: None,
             unfiltered: false,
             hold_logged: false,
@@ -352,6 +356,7 @@ impl Supervisor {
         if other_places {
             slot.missing.clear();
             slot.tries = 0;
+            slot.lent = if manner.owner().is_some() { LOOKS } else { 0 };
         }
         if moved {
             slot.status = State::Active;

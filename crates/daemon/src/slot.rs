@@ -209,6 +209,8 @@ pub struct Slot {
     pub rate_alarm: Option<Duration>,
     /// The overload of its rate was said and its end was not.
     pub overloaded: bool,
+    /// Looks for the place of a datagram socket that a worker had, and has yet to let go of, before it counts as taken.
+    pub lent: u8,
     /// When it was last said that the service has had its starts of the minute.
     pub minute_told: Option<Duration>,
     /// The last filter of addresses could not be put onto the listener.
