@@ -100,8 +100,8 @@ fn dnf_calls_the_hook_once_for_a_transaction() {
         skip::skip(skip::Reason::absent("dnf-plugins-core"));
         return;
     }
-    fs::write(room.join(".rpmmacros"), "%_dbpath /var/lib/rpm\n").expect("written");
-    for directory in ["repo", "actions", "plugins", "logs", "cache", "python"] {
+    let of_this_machine = Path::new("/var/lib/rpm/rpmdb.sqlite").exists();
+    for directory in ["home", "repo", "actions", "plugins", "logs", "cache", "python"] {
         fs::create_dir_all(room.join(directory)).expect("a directory");
     }
     let (log, locks) = (room.join("called"), room.join("locks"));
@@ -122,6 +122,9 @@ fn dnf_calls_the_hook_once_for_a_transaction() {
     let mend = "import libdnf.conf\nif not hasattr(libdnf.conf, 'ConfigParser_substitute'):\n    \
                 libdnf.conf.ConfigParser_substitute = libdnf.conf.ConfigParser.substitute\n";
     fs::write(room.join("python/sitecustomize.py"), mend).expect("written");
+    // dnf's alone: whoever builds packages would make a database of this machine there.
+    fs::write(room.join("home/.rpmmacros"), "%_dbpath /var/lib/rpm\n").expect("written");
+    let home = format!("HOME={}", room.join("home").display());
     let python = format!("PYTHONPATH={}", room.join("python").display());
     let dnf = |words: &[&str]| {
         let set = |name: &str, value: &str| format!("--setopt={name}={value}");
@@ -142,7 +145,7 @@ fn dnf_calls_the_hook_once_for_a_transaction() {
             set("logdir", &place("logs")),
             set("local.metadata_expire", "0"),
         ];
-        let mut all = vec![python.as_str(), "dnf"];
+        let mut all = vec![home.as_str(), python.as_str(), "dnf"];
         all.extend(options.iter().map(String::as_str).chain(words.iter().copied()));
         let output = system.mounted("env", &all);
         assert!(output.status.success(), "{words:?}: {}{}", text(&output.stdout), text(&output.stderr));
@@ -162,4 +165,9 @@ fn dnf_calls_the_hook_once_for_a_transaction() {
     assert_eq!(called(&log, &locks, 1), 2);
     assert!(fs::read_to_string(system.path("/usr/bin/ls")).expect("ls").contains("version 2"));
     assert!(fs::read_to_string(&log).expect("a log").lines().all(|line| line == "stale --after-upgrade"));
+    assert_eq!(
+        Path::new("/var/lib/rpm/rpmdb.sqlite").exists(),
+        of_this_machine,
+        "a database was made outside of the root"
+    );
 }
