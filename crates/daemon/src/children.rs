@@ -173,7 +173,7 @@ pub struct Children {
 }
 
 /// So many of the newest programs are remembered: those that end soon are among them.
-const RECENT: usize = 1024;
+const RECENT: usize = 256;
 
 /// Most clients that may wait for a start to be tried again.
 pub const MOST_PUT_OFF: usize = 512;
