@@ -49,7 +49,7 @@ fn program(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         let help = "add `server = /path/of/program`, or `type = INTERNAL` for a built-in service";
         return bench.refuse(&codes::MISSING_SERVER, draft, message, classic, Some(help));
     }
-    if draft.flag(Flag::Nameinargs) && draft.args.is_none() && !draft.is_redirected() {
+    if draft.flag(Flag::Nameinargs) && draft.args.is_none() {
         let message = format!("service `{}` has NAMEINARGS and no `server_args`", draft.id());
         let classic = "Must specify server args if using NAMEINARGS flag".to_owned();
         return bench.refuse(

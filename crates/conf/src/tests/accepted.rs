@@ -43,6 +43,17 @@ fn what_keeps_a_service_out() {
     for (name, lines, message) in [
         ("s1", vec!["wait = no"], "Must specify a server in s1"),
         ("s1", with(&["flags = NAMEINARGS"]), "Must specify server args if using NAMEINARGS flag"),
+        (
+            "s1",
+            vec![
+                "socket_type = stream",
+                "wait = no",
+                "user = root",
+                "redirect = 127.0.0.1 80",
+                "flags = NAMEINARGS",
+            ],
+            "Must specify server args if using NAMEINARGS flag",
+        ),
         ("s1", with(&["type = UNLISTED"]), "Unlisted service: s1 must have a port entry"),
         ("s1", with(&[]), "Port not specified and can't find service: s1 with getservbyname"),
         ("s1", vec!["server = /bin/sh"], "Port not specified for service: s1 and no protocol given"),
