@@ -13,6 +13,10 @@ pub enum Reason {
     NoNamespaces,
     /// No writable cgroup hierarchy with the pids controller.
     NoPidsController,
+    /// No writable hierarchy of control groups, version 2.
+    NoControlGroups,
+    /// That hierarchy has not the controllers `memory` and `pids`.
+    NoMemoryController,
     /// The network namespace has no IPv6.
     NoIpv6,
     /// The kernel has no Landlock, or less of it than the test rests on.
@@ -50,6 +54,8 @@ impl Reason {
         match self {
             Reason::NoNamespaces
             | Reason::NoPidsController
+            | Reason::NoControlGroups
+            | Reason::NoMemoryController
             | Reason::NoIpv6
             | Reason::NoLandlock
             | Reason::NoSeccomp

@@ -41,6 +41,9 @@ pub(crate) const SANDBOX: &[&str] = &[
     "PrivateDevices",
     "PrivateNetwork",
     "PrivateIPC",
+    "PrivateUsers",
+    "PrivateUsers=self",
+    "PrivateUsers=identity",
     "PrivateMounts",
     "KeyringMode=private",
     "KeyringMode=shared",
@@ -69,6 +72,14 @@ pub(crate) const SANDBOX: &[&str] = &[
     "SystemCallArchitectures=native",
     "SystemCallFilter=",
     "SystemCallErrorNumber=",
+    "DevicePolicy=auto",
+    "DevicePolicy=closed",
+    "DevicePolicy=strict",
+    "DeviceAllow=",
+    "MemoryMax=",
+    "MemoryHigh=",
+    "MemorySwapMax=",
+    "TasksMax=",
 ];
 /// Words of `verify_server`.
 pub(crate) const VERIFY: &[&str] = &["no", "warn", "refuse"];

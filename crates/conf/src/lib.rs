@@ -91,7 +91,8 @@ pub use redirect::*;
 pub use resolve::{Sections, gather, read, read_sources};
 pub use rlimits::Rlimits;
 pub use sandbox::{
-    ALL_CAPABILITIES, CallAnswer, Calls, Families, Keyring, Mount, MountKind, Sandbox, in_order,
+    ALL_CAPABILITIES, Amount, CallAnswer, Calls, Device, Devices, Families, Group, Keyring, Mount, MountKind,
+    Sandbox, Users, in_order,
 };
 pub use service::*;
 pub use sources::{Inetd, InetdUse, Sources};

@@ -1,6 +1,7 @@
 //! How a program is started: the plan made when the configuration is read, and what only the connection knows.
 //! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
 
+use crate::groups;
 use crate::hosts::Orders;
 use crate::sandbox;
 use portreeve_conf::{Action, Endpoint, Service, Verify};
@@ -19,6 +20,8 @@ pub struct LaunchPlan {
     pub image: Image,
     /// Path, for messages.
     pub server: String,
+    /// What of its sandbox is not kept on this machine, and why.
+    pub unkept: Vec<String>,
     /// The name of its descriptors, where it gets its sockets as systemd hands them over.
     pub listen_fds: Option<CString>,
 }
@@ -86,17 +89,21 @@ const OUR_VARIABLES: &[&str] = &[
 
 fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, .. } = &service.action else { return None };
-    let image = altered(service, inherited, &Orders::default())?;
+    let (builder, unkept) = confined(service, program(service, inherited, &Orders::default())?);
     let listen_fds = service.listen_fds.as_ref().map(|name| c_string(name.as_bytes()));
-    Some(LaunchPlan { image, server: server.clone(), listen_fds })
+    Some(LaunchPlan { image: builder.build(), server: server.clone(), unkept, listen_fds })
 }
 
 /// The program of a service, with the changes that hosts.allow or hosts.deny order; `None` when it starts none.
 pub fn altered(service: &Service, inherited: &Inherited, orders: &Orders) -> Option<Image> {
+    Some(confined(service, program(service, inherited, orders)?).0.build())
+}
+
+fn program(service: &Service, inherited: &Inherited, orders: &Orders) -> Option<ImageBuilder> {
     let Action::External { server, argv } = &service.action else { return None };
     let argv = argv.iter().map(|word| c_string(word.as_bytes())).collect();
     let path = c_string(server.as_bytes());
-    Some(confined(service, image(service, inherited, ids(service), path, argv, orders)).build())
+    Some(image(service, inherited, ids(service), path, argv, orders))
 }
 
 /// A command that hosts.allow or hosts.deny order, as `ids` of the service. In no sandbox: root wrote it, to look at the client from
@@ -136,15 +143,19 @@ fn image(
     }
 }
 
-/// The same in the sandbox of the service: what answers its clients.
-pub fn confined(service: &Service, image: ImageBuilder) -> ImageBuilder {
+/// The same in the sandbox of the service, which is what answers its clients; and what of that is not kept, and why.
+pub fn confined(service: &Service, image: ImageBuilder) -> (ImageBuilder, Vec<String>) {
+    let Some(sandbox) = &service.sandbox else { return (image, Vec::new()) };
     // Who has no ids of its own runs as we do.
-    let uid = image.ids.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |ids| ids.uid);
-    let sandbox = service.sandbox.as_ref().map(|sandbox| match service.verify {
-        Verify::Refuse => Box::new(sandbox::prepare(&sandbox::with_execveat(sandbox), uid)),
-        Verify::No | Verify::Warn => Box::new(sandbox::prepare(sandbox, uid)),
-    });
-    ImageBuilder { sandbox, ..image }
+    let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let ids = image.ids.as_ref().map_or_else(own, |ids| (ids.uid, ids.gid));
+    let joining = groups::join(&service.id, &sandbox.group);
+    let prepared = match service.verify {
+        Verify::Refuse => sandbox::prepare(&sandbox::with_execveat(sandbox), ids, joining.refused),
+        Verify::No | Verify::Warn => sandbox::prepare(sandbox, ids, joining.refused),
+    };
+    let image = ImageBuilder { sandbox: Some(Box::new(prepared)), cgroup_procs: joining.procs, ..image };
+    (image, joining.unkept)
 }
 
 /// Without root `sys` leaves the supplementary groups alone, as xinetd does.

@@ -30,6 +30,7 @@ mod escape;
 mod evidence;
 mod explain;
 mod flows;
+mod groups; // control groups of services
 mod handover;
 mod hashing; // the digests of programs
 mod headers;

@@ -192,6 +192,7 @@ impl Supervisor {
             && let Some(slot) = self.slots.remove(&id)
         {
             self.sinks.close(slot.sink);
+            self.tidy_groups();
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The sandbox of a service in the form in which `sys` puts it on. What the words mean is `portreeve_conf`'s; here are the rules about
 //! arguments of system calls that they come to. Touches nothing: an error shows when a program is started.
 
-use portreeve_conf::{CallAnswer, Keyring, MountKind, Sandbox};
+use portreeve_conf::{CallAnswer, Keyring, MountKind, Sandbox, Users};
 use portreeve_sys::calls::number;
 use portreeve_sys::sandbox as sys;
 use portreeve_sys::seccomp::{Answer, KNOWN, Rule, Test, compile};
+use portreeve_sys::user_namespace;
+use rustix::fd::OwnedFd;
 use std::collections::VecDeque;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -32,9 +34,14 @@ const PERSONALITIES: [u32; 2] = [0, WHICH_PERSONALITY];
 /// READ_IMPLIES_EXEC, of personality(2).
 const READ_IS_EXEC: u32 = 0x40_0000;
 
-/// The sandbox of a program that runs as `uid`.
-pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
+/// The sandbox of a program that runs as this user and group. `refused`: why it cannot be started.
+pub fn prepare(sandbox: &Sandbox, (uid, gid): (u32, u32), refused: Option<String>) -> sys::Sandbox {
     let filters = filters(sandbox);
+    let no_filter = filters.is_none().then(|| "a filter of system calls on this machine".to_owned());
+    let (users, no_users) = match users(sandbox.users, uid, gid) {
+        Ok(users) => (users, None),
+        Err(error) => (None, Some(format!("PrivateUsers: {}", crate::machine::percent_m(&error)))),
+    };
     // Without either the kernel takes no filter. Root keeps what set-user-ID programs give, as under systemd.
     let ambient = sandbox.ambient == 0 || sandbox.ambient & CAP_SYS_ADMIN != 0;
     let may_filter = uid == 0 && ambient && sandbox.bounding & CAP_SYS_ADMIN != 0 && sys::may_filter();
@@ -54,10 +61,24 @@ pub fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
         bounding: sandbox.bounding,
         ambient: sandbox.ambient,
         no_new_privs: sandbox.no_new_privileges || needed,
-        impossible: filters.is_none(),
+        users,
+        impossible: refused.or(no_users).or(no_filter),
         filters: filters.unwrap_or_default(),
         at: sys::At::default(),
     }
+}
+
+fn users(which: Users, uid: u32, gid: u32) -> std::io::Result<Option<OwnedFd>> {
+    /// As systemd's `identity`.
+    const FIRST: u32 = 65_536;
+    let first = match which {
+        Users::Outside => return Ok(None),
+        Users::Own => 1,
+        Users::Identity => FIRST,
+    };
+    // One beyond those that are there anyway.
+    let more = |id: u32| if id >= first { vec![(0, first), (id, 1)] } else { vec![(0, first)] };
+    user_namespace::make(&more(uid), &more(gid)).map(Some)
 }
 
 /// The same, and a program that may be executed may be so by its descriptor: it is the same right by another call.
@@ -278,6 +299,8 @@ mod tests {
             network: false,
             ipc: false,
             host_name: false,
+            users: Users::Outside,
+            group: portreeve_conf::Group::default(),
             bounding: ALL_CAPABILITIES,
             ambient: 0,
             calls: None,
@@ -290,6 +313,10 @@ mod tests {
             set_ids: false,
             native: false,
         }
+    }
+
+    fn prepare(sandbox: &Sandbox, uid: u32) -> sys::Sandbox {
+        super::prepare(sandbox, (uid, uid), None)
     }
 
     #[test]
@@ -359,7 +386,7 @@ mod tests {
             ..nothing()
         };
         let made = prepare(&most, 1000);
-        assert_eq!((made.impossible, made.filters.len()), (!KNOWN, if KNOWN { 2 } else { 0 }));
+        assert_eq!((made.impossible.is_some(), made.filters.len()), (!KNOWN, if KNOWN { 2 } else { 0 }));
         assert!(made.filters.iter().all(|filter| filter.len() < 500));
     }
 }

@@ -30,6 +30,7 @@ impl Supervisor {
                 && !self.is_withdrawing()
                 && !self.is_parting_from_ledger()
             {
+                crate::groups::end();
                 return code;
             }
             let timeout = self.timers.wait(clock::monotonic()).map(|wait| Timespec {

@@ -99,6 +99,8 @@ impl Supervisor {
             self.rate_alarm(id);
         }
         self.serve_left(left, held);
+        self.tidy_groups();
+        self.say_unkept();
         let available = self.slots.values().filter(|s| s.available()).count();
         if start {
             let s = if available == 1 { "" } else { "s" };

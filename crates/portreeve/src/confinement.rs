@@ -2,13 +2,78 @@
 //! whoever calls; what is there by the time of a start is another matter.
 
 use crate::finding::Finding;
-use portreeve_conf::{Action, Mount, MountKind, Reading, Sandbox, Service, Severity};
+use portreeve_conf::{Action, Mount, MountKind, Reading, Sandbox, Service, Severity, Users};
 use std::path::Path;
 
-/// All there is to say, in the order of the services. `views`: whether this kernel can give a program a view of the file system.
-pub fn findings(reading: &Reading, views: bool) -> Vec<Finding> {
+/// What this kernel can do.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// It can give a program a view of the file system.
+    pub views: bool,
+    /// It makes user namespaces.
+    pub users: bool,
+    /// The controllers of control groups, version 2; `None` where there are no such groups.
+    pub controllers: Option<String>,
+}
+
+impl Kernel {
+    /// The one that runs.
+    pub fn running() -> Self {
+        Self {
+            views: portreeve_sys::sandbox::kernel_has_views(),
+            users: portreeve_sys::user_namespace::are_made(),
+            controllers: portreeve_sys::cgroup::controllers(),
+        }
+    }
+}
+
+/// All there is to say, in the order of the services.
+pub fn findings(reading: &Reading, kernel: &Kernel) -> Vec<Finding> {
     let confined = reading.services.iter().filter_map(|service| Some((service, service.sandbox.as_ref()?)));
-    confined.flat_map(|(service, sandbox)| of(service, sandbox, views)).collect()
+    confined
+        .flat_map(|(service, sandbox)| {
+            let more = of(service, sandbox, kernel.views);
+            of_kernel(service, sandbox, kernel).into_iter().chain(more)
+        })
+        .collect()
+}
+
+fn of_kernel(service: &Service, sandbox: &Sandbox, kernel: &Kernel) -> Vec<Finding> {
+    let (id, group, mut found) = (&service.id, &sandbox.group, Vec::new());
+    if sandbox.users != Users::Outside && !kernel.users {
+        let text =
+            format!("service `{id}`: this kernel makes no user namespaces, which `PrivateUsers` needs");
+        let help = "see /proc/sys/user/max_user_namespaces, or take the setting out";
+        found.push(finding(service, sandbox, "sandbox-kernel", text, help));
+    }
+    if group.devices.is_some() && kernel.controllers.is_none() {
+        let text = format!("service `{id}`: no control groups of version 2 are mounted, which keep devices");
+        found.push(finding(
+            service,
+            sandbox,
+            "sandbox-kernel",
+            text,
+            "mount cgroup2, or take the settings out",
+        ));
+    }
+    let controllers = kernel.controllers.as_deref().unwrap_or_default();
+    for (key, controller, amount) in [
+        ("MemoryMax", "memory", group.memory_max),
+        ("MemoryHigh", "memory", group.memory_high),
+        ("MemorySwapMax", "memory", group.swap_max),
+        ("TasksMax", "pids", group.tasks_max),
+    ] {
+        if amount.is_some() && !controllers.split_ascii_whitespace().any(|known| known == controller) {
+            let message = format!(
+                "service `{id}`: `{key}` is not kept here: there is no controller `{controller}` of version 2"
+            );
+            let help = "boot with control groups of version 2 alone, or take the setting out";
+            let severity = Severity::Warning;
+            let error = finding(service, sandbox, "sandbox-group", String::new(), help);
+            found.push(Finding { severity, message, ..error });
+        }
+    }
+    found
 }
 
 fn of(service: &Service, sandbox: &Sandbox, views: bool) -> Vec<Finding> {
@@ -72,6 +137,10 @@ mod tests {
     use portreeve_conf::Sources;
 
     fn said(words: &str, views: bool) -> Vec<String> {
+        said_of(words, &Kernel { views, users: true, controllers: Some("memory pids".to_owned()) })
+    }
+
+    fn said_of(words: &str, kernel: &Kernel) -> Vec<String> {
         let name = format!("portreeve-confinement-{}-{:?}", std::process::id(), std::thread::current().id());
         let file = std::env::temp_dir().join(name);
         let entry = format!(
@@ -82,8 +151,9 @@ mod tests {
         let reading = portreeve_conf::read_sources(&Machine, &Sources::xinetd(&file));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(reading.services.len(), 1, "{:#?}", reading.diagnostics);
-        let found = findings(&reading, views);
-        assert!(found.iter().all(|finding| finding.line == 10 && finding.severity == Severity::Error));
+        let found = findings(&reading, kernel);
+        let warns = |finding: &Finding| finding.code == "sandbox-group";
+        assert!(found.iter().all(|f| f.line == 10 && (f.severity == Severity::Warning) == warns(f)));
         found.into_iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect()
     }
 
@@ -100,5 +170,23 @@ mod tests {
         let kernel = "sandbox-kernel: service `a`: this kernel has no mount_setattr(2), which its `sandbox` needs: no client would be served";
         assert_eq!(said("ProtectSystem", false), [kernel]);
         assert_eq!(said("NoNewPrivileges", false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_said() {
+        let words = "PrivateUsers DevicePolicy=closed MemoryMax=1G TasksMax=5";
+        assert_eq!(said(words, true), Vec::<String>::new());
+        let poor = Kernel { views: true, users: false, controllers: None };
+        assert_eq!(
+            said_of(words, &poor),
+            [
+                "sandbox-kernel: service `a`: this kernel makes no user namespaces, which `PrivateUsers` needs: no client would be served",
+                "sandbox-kernel: service `a`: no control groups of version 2 are mounted, which keep devices: no client would be served",
+                "sandbox-group: service `a`: `MemoryMax` is not kept here: there is no controller `memory` of version 2",
+                "sandbox-group: service `a`: `TasksMax` is not kept here: there is no controller `pids` of version 2",
+            ]
+        );
+        let without = Kernel { views: true, users: true, controllers: Some("cpu pids".to_owned()) };
+        assert_eq!(said_of(words, &without).len(), 1);
     }
 }

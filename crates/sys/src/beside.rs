@@ -102,11 +102,11 @@ fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::AGAIN)
 }
 
-/// fork without libc's handlers for it, and with `signal` instead of SIGCHLD.
+/// fork without libc's handlers for it, and with `signal` instead of SIGCHLD, which may be flags of clone(2) too.
 ///
 /// # Safety
 /// As fork(2): until it executes or ends, the child may make only calls that are safe in a signal handler.
-unsafe fn plain_clone(signal: c_int) -> c_long {
+pub(crate) unsafe fn plain_clone(signal: c_int) -> c_long {
     let (flags, none) = (c_long::from(signal), 0_usize);
     // SAFETY: no stack, no place for ids, no thread-local storage: all unused without their flags. s390 alone has the
     // first two the other way round.

@@ -267,7 +267,9 @@ impl Plan<'_> {
     }
 
     fn take_ids(&self) -> Step {
-        let Some(ids) = &self.image.ids else { return Ok(()) };
+        let sandbox = self.image.sandbox.as_deref();
+        let enter = || sandbox.map_or(Ok(()), Sandbox::enter_users).map_err(|errno| (Stage::Sandbox, errno));
+        let Some(ids) = &self.image.ids else { return enter() };
         // SAFETY: plain integers.
         check(Stage::Setgid, unsafe { libc::syscall(nr::SETRESGID, ids.gid, ids.gid, ids.gid) })?;
         if self.root {
@@ -275,6 +277,7 @@ impl Plan<'_> {
             // SAFETY: `list` holds `count` gids.
             check(Stage::Setgroups, unsafe { libc::syscall(nr::SETGROUPS, count, list) })?;
         }
+        enter()?;
         // SAFETY: plain integers.
         check(Stage::Setuid, unsafe { libc::syscall(nr::SETRESUID, ids.uid, ids.uid, ids.uid) })?;
         // The memory is the supervisor's until execve. With fs.suid_dumpable set, whoever has this user could trace it, and a kernel

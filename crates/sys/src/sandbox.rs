@@ -12,6 +12,7 @@ pub use mounts::{Link, Mount, MountKind};
 
 use crate::filter::Insn;
 use std::ffi::{c_int, c_long};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Of [`MountKind::Empty`]: nothing is written there.
@@ -53,6 +54,8 @@ pub struct Sandbox {
     pub ipc: bool,
     /// A host name of its own.
     pub host_name: bool,
+    /// The user namespace that it enters.
+    pub users: Option<OwnedFd>,
     /// The bounding set.
     pub bounding: Capabilities,
     /// Capabilities that the program has whoever it runs as.
@@ -61,8 +64,8 @@ pub struct Sandbox {
     pub no_new_privs: bool,
     /// Filters of system calls, in the order in which they are installed: the last one need not allow to install another.
     pub filters: Vec<Vec<Insn>>,
-    /// A filter that was asked for cannot be made on this machine: nothing is started.
-    pub impossible: bool,
+    /// What was asked for and cannot be had on this machine: nothing is started.
+    pub impossible: Option<String>,
     /// The part that the child is at.
     pub at: At,
 }
@@ -91,18 +94,19 @@ impl Default for Sandbox {
             network: false,
             ipc: false,
             host_name: false,
+            users: None,
             bounding: Capabilities::MAX,
             ambient: 0,
             no_new_privs: false,
             filters: Vec::new(),
-            impossible: false,
+            impossible: None,
             at: At::default(),
         }
     }
 }
 
 /// Parts that are neither mounts nor links, by their numbers in `at`; behind them a mount is its index, and a link its index behind those.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "",
     "a namespace of its own",
     "the loopback interface of its network",
@@ -111,8 +115,9 @@ const PARTS: [&str; 10] = [
     "the ambient capabilities",
     "no_new_privs",
     "the filter of system calls",
-    "a filter of system calls on this machine",
+    "",
     "the session keyring",
+    "its user namespace",
 ];
 const NAMESPACE: usize = 1;
 const LOOPBACK: usize = 2;
@@ -123,12 +128,14 @@ const NO_NEW_PRIVS: usize = 6;
 const FILTER: usize = 7;
 const IMPOSSIBLE: usize = 8;
 const KEYRING: usize = 9;
+const USERS: usize = 10;
 
 impl Sandbox {
     /// What could not be put on, after a start that failed at [`crate::spawn::Stage::Sandbox`].
     pub fn failed(&self) -> &str {
         let at = self.at.0.load(Ordering::Relaxed);
         match PARTS.get(at) {
+            Some(_) if at == IMPOSSIBLE => self.impossible.as_deref().unwrap_or_default(),
             Some(part) => part,
             None => {
                 let mounts = self.mounts.as_deref().unwrap_or_default();
@@ -145,7 +152,7 @@ impl Sandbox {
 
     /// In the child, while it is still root.
     pub(crate) fn enter(&self) -> Result<(), c_int> {
-        if self.impossible {
+        if self.impossible.is_some() {
             self.at(IMPOSSIBLE);
             return Err(libc::ENOSYS);
         }
@@ -155,6 +162,22 @@ impl Sandbox {
             self.at(VIEW);
             mounts::make(mounts, self.ipc, |index| self.at(PARTS.len() + index))?;
         }
+        self.at(BOUNDING);
+        privileges::bound(self.bounding)?;
+        if self.ambient != 0 {
+            self.at(AMBIENT);
+            privileges::keep_over_ids()?;
+        }
+        Ok(())
+    }
+
+    /// In the child, once it has its groups and before it has its user: those that are not in the namespace can be had from outside
+    /// alone. It has all capabilities there, so they are bounded once more.
+    pub(crate) fn enter_users(&self) -> Result<(), c_int> {
+        let Some(users) = &self.users else { return Ok(()) };
+        self.at(USERS);
+        let fd = std::os::fd::AsRawFd::as_raw_fd(users) as usize;
+        call(libc::SYS_setns, [fd, libc::CLONE_NEWUSER as usize, 0, 0, 0])?;
         self.at(BOUNDING);
         privileges::bound(self.bounding)?;
         if self.ambient != 0 {

@@ -227,7 +227,10 @@ fn a_list_of_what_is_allowed_lets_a_shell_run_and_nothing_else() {
 
 #[test]
 fn a_part_that_cannot_be_had_is_named_and_nothing_is_started() {
-    let broken = Sandbox { impossible: true, ..Sandbox::default() };
+    let broken = Sandbox {
+        impossible: Some("a filter of system calls on this machine".to_owned()),
+        ..Sandbox::default()
+    };
     let (stage, errno, part) = failure(broken);
     assert_eq!((stage, errno), (Stage::Sandbox, Errno::NOSYS));
     assert_eq!(part, "a filter of system calls on this machine");

@@ -2,6 +2,7 @@
 //! is `Key` or `Key=value`; here its value is checked, what it comes to is `build`'s.
 
 use super::calls;
+use super::group;
 use super::names::{self, ERRORS, FAMILIES, NAMESPACES};
 use crate::nearest::nearest;
 
@@ -28,12 +29,16 @@ pub(crate) enum Shape {
     Family,
     /// A kind of namespace, `~` before it, or `yes`.
     Namespace,
+    /// So much of what the machine has, or `infinity`.
+    Amount,
+    /// A device, and what may be done with it.
+    Device,
 }
 
 impl Shape {
     /// Whether several words of this key go together; else the last one counts.
     pub(crate) fn is_list(self) -> bool {
-        !matches!(self, Self::Switch | Self::Choice(_) | Self::Word(_) | Self::Error)
+        !matches!(self, Self::Switch | Self::Choice(_) | Self::Word(_) | Self::Error | Self::Amount)
     }
 }
 
@@ -46,6 +51,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("PrivateDevices", Shape::Switch),
     ("PrivateNetwork", Shape::Switch),
     ("PrivateIPC", Shape::Switch),
+    ("PrivateUsers", Shape::Choice(&["self", "identity"])),
     ("PrivateMounts", Shape::Switch),
     ("KeyringMode", Shape::Word(&["inherit", "private", "shared"])),
     ("ProtectKernelTunables", Shape::Switch),
@@ -71,6 +77,12 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("SystemCallArchitectures", Shape::Word(&["native"])),
     ("SystemCallFilter", Shape::Call),
     ("SystemCallErrorNumber", Shape::Error),
+    ("DevicePolicy", Shape::Word(&["auto", "closed", "strict"])),
+    ("DeviceAllow", Shape::Device),
+    ("MemoryMax", Shape::Amount),
+    ("MemoryHigh", Shape::Amount),
+    ("MemorySwapMax", Shape::Amount),
+    ("TasksMax", Shape::Amount),
 ];
 
 /// The word that forgets what stands before it.
@@ -154,6 +166,8 @@ fn form(key: &str, shape: Shape) -> String {
         Shape::Error => format!("{key}=EPERM, another error, or kill"),
         Shape::Family => format!("{key}=[~]AF_NAME or {key}=none"),
         Shape::Namespace => format!("{key}=yes or {key}=[~]KIND"),
+        Shape::Amount => format!("{key}=NUMBER, with K, M, G or T, {key}=SHARE% or {key}=infinity"),
+        Shape::Device => format!("{key}=/dev/NODE[:rwm], {key}=char-KIND[:rwm] or {key}=block-KIND[:rwm]"),
     }
 }
 
@@ -182,6 +196,10 @@ fn read(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
             }
         },
         Shape::Call => call(value, bare),
+        Shape::Amount if group::amount(value).is_some() => Ok(value.to_owned()),
+        Shape::Amount => fault(format!("`{value}` is no amount"), form(key, shape)),
+        Shape::Device if group::device(value).is_some() => Ok(value.to_owned()),
+        Shape::Device => fault(format!("`{value}` names no device"), form(key, shape)),
         Shape::Error => match error(value) {
             Some(_) => Ok(value.to_owned()),
             None => fault(format!("`{value}` is no error"), form(key, shape)),

@@ -2,6 +2,7 @@
 //! come to. Pure: who applies it is the daemon.
 
 mod calls;
+mod group;
 mod key;
 mod mounts;
 mod names;
@@ -9,6 +10,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
+pub use group::{Amount, Device, Devices, Group};
 pub(crate) use key::{KEYS, OFF, Shape, Word, word};
 pub use mounts::{Mount, MountKind, in_order};
 
@@ -51,6 +53,17 @@ pub enum Keyring {
     Shared,
 }
 
+/// `PrivateUsers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// All of outside.
+    Outside,
+    /// Root and the one that it runs as; all others are nobody.
+    Own,
+    /// The first 65536.
+    Identity,
+}
+
 /// `RestrictAddressFamilies`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Families {
@@ -79,6 +92,10 @@ pub struct Sandbox {
     pub ipc: bool,
     /// A host name of its own.
     pub host_name: bool,
+    /// Which users there are.
+    pub users: Users,
+    /// What its control group keeps.
+    pub group: Group,
     /// The capabilities that it may have; bit n is number n.
     pub bounding: u64,
     /// Those that it has, whoever it runs as.
@@ -164,6 +181,12 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
         network: on("PrivateNetwork"),
         ipc: on("PrivateIPC"),
         host_name: on("ProtectHostname"),
+        users: match value("PrivateUsers") {
+            Some("yes" | "self") => Users::Own,
+            Some("identity") => Users::Identity,
+            _ => Users::Outside,
+        },
+        group: group::group(words),
         bounding,
         ambient,
         calls: calls(of("SystemCallFilter"), value("SystemCallErrorNumber"))?,
@@ -182,6 +205,8 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
         && !sandbox.network
         && !sandbox.ipc
         && !sandbox.host_name
+        && sandbox.users == Users::Outside
+        && !sandbox.group.is_needed()
         && sandbox.bounding == ALL_CAPABILITIES
         && sandbox.ambient == 0
         && !sandbox.filters();

@@ -127,16 +127,12 @@ const WHY: &[(&str, &str)] = &[
         `RestrictAddressFamilies` take more away",
     ),
     (
-        "DeviceAllow DevicePolicy SocketBindAllow SocketBindDeny RestrictNetworkInterfaces \
-        IPIngressFilterPath IPEgressFilterPath BPFProgram CPUQuota AllowedCPUs MemoryHigh MemoryMax MemorySwapMax MemoryZSwapMax \
-        TasksMax",
-        "is kept by a control group of the unit's own, and portreeve makes none",
+        "SocketBindAllow SocketBindDeny RestrictNetworkInterfaces IPIngressFilterPath IPEgressFilterPath BPFProgram CPUQuota \
+        AllowedCPUs MemoryZSwapMax",
+        "is kept by a control group of the unit's own, and portreeve sets none of the kind",
     ),
     ("RestrictFileSystems", "is kept by a program in the kernel that portreeve does not load"),
-    (
-        "PrivateUsers PrivatePIDs",
-        "needs a namespace that a process cannot enter before it executes the program",
-    ),
+    ("PrivatePIDs", "needs a namespace that a process cannot enter before it executes the program"),
     ("SELinuxContext AppArmorProfile SmackProcessLabel", "sets a label; see LABELED in `flags`"),
     (
         "NetworkNamespacePath IPCNamespacePath",

@@ -27,7 +27,10 @@ pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<
         let settings = unit.every(SECTION, key);
         let Some(last) = settings.last() else { continue };
         let words = match shape {
-            Shape::Switch | Shape::Choice(_) | Shape::Word(_) | Shape::Error => one(key, *shape, last, out),
+            Shape::Switch | Shape::Choice(_) | Shape::Word(_) | Shape::Error | Shape::Amount => {
+                one(key, *shape, last, out)
+            }
+            Shape::Device => devices(key, &settings, name, out),
             _ => several(key, *shape, &settings, name, out),
         };
         if !words.is_empty() {
@@ -130,6 +133,33 @@ fn several(key: &str, shape: Shape, settings: &[&Setting], name: &str, out: &mut
     all
 }
 
+/// A device and what may be done with it are one value, parted by a blank.
+fn devices(key: &str, settings: &[&Setting], name: &str, out: &mut Out<'_>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for setting in settings {
+        if setting.value.is_empty() {
+            all.clear();
+            continue;
+        }
+        let words = split(&setting.value)
+            .and_then(|words| words.iter().map(|word| expand(word, name)).collect::<Result<Vec<_>, _>>());
+        let word = match words.as_deref() {
+            Ok([device]) => format!("{key}={device}"),
+            Ok([device, may]) => format!("{key}={device}:{may}"),
+            Ok(_) => {
+                out.lost(setting, "it is no device with what may be done with it");
+                continue;
+            }
+            Err(why) => {
+                out.lost(setting, why);
+                continue;
+            }
+        };
+        all.extend(take(word, all.is_empty(), setting, out));
+    }
+    all
+}
+
 /// Directories that systemd would make; nobody makes them here.
 fn writable(unit: &Unit, name: &str, all: &mut Vec<String>, out: &mut Out<'_>) {
     for (key, above) in DIRECTORIES {
@@ -167,7 +197,13 @@ pub(super) fn write(value: &str) -> Result<Vec<String>, String> {
                 (Shape::Capability, "none") => "",
                 (_, value) => value,
             };
-            lines.push(format!("{key}={}", words::text(value)));
+            let device = |value: &str| {
+                let (device, may) = value.rsplit_once(':')?;
+                let letters = !may.is_empty() && may.bytes().all(|byte| b"rwm".contains(&byte));
+                letters.then(|| format!("{} {may}", words::text(device)))
+            };
+            let text = if *shape == Shape::Device { device(value) } else { None };
+            lines.push(format!("{key}={}", text.unwrap_or_else(|| words::text(value))));
         }
     }
     Ok(lines)

@@ -67,6 +67,12 @@ fn settings_are_words_as_they_count() {
         ),
         ("TemporaryFileSystem=/var:ro\n", "TemporaryFileSystem=/var:ro"),
         ("SystemCallArchitectures=native\n", "SystemCallArchitectures=native"),
+        ("PrivateUsers=yes\n", "PrivateUsers"),
+        ("MemoryMax=64M\nMemoryMax=1G\nTasksMax=5%\n", "MemoryMax=1G TasksMax=5%"),
+        (
+            "DevicePolicy=closed\nDeviceAllow=/dev/x\nDeviceAllow=\nDeviceAllow=/dev/kmsg r\nDeviceAllow=char-pts\n",
+            "DevicePolicy=closed DeviceAllow=/dev/kmsg:r DeviceAllow=char-pts",
+        ),
     ] {
         let (words, notes) = read(more);
         assert_eq!(words, wanted, "{more}");
@@ -99,12 +105,24 @@ fn what_is_not_applied_is_named_and_says_why() {
             "!`ReadOnlyPaths=`: a value with blanks has no place in a word of `sandbox`",
         ),
         (
-            "PrivateUsers=yes\n",
-            "!`PrivateUsers=` needs a namespace that a process cannot enter before it executes the program: more is allowed than under systemd",
+            "PrivatePIDs=yes\n",
+            "!`PrivatePIDs=` needs a namespace that a process cannot enter before it executes the program: more is allowed than under systemd",
         ),
         (
-            "MemoryMax=1G\n",
-            "!`MemoryMax=` is kept by a control group of the unit's own, and portreeve makes none: more is allowed than under systemd",
+            "CPUQuota=20%\n",
+            "!`CPUQuota=` is kept by a control group of the unit's own, and portreeve sets none of the kind: more is allowed than under systemd",
+        ),
+        (
+            "MemoryMax=much\n",
+            "!`MemoryMax=`: `much` is no amount; MemoryMax=NUMBER, with K, M, G or T, MemoryMax=SHARE% or MemoryMax=infinity",
+        ),
+        (
+            "DeviceAllow=/dev/null rx\n",
+            "!`DeviceAllow=`: `/dev/null:rx` names no device; DeviceAllow=/dev/NODE[:rwm], DeviceAllow=char-KIND[:rwm] or DeviceAllow=block-KIND[:rwm]",
+        ),
+        (
+            "PrivateUsers=managed\n",
+            "!`PrivateUsers=`: `managed` is no value of PrivateUsers; PrivateUsers or PrivateUsers=self|identity",
         ),
         (
             "SecureBits=noroot\n",

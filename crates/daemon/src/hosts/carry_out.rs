@@ -115,7 +115,7 @@ impl Supervisor {
             let ids = self.hook_ids(slot);
             let shell = launch::shell(&slot.service, &self.inherited, ids, command, orders);
             // It answers the client in the place of the program.
-            return Some(launch::confined(&slot.service, shell).build());
+            return Some(launch::confined(&slot.service, shell).0.build());
         }
         if !orders.change_the_program() {
             return None;

@@ -81,8 +81,8 @@ fn check(
     let findings = tables.map(HostsTables::findings).unwrap_or_default();
     let (mut of_machine, held) = reading.as_ref().map(certificates::findings).unwrap_or_default();
     of_machine.extend(reading.iter().flat_map(|reading| labels::findings(reading, Path::new(SELINUX))));
-    let views = portreeve_sys::sandbox::kernel_has_views();
-    of_machine.extend(reading.iter().flat_map(|reading| confinement::findings(reading, views)));
+    let kernel = confinement::Kernel::running();
+    of_machine.extend(reading.iter().flat_map(|reading| confinement::findings(reading, &kernel)));
     of_machine.extend(reading.iter().flat_map(trusting::findings));
     of_machine.extend(of_settings(Path::new(settings::PATH)));
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
