@@ -2,13 +2,16 @@
 //! (sd_notify(3): FDSTORE, FDNAME, FDSTOREREMOVE), and starts its one program again with them when a signal ends it. It hears
 //! its main process alone (NotifyAccess=main), which may say that another one is that from now on (MAINPID), and messages before
 //! ends, as systemd does. A plain one knows no MAINPID and gives its program no INVOCATION_ID.
+//!
+//! Files beside the socket are orders. `.stop`: TERM to the main process alone (KillMode=process) and the end of the unit with it; of a main
+//! process that is no child of the manager systemd cannot await the end, and kills it. `.deaf`: hears nothing while it is there.
 
 use rustix::io::{IoSlice, IoSliceMut};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
-use rustix::process::{WaitId, WaitIdOptions, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process};
 use std::io::{Error, Result, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -37,10 +40,18 @@ fn manage(path: &str, argv: &[String], plain: bool) -> Result<ExitCode> {
     let socket = UnixDatagram::bind(path)?;
     rustix::net::sockopt::set_socket_passcred(&socket, true)?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-    let mut manager = Manager { store: Vec::new(), main: 0, plain };
+    let mut manager = Manager { store: Vec::new(), main: 0, plain, stopping: false };
+    let ordered = |what: &str| std::path::Path::new(&format!("{path}.{what}")).exists();
     manager.start(path, argv)?;
     loop {
+        if ordered("deaf") {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
         manager.hear(&socket)?;
+        if !manager.stopping && ordered("stop") && !manager.stop() {
+            return Ok(ExitCode::from(9));
+        }
         // Not reaped before all is heard: of a process that is gone nobody could tell who it was.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if rustix::process::waitid(WaitId::All, look)?.is_none() {
@@ -51,7 +62,7 @@ fn manage(path: &str, argv: &[String], plain: bool) -> Result<ExitCode> {
         if pid.as_raw_nonzero().get() != manager.main {
             continue;
         }
-        if ended.terminating_signal().is_none() {
+        if manager.stopping || ended.terminating_signal().is_none() {
             return Ok(ExitCode::from(u8::try_from(ended.exit_status().unwrap_or(1)).unwrap_or(1)));
         }
         manager.start(path, argv)?;
@@ -62,6 +73,13 @@ struct Manager {
     store: Vec<(String, OwnedFd)>,
     main: i32,
     plain: bool,
+    stopping: bool,
+}
+
+/// Whether a process is there and has not ended.
+fn runs(pid: i32) -> bool {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    line.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn say(text: &str) {
@@ -111,10 +129,25 @@ impl Manager {
         } else {
             say(&format!("notice {}", text.replace('\n', " ")));
         }
-        if let Some(main) = field("MAINPID").and_then(|pid| pid.parse().ok()).filter(|_| !self.plain) {
+        let main = field("MAINPID").and_then(|pid| pid.parse().ok());
+        if let Some(main) = main.filter(|&main| !self.plain && !self.stopping && runs(main)) {
             self.main = main;
         }
         Ok(true)
+    }
+
+    /// Whether the end of the main process can be awaited.
+    fn stop(&mut self) -> bool {
+        self.stopping = true;
+        let Some(main) = Pid::from_raw(self.main) else { return false };
+        let _ = kill_process(main, Signal::TERM);
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let own = rustix::process::waitid(WaitId::Pid(main), look).is_ok();
+        if !own {
+            say("kills a main process that is no child");
+            let _ = kill_process(main, Signal::KILL);
+        }
+        own
     }
 
     /// The descriptors go through a socket on the program's standard input: so they get the numbers from 3 on by themselves.

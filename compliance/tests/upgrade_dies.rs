@@ -6,7 +6,7 @@ use portreeve_compliance::impostor::{HOW, REAL};
 use portreeve_compliance::init::PROBE;
 use portreeve_compliance::skip::{Reason, skip};
 use portreeve_compliance::tls::{self, certificates};
-use portreeve_compliance::wait::must;
+use portreeve_compliance::wait::{must, never};
 use portreeve_compliance::{
     Answer, Config, Connection, DEADLINE, Ended, Entry, Side, Start, World, ours, signals,
 };
@@ -176,6 +176,11 @@ fn is_survived(world: &World, above: Above, how: &str, said: &str) {
     let steps_in = said.contains("the new executable");
     assert_eq!(after["pid"] != before, steps_in, "{after}");
     assert_eq!(after["upgrades"], 0);
+    let fds =
+        std::fs::read_dir(world.inside(&format!("/proc/{}/fd", after["pid"]))).expect("its descriptors");
+    let leads = fds.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    let back: Vec<_> = leads.filter(|lead| lead.to_string_lossy().starts_with("/run/w/gate")).collect();
+    assert_eq!(back.len(), 1, "one way back: {back:?}");
     assert_eq!(service(world, "s1")["running"], 1, "who was there counts");
     let mut two = held(2001);
     assert!(talk("127.0.0.1", 2001, b"").bytes.is_empty(), "two are in");
@@ -213,8 +218,12 @@ fn is_survived(world: &World, above: Above, how: &str, said: &str) {
         assert_eq!(answer["ok"], true, "{answer}");
     }
     assert_eq!(talk("127.0.0.1", 2005, b""), Answer::closed(SERVED));
-    let pid = status(world).expect("a status")["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-    assert!(world.signal(pid.expect("its number"), signals::TERM));
+    if above == Above::Manager {
+        world.write("notify.stop", "");
+    } else {
+        let pid = status(world).expect("a status")["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        assert!(world.signal(pid.expect("its number"), signals::TERM));
+    }
     must("it ends", || talk("127.0.0.1", 2005, b"") == Answer::refused());
     must("nobody is left", || world.processes("gate").is_empty());
     if above != Above::Nobody {
@@ -271,23 +280,98 @@ fn it_dies_under_a_service_manager() {
     }
 }
 
-/// Told to stop while another process stands in for it: what the manager tells that one is not lost.
+/// The main process, as the manager was told last.
+fn main_process(world: &World) -> Option<u32> {
+    let said = world.read("daemon.out");
+    let pid = said.lines().rev().find_map(|line| line.strip_prefix("notice MAINPID="));
+    pid.and_then(|pid| pid.parse().ok())
+}
+
+/// Told to stop while another process stands in for it, and when that one has stepped in: the manager awaits the end of all that ends
+/// with it, and nothing that it tells is lost.
 #[test]
 fn a_stop_in_an_upgrade_is_a_stop() {
+    for how in ["slow", "exit", "hang"] {
+        ours(|world| {
+            let manager = start(world, &config(), Above::Manager, how);
+            let mut one = held(2001);
+            let asks = world.spawn("asks", &[PROBE, "control", "/run/w/control", "upgrade"], &[]);
+            must("another process is the main one", || main_process(world).is_some());
+            if how == "exit" {
+                must("it has stepped in", || world.daemon_log_count("steps in") == 1);
+            }
+            world.write("notify.stop", "");
+            assert_eq!(world.wait(manager), Ended::Status(0), "{how}: {}", world.read("daemon.out"));
+            // At once: whoever is started next finds nobody.
+            assert_eq!(world.processes("gate run "), Vec::<u32>::new(), "{how}");
+            assert_eq!(talk("127.0.0.1", 2005, b""), Answer::refused(), "{how}");
+            assert_eq!(one.read_all(), Answer::closed(""), "{how}: its program was told to end");
+            assert_eq!(ends(world, "s1"), 1, "{how}: and was waited for");
+            world.wait(asks);
+        });
+    }
+}
+
+/// Fills the queue of a manager that hears nothing, as anybody can who reaches its socket.
+fn deafen(world: &World) {
+    world.write("notify.deaf", "");
+    let socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    socket.set_nonblocking(true).expect("to set it");
+    must("its queue stays full", || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let sent = std::iter::from_fn(|| socket.send_to(b"X=1", world.path("notify")).ok()).count();
+        sent == 0
+    });
+}
+
+/// The manager's queue is full when the new version stands: that one waits until it is the main process again.
+#[test]
+fn a_manager_that_hears_late_takes_no_other_for_it() {
     ours(|world| {
         let manager = start(world, &config(), Above::Manager, "slow");
         let asks = world.spawn("asks", &[PROBE, "control", "/run/w/control", "upgrade"], &[]);
-        let main = || {
-            let said = world.read("daemon.out");
-            let pid = said.lines().rev().find_map(|line| line.strip_prefix("notice MAINPID="));
-            pid.and_then(|pid| pid.parse::<u32>().ok())
-        };
-        must("another process is the main one", || main().is_some());
-        assert!(world.signal(main().expect("its number"), signals::TERM));
+        must("another process is the main one", || main_process(world).is_some());
+        let guard = main_process(world).expect("its number");
+        deafen(world);
+        must("the new version begins", || world.processes("--handover=").len() == 1);
+        never("who stands by ends", std::time::Duration::from_secs(4), || !world.alive(guard));
+        std::fs::remove_file(world.path("notify.deaf")).expect("to remove");
+        assert_eq!(world.wait(asks), Ended::Status(0));
+        assert!(world.read("asks.out").contains("\"ok\":true"), "{}", world.read("asks.out"));
+        must("who stands by ends", || !world.alive(guard));
+        let pid = status(world).expect("a status")["pid"].as_u64();
+        assert_eq!(main_process(world).map(u64::from), pid);
+        world.write("notify.stop", "");
         assert_eq!(world.wait(manager), Ended::Status(0));
-        assert_eq!(talk("127.0.0.1", 2005, b""), Answer::refused());
-        must("nobody is left", || world.processes("gate").is_empty());
-        world.wait(asks);
+        assert_eq!(world.processes("gate run "), Vec::<u32>::new());
+    });
+}
+
+/// It stays full: the new version, which could not become the main process, makes way for the one that is.
+#[test]
+fn a_manager_that_hears_nothing_keeps_the_former_version() {
+    ours(|world| {
+        let manager = start(world, &config(), Above::Manager, "slow");
+        let mut one = held(2001);
+        let asks = world.spawn("asks", &[PROBE, "control", "/run/w/control", "upgrade"], &[]);
+        must("another process is the main one", || main_process(world).is_some());
+        let guard = main_process(world).expect("its number");
+        deafen(world);
+        assert!(world.wait(asks) != Ended::Status(0) || world.read("asks.out").contains("\"ok\":false"));
+        let status = status(world).expect("a status");
+        assert_eq!(status["pid"].as_u64(), Some(u64::from(guard)), "{status}");
+        assert!(
+            world.read("asks.out").contains("could not become the main process"),
+            "{}",
+            world.read("asks.out")
+        );
+        assert_eq!(service(world, "s1")["running"], 1);
+        one.finish();
+        assert_eq!(one.read_all(), Answer::closed(""));
+        std::fs::remove_file(world.path("notify.deaf")).expect("to remove");
+        world.write("notify.stop", "");
+        assert_eq!(world.wait(manager), Ended::Status(0));
+        assert_eq!(world.processes("gate run "), Vec::<u32>::new());
     });
 }
 

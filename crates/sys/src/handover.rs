@@ -211,15 +211,58 @@ pub fn start_beside(executable: impl AsFd, argv: &[OsString], input: impl AsFd) 
     // SAFETY: the child makes system calls alone, with what stands here already, and never returns.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
-        0 => {
-            // SAFETY: both numbers are open in this process, and so in its child.
-            if unsafe { libc::dup2(input, 0) } == 0 {
-                let _ = exec_raw(executable, &words);
-            }
-            // SAFETY: ends this process without running anything of its parent's.
-            unsafe { libc::_exit(127) }
-        }
+        0 => become_other(executable, &words, input),
         pid => Ok(pid),
+    }
+}
+
+/// In a child that was just forked.
+fn become_other(executable: RawFd, words: &Words, input: RawFd) -> ! {
+    // SAFETY: both numbers are open in the parent, and so in its child.
+    if unsafe { libc::dup2(input, 0) } == 0 {
+        let _ = exec_raw(executable, words);
+    }
+    // SAFETY: ends this process without running anything of its parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// The same, but its parent is whoever adopts what our children leave, from the start: our service manager, where that has started us.
+///
+/// # Errors
+/// As [`start_beside`]; `EMFILE`.
+pub fn start_apart(executable: impl AsFd, argv: &[OsString], input: impl AsFd) -> io::Result<i32> {
+    let words = Words::new(argv);
+    let (executable, input) = (executable.as_fd().as_raw_fd(), input.as_fd().as_raw_fd());
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // SAFETY: the child makes system calls alone, with what stands here already, and never returns.
+    let between = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: as above.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                become_other(executable, &words, input);
+            }
+            let said = pid.to_ne_bytes();
+            // SAFETY: as many bytes as there are; then this process ends without running anything of its parent's.
+            unsafe {
+                libc::write(write.as_raw_fd(), said.as_ptr().cast(), said.len());
+                libc::_exit(0)
+            }
+        }
+        pid => pid,
+    };
+    drop(write);
+    let mut said = [0; 4];
+    let got = rustix::io::retry_on_intr(|| rustix::io::read(&read, &mut said));
+    // Behind this its child has another parent.
+    let between = rustix::process::Pid::from_raw(between);
+    let _ = rustix::io::retry_on_intr(|| {
+        rustix::process::waitpid(between, rustix::process::WaitOptions::empty()).map(drop)
+    });
+    match (got, i32::from_ne_bytes(said)) {
+        (Ok(4), pid) if pid > 0 => Ok(pid),
+        _ => Err(Errno::AGAIN.into()),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::systemd;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whose process number the manager left in the environment for that very process: it believes no other.
 const OWN: [&str; 2] = ["WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
@@ -22,22 +22,38 @@ pub fn is_ours() -> bool {
         && executed.is_none_or(|pid| pid == OsStr::new(&own))
 }
 
-/// Says that process `pid` is the main one from now on. Whoever says it must be that so far (`NotifyAccess=main`). It counts before the
-/// end of the sender, which the manager hears of later.
-///
-/// # Errors
-/// As [`systemd::notify`].
-pub fn hand_to(pid: i32) -> io::Result<()> {
-    systemd::notify(&format!("MAINPID={pid}")).map(drop)
+/// So often a queue that is full is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// Says something as soon as the manager's queue, which anybody may fill, has room for it.
+fn say(longest: Duration, say: impl Fn() -> io::Result<bool>) -> io::Result<()> {
+    let until = Instant::now() + longest;
+    loop {
+        match say() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
+                std::thread::sleep(AGAIN);
+            }
+            said => return said.map(drop),
+        }
+    }
 }
 
-/// Waits until the manager has heard what was said so far (`BARRIER=1`), no longer than this.
+/// Says that process `pid` is the main one from now on. Whoever says it must be that so far (`NotifyAccess=main`). It counts before the
+/// end of the sender, which the manager hears of later. Takes no longer than this.
 ///
 /// # Errors
-/// `ETIMEDOUT`; as [`systemd::notify`].
+/// `EAGAIN` the manager's queue was full all the time; as [`systemd::notify`].
+pub fn hand_to(pid: i32, longest: Duration) -> io::Result<()> {
+    say(longest, || systemd::notify(&format!("MAINPID={pid}")))
+}
+
+/// Waits until the manager has heard what was said so far (`BARRIER=1`), no longer than this for its queue and this for its ear.
+///
+/// # Errors
+/// `ETIMEDOUT`; as [`hand_to`].
 pub fn until_heard(longest: Duration) -> io::Result<()> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    systemd::notify_with("BARRIER=1", write.as_fd())?;
+    say(longest, || systemd::notify_with("BARRIER=1", write.as_fd()))?;
     drop(write);
     // The manager closes it once it has come to this message.
     let wait = rustix::event::Timespec {

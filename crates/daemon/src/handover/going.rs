@@ -15,6 +15,10 @@ use portreeve_sys::{handover, main_process, seqpacket};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long systemd may take until it can be told of who stands by. Nobody is served meanwhile.
+const HEARING: Duration = Duration::from_millis(500);
 
 /// What is needed to go over to another executable, and how far that is.
 #[derive(Debug, Default)]
@@ -145,7 +149,11 @@ impl Supervisor {
         // From here to the exec nothing else may be started: it would inherit every client. Where somebody else starts us again and
         // cannot be told not to, the process beside has nothing either: it would be in the way.
         handover::keep_over_exec(named, starter != Starter::Other);
-        let guard = match self.upgrade.back.as_ref().map(|held| guard::start(held, &self.options.argv, pair))
+        let guard = match self
+            .upgrade
+            .back
+            .as_ref()
+            .map(|held| guard::start(held, &self.options.argv, pair, starter))
         {
             Some(Ok(guard)) => guard,
             Some(Err(error)) => {
@@ -153,32 +161,35 @@ impl Supervisor {
             }
             None => return "there is no way back to this version".to_owned(),
         };
-        // Its end is nobody's news, neither there nor, if it comes to nothing, here.
-        self.staff.retire(guard.pid);
-        state.retired.push(guard.pid);
+        // Its end is nobody's news, neither there nor, if it comes to nothing, here; systemd's child is none of ours.
+        if starter != Starter::Systemd {
+            self.staff.retire(guard.pid);
+            state.retired.push(guard.pid);
+        }
         let sealed = state.encode().map_err(std::io::Error::other);
         let sealed = sealed.and_then(|(bytes, _)| handover::seal(&bytes));
         let sealed = sealed.and_then(|sealed| guard.stand_by(&sealed, starter).map(|()| sealed));
         let sealed = sealed.and_then(|sealed| match starter {
-            Starter::Systemd => main_process::hand_to(guard.pid).map(|()| sealed),
+            Starter::Systemd => main_process::hand_to(guard.pid, HEARING).map(|()| sealed),
             Starter::Nobody | Starter::Watcher | Starter::Other => Ok(sealed),
         });
-        let why = match sealed {
-            Ok(sealed) => {
-                let number = handover::number(&sealed);
-                let kept = [number, handover::number(&guard.channel)];
-                let argv = Role::Successor(number).arguments(&self.options.argv);
-                self.tell_watcher_who_stands_by((starter == Starter::Watcher).then_some(guard.pid));
-                handover::keep_over_exec(named, true);
-                handover::keep_over_exec(&kept, true);
-                let error = handover::exec(executable.as_fd(), &argv);
-                handover::keep_over_exec(&kept, false);
-                self.tell_watcher_we_stand();
-                format!("the new executable cannot be executed: {}", percent_m(&error))
+        let sealed = match sealed {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                guard::call_off(&guard.channel);
+                return lost(error);
             }
-            Err(error) => lost(error),
         };
-        guard::dismiss(&guard.channel);
-        why
+        let number = handover::number(&sealed);
+        let kept = [number, handover::number(&guard.channel)];
+        let argv = Role::Successor(number).arguments(&self.options.argv);
+        self.tell_watcher_who_stands_by((starter == Starter::Watcher).then_some(guard.pid));
+        handover::keep_over_exec(named, true);
+        handover::keep_over_exec(&kept, true);
+        let error = handover::exec(executable.as_fd(), &argv);
+        handover::keep_over_exec(&kept, false);
+        guard::dismiss(&guard.channel, starter);
+        self.tell_watcher_we_stand();
+        format!("the new executable cannot be executed: {}", percent_m(&error))
     }
 }

@@ -7,6 +7,9 @@
 //! Who would start us again is told first that this process takes the place: the watcher by its number, systemd by `MAINPID=`. One
 //! that cannot be told (a watcher of a former version, a service manager that is not systemd) starts another supervisor with the
 //! listeners, and this one only sees to it that a process that stands still ends. Of process 1 nobody can take the place.
+//!
+//! To systemd this process is a child of its own, whose end it awaits in a stop, and the main one until another was heard of: it gives
+//! the place back or keeps it, and never ends with it while the process that stands runs on.
 
 use super::Role;
 use super::resume::{Way, go_on};
@@ -27,16 +30,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const READING: Duration = Duration::from_secs(5);
 /// How long a process that is killed may take to end.
 const END: Duration = Duration::from_secs(2);
-/// How long a service manager may take until it has heard us.
-const HEARING: Duration = Duration::from_secs(2);
+/// How long the queue of a service manager may be full when the place is to be given back. Clients wait in the kernel's queues.
+const GIVING: Duration = Duration::from_secs(10);
+/// How long one who stands waits for the place: longer than whoever gives it tries.
+const TAKING: Duration = Duration::from_secs(15);
+/// So often who gives the place back looks for what has come meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
 /// So often it gets a sign of life meanwhile.
 const SIGN: Duration = Duration::from_millis(500);
-/// Message: here is the state; from now on you stand by. Behind it who else would start us.
+/// Message: here is the state; from now on you stand by. Behind it who else would start us, and our process number.
 const STATE: u8 = b's';
 /// Message from it: it could go on from the state.
 const READY: &[u8] = b"r";
-/// Message: it stands, or it was not executed.
+/// Message: it stands, or it could not be executed.
 const DONE: &[u8] = b"d";
+/// Message: it comes to nothing, and who else would start us has heard of nobody.
+const OFF: &[u8] = b"o";
+/// Answer to the former: the one that stands is what it was to systemd, or will be as soon as that listens.
+const GIVEN: &[u8] = b"g";
 
 /// Who starts us again when we end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,20 +84,28 @@ pub struct Guard {
     pub pid: i32,
 }
 
-/// Starts it, with every descriptor that stays open over an exec.
+/// Starts it, with every descriptor that stays open over an exec. For systemd as a child of its own: it does not wait in a stop for the
+/// end of another's, but kills it.
 pub fn start(
     back: &OwnedFd,
     argv: &[OsString],
     (ours, theirs): (OwnedFd, OwnedFd),
+    starter: Starter,
 ) -> std::io::Result<Guard> {
-    let pid = handover::start_beside(back, &Role::Guard(0).arguments(argv), &theirs)?;
+    let argv = Role::Guard(0).arguments(argv);
+    let pid = match starter {
+        Starter::Systemd => handover::start_apart(back, &argv, &theirs)?,
+        Starter::Nobody | Starter::Watcher | Starter::Other => handover::start_beside(back, &argv, &theirs)?,
+    };
     Ok(Guard { channel: ours, pid })
 }
 
 impl Guard {
     /// Gives it the state, and waits until it has read that and could go on: nobody else ends our children or workers meanwhile.
     pub fn stand_by(&self, state: &OwnedFd, starter: Starter) -> std::io::Result<()> {
-        seqpacket::send(&self.channel, &[STATE, starter.letter()], Some(state.as_fd()))?;
+        let number = std::process::id().to_le_bytes();
+        let message: Vec<u8> = [STATE, starter.letter()].into_iter().chain(number).collect();
+        seqpacket::send(&self.channel, &message, Some(state.as_fd()))?;
         match hear(&self.channel, Instant::now() + READING) {
             Heard::Ready => Ok(()),
             _ => Err(std::io::ErrorKind::TimedOut.into()),
@@ -94,12 +113,21 @@ impl Guard {
     }
 }
 
-/// Tells it that it is not needed.
-pub fn dismiss(channel: &OwnedFd) {
+/// Tells it that it is not needed, and that nobody has heard of it.
+pub fn call_off(channel: &OwnedFd) {
+    let _ = seqpacket::send(channel, OFF, None);
+}
+
+/// Tells it that it is not needed. If it was the main process to systemd it gives that back, and what we say there is heard from then on.
+/// If it has ended with that, another is started: this process ends here, before it has done or said anything. The same if it does not
+/// answer; it steps in then.
+#[allow(clippy::disallowed_methods)] // as if it were killed: no destructor may take away what is another's by now
+pub fn dismiss(channel: &OwnedFd, starter: Starter) {
     let _ = seqpacket::send(channel, DONE, None);
-    if main_process::is_ours() {
-        // It gives back what it was to systemd: what we say there is heard from then on.
-        while !matches!(hear(channel, Instant::now() + HEARING + END), Heard::End | Heard::Nothing) {}
+    if starter == Starter::Systemd && !matches!(hear(channel, Instant::now() + TAKING), Heard::Given) {
+        let text = b"portreeve-gate: the process that stood by has not given back its place; this one ends\n";
+        let _ = rustix::io::write(rustix::stdio::stderr(), text);
+        std::process::exit(1);
     }
 }
 
@@ -112,16 +140,23 @@ pub fn has_ended(channel: &OwnedFd) -> bool {
 pub fn starter() -> Starter {
     match std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) {
         None => Starter::Nobody,
-        Some(_) if main_process::is_ours() => Starter::Systemd,
+        // Without pidfds, before Linux 5.3, who stands by could not watch for an end.
+        Some(_) if main_process::is_ours() && own_pidfd() => Starter::Systemd,
         Some(_) => Starter::Other,
     }
 }
 
-/// What a guard hears.
+fn own_pidfd() -> bool {
+    i32::try_from(std::process::id()).is_ok_and(|pid| orphan::open(pid).is_ok())
+}
+
+/// What a guard hears, or is heard from it.
 enum Heard {
-    State(OwnedFd, Starter),
+    State(OwnedFd, Starter, Guarded),
     Ready,
     Done,
+    Off,
+    Given,
     /// The other end is closed: whoever had it is dead.
     End,
     Nothing,
@@ -133,10 +168,14 @@ fn hear(channel: &OwnedFd, until: Instant) -> Heard {
         match seqpacket::recv(channel, &mut buffer) {
             Ok(received) if received.len == 0 => return Heard::End,
             Ok(received) => match (buffer.get(..received.len), received.fd) {
-                (Some([STATE, letter]), Some(state)) => {
-                    return Heard::State(state, Starter::by_letter(*letter));
+                (Some([STATE, letter, number @ ..]), Some(state)) => {
+                    let pid = number.try_into().ok().map(i32::from_le_bytes).and_then(Pid::from_raw);
+                    let Some(pid) = pid else { return Heard::End };
+                    return Heard::State(state, Starter::by_letter(*letter), Guarded::new(pid));
                 }
                 (Some(DONE), None) => return Heard::Done,
+                (Some(OFF), None) => return Heard::Off,
+                (Some(GIVEN), None) => return Heard::Given,
                 (Some(READY), None) => return Heard::Ready,
                 _ => {}
             },
@@ -156,39 +195,82 @@ fn hear(channel: &OwnedFd, until: Instant) -> Heard {
     }
 }
 
+/// The process that this one stands by for.
+struct Guarded {
+    pid: Pid,
+    /// Opened while it waited for our answer.
+    fd: Option<OwnedFd>,
+}
+
+impl Guarded {
+    fn new(pid: Pid) -> Self {
+        Self { pid, fd: orphan::open(pid.as_raw_nonzero().get()).ok() }
+    }
+
+    /// Without a pidfd it is to be known that it runs: its end of the channel is open.
+    fn signal(&self, signal: Signal) {
+        let _ = match &self.fd {
+            Some(fd) => orphan::signal(fd, signal),
+            None => kill(self.pid, signal),
+        };
+    }
+
+    /// Whether it has ended, after so long at most.
+    fn ends_within(&self, longest: Duration) -> bool {
+        let Some(fd) = &self.fd else { return false };
+        let wait = Timespec {
+            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(1),
+            tv_nsec: i64::from(longest.subsec_nanos()),
+        };
+        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&wait)).is_ok_and(|ended| ended > 0)
+    }
+}
+
 /// The process beside: ends when it is told to; goes on from the state when nobody can tell it any more.
 pub fn guard(options: &Options, input: i32) -> ExitCode {
-    let guarded = rustix::process::getppid();
     let Ok(channel) = handover::adopt(input, 3) else { return ExitCode::FAILURE };
     let until = Instant::now() + PATIENCE;
     // Ended before there was a state: it was never executed, and nothing has been given up.
-    let Heard::State(state, starter) = hear(&channel, until) else { return ExitCode::SUCCESS };
-    let Some((mut left, _)) =
+    let Heard::State(state, starter, guarded) = hear(&channel, until) else { return ExitCode::SUCCESS };
+    let Some((mut left, named)) =
         handover::read_sealed(&state, MOST).ok().and_then(|bytes| State::decode(&bytes).ok())
     else {
         return ExitCode::FAILURE;
     };
+    let theirs = left.guard.map(|channel| channel.0);
     left.bereave();
     if seqpacket::send(&channel, READY, None).is_err() {
         return ExitCode::FAILURE;
     }
     let how = match attend(&channel, until, starter) {
+        Heard::Off => return ExitCode::SUCCESS,
+        Heard::Done if starter != Starter::Systemd => return ExitCode::SUCCESS,
         Heard::Done => {
-            if let (Starter::Systemd, Some(guarded)) = (starter, guarded) {
-                give_back(guarded);
+            if let Some(told) = hand_back(&guarded, &channel) {
+                let named = named.into_iter().map(|fd| fd.0).filter(|&number| Some(number) != theirs);
+                handover::close_left(&named.collect::<Vec<_>>());
+                drop((channel, state));
+                return give_back(&guarded, told);
             }
-            return ExitCode::SUCCESS;
-        }
-        Heard::End => "ended before it stood",
-        Heard::State(..) | Heard::Ready | Heard::Nothing => {
-            if guarded != rustix::process::getppid() || guarded.is_none_or(Pid::is_init) {
+            guarded.signal(Signal::KILL);
+            if !guarded.ends_within(END) {
                 return ExitCode::FAILURE;
             }
-            let _ = guarded.map(|pid| kill(pid, Signal::KILL));
+            "could not become the main process again and was killed"
+        }
+        Heard::End => "ended before it stood",
+        Heard::State(..) | Heard::Ready | Heard::Given | Heard::Nothing => {
+            if guarded.pid.is_init() {
+                return ExitCode::FAILURE;
+            }
+            guarded.signal(Signal::KILL);
             let until = Instant::now() + END;
             let mut ended = hear(&channel, until);
             if matches!(ended, Heard::Done) {
-                // It stood just before it was killed; now nobody does.
+                // It stood just before it was killed. The watcher may have heard of that, and starts another then.
+                if starter == Starter::Watcher {
+                    return ExitCode::SUCCESS;
+                }
                 ended = hear(&channel, until);
             }
             if !matches!(ended, Heard::End) {
@@ -197,13 +279,13 @@ pub fn guard(options: &Options, input: i32) -> ExitCode {
             "did not stand in time and was killed"
         }
     };
-    match (starter, guarded) {
+    match starter {
         // Whoever starts us again has heard of the end too.
-        (Starter::Other, _) => return ExitCode::SUCCESS,
-        (Starter::Systemd, Some(guarded)) => main_process::stand_in_for(guarded.as_raw_nonzero().get()),
-        (Starter::Nobody | Starter::Watcher | Starter::Systemd, _) => {}
+        Starter::Other => return ExitCode::SUCCESS,
+        Starter::Systemd => main_process::stand_in_for(guarded.pid.as_raw_nonzero().get()),
+        Starter::Nobody | Starter::Watcher => {}
     }
-    drop(channel);
+    drop((channel, guarded));
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty());
     if let Ok(null) = null {
         let _ = rustix::stdio::dup2_stdin(&null);
@@ -232,14 +314,76 @@ fn attend(channel: &OwnedFd, until: Instant, starter: Starter) -> Heard {
     }
 }
 
-/// The process that stands is the main one again, and gets what systemd has told this one meanwhile.
-fn give_back(guarded: Pid) {
-    let asked =
-        [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::USR1, Signal::USR2, Signal::ABORT];
-    let _ = main_process::hand_to(guarded.as_raw_nonzero().get());
-    let _ = main_process::until_heard(HEARING);
-    for signal in signals::pending(&asked) {
-        let _ = kill(guarded, signal);
+/// What systemd may have told this process meanwhile. The last one it sends to one that has given no sign of life.
+const TOLD: [Signal; 7] =
+    [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::USR1, Signal::USR2, Signal::ABORT];
+
+/// What has come to this process and is passed on, each once.
+#[derive(Default)]
+struct Told(Vec<Signal>);
+
+impl Told {
+    fn pass_on(&mut self, guarded: &Guarded) {
+        for signal in signals::pending(&TOLD) {
+            if !self.0.contains(&signal) {
+                guarded.signal(signal);
+                self.0.push(signal);
+            }
+        }
+    }
+
+    /// Whether the unit is to end: in that state systemd hears of no other main process, and takes the end of this one for the unit's.
+    fn to_end(&self) -> bool {
+        self.0.iter().any(|signal| matches!(*signal, Signal::TERM | Signal::INT | Signal::QUIT))
+    }
+
+    /// Whether systemd has given up the unit.
+    fn is_given_up(&self) -> bool {
+        self.0.contains(&Signal::ABORT) && std::env::var_os("WATCHDOG_USEC").is_some()
+    }
+}
+
+/// Tells systemd that the process that stands is the main one again, and that one that it may stand. `None`: systemd's queue was full until
+/// that one ended or for too long, and this process is the main one still.
+fn hand_back(guarded: &Guarded, channel: &OwnedFd) -> Option<Told> {
+    let until = Instant::now() + GIVING;
+    let mut told = Told::default();
+    loop {
+        told.pass_on(guarded);
+        let handed = main_process::hand_to(guarded.pid.as_raw_nonzero().get(), LOOK);
+        if handed.is_ok() || told.to_end() {
+            break;
+        }
+        if Instant::now() >= until || guarded.ends_within(Duration::ZERO) {
+            return None;
+        }
+        std::thread::sleep(LOOK);
+    }
+    let _ = seqpacket::send(channel, GIVEN, None);
+    Some(told)
+}
+
+/// Stays the main process until systemd has heard of the other one, or until that one has ended, and passes on what it is told. Holds
+/// nothing meanwhile.
+fn give_back(guarded: &Guarded, mut told: Told) -> ExitCode {
+    loop {
+        let heard = main_process::until_heard(LOOK).is_ok();
+        // Whatever systemd has said to this process as the main one it had said before it heard of the other.
+        told.pass_on(guarded);
+        if told.is_given_up() {
+            guarded.signal(Signal::KILL);
+        }
+        let ended = guarded.ends_within(if heard { Duration::ZERO } else { LOOK });
+        if ended && !told.to_end() {
+            // systemd may not have heard of it alive. If it has, this says nothing.
+            return ExitCode::FAILURE;
+        }
+        if ended || (heard && !told.to_end() && !told.is_given_up()) {
+            return ExitCode::SUCCESS;
+        }
+        if heard {
+            let _ = guarded.ends_within(GIVING);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! that the former version left stay as they are, so that it can be executed again and find them.
 
 use super::going::back;
-use super::guard::{dismiss, has_ended};
+use super::guard::{Starter, dismiss, has_ended, starter};
 use super::probe::OTHERS;
 use super::workers::must_leave;
 use crate::boot;
@@ -12,7 +12,7 @@ use crate::recorded::{Answers, Replay};
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Level, Reading, Service};
 use portreeve_handover::{ClientState, MOST, SlotState, State};
-use portreeve_sys::{handover, main_process};
+use portreeve_sys::handover;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -164,13 +164,15 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
     let mut named = std::mem::take(&mut left.named);
     let client = left.state.asked_by;
     let guard = left.state.guard;
+    let starter = if left.state.watcher.is_some() { Starter::Watcher } else { starter() };
     // systemd takes the one that stands by for us, and starts another when that one has ended: two would serve.
-    if let Some(guard) = guard.filter(|_| left.state.watcher.is_none() && main_process::is_ours())
+    if let Some(guard) = guard.filter(|_| starter == Starter::Systemd)
         && handover::adopt(guard.0, 3).is_ok_and(|guard| has_ended(&guard))
     {
         return Err("the process that stood by has ended, and the service manager starts another".to_owned());
     }
     supervisor.upgrade.takes = way != Way::Forward;
+    let held = left.state.back.as_ref().map(|held| held.0);
     let rest = supervisor.take_over(left)?;
     // It stands, and nobody has noticed anything yet: no client, no worker. What was left open for a way back goes, and whoever stands
     // by. From here on nobody else could go on from what was left.
@@ -181,11 +183,15 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
             named.retain(|&number| guard.is_none_or(|guard| guard.0 != number));
             handover::close_left(&named);
         }
-        Way::Back => {}
-        Way::Beside(_) => supervisor.has_another_number(),
+        // The executable that we were started from is held by a descriptor of our own.
+        Way::Back => handover::close_left(held.as_slice()),
+        Way::Beside(_) => {
+            handover::close_left(held.as_slice());
+            supervisor.has_another_number();
+        }
     }
     if let Some(guard) = guard.and_then(|guard| handover::take(guard.0).ok()) {
-        dismiss(&guard);
+        dismiss(&guard, starter);
     }
     handover::close_left(&[number]);
     supervisor.upgrade.takes = false;
