@@ -152,7 +152,7 @@ impl Advice<'_> {
             ("banner_fail", &service.banner_fail),
         ] {
             let Some(path) = path else { continue };
-            if host.read(Path::new(path)).is_err_and(|error| NO_SUCH.contains(&error.number)) {
+            if host.read(Path::new(path.as_str())).is_err_and(|error| NO_SUCH.contains(&error.number)) {
                 let message =
                     format!("`{name}` of service `{}` names `{path}`, which does not exist", service.id);
                 self.warn(&codes::BANNER_MISSING, None, message, None);

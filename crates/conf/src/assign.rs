@@ -231,7 +231,7 @@ fn effective(attribute: &Attribute, values: &[Word], draft: &Draft) -> String {
         _ => &None,
     };
     let used = |word: &&Word| match (attribute.id, set) {
-        (Id::Passenv, _) => draft.passenv.iter().flatten().any(|name| *name == word.text),
+        (Id::Passenv, _) => draft.passenv.iter().flatten().any(|name| *word.text == **name),
         (_, Some(set)) => set.entries.iter().any(|(_, _, place)| *place == word.place),
         _ => true,
     };

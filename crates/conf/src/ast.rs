@@ -2,13 +2,14 @@
 //! Decides nothing. `Display` writes it back in a form that reads the same.
 
 use crate::place::Place;
+use crate::text::Text;
 use std::fmt;
 
 /// A word of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
     /// The word. Bytes that are not UTF-8 are replaced.
-    pub text: String,
+    pub text: Text,
     /// Whether it was UTF-8.
     pub utf8: bool,
     /// Where it stands.

@@ -372,7 +372,38 @@ pub fn attributes() -> &'static [Attribute] {
 
 /// The attribute of this name, compared without case.
 pub(crate) fn find(name: &str) -> Option<&'static Attribute> {
-    TABLE.iter().find(|attribute| attribute.name.eq_ignore_ascii_case(name))
+    let mut at = usize::from(*BY_LENGTH.first.get(name.len())?);
+    while let Some(attribute) = TABLE.get(at) {
+        if attribute.name.eq_ignore_ascii_case(name) {
+            return Some(attribute);
+        }
+        at = usize::from(*BY_LENGTH.next.get(at)?);
+    }
+    None
+}
+
+/// The table by the lengths of its names: each line of each file asks for one.
+struct ByLength {
+    /// The first of each length; beyond the table where there is none.
+    first: [u8; LONGEST_NAME + 1],
+    /// The next of the same length.
+    next: [u8; TABLE.len()],
+}
+
+const LONGEST_NAME: usize = 32;
+static BY_LENGTH: ByLength = by_length();
+
+const fn by_length() -> ByLength {
+    let mut found = ByLength { first: [u8::MAX; LONGEST_NAME + 1], next: [u8::MAX; TABLE.len()] };
+    assert!(TABLE.len() < u8::MAX as usize, "a number of an attribute has eight bits");
+    let mut at = TABLE.len();
+    while let Some(before) = at.checked_sub(1) {
+        at = before;
+        let length = TABLE[at].name.len();
+        found.next[at] = found.first[length];
+        found.first[length] = at as u8;
+    }
+    found
 }
 
 /// The values of a line without its trailing comment, and whether there was one.
@@ -431,6 +462,16 @@ mod tests {
             );
             assert!(attribute.meaning.ends_with('.'), "{}", attribute.name);
         }
+    }
+
+    #[test]
+    fn each_is_found_by_its_name_in_any_case() {
+        for attribute in attributes() {
+            assert_eq!(find(&attribute.name.to_ascii_uppercase()), Some(attribute));
+            assert_eq!(find(&attribute.name[1..]), None, "{}", attribute.name);
+            assert_eq!(find(&format!("{}x", attribute.name)), None);
+        }
+        assert_eq!((find(""), find(&"x".repeat(99))), (None, None));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::service::{
     Action, DenyTime, Ids, Listen, LogFailure, LogSuccess, LogType, Mux, OnRemove, Overload, Rpc, Service,
     Set, SocketRights, SocketType,
 };
+use crate::text::Text;
 use crate::verify::Verify;
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
@@ -37,8 +38,8 @@ pub(crate) fn build(
     let asks = |userid| userid && !implied.is_local();
     let about = |list| Option::as_ref(list).filter(|_: &&AddressSet| !implied.is_local());
     Some(Service {
-        name: draft.name().to_owned(),
-        id: draft.id().to_owned(),
+        name: draft.name_text(),
+        id: draft.id_text(),
         place: place.clone(),
         wrap_name: wrap_name(draft, &action),
         action_place: match &action {
@@ -110,10 +111,6 @@ fn or<T: Clone>(set: &Option<Set<T>>, default: T) -> Set<T> {
     set.clone().unwrap_or(Set { value: default, place: None })
 }
 
-fn basename(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
 fn action(draft: &Draft, builtin: Option<BuiltinName>) -> Option<Action> {
     if draft.flag(Flag::Sensor) {
         return Some(Action::Sensor);
@@ -132,7 +129,12 @@ fn action(draft: &Draft, builtin: Option<BuiltinName>) -> Option<Action> {
     let args = draft.args.clone().unwrap_or_default();
     let argv = match draft.flag(Flag::Nameinargs) {
         true => args,
-        false => [basename(&server).to_owned()].into_iter().chain(args).collect(),
+        false => {
+            let mut argv = Vec::with_capacity(1 + args.len());
+            argv.push(server.basename());
+            argv.extend(args);
+            argv
+        }
     };
     Some(Action::External { server, argv })
 }
@@ -145,14 +147,14 @@ fn mux(draft: &Draft) -> Option<Mux> {
     }
 }
 
-fn wrap_name(draft: &Draft, action: &Action) -> String {
+fn wrap_name(draft: &Draft, action: &Action) -> Text {
     match (&draft.libwrap, action) {
         (Some(name), _) => name.clone(),
         (None, Action::External { server, argv }) => match draft.flag(Flag::Nameinargs) {
-            true => argv.first().map_or("", |name| basename(name)).to_owned(),
-            false => basename(server).to_owned(),
+            true => argv.first().map(Text::basename).unwrap_or_default(),
+            false => server.basename(),
         },
-        (None, _) => draft.name().to_owned(),
+        (None, _) => draft.name_text(),
     }
 }
 

@@ -9,14 +9,15 @@ use crate::draft::{Draft, Flag, Type};
 use crate::fill::Implied;
 use crate::report::Finding;
 use crate::service::{BindTo, Builtin, SocketType};
+use crate::text::Text;
 use crate::verdict::{Bench, Refused};
 use std::collections::BTreeMap;
 
 /// What of an earlier service decides whether a later one is a duplicate.
 #[derive(Clone, Debug)]
 pub(crate) struct Earlier {
-    pub(crate) name: String,
-    pub(crate) id: String,
+    pub(crate) name: Text,
+    pub(crate) id: Text,
     bind: Vec<BindTo>,
     port: Option<(u16, u16)>,
     protocol: Option<i32>,
@@ -29,8 +30,8 @@ pub(crate) type Bound = BTreeMap<(Option<(u16, u16)>, Option<i32>), Vec<Earlier>
 impl Earlier {
     pub(crate) fn new(draft: &Draft, implied: &Implied) -> Self {
         Self {
-            name: draft.name().to_owned(),
-            id: draft.id().to_owned(),
+            name: draft.name_text(),
+            id: draft.id_text(),
             bind: implied.bind.iter().map(|bind| bind.to.clone()).collect(),
             port: draft.port,
             protocol: draft.protocol.as_ref().map(|&(_, number)| number),
@@ -38,11 +39,9 @@ impl Earlier {
         }
     }
 
-    /// Remembers it for those that come later.
+    /// Remembers one that has a `bind` for those that come later.
     pub(crate) fn remember(self, bound: &mut Bound) {
-        if !self.bind.is_empty() {
-            bound.entry((self.port, self.protocol)).or_default().push(self);
-        }
+        bound.entry((self.port, self.protocol)).or_default().push(self);
     }
 }
 
@@ -83,6 +82,9 @@ fn duplicate(
     earlier: &Bound,
     bench: &mut Bench<'_>,
 ) -> Result<(), Refused> {
+    if earlier.is_empty() {
+        return Ok(());
+    }
     let own = Earlier::new(draft, implied);
     let same = |other: &&Earlier| {
         (own.bind.is_empty() || other.bind.iter().any(|bind| own.bind.contains(bind)))

@@ -92,13 +92,13 @@ mod tests {
             [b'@', name @ ..] => BindTo::Abstract(String::from_utf8_lossy(name).into_owned()),
             _ => BindTo::Inet { address: address.parse().ok(), device },
         };
-        Bind { text: text.to_owned(), to }
+        Bind { text: text.into(), to }
     }
 
     fn listen(bind: &str, family: FamilyFlag, v6only: bool, socket: SocketType) -> Listen {
         Listen {
             socket,
-            protocol: ("tcp".to_owned(), 6),
+            protocol: ("tcp".into(), 6),
             port: 80,
             last_port: 80,
             bind: (!bind.is_empty()).then(|| at(bind)).into_iter().collect(),
@@ -140,7 +140,7 @@ mod tests {
         assert!(!clash(&a, &Listen { port: 81, last_port: 81, ..a.clone() }));
         let any = Listen { port: 0, last_port: 0, ..a.clone() };
         assert!(!clash(&any, &any));
-        assert!(!clash(&a, &Listen { protocol: ("sctp".to_owned(), 132), ..a.clone() }));
+        assert!(!clash(&a, &Listen { protocol: ("sctp".into(), 132), ..a.clone() }));
     }
 
     #[test]

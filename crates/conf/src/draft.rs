@@ -12,6 +12,7 @@ use crate::service::{
     AddressEntry, BindTo, DenyTime, Limit, LogFailure, LogSuccess, LogType, OnRemove, Overload, Set,
     SocketType, Stop, Window,
 };
+use crate::text::Text;
 use crate::tls::TlsDraft;
 use crate::verify::Verify;
 
@@ -28,7 +29,7 @@ pub(crate) enum Bound {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AddressSet {
     /// Each pattern with the word it came from.
-    pub(crate) entries: Vec<(Pattern, String, Place)>,
+    pub(crate) entries: Vec<(Pattern, Text, Place)>,
     /// The line that first set it.
     pub(crate) place: Option<Place>,
 }
@@ -119,18 +120,18 @@ pub(crate) struct RightsDraft {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
     /// `None` for `defaults`.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<Text>,
     pub(crate) marks: Marks,
     /// Why the service cannot be served; the first reason.
     pub(crate) broken: Option<String>,
     pub(crate) types: WordBits,
     pub(crate) flags: WordBits,
-    pub(crate) id: Option<String>,
+    pub(crate) id: Option<Text>,
     pub(crate) disable: Option<bool>,
     pub(crate) socket: Option<SocketType>,
-    pub(crate) protocol: Option<(String, i32)>,
+    pub(crate) protocol: Option<(Text, i32)>,
     pub(crate) port: Option<(u16, u16)>,
-    pub(crate) bind: Option<Set<Vec<(String, Bound)>>>,
+    pub(crate) bind: Option<Set<Vec<(Text, Bound)>>>,
     pub(crate) v6only: Option<bool>,
     pub(crate) rights: RightsDraft,
     pub(crate) wait: Option<bool>,
@@ -139,8 +140,8 @@ pub(crate) struct Draft {
     pub(crate) user_is_number: bool,
     pub(crate) group: Option<u32>,
     pub(crate) groups: Option<bool>,
-    pub(crate) server: Option<Set<String>>,
-    pub(crate) args: Option<Vec<String>>,
+    pub(crate) server: Option<Set<Text>>,
+    pub(crate) args: Option<Vec<Text>>,
     pub(crate) instances: Option<Set<Limit>>,
     pub(crate) per_source: Option<Set<Limit>>,
     pub(crate) per_source_prefix: Option<Set<(u8, u8)>>,
@@ -153,15 +154,15 @@ pub(crate) struct Draft {
     pub(crate) no_access: Option<AddressSet>,
     pub(crate) access_times: Option<Set<Vec<Window>>>,
     pub(crate) deny_time: Option<Set<DenyTime>>,
-    pub(crate) libwrap: Option<String>,
+    pub(crate) libwrap: Option<Text>,
     pub(crate) nice: Option<i32>,
     pub(crate) umask: Option<u32>,
     pub(crate) rlimits: Rare<Rlimits>,
     pub(crate) env: Option<Vec<(String, String)>>,
     pub(crate) passenv: Option<Vec<String>>,
-    pub(crate) banner: Option<Set<String>>,
-    pub(crate) banner_success: Option<Set<String>>,
-    pub(crate) banner_fail: Option<Set<String>>,
+    pub(crate) banner: Option<Set<Text>>,
+    pub(crate) banner_success: Option<Set<Text>>,
+    pub(crate) banner_fail: Option<Set<Text>>,
     pub(crate) log_type: Option<Set<LogType>>,
     pub(crate) log_success: LogSuccess,
     pub(crate) log_failure: LogFailure,
@@ -182,7 +183,7 @@ pub(crate) struct Draft {
     pub(crate) watch_scans: Option<bool>,
     pub(crate) proxy_from: Option<AddressSet>,
     pub(crate) tls: TlsDraft,
-    pub(crate) listen_fds: Option<String>,
+    pub(crate) listen_fds: Option<Text>,
     pub(crate) sandbox: Option<Set<Vec<Word>>>,
     pub(crate) evidence: Option<bool>,
     pub(crate) protect_only_from: Option<bool>,
@@ -205,9 +206,19 @@ impl Draft {
         self.name.as_deref().unwrap_or_default()
     }
 
+    /// The same, to keep.
+    pub(crate) fn name_text(&self) -> Text {
+        self.name.clone().unwrap_or_default()
+    }
+
     /// The service's id: its name where none was set.
     pub(crate) fn id(&self) -> &str {
         self.id.as_deref().unwrap_or(self.name())
+    }
+
+    /// The same, to keep.
+    pub(crate) fn id_text(&self) -> Text {
+        self.id.clone().unwrap_or_else(|| self.name_text())
     }
 
     pub(crate) fn is_redirected(&self) -> bool {
@@ -229,9 +240,9 @@ impl Draft {
     }
 
     /// A service that starts from `defaults`: what a line of the service itself then replaces or edits.
-    pub(crate) fn starting_from(name: &str, defaults: &Self) -> Self {
+    pub(crate) fn starting_from(name: &Text, defaults: &Self) -> Self {
         Self {
-            name: Some(name.to_owned()),
+            name: Some(name.clone()),
             log_success: defaults.log_success,
             log_failure: defaults.log_failure,
             only_from: defaults.only_from.clone(),

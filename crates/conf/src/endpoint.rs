@@ -2,6 +2,7 @@
 //! can be bound is for the kernel to say.
 
 use crate::service::{Bind, BindTo, FamilyFlag, Listen};
+use crate::text::Text;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -62,7 +63,7 @@ impl fmt::Display for Endpoint {
 impl Listen {
     /// Every socket of the service, in the order in which they are written: all ports of the first address first.
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        let everywhere = [Bind { text: String::new(), to: BindTo::Inet { address: None, device: None } }];
+        let everywhere = [Bind { text: Text::default(), to: BindTo::Inet { address: None, device: None } }];
         let binds = if self.bind.is_empty() { &everywhere[..] } else { &self.bind };
         let mut all = Vec::new();
         for bind in binds {
@@ -117,7 +118,7 @@ impl Listen {
     /// Where it listens, for a table: the first addresses and how many there are more.
     pub fn summary(&self) -> String {
         const SHOWN: usize = 3;
-        let everywhere = [Bind { text: String::new(), to: BindTo::Inet { address: None, device: None } }];
+        let everywhere = [Bind { text: Text::default(), to: BindTo::Inet { address: None, device: None } }];
         let binds = if self.bind.is_empty() { &everywhere[..] } else { &self.bind };
         let one = |bind: &Bind| match &bind.to {
             BindTo::Path(path) => path.clone(),

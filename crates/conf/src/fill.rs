@@ -88,7 +88,7 @@ fn family(draft: &mut Draft, bench: &mut Bench<'_>) -> Result<Implied, Refused> 
             _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
         let to = BindTo::Inet { address: Some(address), device: None };
-        bind.push(Bind { text: address.to_string(), to });
+        bind.push(Bind { text: address.to_string().into(), to });
     }
     let addresses = || bind.iter().filter_map(address);
     let v4 = addresses().next().is_some() && addresses().all(|address| address.is_ipv4());
@@ -137,7 +137,7 @@ fn socket(draft: &mut Draft, bench: &Bench<'_>) {
             Some(SocketType::Dgram) => "udp",
             _ => return,
         };
-        draft.protocol = bench.host.protocol(name).map(|number| (name.to_owned(), number));
+        draft.protocol = bench.host.protocol(name).map(|number| (name.into(), number));
     } else if draft.socket.is_none() {
         let name = draft.protocol.as_ref().map(|(name, _)| name.to_ascii_lowercase());
         draft.socket = match name.as_deref() {

@@ -165,7 +165,7 @@ impl Gatherer<'_> {
         if inclusion.directory {
             return self.directory(&inclusion.path, order, open);
         }
-        let path = PathBuf::from(text);
+        let path = PathBuf::from(text.as_str());
         if !self.allowed(&path, &inclusion.path, order, open) {
             return;
         }
@@ -221,7 +221,7 @@ impl Gatherer<'_> {
     }
 
     fn directory(&mut self, word: &Word, order: Order, open: &mut Vec<PathBuf>) {
-        let mut entries = match self.host.directory(Path::new(&word.text)) {
+        let mut entries = match self.host.directory(Path::new(word.text.as_str())) {
             Ok(entries) => entries,
             Err(error) => {
                 let classic = format!("Unable to read included directory: {}", word.text);
@@ -236,7 +236,7 @@ impl Gatherer<'_> {
         self.skipped(&skipped, word, order);
         for entry in read {
             let order = self.next.max(order);
-            let mut path = word.text.clone().into_bytes();
+            let mut path = word.text.as_bytes().to_vec();
             path.push(b'/');
             path.extend_from_slice(&entry.name);
             let path = Path::new(OsStr::from_bytes(&path));

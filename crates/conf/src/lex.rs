@@ -3,24 +3,46 @@
 
 use crate::ast::Word;
 use crate::place::Place;
-use std::sync::Arc;
+use crate::text::{Shared, Text};
+use std::io::BufRead;
 
 /// The longest line that is read, in bytes. xinetd's own buffer breaks longer ones in two.
 pub(crate) const MAX_LINE: usize = 16 * 1024;
+
+/// Bytes of a line, rather too few, to begin with enough room for all.
+const USUAL_LINE: usize = 12;
 
 /// A file as it was read, cut into lines.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// The path as it was opened.
-    pub(crate) name: Arc<str>,
-    bytes: Vec<u8>,
-    lines: Vec<(usize, usize)>,
+    pub(crate) name: Shared,
+    content: Content,
+    lines: Vec<(u32, u32)>,
     /// The file starts with a byte order mark, which is not read.
     pub(crate) byte_order_mark: bool,
     /// The first line that ends in CR LF, and how many do.
     pub(crate) carriage_returns: Option<(u32, usize)>,
     /// The first line that holds a NUL, which ends it.
     pub(crate) nul: Option<u32>,
+}
+
+/// What stands in a file.
+#[derive(Debug)]
+enum Content {
+    /// Text: its words are parts of it.
+    Text(Shared),
+    /// Something else.
+    Bytes(Vec<u8>),
+}
+
+impl Content {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 /// A line without its end.
@@ -48,23 +70,28 @@ impl Source {
         let mut source = Self {
             name: name.into(),
             byte_order_mark: start > 0,
-            lines: Vec::new(),
+            lines: Vec::with_capacity(bytes.len() / USUAL_LINE),
             carriage_returns: None,
             nul: None,
-            bytes: Vec::new(),
+            content: Content::Bytes(Vec::new()),
         };
+        let nul = bytes.contains(&0);
         let mut at = start;
-        while at < bytes.len() {
-            let rest = &bytes[at..];
-            let length = rest.iter().position(|&b| b == b'\n').unwrap_or(rest.len());
-            source.add_line(&rest[..length], at);
-            at += length + 1;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let mut behind = rest;
+            let length = behind.skip_until(b'\n').unwrap_or(rest.len());
+            let line = rest.get(..length).unwrap_or_default();
+            source.add_line(line.strip_suffix(b"\n").unwrap_or(line), at, nul);
+            at += length;
         }
-        source.bytes = bytes;
+        source.content = match String::from_utf8(bytes) {
+            Ok(text) => Content::Text(text.into()),
+            Err(not) => Content::Bytes(not.into_bytes()),
+        };
         source
     }
 
-    fn add_line(&mut self, line: &[u8], at: usize) {
+    fn add_line(&mut self, line: &[u8], at: usize, nul: bool) {
         let number = u32::try_from(self.lines.len() + 1).unwrap_or(u32::MAX);
         let mut end = line.len();
         if line.last() == Some(&b'\r') {
@@ -72,11 +99,12 @@ impl Source {
             let (_, count) = self.carriage_returns.get_or_insert((number, 0));
             *count += 1;
         }
-        if let Some(nul) = line[..end].iter().position(|&b| b == 0) {
+        if nul && let Some(nul) = line.iter().take(end).position(|&b| b == 0) {
             end = nul;
             self.nul.get_or_insert(number);
         }
-        self.lines.push((at, at + end));
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.lines.push((narrow(at), narrow(at + end)));
     }
 
     /// How many lines there are: the number of the last one.
@@ -87,12 +115,13 @@ impl Source {
     /// A line by its index from 0.
     pub(crate) fn line(&self, index: usize) -> Option<Line<'_>> {
         let &(start, end) = self.lines.get(index)?;
-        Some(Line { number: u32::try_from(index + 1).unwrap_or(u32::MAX), text: self.bytes.get(start..end)? })
+        let text = self.content.bytes().get(start as usize..end as usize)?;
+        Some(Line { number: u32::try_from(index + 1).unwrap_or(u32::MAX), text })
     }
 
     /// The first byte of a line, by its number.
     pub(crate) fn start(&self, number: u32) -> Option<usize> {
-        self.lines.get((number as usize).checked_sub(1)?).map(|&(start, _)| start)
+        self.lines.get((number as usize).checked_sub(1)?).map(|&(start, _)| start as usize)
     }
 
     /// The line as text, for a person to look at; at most 512 bytes of it.
@@ -104,29 +133,37 @@ impl Source {
 
     /// A place in this file that means a whole line.
     pub(crate) fn place(&self, number: u32) -> Place {
-        Place { file: Arc::clone(&self.name), line: number, column: 0, length: 0 }
+        Place { file: self.name.clone(), line: number, column: 0, length: 0 }
     }
 
     /// The bytes `from..to` of a line as a word.
     pub(crate) fn word(&self, line: Line<'_>, from: usize, to: usize) -> Word {
-        let bytes = line.text.get(from..to).unwrap_or_default();
-        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Word {
-            text: String::from_utf8_lossy(bytes).into_owned(),
-            utf8: std::str::from_utf8(bytes).is_ok(),
-            place: Place {
-                file: Arc::clone(&self.name),
-                line: line.number,
-                column: narrow(from + 1),
-                length: narrow(to - from),
-            },
-        }
+        let narrow = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
+        let place = Place {
+            file: self.name.clone(),
+            line: line.number,
+            column: narrow(from + 1),
+            length: narrow(to - from),
+        };
+        let (text, utf8) = match &self.content {
+            Content::Text(text) => {
+                let start = self.start(line.number).unwrap_or(0);
+                (Text::part(text, start + from, start + to), true)
+            }
+            Content::Bytes(_) => {
+                let bytes = line.text.get(from..to).unwrap_or_default();
+                (String::from_utf8_lossy(bytes).into_owned().into(), std::str::from_utf8(bytes).is_ok())
+            }
+        };
+        Word { text, utf8, place }
     }
 
     /// The words of a line from byte `from` on, separated by blanks and tabs.
     pub(crate) fn words(&self, line: Line<'_>, from: usize) -> Vec<Word> {
         let mut words = Vec::new();
         let mut at = from;
+        // Most lines have one value.
+        words.reserve_exact(1);
         loop {
             while line.text.get(at).copied().is_some_and(is_separator) {
                 at += 1;

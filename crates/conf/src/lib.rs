@@ -25,6 +25,7 @@ mod sandbox;
 mod service;
 mod sources;
 mod steps;
+mod text; // words without copies
 
 // The two tables.
 mod attribute;
@@ -98,6 +99,7 @@ pub use service::*;
 pub use sources::{Inetd, InetdUse, Sources};
 pub use steps::{Step, VERIFIED};
 pub use syntax::parse_file;
+pub use text::{Shared, Text};
 pub use trusted::{
     ProgramDigest, TrustedProgram, digest_text, program_digest, trusted_programs, trusted_text,
 };

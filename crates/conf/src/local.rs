@@ -34,7 +34,7 @@ pub(crate) fn fill(draft: &mut Draft, implied: &Implied, bench: &mut Bench<'_>) 
     if let Some(message) = message {
         return bench.refuse_ourselves(&codes::UNIX_SOCKET, draft, message, Some(help));
     }
-    draft.protocol = Some((UNIX.to_owned(), 0));
+    draft.protocol = Some((UNIX.into(), 0));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use crate::diagnostic::{Classic, Diagnostic};
 use crate::place::Place;
 use crate::service::{AddressEntry, Service};
+use crate::text::Text;
 use std::path::PathBuf;
 
 /// What a configuration says, taken as a whole.
@@ -29,9 +30,9 @@ pub struct Reading {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// Name of the entry.
-    pub name: String,
+    pub name: Text,
     /// id.
-    pub id: String,
+    pub id: Text,
     /// The entry's first line.
     pub place: Place,
     /// Why, in one sentence.

@@ -4,9 +4,9 @@ use crate::codes::Code;
 use crate::diagnostic::{Classic, Diagnostic, Level, Severity};
 use crate::lex::Source;
 use crate::place::Place;
+use crate::text::Shared;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Where something stands in the order of reading, over all files. `AFTER` is after everything was read.
 pub(crate) type Order = u64;
@@ -103,13 +103,13 @@ pub(crate) fn escaped(text: &str) -> String {
 pub(crate) struct Report {
     findings: Vec<(Order, Diagnostic)>,
     log: Vec<(Order, Classic)>,
-    sources: HashMap<Arc<str>, Rc<Source>>,
+    sources: HashMap<Shared, Rc<Source>>,
 }
 
 impl Report {
     /// Remembers a file, so that its lines can be shown.
     pub(crate) fn source(&mut self, source: &Rc<Source>) {
-        self.sources.insert(Arc::clone(&source.name), Rc::clone(source));
+        self.sources.insert(source.name.clone(), Rc::clone(source));
     }
 
     pub(crate) fn add(&mut self, order: Order, finding: Finding) {

@@ -21,6 +21,7 @@ use crate::refuse::refuse;
 use crate::report::{AFTER, Finding, Order, Report};
 use crate::service::Service;
 use crate::sources::{Inetd, Sources};
+use crate::text::Text;
 use crate::verdict::{Bench, Refused};
 use std::path::Path;
 
@@ -176,7 +177,7 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
     }
 }
 
-fn left(name: String, id: String, found: &Found, reason: String, intended: bool) -> LeftOut {
+fn left(name: Text, id: Text, found: &Found, reason: String, intended: bool) -> LeftOut {
     LeftOut { name, id, place: found.entry.place.clone(), reason, intended }
 }
 
@@ -240,7 +241,7 @@ fn read_service(
         (End::SwitchedOff | End::Broken, Some(broken)) => (broken, false),
         (End::SwitchedOff | End::Broken, None) => ("its section has a syntax error".to_owned(), false),
     };
-    Some(Err(left(name.text.clone(), draft.id().to_owned(), found, reason, intended)))
+    Some(Err(left(name.text.clone(), draft.id_text(), found, reason, intended)))
 }
 
 /// What `enabled` and `disabled` leave, without the broken ones.
@@ -255,7 +256,7 @@ fn chosen<'a>(
     };
     let mut kept = Vec::with_capacity(candidates.len());
     for Candidate { mut draft, found } in candidates {
-        let id = draft.id().to_owned();
+        let id = draft.id_text();
         let (reason, intended, silent) = if names(&defaults.enabled, &id) == Some(false) {
             ("`enabled` does not name it".to_owned(), true, false)
         } else if let Some(broken) = draft.broken.take() {
@@ -269,7 +270,7 @@ fn chosen<'a>(
         if !silent {
             report.log(AFTER, Classic::new(Level::Debug, format!("removing {}", draft.name())));
         }
-        left_out.push((found.start(), left(draft.name().to_owned(), id, found, reason, intended)));
+        left_out.push((found.start(), left(draft.name_text(), id, found, reason, intended)));
     }
     kept
 }
@@ -288,7 +289,7 @@ fn judged<'a>(
         match judge(&mut draft, defaults, &mut standing, &mut bench) {
             Ok(service) => standing.take_in(service, found),
             Err(Refused(reason)) => {
-                let (name, id) = (draft.name().to_owned(), draft.id().to_owned());
+                let (name, id) = (draft.name_text(), draft.id_text());
                 left_out.push((found.start(), left(name, id, found, reason, false)));
             }
         }
@@ -338,7 +339,9 @@ fn judge(
     let implied = fill(draft, defaults, bench)?;
     let builtin = check::check(draft, &implied, &standing.bound, bench)?;
     check::clear_userid(draft, bench);
-    Earlier::new(draft, &implied).remember(&mut standing.bound);
+    if !implied.bind.is_empty() {
+        Earlier::new(draft, &implied).remember(&mut standing.bound);
+    }
     refuse(draft, &implied, builtin, bench)?;
     let Some(service) = build(draft, &implied, builtin, bench.host, bench.place) else {
         return Err(Refused("an attribute is missing".to_owned()));

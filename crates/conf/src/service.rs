@@ -6,6 +6,7 @@ use crate::rare::Rare;
 use crate::redirect::{ProxyProtocol, Target};
 use crate::rlimits::Rlimits;
 use crate::sandbox::Sandbox;
+use crate::text::Text;
 use crate::verify::Verify;
 use std::net::IpAddr;
 
@@ -35,9 +36,9 @@ pub enum Action {
     /// Start a program.
     External {
         /// Absolute path of the program.
-        server: String,
+        server: Text,
         /// argv, argv[0] included, NAMEINARGS applied.
-        argv: Vec<String>,
+        argv: Vec<Text>,
     },
     /// Answered by the builtin worker.
     Internal(Builtin),
@@ -113,7 +114,7 @@ pub struct Listen {
     /// socket_type.
     pub socket: SocketType,
     /// Protocol name and number; `unix` and 0 of a unix socket.
-    pub protocol: (String, i32),
+    pub protocol: (Text, i32),
     /// Port in host order; the first of a range.
     pub port: u16,
     /// The last port of a range, else the same.
@@ -149,7 +150,7 @@ pub struct SocketRights {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
     /// As written.
-    pub text: String,
+    pub text: Text,
     /// What it means.
     pub to: BindTo,
 }
@@ -175,7 +176,7 @@ pub enum BindTo {
 #[derive(Clone, Debug)]
 pub struct AddressEntry {
     /// The word as written.
-    pub text: String,
+    pub text: Text,
     /// Where it stands.
     pub place: Place,
     /// What it matches.
@@ -354,9 +355,9 @@ impl Rpc {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Name of the entry.
-    pub name: String,
+    pub name: Text,
     /// id, the name where none was set.
-    pub id: String,
+    pub id: Text,
     /// The entry's first line.
     pub place: Place,
     /// What is done with a client.
@@ -380,7 +381,7 @@ pub struct Service {
     /// Flag NOLIBWRAP.
     pub nolibwrap: bool,
     /// Daemon name for hosts.allow/hosts.deny.
-    pub wrap_name: String,
+    pub wrap_name: Text,
     /// proxy_from; not empty where `proxy_protocol` accepts.
     pub proxy_from: Vec<AddressEntry>,
     /// proxy_protocol.
@@ -427,11 +428,11 @@ pub struct Service {
     /// passenv words, for the dump; `None` = not set.
     pub passenv: Option<Vec<String>>,
     /// Path of `banner`.
-    pub banner: Option<String>,
+    pub banner: Option<Text>,
     /// Path of `banner_success`.
-    pub banner_success: Option<String>,
+    pub banner_success: Option<Text>,
     /// Path of `banner_fail`.
-    pub banner_fail: Option<String>,
+    pub banner_fail: Option<Text>,
     /// log_type.
     pub log_type: LogType,
     /// log_on_success.
@@ -447,7 +448,7 @@ pub struct Service {
     /// idle_timeout of a built-in stream service, in seconds.
     pub idle_timeout: u32,
     /// listen_fds: the name under which the program gets its sockets as sd_listen_fds(3) has them.
-    pub listen_fds: Option<String>,
+    pub listen_fds: Option<Text>,
     /// verify_server.
     pub verify: Verify,
     /// evidence: the program has a descriptor to tell us of its client.

@@ -3,6 +3,7 @@
 use crate::place::Place;
 use crate::redirect::{ProxyVersion, Target};
 use crate::service::{Action, Service};
+use crate::text::Text;
 use crate::verify::Verify;
 
 /// The step about the program's content.
@@ -40,7 +41,7 @@ impl Service {
         match &self.action {
             Action::External { server, argv } => {
                 let words: Vec<&str> =
-                    [server.as_str()].into_iter().chain(argv.iter().skip(1).map(String::as_str)).collect();
+                    [server.as_str()].into_iter().chain(argv.iter().skip(1).map(Text::as_str)).collect();
                 steps.push(Step { name: "server", detail: words.join(" "), place });
                 if self.verify != Verify::No {
                     let detail = format!(

@@ -367,7 +367,7 @@ impl<'a> Reader<'a> {
         let name = self.source.word(line, start, end);
         let operator_at = skip_space(end);
         let not = |classic: String, message: String, help: Option<String>| {
-            Err(NotAssignment { name: name.text.clone(), classic, message, help })
+            Err(NotAssignment { name: name.text.to_string(), classic, message, help })
         };
         if at(end) == Some(b'=') {
             return not(

@@ -131,7 +131,7 @@ fn services(file: &[u8], prepared: bool) -> BTreeMap<(String, String), u16> {
         let port = entry.assignments.iter().find(|line| line.name.text == "port");
         let port = port.and_then(|line| line.values.first()?.text.parse().ok()).unwrap_or(30000);
         for protocol in ["tcp", "udp"] {
-            services.entry((name.text.clone(), protocol.to_owned())).or_insert(port);
+            services.entry((name.text.to_string(), protocol.to_owned())).or_insert(port);
         }
     }
     services
@@ -234,7 +234,7 @@ fn the_same_services_are_accepted() {
     let mut unexplained = Vec::new();
     for golden in goldens() {
         let reading = read(&golden.sandbox, Path::new("/etc/xinetd.conf"));
-        let got = sorted(reading.services.iter().map(|service| service.name.clone()));
+        let got = sorted(reading.services.iter().map(|service| service.name.to_string()));
         let want = sorted(golden.accepted.clone());
         let count = |names: &[String], name: &str| names.iter().filter(|other| *other == name).count();
         let names: HashSet<&String> = got.iter().chain(&want).collect();

@@ -2,7 +2,7 @@
 //! here it is looked at when a second has passed, and read when it has changed. A missing file is said and the
 //! connection goes on, as in xinetd.
 
-use portreeve_conf::Service;
+use portreeve_conf::{Service, Text};
 use portreeve_sys::socket;
 use rustix::fd::BorrowedFd;
 use std::cell::{Cell, RefCell};
@@ -43,7 +43,7 @@ thread_local! {
 impl Banners {
     /// The banners that a service names; none is read yet. Those that name none have one of this kind in common.
     pub fn of(service: &Service) -> Rc<Self> {
-        let banner = |path: &Option<String>| path.clone().map(Banner::new);
+        let banner = |path: &Option<Text>| path.as_ref().map(|path| Banner::new(path.to_string()));
         let banners = Self {
             always: banner(&service.banner),
             success: banner(&service.banner_success),

@@ -74,7 +74,7 @@ impl Supervisor {
         if self.staff.link(worker).presence != Presence::Ready {
             return;
         }
-        let daemon = (!slot.service.nolibwrap).then(|| slot.service.wrap_name.clone());
+        let daemon = (!slot.service.nolibwrap).then(|| slot.service.wrap_name.to_string());
         let on = slot.service.log_success;
         let log_served = on.host || on.pid || on.exit || on.duration;
         match rules_messages(id, log_served, slot.rules().rules()) {

@@ -5,7 +5,7 @@ use crate::duty::Duty;
 use crate::slot::{Slot, SlotId, State};
 use crate::staff::Keyed;
 use crate::supervisor::Supervisor;
-use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service, Target};
+use portreeve_conf::{Action, AddressList, DenyTime, Level, LogType, Service, Target, Text};
 use portreeve_policy::Peer;
 use portreeve_sys::{clock, file};
 use rustix::fd::AsRawFd;
@@ -185,7 +185,7 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
     match &s.action {
         Action::External { server, argv } => {
             line("Server", server);
-            line("Server argv", &argv.join(" "));
+            line("Server argv", &argv.iter().map(Text::as_str).collect::<Vec<_>>().join(" "));
         }
         Action::Redirect(targets) => {
             for target in targets {

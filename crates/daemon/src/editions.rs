@@ -4,7 +4,7 @@
 
 use crate::slot::{Slot, SlotId};
 use crate::supervisor::Supervisor;
-use portreeve_conf::Action;
+use portreeve_conf::{Action, Text};
 use portreeve_sys::clock;
 use portreeve_sys::source::{Identity, Source};
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ pub struct Edition {
 
 /// The programs of one reading that were looked at: a thousand services of one program are one look.
 #[derive(Debug, Default)]
-pub struct Editions(HashMap<String, Edition>);
+pub struct Editions(HashMap<Text, Edition>);
 
 impl Editions {
     /// What the program of a new slot is.

@@ -253,7 +253,7 @@ fn arrives(slot: &Slot, peer: Peer) -> Peer {
 }
 
 fn origin(place: &Place) -> Origin {
-    Origin { file: place.file.clone(), line: place.line }
+    Origin { file: (*place.file).into(), line: place.line }
 }
 
 fn outcome_word(outcome: Outcome) -> &'static str {

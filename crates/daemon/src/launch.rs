@@ -91,7 +91,7 @@ fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, .. } = &service.action else { return None };
     let (builder, unkept) = confined(service, program(service, inherited, &Orders::default())?);
     let listen_fds = service.listen_fds.as_ref().map(|name| c_string(name.as_bytes()));
-    Some(LaunchPlan { image: builder.build(), server: server.clone(), unkept, listen_fds })
+    Some(LaunchPlan { image: builder.build(), server: server.to_string(), unkept, listen_fds })
 }
 
 /// The program of a service, with the changes that hosts.allow or hosts.deny order; `None` when it starts none.

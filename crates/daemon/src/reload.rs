@@ -16,7 +16,9 @@ use crate::targets::Targets;
 use crate::timers::Alarm;
 use crate::translate::{self, Policy};
 use crate::unchanged::Said;
-use portreeve_conf::{Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity};
+use portreeve_conf::{
+    Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity, Text,
+};
 use portreeve_policy::ServiceState;
 use portreeve_sys::reap::Signal;
 use std::collections::HashMap;
@@ -137,7 +139,7 @@ impl Supervisor {
         self.trusted.go_by(result.settings.trusted_programs.as_deref());
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
-        let mut seen: HashMap<String, u32> = HashMap::new();
+        let mut seen: HashMap<Text, u32> = HashMap::new();
         let mut numbered = |service: Service| {
             let next = seen.entry(service.id.clone()).or_default();
             *next += 1;
@@ -167,15 +169,19 @@ impl Supervisor {
                 if self.readjust(id, service, nth, same) {
                     moved.push(id);
                 }
-                if same { changes.kept.push(name) } else { changes.changed.push(name) }
+                if same {
+                    changes.kept.push(name.to_string())
+                } else {
+                    changes.changed.push(name.to_string())
+                }
             } else if result.left_out.iter().any(|l| l.id.eq_ignore_ascii_case(&name) && !l.intended)
                 && !of_this_id.iter().any(|&index| new.get(index).is_some_and(Option::is_some))
             {
                 let text = format!("service {name}: its new entry is wrong; it goes on as it was");
                 self.say(Level::Error, &text);
-                changes.held.push(name);
+                changes.held.push(name.to_string());
             } else {
-                changes.dropped.push(name);
+                changes.dropped.push(name.to_string());
                 // In its turn, as xinetd says it.
                 self.remove(id);
             }
@@ -187,7 +193,7 @@ impl Supervisor {
         }
         let mut editions = Editions::default();
         for (service, nth) in new.into_iter().flatten() {
-            changes.new.push(service.id.clone());
+            changes.new.push(service.id.to_string());
             self.add(service, nth, &mut editions);
         }
         self.conclude(start, &changes);

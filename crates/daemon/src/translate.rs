@@ -4,6 +4,7 @@ use portreeve_conf::{self as conf, Action, AddressEntry, AddressMatch, DenyTime,
 use portreeve_policy::{AddressSet, CompiledRules, Denial, Origin, Pattern, Rule, Rules};
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer lists are compiled when the configuration is read, so that no client waits for it.
@@ -33,10 +34,10 @@ impl Policy {
 
 /// The policy of a service.
 fn rules(service: &Service) -> Rules {
-    let mut origins = Vec::new();
+    let (mut origins, mut files) = (Vec::new(), Files::default());
     let mut note = |name: &'static str, place: &Option<conf::Place>| {
         if let Some(place) = place {
-            origins.push((name, origin(place)));
+            origins.push((name, files.origin(place)));
         }
     };
     note("cps", &service.cps.place);
@@ -102,10 +103,10 @@ pub fn protected<'a>(protect: &[AddressEntry], services: impl Iterator<Item = &'
 
 /// Address words as rules; a factorized word becomes several.
 pub fn addresses(entries: &[AddressEntry]) -> Vec<Rule> {
-    let mut rules = Vec::with_capacity(entries.len());
+    let (mut rules, mut files) = (Vec::with_capacity(entries.len()), Files::default());
     for entry in entries {
         let mut add = |pattern| {
-            rules.push(Rule { text: entry.text.clone(), origin: origin(&entry.place), pattern });
+            rules.push(Rule { text: entry.text.to_string(), origin: files.origin(&entry.place), pattern });
         };
         match &entry.matches {
             AddressMatch::V4(nets) => nets.iter().for_each(|&(net, bits)| add(Pattern::V4(net, bits))),
@@ -117,6 +118,17 @@ pub fn addresses(entries: &[AddressEntry]) -> Vec<Rule> {
     rules
 }
 
-fn origin(place: &conf::Place) -> Origin {
-    Origin { file: place.file.clone(), line: place.line }
+/// The names of files as policy shares them: rules of one file have one.
+#[derive(Default)]
+struct Files(Option<(conf::Shared, Arc<str>)>);
+
+impl Files {
+    fn origin(&mut self, place: &conf::Place) -> Origin {
+        let file = match &self.0 {
+            Some((known, file)) if *known == place.file => Arc::clone(file),
+            _ => Arc::from(&*place.file),
+        };
+        self.0 = Some((place.file.clone(), Arc::clone(&file)));
+        Origin { file, line: place.line }
+    }
 }

@@ -26,7 +26,7 @@ pub fn findings(reading: &Reading) -> (Vec<Finding>, BTreeSet<String>) {
             help: "install both executables in one directory",
         };
         let sealed = reading.services.iter().filter(|service| service.tls.is_some());
-        held.extend(sealed.map(|service| service.id.clone()));
+        held.extend(sealed.map(|service| service.id.to_string()));
         found.push(Finding {
             code: "tls-program".to_owned(),
             message: complaint.text.clone(),
@@ -38,14 +38,14 @@ pub fn findings(reading: &Reading) -> (Vec<Finding>, BTreeSet<String>) {
         for (certificate, key) in &tls.pairs {
             for complaint in inspect_pair(Path::new(&certificate.value), Path::new(&key.value), now) {
                 let file = if complaint.of_key { key } else { certificate };
-                held.extend((complaint.weight == Weight::Unusable).then(|| service.id.clone()));
+                held.extend((complaint.weight == Weight::Unusable).then(|| service.id.to_string()));
                 found.push(finding(service, file, &complaint, &mut lines));
             }
         }
         let target_ca = tls.connect.as_ref().and_then(|connect| connect.ca.as_ref());
         for file in tls.client_ca.iter().chain(target_ca) {
             for complaint in inspect_authorities(Path::new(&file.value), now) {
-                held.extend((complaint.weight == Weight::Unusable).then(|| service.id.clone()));
+                held.extend((complaint.weight == Weight::Unusable).then(|| service.id.to_string()));
                 found.push(finding(service, file, &complaint, &mut lines));
             }
         }
@@ -77,12 +77,12 @@ fn finding(service: &Service, file: &Set<String>, complaint: &Complaint, lines: 
         code: code.to_owned(),
         file: place.file.to_string(),
         line: place.line,
-        column: place.column,
-        length: place.length,
+        column: place.column.into(),
+        length: place.length.into(),
         message: format!("`{}`: {}", file.value, complaint.text),
         help: Some(complaint.help.to_owned()),
         source_line: lines.line(place),
-        service: Some(service.id.clone()),
+        service: Some(service.id.to_string()),
         classic: None,
         replacement: None,
     }

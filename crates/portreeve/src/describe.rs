@@ -1,7 +1,7 @@
 //! A service in words: where it listens, what it does, as whom, within which limits. Decides nothing; the texts are
 //! not escaped, the table does that.
 
-use portreeve_conf::{Action, AddressEntry, Builtin, LogType, Service, SocketType, Target, Window};
+use portreeve_conf::{Action, AddressEntry, Builtin, LogType, Service, SocketType, Target, Text, Window};
 
 /// The socket: `[::]:69/udp`, with `wait` and a family restriction where there is one.
 pub fn listens(service: &Service) -> String {
@@ -56,7 +56,7 @@ fn in_the_clear(service: &Service) -> String {
     match &service.action {
         Action::External { server, argv } => {
             let mut words = vec![server.as_str()];
-            words.extend(argv.iter().skip(1).map(String::as_str));
+            words.extend(argv.iter().skip(1).map(Text::as_str));
             words.join(" ")
         }
         Action::Internal(builtin) => format!("built-in {}", builtin_name(*builtin)),
@@ -155,7 +155,7 @@ pub fn hours(windows: &[Window]) -> String {
 fn words(list: &[AddressEntry]) -> String {
     match list {
         [] => "nobody".to_owned(),
-        [one] => one.text.clone(),
+        [one] => one.text.to_string(),
         [one, two] => format!("{} {}", one.text, two.text),
         [one, two, rest @ ..] => format!("{} {} and {} more", one.text, two.text, rest.len()),
     }

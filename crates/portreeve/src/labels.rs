@@ -29,7 +29,7 @@ fn finding(service: &Service) -> Finding {
             "remove LABELED from `flags` if its program may run in the supervisor's own context".to_owned(),
         ),
         source_line: None,
-        service: Some(service.id.clone()),
+        service: Some(service.id.to_string()),
         classic: None,
         replacement: None,
     }

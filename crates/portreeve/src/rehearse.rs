@@ -234,7 +234,7 @@ fn answer(service: &Service, asked: &Asked<'_>, checks: &[Check], source: &str) 
             })
         })
         .collect();
-    json!({ "ok": true, "service": service.id, "address": asked.peer.word(), "client": asked.client, "verdict": verdict, "checks": checks,
+    json!({ "ok": true, "service": service.id.as_str(), "address": asked.peer.word(), "client": asked.client, "verdict": verdict, "checks": checks,
         "source": source })
 }
 

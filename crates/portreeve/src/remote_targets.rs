@@ -38,15 +38,15 @@ pub fn findings(reading: &Reading, mounts: &str) -> Vec<Finding> {
                 code: "remote-target".to_owned(),
                 file: service.place.file.to_string(),
                 line: service.place.line,
-                column: service.place.column,
-                length: service.place.length,
+                column: service.place.column.into(),
+                length: service.place.length.into(),
                 message: format!(
                     "service {}: its target {path} lies on a filesystem of type {kind}: while that does not answer, its clients wait in vain",
                     service.id
                 ),
                 help: Some("put the socket on a local filesystem, such as /run".to_owned()),
                 source_line: None,
-                service: Some(service.id.clone()),
+                service: Some(service.id.to_string()),
                 classic: None,
                 replacement: None,
             });

@@ -43,13 +43,13 @@ fn rules_of(entry: &AddressEntry) -> Vec<Rule> {
         AddressMatch::Name(name) => vec![Pattern::Name(name.clone())],
         AddressMatch::Suffix(suffix) => vec![Pattern::Suffix(suffix.clone())],
     };
-    let rule = |pattern| Rule { text: entry.text.clone(), origin: origin(&entry.place), pattern };
+    let rule = |pattern| Rule { text: entry.text.to_string(), origin: origin(&entry.place), pattern };
     patterns.into_iter().map(rule).collect()
 }
 
 /// A place as policy has it.
 pub fn origin(place: &Place) -> Origin {
-    Origin { file: place.file.clone(), line: place.line }
+    Origin { file: (*place.file).into(), line: place.line }
 }
 
 fn origins(service: &Service) -> Vec<(&'static str, Origin)> {

@@ -181,7 +181,8 @@ pub fn new_errors<'a>(before: &Reading, after: &'a Reading) -> Vec<&'a Diagnosti
 /// What a reading says of an entry.
 pub fn state(switch: &Switch, reading: &Reading) -> State {
     let here = |place: &Place| (&place.file, place.line) == (&switch.place.file, switch.place.line);
-    let served: Vec<_> = reading.services.iter().filter(|s| here(&s.place)).map(|s| s.id.clone()).collect();
+    let served: Vec<_> =
+        reading.services.iter().filter(|s| here(&s.place)).map(|s| s.id.to_string()).collect();
     if !served.is_empty() {
         return State::Served(served);
     }

@@ -101,14 +101,14 @@ fn finding(service: &Service, server: &str, why: &str) -> Finding {
         code: if refuses { "untrusted-program" } else { "untrusted-program-warning" }.to_owned(),
         file: place.file.to_string(),
         line: place.line,
-        column: place.column,
-        length: place.length,
+        column: place.column.into(),
+        length: place.length.into(),
         message: format!("service `{}`: `{server}` {what}: {why}", service.id),
         help: Some(
             "`portreeve integrity trust` writes the list, of what packages or a baseline explain".to_owned(),
         ),
         source_line: None,
-        service: Some(service.id.clone()),
+        service: Some(service.id.to_string()),
         classic: None,
         replacement: None,
     }

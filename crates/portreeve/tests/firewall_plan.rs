@@ -141,19 +141,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_client_is_let_in_as_the_policy_says(bits: u128, v4: bool, near in 0u32..0x0400_0000) {
-        use std::sync::OnceLock;
-        static MADE: OnceLock<(Vec<Service>, Plan)> = OnceLock::new();
-        let (services, plan) = MADE.get_or_init(|| {
-            let services = services(LISTS);
-            let plan = plan(&services, &HostFirewall::default());
-            (services, plan)
-        });
+        thread_local! {
+            static MADE: (Vec<Service>, Plan) = {
+                let services = services(LISTS);
+                let plan = plan(&services, &HostFirewall::default());
+                (services, plan)
+            };
+        }
         let peer = match v4 {
             true => IpAddr::V4(Ipv4Addr::from_bits(0x0900_0000 + near)),
             false => IpAddr::V6(Ipv6Addr::from_bits(bits)),
         };
         if peer.to_canonical() == peer {
-            same_as_policy(services, plan, peer);
+            MADE.with(|(services, plan)| same_as_policy(services, plan, peer));
         }
     }
 }

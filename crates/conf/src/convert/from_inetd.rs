@@ -3,12 +3,12 @@
 use super::sheet::{Note, Piece, Said, Sheet, Stanza, plain};
 use crate::inetd::{Aim, ItemKind, Lines, parse, sections};
 use crate::place::Place;
-use std::sync::Arc;
+use crate::text::Shared;
 
 /// Reads a file. Never fails: what is no service is named in a note. `daemon_dir` is where tcpd looks for a server that is
 /// named without a path.
 pub fn from_inetd(file: &str, bytes: &[u8], daemon_dir: &str) -> Sheet {
-    let file: Arc<str> = file.into();
+    let file: Shared = file.into();
     let place = |lines: Lines| Place { file: file.clone(), line: lines.first, column: 0, length: 0 };
     let listing = parse(bytes);
     let mut notes = Vec::new();

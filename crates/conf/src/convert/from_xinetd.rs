@@ -197,7 +197,7 @@ fn service(
     let place = found.entry.place.clone();
     sheet.pieces.push(Piece::Service(Stanza {
         place,
-        name: name.text.clone(),
+        name: name.text.to_string(),
         off: !(on && followed),
         said,
     }));
@@ -265,7 +265,7 @@ impl Margins {
 
     /// The comments up to the end of the section that starts there.
     fn before(&mut self, start: &Place, pieces: &mut Vec<Piece>) {
-        let margin = self.of.get(start.file.as_ref()).and_then(|at| self.files.get_mut(*at));
+        let margin = self.of.get(&*start.file).and_then(|at| self.files.get_mut(*at));
         let Some(margin) = margin else { return };
         let end = Self::end(margin, start.line);
         while margin.comments.front().is_some_and(|(line, _)| *line <= end) {

@@ -47,8 +47,8 @@ fn parts(service: &Service) -> BTreeMap<&'static str, String> {
         )
     };
     let mut parts = BTreeMap::from([
-        ("name", service.name.clone()),
-        ("id", service.id.clone()),
+        ("name", service.name.to_string()),
+        ("id", service.id.to_string()),
         ("server", format!("{:?}", service.action)),
         ("socket_type", format!("{:?}", service.listen.socket)),
         ("protocol", format!("{:?}", service.listen.protocol)),
@@ -91,7 +91,7 @@ fn parts(service: &Service) -> BTreeMap<&'static str, String> {
     );
     parts.insert("flags", format!("{flags:?} {}", service.nolibwrap));
     if !service.nolibwrap {
-        parts.insert("libwrap", service.wrap_name.clone());
+        parts.insert("libwrap", service.wrap_name.to_string());
     }
     if service.listen.is_local() {
         // Without a word it is the daemon's own, which is root here.
@@ -127,17 +127,17 @@ fn compare(
     for service in &before.services {
         let named: BTreeSet<&str> = notes
             .iter()
-            .filter(|note| note.service.as_deref() == Some(&service.id))
+            .filter(|note| note.service.as_deref() == Some(service.id.as_str()))
             .filter_map(|note| note.about.as_deref())
             .collect();
         let gone = notes.iter().any(|note| {
             note.lost
-                && note.service.as_deref() == Some(&service.id)
+                && note.service.as_deref() == Some(service.id.as_str())
                 && note.text.contains("is not carried over")
         });
-        let off = notes
-            .iter()
-            .any(|note| note.service.as_deref() == Some(&service.id) && note.text.contains("switched off"));
+        let off = notes.iter().any(|note| {
+            note.service.as_deref() == Some(service.id.as_str()) && note.text.contains("switched off")
+        });
         let same = after.services.iter().find(|other| {
             other.id == service.id
                 || named.contains("id")

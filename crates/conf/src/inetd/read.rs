@@ -9,7 +9,7 @@ use crate::diagnostic::{Classic, Level};
 use crate::place::Place;
 use crate::report::{Finding, Order, Report};
 use crate::sources::InetdUse;
-use std::sync::Arc;
+use crate::text::Shared;
 
 /// Where tcpd looks for a server that is named without a path.
 const DAEMON_DIR: &str = "/usr/sbin";
@@ -46,9 +46,9 @@ pub(crate) fn gather(
     base: Order,
     report: &mut Report,
 ) -> Vec<Entry> {
-    let file: Arc<str> = file.into();
-    let place = |line: u32| Place { file: Arc::clone(&file), line, column: 0, length: 0 };
-    let word = |text: &str, line: u32| Word { text: text.to_owned(), utf8: true, place: place(line) };
+    let file: Shared = file.into();
+    let place = |line: u32| Place { file: file.clone(), line, column: 0, length: 0 };
+    let word = |text: &str, line: u32| Word { text: text.into(), utf8: true, place: place(line) };
     let mut notes = Vec::new();
     let found = sections(&parse(bytes), Aim::Serving, DAEMON_DIR, &mut notes);
     for note in notes {

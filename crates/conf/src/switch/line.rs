@@ -4,8 +4,8 @@
 use super::{Means, Patch, Switch};
 use crate::inetd::{self, Aim, ItemKind};
 use crate::place::Place;
+use crate::text::Shared;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// What update-inetd writes before a line.
 const MARK: &[u8] = b"#<off># ";
@@ -23,7 +23,7 @@ struct Raw {
 pub fn of_inetd(name: &str, bytes: &[u8]) -> Vec<Switch> {
     let (lines, without) = unmarked(bytes);
     let listing = inetd::parse(&without);
-    let file: Arc<str> = name.into();
+    let file: Shared = name.into();
     let by_hand: BTreeSet<u32> = listing
         .items
         .iter()
@@ -40,7 +40,7 @@ pub fn of_inetd(name: &str, bytes: &[u8]) -> Vec<Switch> {
             }
             let said = section.assignments.unwrap_or_default().into_iter();
             let id = said.filter(|(attribute, _)| *attribute == "id").map(|(_, id)| id).next();
-            let place = Place { file: Arc::clone(&file), line: section.lines.first, column: 0, length: 0 };
+            let place = Place { file: file.clone(), line: section.lines.first, column: 0, length: 0 };
             let numbers = section.lines.first.saturating_sub(1) as usize..section.lines.last as usize;
             let lines = lines.get(numbers).unwrap_or_default();
             let marked = lines.first().is_some_and(|line| line.mark > 0);

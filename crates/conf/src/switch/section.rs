@@ -30,7 +30,7 @@ fn list(assignment: &Assignment) -> Option<NameList> {
     matches!(attribute.id, Id::Enabled | Id::Disabled).then(|| NameList {
         attribute: attribute.name,
         place: assignment.name.place.clone(),
-        ids: assignment.values.iter().map(|word| word.text.clone()).collect(),
+        ids: assignment.values.iter().map(|word| word.text.to_string()).collect(),
     })
 }
 
@@ -39,7 +39,7 @@ fn switch(source: &Source, bytes: &[u8], entry: &Entry, name: &Word) -> Option<S
         let is_id =
             attributes::find(&assignment.name.text).is_some_and(|attribute| attribute.id == Id::Ident);
         let value = assignment.values.first().filter(|_| is_id && assignment.operator == Operator::Set);
-        value.map(|word| word.text.clone())
+        value.map(|word| word.text.to_string())
     });
     let said = entry.assignments.iter().find_map(|a| attributes::disable(a).map(|value| (a, value)));
     let off = said.is_some_and(|(_, value)| attributes::says_off(value));
@@ -48,8 +48,8 @@ fn switch(source: &Source, bytes: &[u8], entry: &Entry, name: &Word) -> Option<S
         None => inserted(source, bytes, entry)?,
     };
     Some(Switch {
-        name: name.text.clone(),
-        ids: vec![own.unwrap_or_else(|| name.text.clone())],
+        name: name.text.to_string(),
+        ids: vec![own.unwrap_or_else(|| name.text.to_string())],
         place: entry.place.clone(),
         off,
         means: Means::Patches(vec![patch]),

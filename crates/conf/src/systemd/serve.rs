@@ -53,7 +53,7 @@ pub(crate) fn gather(
         let Piece::Service(stanza) = piece else { continue };
         order += STEP;
         if stanza.off {
-            let name = Word { text: stanza.name, utf8: true, place: stanza.place };
+            let name = Word { text: stanza.name.into(), utf8: true, place: stanza.place };
             let reason = "the unit is not enabled".to_owned();
             all.lost.push(Lost { name, reason, intended: true, order });
             continue;
@@ -85,12 +85,17 @@ fn tell(note: Note, order: Order, report: &mut Report, lost: &mut Vec<Lost>) {
     }
     report.add(order, finding);
     if let (true, true, Some(place), Some(name)) = (whole, missing, place, service) {
-        lost.push(Lost { name: Word { text: name, utf8: true, place }, reason, intended: false, order });
+        lost.push(Lost {
+            name: Word { text: name.into(), utf8: true, place },
+            reason,
+            intended: false,
+            order,
+        });
     }
 }
 
 fn entry(stanza: Stanza) -> Entry {
-    let word = |text: &str, place: &Place| Word { text: text.to_owned(), utf8: true, place: place.clone() };
+    let word = |text: &str, place: &Place| Word { text: text.into(), utf8: true, place: place.clone() };
     let assignment = |name: &str, value: &str, place: &Place| Assignment {
         name: word(name, place),
         operator: Operator::Set,

@@ -52,7 +52,7 @@ fn said(reading: &Reading, severity: Severity) -> Vec<String> {
 }
 
 fn ports(reading: &Reading) -> Vec<(String, u16)> {
-    reading.services.iter().map(|s| (s.id.clone(), s.listen.port)).collect()
+    reading.services.iter().map(|s| (s.id.to_string(), s.listen.port)).collect()
 }
 
 #[test]

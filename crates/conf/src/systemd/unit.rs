@@ -2,8 +2,8 @@
 
 use crate::nearest::nearest;
 use crate::place::Place;
+use crate::text::Shared;
 use std::cell::Cell;
-use std::sync::Arc;
 
 /// The most settings of a unit, drop-ins included.
 const MOST_SETTINGS: usize = 10_000;
@@ -48,7 +48,7 @@ const SECTIONS: &[&str] = &["Unit", "Socket", "Service", "Install"];
 
 /// Reads a file and appends to `unit`. Never fails: what is wrong is in the answer.
 pub fn parse(file: &str, bytes: &[u8], unit: &mut Unit) -> Vec<Fault> {
-    let file: Arc<str> = file.into();
+    let file: Shared = file.into();
     let text = String::from_utf8_lossy(bytes);
     let mut faults = Vec::new();
     let mut section: Option<String> = None;
@@ -58,8 +58,8 @@ pub fn parse(file: &str, bytes: &[u8], unit: &mut Unit) -> Vec<Fault> {
         let place = |length: usize| Place {
             file: file.clone(),
             line: number,
-            column: u32::try_from(column).unwrap_or(0),
-            length: u32::try_from(length).unwrap_or(0),
+            column: u16::try_from(column).unwrap_or(0),
+            length: u16::try_from(length).unwrap_or(0),
         };
         let line = line.trim_ascii_start();
         if let Some(comment) = comment(line) {

@@ -108,14 +108,14 @@ fn socket_type_and_protocol_imply_each_other_and_the_port() {
         let listen = listen("telnet", line);
         assert_eq!(
             (listen.socket, listen.protocol, listen.port),
-            (SocketType::Stream, ("tcp".to_owned(), 6), 23)
+            (SocketType::Stream, ("tcp".into(), 6), 23)
         );
     }
     for line in ["socket_type = dgram", "protocol = udp"] {
         let listen = listen("tftp", line);
         assert_eq!(
             (listen.socket, listen.protocol, listen.port),
-            (SocketType::Dgram, ("udp".to_owned(), 17), 69)
+            (SocketType::Dgram, ("udp".into(), 17), 69)
         );
     }
 }
@@ -183,7 +183,7 @@ fn nameinargs_works_in_either_order() {
     {
         let service = service(lines);
         let Action::External { server, argv } = service.action else { panic!() };
-        assert_eq!((server.as_str(), argv), ("/bin/sh", vec!["tcpd".to_owned(), "-v".to_owned()]));
+        assert_eq!((server.as_str(), argv), ("/bin/sh", vec!["tcpd".into(), "-v".into()]));
         assert_eq!(service.wrap_name, "tcpd");
     }
     let Action::External { argv, .. } = service("\tserver_args = -v\n").action else { panic!() };

@@ -102,7 +102,7 @@ proptest! {
         let first = reading_on(host(), format!("{defaults}{service}"));
         let last = reading_on(host(), format!("{service}{defaults}"));
         let texts = |reading: &crate::Reading| -> Vec<String> {
-            reading.services[0].only_from.iter().flatten().map(|entry| entry.text.clone()).collect()
+            reading.services[0].only_from.iter().flatten().map(|entry| entry.text.to_string()).collect()
         };
         prop_assert_eq!(texts(&first), texts(&last));
         prop_assert_eq!(first.services[0].instances.value, last.services[0].instances.value);
@@ -122,7 +122,7 @@ fn place() -> crate::Place {
 }
 
 fn word(pattern: &'static str) -> impl Strategy<Value = Word> {
-    pattern.prop_map(|text| Word { text, utf8: true, place: place() })
+    pattern.prop_map(|text| Word { text: text.into(), utf8: true, place: place() })
 }
 
 fn file() -> impl Strategy<Value = File> {
@@ -136,7 +136,7 @@ fn file() -> impl Strategy<Value = File> {
     let entry = entry.prop_map(|(name, mut assignments, off)| {
         let off = off && name.is_some();
         if off {
-            let word = |text: &str| Word { text: text.to_owned(), utf8: true, place: place() };
+            let word = |text: &str| Word { text: text.into(), utf8: true, place: place() };
             let values = vec![word("yes")];
             assignments.push(Assignment { name: word("disable"), operator: Operator::Set, values });
         }

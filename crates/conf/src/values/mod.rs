@@ -20,6 +20,7 @@ use crate::nearest;
 use crate::place::Place;
 use crate::report::Finding;
 use crate::service::Set;
+use crate::text::Text;
 use crate::verify::Verify;
 
 /// A line whose value is to be read.
@@ -103,6 +104,11 @@ impl<'a> Line<'a> {
         self.values.get(index).map_or("", |word| word.text.as_str())
     }
 
+    /// The same, to keep.
+    fn kept(&self, index: usize) -> Text {
+        self.values.get(index).map(|word| word.text.clone()).unwrap_or_default()
+    }
+
     fn place(&self) -> Option<Place> {
         Some(self.values.first().map_or(&self.name.place, |word| &word.place).clone())
     }
@@ -169,7 +175,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         return Err(Bad::ours("the value is not UTF-8").code(&codes::NOT_UTF8).word(index));
     }
     match line.attribute.id {
-        Id::Ident => draft.id = Some(line.text(0).to_owned()),
+        Id::Ident => draft.id = Some(line.kept(0)),
         Id::Disable => draft.disable = Some(line.yes_no("Bad value")?),
         Id::Type => network::types(draft, line)?,
         Id::Flags => network::flags(draft, line)?,
@@ -196,9 +202,9 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::Nice => process::nice(draft, line)?,
         Id::Env => process::env(draft, line)?,
         Id::Passenv => process::passenv(draft, line)?,
-        Id::Banner => draft.banner = line.set(line.text(0).to_owned()),
-        Id::BannerSuccess => draft.banner_success = line.set(line.text(0).to_owned()),
-        Id::BannerFail => draft.banner_fail = line.set(line.text(0).to_owned()),
+        Id::Banner => draft.banner = line.set(line.kept(0)),
+        Id::BannerSuccess => draft.banner_success = line.set(line.kept(0)),
+        Id::BannerFail => draft.banner_fail = line.set(line.kept(0)),
         Id::RlimitAs | Id::RlimitCpu | Id::RlimitData | Id::RlimitRss | Id::RlimitStack | Id::RlimitFiles => {
             limits::rlimit(draft, line)?;
         }
@@ -224,7 +230,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
         Id::WatchScans => draft.watch_scans = Some(line.yes_no("Bad value for watch_scans")?),
         Id::AccessTimes => access::access_times(draft, line)?,
         Id::DenyTime => access::deny_time(draft, line)?,
-        Id::Libwrap => draft.libwrap = Some(line.text(0).to_owned()),
+        Id::Libwrap => draft.libwrap = Some(line.kept(0)),
         Id::LogType => logging::log_type(draft, line)?,
         Id::LogOnSuccess => logging::log_on_success(draft, line)?,
         Id::LogOnFailure => logging::log_on_failure(draft, line)?,
@@ -253,7 +259,7 @@ pub(crate) fn apply(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad> {
 
 /// `enabled` and `disabled` only ever grow, whatever the operator.
 fn names(list: &mut Option<Vec<String>>, line: &Line<'_>) {
-    list.get_or_insert_default().extend(line.values.iter().map(|word| word.text.clone()));
+    list.get_or_insert_default().extend(line.values.iter().map(|word| word.text.to_string()));
 }
 
 /// `attribute X expects at least 1 value`.

@@ -60,7 +60,7 @@ pub(super) fn protocol(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
             _ => bad,
         }
     })?;
-    draft.protocol = Some((name.to_owned(), number));
+    draft.protocol = Some((line.kept(0), number));
     Ok(())
 }
 
@@ -90,7 +90,7 @@ const MOST_BINDS: usize = 64;
 pub(super) fn bind(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     let mut bound = Vec::new();
     for index in 0..line.values.len() {
-        let word = (line.text(index).to_owned(), place(line, index)?);
+        let word = (line.kept(index), place(line, index)?);
         if bound.contains(&word) {
             return Err(Bad::ours(format!("`{}` stands here twice", word.0)).word(index));
         }

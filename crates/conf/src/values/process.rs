@@ -24,7 +24,7 @@ pub(super) fn server(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     if line.host.is_directory(path) == Ok(true) {
         return Err(Bad::new(format!("`{text}` is a directory"), classic).code(&codes::SERVER_IS_DIRECTORY));
     }
-    draft.server = line.set(text.to_owned());
+    draft.server = line.set(line.kept(0));
     Ok(())
 }
 
@@ -109,7 +109,7 @@ pub(super) fn listen_fds(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> 
         let bad = Bad::ours(format!("`{text}` is no name of descriptors"));
         return Err(bad.help("one word without `:`, of at most 255 bytes"));
     }
-    draft.listen_fds = Some(text.to_owned());
+    draft.listen_fds = Some(line.kept(0));
     Ok(())
 }
 
@@ -169,7 +169,7 @@ pub(super) fn passenv(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Bad>
         match (line.operator, known) {
             (Operator::Remove, Some(at)) => drop(names.remove(at)),
             (Operator::Remove, None) | (_, Some(_)) => {}
-            (_, None) if line.host.variable(&word.text).is_some() => names.push(word.text.clone()),
+            (_, None) if line.host.variable(&word.text).is_some() => names.push(word.text.to_string()),
             (_, None) => {
                 let text = format!("undefined environment variable: {}", word.text);
                 let message = format!("the daemon has no variable `{}`", word.text);

@@ -38,7 +38,7 @@ pub(super) fn alpn(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     if line.values.len() > MOST_PROTOCOLS {
         return Err(Bad::ours(format!("at most {MOST_PROTOCOLS} protocols")).word(MOST_PROTOCOLS));
     }
-    draft.tls.alpn = Some(line.values.iter().map(|word| word.text.clone()).collect());
+    draft.tls.alpn = Some(line.values.iter().map(|word| word.text.to_string()).collect());
     Ok(())
 }
 

@@ -169,7 +169,7 @@ fn to_json(
     let readings = || reading.into_iter();
     let served = readings()
         .flat_map(|r| &r.services)
-        .map(|service| service_json(service, usable, held.contains(&service.id)));
+        .map(|service| service_json(service, usable, held.contains(service.id.as_str())));
     let left_out = readings().flat_map(|r| &r.left_out).map(left_out_json);
     let said = readings().flat_map(|r| &r.diagnostics).map(Finding::from);
     let said = said.map(|finding| finding.to_json()).chain(findings.iter().map(Finding::to_json));
@@ -188,11 +188,11 @@ fn to_json(
 
 fn service_json(service: &Service, usable: bool, held: bool) -> Value {
     let texts = |list: &portreeve_conf::AddressList| {
-        list.as_ref().map(|list| list.iter().map(|entry| entry.text.clone()).collect::<Vec<_>>())
+        list.as_ref().map(|list| list.iter().map(|entry| entry.text.to_string()).collect::<Vec<_>>())
     };
     json!({
-        "name": service.name,
-        "id": service.id,
+        "name": service.name.as_str(),
+        "id": service.id.as_str(),
         "accepted": usable,
         "held": held,
         "reason": (!usable).then_some("`defaults` is bad, nothing is served"),
@@ -200,7 +200,7 @@ fn service_json(service: &Service, usable: bool, held: bool) -> Value {
         "file": &*service.place.file,
         "line": service.place.line,
         "address": describe::place(service),
-        "protocol": service.listen.protocol.0,
+        "protocol": service.listen.protocol.0.as_str(),
         "rpc": service.rpc.map(|rpc| json!({ "program": rpc.program, "versions": rpc.versions })),
         "wait": service.wait,
         "action": describe::action_word(service),
@@ -219,8 +219,8 @@ fn service_json(service: &Service, usable: bool, held: bool) -> Value {
 
 fn left_out_json(entry: &LeftOut) -> Value {
     json!({
-        "name": entry.name,
-        "id": entry.id,
+        "name": entry.name.as_str(),
+        "id": entry.id.as_str(),
         "accepted": false,
         "reason": entry.reason,
         "intended": entry.intended,

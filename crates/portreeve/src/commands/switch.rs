@@ -15,7 +15,7 @@ use crate::overlay::Overlay;
 use crate::snippet;
 use crate::switching::{Candidate, Meant, State, Survey, name, new_errors, state};
 use portreeve_conf::switch::{NameList, Switch, of_inetd, of_xinetd};
-use portreeve_conf::{Host, Inetd, InetdUse, Place, Reading, Sources, read_sources};
+use portreeve_conf::{Host, Inetd, InetdUse, Place, Reading, Sources, Text, read_sources};
 use portreeve_sys::replace::Original;
 use serde_json::{Value, json};
 use std::fs::canonicalize;
@@ -108,7 +108,7 @@ fn switch(what: &What, on: bool, out: &mut Output<'_>) -> Result<Exit, Failure> 
 fn unit(what: &What, on: bool, reading: &Reading) -> Result<(), Failure> {
     let served = reading.services.iter().map(|service| (&service.id, &service.name, &service.place));
     let left_out = reading.left_out.iter().map(|left| (&left.id, &left.name, &left.place));
-    let is_it = |(id, name, place): &(&String, &String, &Place)| {
+    let is_it = |(id, name, place): &(&Text, &Text, &Place)| {
         (**id == what.service || **name == what.service) && place.file.ends_with(".socket")
     };
     let Some((_, _, place)) = served.chain(left_out).find(is_it) else { return Ok(()) };

@@ -77,7 +77,7 @@ pub fn trust(arguments: &Trust, out: &mut Output<'_>) -> Result<Exit, Failure> {
         return Err(Failure::new(format!("{}: an absolute path was expected", escape::text(odd))));
     }
     servers.extend(reading.services.iter().filter_map(|service| match &service.action {
-        Action::External { server, .. } if service.verify != Verify::No => Some(server.clone()),
+        Action::External { server, .. } if service.verify != Verify::No => Some(server.to_string()),
         _ => None,
     }));
     if servers.is_empty() {

@@ -45,7 +45,7 @@ pub(super) fn rules(service: &Service, known: &Known<'_>, notes: &mut Vec<Note>)
             notes.push(Note::of(service, format!("{}: its lists let in nobody by address", spot.port)));
             continue;
         }
-        let cause = Cause::at(service.id.clone(), deciding(service));
+        let cause = Cause::at(service.id.to_string(), deciding(service));
         rules.push(Rule {
             chain: Chain::In,
             port: Some(spot.port),

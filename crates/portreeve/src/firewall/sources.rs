@@ -93,7 +93,7 @@ mod tests {
 
     fn entry(matches: AddressMatch) -> AddressEntry {
         let place = Place { file: "/etc/x".into(), line: 3, column: 1, length: 1 };
-        AddressEntry { text: "word".to_owned(), place, matches }
+        AddressEntry { text: "word".into(), place, matches }
     }
 
     fn shown(of: &Addresses) -> String {

@@ -201,7 +201,7 @@ fn json_out(written: &Written, notes: &[Note], out: &mut Output<'_>) -> Result<(
     let note = |note: &Note| {
         let place = note.place.as_ref();
         json!({
-            "file": place.map(|place| place.file.as_ref()),
+            "file": place.map(|place| &*place.file),
             "line": place.map(|place| place.line),
             "column": place.map(|place| place.column).filter(|column| *column > 0),
             "service": note.service,
