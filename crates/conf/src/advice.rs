@@ -161,7 +161,7 @@ impl Advice<'_> {
     }
 
     fn flags(&mut self) {
-        let idonly = self.service.flags.contains(&"IDONLY");
+        let idonly = self.service.flags.contains("IDONLY");
         if idonly && !self.service.log_success.userid {
             let message = format!("IDONLY of service `{}` has no effect without USERID", self.service.id);
             self.warn(&codes::ID_ONLY, None, message, Some("add USERID to log_on_success"));
@@ -293,7 +293,7 @@ fn reuse(served: &[Served<'_>], report: &mut Report) {
     let with: Vec<&Service> = served
         .iter()
         .map(|served| served.service)
-        .filter(|service| service.flags.contains(&"REUSE"))
+        .filter(|service| service.flags.contains("REUSE"))
         .collect();
     if let Some(first) = with.first() {
         let count = with.len();

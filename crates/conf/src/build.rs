@@ -1,17 +1,20 @@
 //! A checked draft to a `Service`: the built-in defaults, argv, environment and the name for hosts.allow. Refuses nothing.
 
-use crate::attributes::{FLAGS, IDLE_TIMEOUT, TYPES};
+use crate::attributes::IDLE_TIMEOUT;
 use crate::check::BuiltinName;
 use crate::draft::{AddressSet, Draft, Flag, Type};
 use crate::fill::Implied;
 use crate::host::Host;
 use crate::place::Place;
+use crate::rare::{Nothing, Rare};
+use crate::seldom::Seldom;
 use crate::service::{
-    Action, DenyTime, Ids, Listen, LogFailure, LogSuccess, LogType, Mux, OnRemove, Overload, Rpc, Service,
-    Set, SocketRights, SocketType,
+    Action, Ids, Listen, LogFailure, LogSuccess, LogType, Mux, OnRemove, Rpc, Service, Set, SocketRights,
+    SocketType,
 };
 use crate::text::Text;
 use crate::verify::Verify;
+use crate::words::Words;
 
 /// xinetd's own limits where nothing is set: 50 connections a second, 10 seconds to wait.
 const CPS: (u32, u32) = (50, 10);
@@ -21,8 +24,6 @@ const REDIRECT_IDLE: u32 = 86_400;
 const FLOW_IDLE: u32 = 120;
 /// The daemon's own user alone.
 pub(crate) const SOCKET_MODE: u32 = 0o600;
-/// One source: an IPv4 address, an IPv6 network of the size that one customer gets.
-const PREFIX: (u8, u8) = (32, 64);
 
 /// The service; `None` where an attribute is missing that `check` has already missed.
 pub(crate) fn build(
@@ -36,7 +37,7 @@ pub(crate) fn build(
     let starts_program = matches!(action, Action::External { .. });
     // Lists and ident are about addresses; `local.rs` has said so where `defaults` has one for a service without any.
     let asks = |userid| userid && !implied.is_local();
-    let about = |list| Option::as_ref(list).filter(|_: &&AddressSet| !implied.is_local());
+    let seldom = seldom(draft, implied, host, starts_program);
     Some(Service {
         name: draft.name_text(),
         id: draft.id_text(),
@@ -48,39 +49,23 @@ pub(crate) fn build(
             _ => None,
         },
         action,
-        types: draft.types.words(TYPES),
-        flags: draft.flags.words(FLAGS),
+        types: Words::types(draft.types),
+        flags: Words::flags(draft.flags),
         listen: listen(draft, implied)?,
         rpc: rpc(draft, host),
         mux: mux(draft),
         wait: draft.wait?,
         noretry: draft.flag(Flag::Noretry),
         nolibwrap: draft.flag(Flag::Nolibwrap),
-        proxy_from: draft.proxy_from.as_ref().map(|set| set.entries()).unwrap_or_default(),
-        proxy_protocol: draft.proxy_protocol,
         ids: ids(draft, host),
         instances: or(&draft.instances, None),
         per_source: or(&draft.per_source, None),
-        per_source_prefix: or(&draft.per_source_prefix, PREFIX),
-        starts_per_minute: or(&draft.starts_per_minute, None),
-        source_starts_per_minute: or(&draft.source_starts_per_minute, None),
         cps: or(&draft.cps, CPS),
-        overload: or(&draft.overload, Overload::Fair),
-        max_load: draft.max_load.clone(),
-        access_times: draft.access_times.clone(),
-        only_from: about(&draft.only_from).map(|set| set.entries()),
-        only_from_place: about(&draft.only_from).and_then(|set| set.place.clone()),
-        no_access: about(&draft.no_access).map(|set| set.entries()),
-        deny_time: or(&draft.deny_time, DenyTime::Never),
+        only_from: about(&draft.only_from, implied).map(|set| set.entries()),
+        only_from_place: about(&draft.only_from, implied).and_then(|set| set.place.clone()),
         nice: draft.nice,
         umask: draft.umask,
         rlimits: draft.rlimits.clone(),
-        environment: environment(draft, host),
-        env_added: draft.env.clone().unwrap_or_default(),
-        passenv: draft.passenv.clone(),
-        banner: draft.banner.as_ref().map(|set| set.value.clone()),
-        banner_success: draft.banner_success.as_ref().map(|set| set.value.clone()),
-        banner_fail: draft.banner_fail.as_ref().map(|set| set.value.clone()),
         log_type: draft.log_type.as_ref().map_or(LogType::None, |set| set.value.clone()),
         log_success: LogSuccess { userid: asks(draft.log_success.userid), ..draft.log_success },
         log_failure: LogFailure { userid: asks(draft.log_failure.userid), ..draft.log_failure },
@@ -91,11 +76,40 @@ pub(crate) fn build(
             true => REDIRECT_IDLE,
             false => IDLE_TIMEOUT,
         }),
-        listen_fds: draft.listen_fds.clone(),
         verify: draft.verify_server.unwrap_or(Verify::No),
         evidence: draft.evidence == Some(true),
         protect_only_from: draft.protect_only_from == Some(true),
         transparent: draft.transparent == Some(true),
+        seldom: if seldom.is_unsaid() { Rare::default() } else { Rare::of(seldom) },
+    })
+}
+
+/// A list of addresses: not of a service whose clients have none.
+fn about<'a>(list: &'a Option<AddressSet>, implied: &Implied) -> Option<&'a AddressSet> {
+    list.as_ref().filter(|_| !implied.is_local())
+}
+
+fn seldom(draft: &Draft, implied: &Implied, host: &dyn Host, starts_program: bool) -> Seldom {
+    let unsaid = Seldom::NOTHING;
+    let path = |banner: &Option<Set<Text>>| banner.as_ref().map(|set| set.value.clone());
+    Seldom {
+        proxy_from: draft.proxy_from.as_ref().map(|set| set.entries()).unwrap_or_default(),
+        proxy_protocol: draft.proxy_protocol,
+        per_source_prefix: or(&draft.per_source_prefix, unsaid.per_source_prefix.value),
+        starts_per_minute: or(&draft.starts_per_minute, None),
+        source_starts_per_minute: or(&draft.source_starts_per_minute, None),
+        overload: or(&draft.overload, unsaid.overload.value),
+        max_load: draft.max_load.clone(),
+        access_times: draft.access_times.clone(),
+        no_access: about(&draft.no_access, implied).map(|set| set.entries()),
+        deny_time: or(&draft.deny_time, unsaid.deny_time.value),
+        environment: environment(draft, host),
+        env_added: draft.env.clone().unwrap_or_default(),
+        passenv: draft.passenv.clone(),
+        banner: path(&draft.banner),
+        banner_success: path(&draft.banner_success),
+        banner_fail: path(&draft.banner_fail),
+        listen_fds: draft.listen_fds.clone(),
         tls: crate::tls::build(draft).map(Box::new),
         // `refuse` has seen to it that the words fit together.
         sandbox: draft
@@ -104,7 +118,7 @@ pub(crate) fn build(
             .filter(|_| starts_program)
             .and_then(|set| crate::sandbox::build(&set.value, set.place.clone()).ok()?)
             .map(Box::new),
-    })
+    }
 }
 
 fn or<T: Clone>(set: &Option<Set<T>>, default: T) -> Set<T> {

@@ -75,11 +75,6 @@ impl WordBits {
     pub(crate) fn has(self, index: usize) -> bool {
         self.0 >> index.min(15) & 1 == 1
     }
-
-    /// The words that are set, in the order of the table.
-    pub(crate) fn words(self, table: &'static [&'static str]) -> Vec<&'static str> {
-        table.iter().enumerate().filter(|&(index, _)| self.has(index)).map(|(_, &word)| word).collect()
-    }
 }
 
 /// Words of `type`: indices into `attributes::TYPES`.
@@ -280,15 +275,5 @@ mod tests {
         assert_eq!(FLAGS[Flag::Freebind as usize], "FREEBIND");
         assert_eq!(FLAGS[Flag::Sensor as usize], "SENSOR");
         assert!((Id::RlimitRttime as usize) < 128);
-    }
-
-    #[test]
-    fn words_come_in_the_order_of_the_table() {
-        let mut bits = WordBits::default();
-        bits.set(Type::Unlisted as usize, true);
-        bits.set(Type::Rpc as usize, true);
-        assert_eq!(bits.words(TYPES), ["RPC", "UNLISTED"]);
-        bits.set(Type::Rpc as usize, false);
-        assert_eq!(bits.words(TYPES), ["UNLISTED"]);
     }
 }

@@ -1,5 +1,6 @@
 //! What the language asks of the machine it is read on. Every answer is injected, so reading stays pure.
 
+use crate::content::Content;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,10 @@ pub struct SystemError {
 pub trait Host {
     /// The bytes of a file. At most a few MiB are to be returned; more is an error (`EFBIG`).
     fn read(&self, path: &Path) -> Result<Vec<u8>, SystemError>;
+    /// The same, to be shared: whoever keeps what was read holds it once.
+    fn content(&self, path: &Path) -> Result<Content, SystemError> {
+        self.read(path).map(Content::from)
+    }
     /// The entries of a directory, in any order, without `.` and `..`.
     fn directory(&self, path: &Path) -> Result<Vec<DirEntry>, SystemError>;
     /// Whether the path is a directory; links are followed. Asked once or twice for each service, so a real machine does not list it.

@@ -3,6 +3,7 @@
 
 use crate::ast::{Entry, Inclusion, Item, Word};
 use crate::codes;
+use crate::content::Content;
 use crate::diagnostic::{Classic, Level};
 use crate::host::{DirEntry, Host, SystemError};
 use crate::inetd;
@@ -62,10 +63,10 @@ pub(crate) struct Gathered {
 
 /// Reads the main file and all that it includes; the error of the main file, if it cannot be read.
 pub(crate) fn gather(host: &dyn Host, main: &Path, report: &mut Report) -> Result<Gathered, SystemError> {
-    let bytes = host.read(main)?;
+    let content = host.content(main)?;
     let mut gatherer =
         Gatherer { host, report, gathered: Gathered::default(), next: 0, bytes: 0, full: false };
-    gatherer.file(main, bytes, &mut Vec::new());
+    gatherer.file(main, content, &mut Vec::new());
     Ok(gatherer.gathered)
 }
 
@@ -77,12 +78,12 @@ pub(crate) fn gather_inetd(
     gathered: &mut Gathered,
     report: &mut Report,
 ) -> Result<(), SystemError> {
-    let bytes = host.read(path)?;
+    let content = host.content(path)?;
     gathered.files.push(path.to_owned());
-    let source = Rc::new(Source::new(&path.to_string_lossy(), bytes.clone()));
+    let source = Rc::new(Source::new(&path.to_string_lossy(), content.clone()));
     report.source(&source);
     let base = gathered.behind();
-    let entries = inetd::gather(&path.to_string_lossy(), &bytes, usage, base, report);
+    let entries = inetd::gather(&path.to_string_lossy(), content.bytes(), usage, base, report);
     gathered.found.extend(entries.into_iter().map(|entry| Found { entry, base }));
     Ok(())
 }
@@ -124,10 +125,10 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 impl Gatherer<'_> {
-    fn file(&mut self, path: &Path, bytes: Vec<u8>, open: &mut Vec<PathBuf>) {
-        self.bytes += bytes.len();
+    fn file(&mut self, path: &Path, content: Content, open: &mut Vec<PathBuf>) {
+        self.bytes += content.bytes().len();
         self.gathered.files.push(path.to_owned());
-        let source = Rc::new(Source::new(&path.to_string_lossy(), bytes));
+        let source = Rc::new(Source::new(&path.to_string_lossy(), content));
         self.report.source(&source);
         open.push(plain(path));
         let mut base = self.next;
@@ -169,10 +170,10 @@ impl Gatherer<'_> {
         if !self.allowed(&path, &inclusion.path, order, open) {
             return;
         }
-        match self.host.read(&path) {
-            Ok(bytes) => {
+        match self.host.content(&path) {
+            Ok(content) => {
                 self.reading(text, &inclusion.path, order);
-                self.file(&path, bytes, open);
+                self.file(&path, content, open);
             }
             Err(error) => self.unreadable(text, &inclusion.path, order, &error),
         }
@@ -252,11 +253,11 @@ impl Gatherer<'_> {
             if !self.allowed(path, word, order, open) {
                 continue;
             }
-            match self.host.read(path) {
-                Ok(bytes) => {
+            match self.host.content(path) {
+                Ok(content) => {
                     self.reading(&shown, word, order);
                     self.next = order + 1;
-                    self.file(path, bytes, open);
+                    self.file(path, content, open);
                 }
                 Err(error) => self.unreadable(&shown, word, order, &error),
             }

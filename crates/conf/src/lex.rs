@@ -2,6 +2,7 @@
 //! words, as xinetd does (reference xinetd §1.1); knows no keyword and no attribute.
 
 use crate::ast::Word;
+use crate::content::Content;
 use crate::place::Place;
 use crate::text::{Shared, Text};
 use std::io::BufRead;
@@ -27,24 +28,6 @@ pub(crate) struct Source {
     pub(crate) nul: Option<u32>,
 }
 
-/// What stands in a file.
-#[derive(Debug)]
-enum Content {
-    /// Text: its words are parts of it.
-    Text(Shared),
-    /// Something else.
-    Bytes(Vec<u8>),
-}
-
-impl Content {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
-
 /// A line without its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
@@ -65,7 +48,8 @@ fn is_separator(byte: u8) -> bool {
 
 impl Source {
     /// Cuts a file into lines. A last line without a line end counts, an empty one after the last line end does not.
-    pub(crate) fn new(name: &str, bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(name: &str, content: Content) -> Self {
+        let bytes = content.bytes();
         let start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         let mut source = Self {
             name: name.into(),
@@ -73,7 +57,7 @@ impl Source {
             lines: Vec::with_capacity(bytes.len() / USUAL_LINE),
             carriage_returns: None,
             nul: None,
-            content: Content::Bytes(Vec::new()),
+            content: content.clone(),
         };
         let nul = bytes.contains(&0);
         let mut at = start;
@@ -84,10 +68,6 @@ impl Source {
             source.add_line(line.strip_suffix(b"\n").unwrap_or(line), at, nul);
             at += length;
         }
-        source.content = match String::from_utf8(bytes) {
-            Ok(text) => Content::Text(text.into()),
-            Err(not) => Content::Bytes(not.into_bytes()),
-        };
         source
     }
 
@@ -198,7 +178,7 @@ mod tests {
     use super::*;
 
     fn texts(bytes: &[u8]) -> Vec<String> {
-        let source = Source::new("f", bytes.to_vec());
+        let source = Source::new("f", bytes.to_vec().into());
         (0..).map_while(|i| source.line(i)).map(|l| String::from_utf8_lossy(l.text).into_owned()).collect()
     }
 
@@ -215,7 +195,7 @@ mod tests {
 
     #[test]
     fn oddities_are_remembered_with_their_first_line() {
-        let source = Source::new("f", b"\xef\xbb\xbfa\nb\r\nc\r\n\0".to_vec());
+        let source = Source::new("f", b"\xef\xbb\xbfa\nb\r\nc\r\n\0".to_vec().into());
         assert!(source.byte_order_mark);
         assert_eq!(source.carriage_returns, Some((2, 2)));
         assert_eq!(source.nul, Some(4));
@@ -223,7 +203,7 @@ mod tests {
 
     #[test]
     fn only_blanks_and_tabs_separate_words() {
-        let source = Source::new("f", b" a\tb\x0bc  d ".to_vec());
+        let source = Source::new("f", b" a\tb\x0bc  d ".to_vec().into());
         let words = source.words(source.line(0).unwrap(), 0);
         assert_eq!(words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), ["a", "b\x0bc", "d"]);
         assert_eq!((words[2].place.column, words[2].place.length), (9, 1));

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 // What others see.
+mod content;
 mod diagnostic;
 mod endpoint;
 mod host;
@@ -22,10 +23,12 @@ mod redirect;
 mod rlimits;
 mod same;
 mod sandbox;
+mod seldom; // what few services say
 mod service;
 mod sources;
 mod steps;
 mod text; // words without copies
+mod words;
 
 // The two tables.
 mod attribute;
@@ -80,6 +83,7 @@ mod tests;
 pub use attribute::{Attribute, Kind, Origin, Section, Values};
 pub use attributes::attributes;
 pub use codes::{Code, codes, codes_manual};
+pub use content::Content;
 pub use diagnostic::{Classic, Diagnostic, Level, Severity};
 pub use endpoint::{Endpoint, MOST_LISTENERS, MOST_PASSED};
 pub use host::{DirEntry, Family, Host, SystemError, User};
@@ -95,6 +99,7 @@ pub use sandbox::{
     ALL_CAPABILITIES, Amount, CallAnswer, Calls, Device, Devices, Families, Group, Keyring, Mount, MountKind,
     Sandbox, Users, in_order,
 };
+pub use seldom::Seldom;
 pub use service::*;
 pub use sources::{Inetd, InetdUse, Sources};
 pub use steps::{Step, VERIFIED};
@@ -104,3 +109,4 @@ pub use trusted::{
     ProgramDigest, TrustedProgram, digest_text, program_digest, trusted_programs, trusted_text,
 };
 pub use verify::Verify;
+pub use words::Words;

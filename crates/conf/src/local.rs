@@ -103,7 +103,7 @@ pub(crate) fn refuse(
         ("has TLS, and its clients are on this host", "remove `tls_cert`, or listen at a port")
     } else if draft.log_success.userid && has(Id::LogOnSuccess)
         || draft.log_failure.userid && has(Id::LogOnFailure)
-        || draft.flags.words(crate::attributes::FLAGS).contains(&"IDONLY")
+        || crate::words::Words::flags(draft.flags).contains("IDONLY")
     {
         (
             "wants ident servers to be asked, which know TCP alone",

@@ -12,6 +12,18 @@ pub trait Nothing: Default + 'static {
 #[derive(Clone, Debug, Default)]
 pub struct Rare<T>(Option<Box<T>>);
 
+impl<T> Rare<T> {
+    /// One that says something.
+    pub fn of(value: T) -> Self {
+        Self(Some(Box::new(value)))
+    }
+
+    /// The value where there is one to change; makes no room.
+    pub fn made(&mut self) -> Option<&mut T> {
+        self.0.as_deref_mut()
+    }
+}
+
 impl<T: Nothing> Deref for Rare<T> {
     type Target = T;
 

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_xinetd_does_not_say_is_logged_in_its_form() {
-        let source = Rc::new(Source::new("/f", b"a\nb\x1b".to_vec()));
+        let source = Rc::new(Source::new("/f", b"a\nb\x1b".to_vec().into()));
         let mut report = Report::default();
         report.source(&source);
         report.add(2, Finding::new(&codes::CRLF, source.place(2), "second\x1b"));

@@ -1,24 +1,41 @@
 //! Whether two readings of a service are one service to its clients: all is equal but where it stands in the files.
 
+use crate::seldom::Seldom;
 use crate::service::Service;
 
+/// Whether the fields that are named after `in` are equal. Those after `but` are left out; a field that is named nowhere does not compile.
+macro_rules! equal {
+    ($kind:ident $one:ident $other:ident in $($field:ident)*; but $($left_out:ident)*) => {{
+        let $kind { $($left_out: _,)* $($field: _,)* } = $one;
+        $($one.$field == $other.$field)&&*
+    }};
+}
+
 impl Service {
-    /// Whether clients are served the same by both: all is equal but where it stands in the files.
+    /// Whether clients are served the same by both: all is equal but where it stands in the files. Values and words of lists are
+    /// compared without their places.
     pub fn serves_as(&self, other: &Service) -> bool {
-        let places = |s: &Self| (s.place.clone(), s.action_place.clone(), s.only_from_place.clone());
-        if places(self) == places(other) {
-            return self == other;
-        }
-        let moved = Service {
-            place: self.place.clone(),
-            action_place: self.action_place.clone(),
-            only_from_place: self.only_from_place.clone(),
-            sandbox: other.sandbox.clone().map(|mut sandbox| {
-                sandbox.place = self.sandbox.as_ref().and_then(|own| own.place.clone());
-                sandbox
-            }),
-            ..other.clone()
+        equal!(Service self other in name id action types flags listen rpc mux wait noretry nolibwrap wrap_name ids instances
+            per_source cps only_from nice umask rlimits log_type log_success log_failure on_remove stop transparent idle_timeout
+            verify evidence protect_only_from; but place action_place only_from_place seldom)
+            && self.seldom.serves_as(&other.seldom)
+    }
+}
+
+impl Seldom {
+    fn serves_as(&self, other: &Seldom) -> bool {
+        let confined = match (&self.sandbox, &other.sandbox) {
+            (Some(own), Some(other)) => {
+                let mut moved = other.clone();
+                moved.place.clone_from(&own.place);
+                *own == moved
+            }
+            (None, None) => true,
+            _ => false,
         };
-        *self == moved
+        confined
+            && equal!(Seldom self other in proxy_from proxy_protocol per_source_prefix starts_per_minute source_starts_per_minute
+                overload max_load access_times no_access deny_time environment env_added passenv banner banner_success banner_fail
+                listen_fds tls; but sandbox)
     }
 }

@@ -3,12 +3,14 @@
 use crate::host::User;
 use crate::place::Place;
 use crate::rare::Rare;
-use crate::redirect::{ProxyProtocol, Target};
+use crate::redirect::Target;
 use crate::rlimits::Rlimits;
-use crate::sandbox::Sandbox;
+use crate::seldom::Seldom;
 use crate::text::Text;
 use crate::verify::Verify;
+use crate::words::Words;
 use std::net::IpAddr;
+use std::ops::Deref;
 
 /// A value with the place that set it; `None` for a built-in default. Equal is what has the same value, wherever it stands.
 #[derive(Clone, Debug)]
@@ -365,9 +367,9 @@ pub struct Service {
     /// Where `server` or `redirect` stands.
     pub action_place: Option<Place>,
     /// Words of `type`, upper case, for the dump.
-    pub types: Vec<&'static str>,
+    pub types: Words,
     /// Words of `flags`, in xinetd's spelling, for the dump.
-    pub flags: Vec<&'static str>,
+    pub flags: Words,
     /// Socket.
     pub listen: Listen,
     /// `type = RPC`.
@@ -382,57 +384,24 @@ pub struct Service {
     pub nolibwrap: bool,
     /// Daemon name for hosts.allow/hosts.deny.
     pub wrap_name: Text,
-    /// proxy_from; not empty where `proxy_protocol` accepts.
-    pub proxy_from: Vec<AddressEntry>,
-    /// proxy_protocol.
-    pub proxy_protocol: Option<ProxyProtocol>,
     /// Ids of the program.
     pub ids: Ids,
     /// instances.
     pub instances: Set<Limit>,
     /// per_source.
     pub per_source: Set<Limit>,
-    /// per_source_prefix: prefix lengths for IPv4 and IPv6, default 32 and 64.
-    pub per_source_prefix: Set<(u8, u8)>,
-    /// starts_per_minute.
-    pub starts_per_minute: Set<Limit>,
-    /// source_starts_per_minute.
-    pub source_starts_per_minute: Set<Limit>,
     /// cps: connections per second (0 = off) and wait seconds.
     pub cps: Set<(u32, u32)>,
-    /// overload.
-    pub overload: Set<Overload>,
-    /// max_load.
-    pub max_load: Option<Set<f64>>,
-    /// access_times.
-    pub access_times: Option<Set<Vec<Window>>>,
     /// only_from.
     pub only_from: AddressList,
     /// Place of the line that first set only_from.
     pub only_from_place: Option<Place>,
-    /// no_access.
-    pub no_access: AddressList,
-    /// deny_time.
-    pub deny_time: Set<DenyTime>,
     /// nice.
     pub nice: Option<i32>,
     /// umask; `None` = inherited OR 022.
     pub umask: Option<u32>,
     /// Resource limits.
     pub rlimits: Rare<Rlimits>,
-    /// The program's environment without REMOTE_HOST and its like: passenv and env applied, in xinetd's order.
-    /// `None` = the supervisor's own environment, whole, with `env_added` applied over it.
-    pub environment: Option<Vec<(String, String)>>,
-    /// `env` words, in order.
-    pub env_added: Vec<(String, String)>,
-    /// passenv words, for the dump; `None` = not set.
-    pub passenv: Option<Vec<String>>,
-    /// Path of `banner`.
-    pub banner: Option<Text>,
-    /// Path of `banner_success`.
-    pub banner_success: Option<Text>,
-    /// Path of `banner_fail`.
-    pub banner_fail: Option<Text>,
     /// log_type.
     pub log_type: LogType,
     /// log_on_success.
@@ -447,16 +416,20 @@ pub struct Service {
     pub transparent: bool,
     /// idle_timeout of a built-in stream service, in seconds.
     pub idle_timeout: u32,
-    /// listen_fds: the name under which the program gets its sockets as sd_listen_fds(3) has them.
-    pub listen_fds: Option<Text>,
     /// verify_server.
     pub verify: Verify,
     /// evidence: the program has a descriptor to tell us of its client.
     pub evidence: bool,
     /// protect_only_from: no ban touches the addresses of only_from.
     pub protect_only_from: bool,
-    /// TLS, towards the clients or the target.
-    pub tls: Option<Box<Tls>>,
-    /// What the program is confined to; none of a service that starts no program.
-    pub sandbox: Option<Box<Sandbox>>,
+    /// What few services say.
+    pub seldom: Rare<Seldom>,
+}
+
+impl Deref for Service {
+    type Target = Seldom;
+
+    fn deref(&self) -> &Seldom {
+        &self.seldom
+    }
 }

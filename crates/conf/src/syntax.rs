@@ -30,7 +30,7 @@ pub(crate) enum Event {
 /// Reads one file into its syntax tree, and the findings about its syntax. Includes nothing and asks no [`crate::Host`]:
 /// what the words mean is not looked at.
 pub fn parse_file(name: &str, bytes: &[u8]) -> (File, Vec<Diagnostic>) {
-    let source = Rc::new(Source::new(name, bytes.to_vec()));
+    let source = Rc::new(Source::new(name, bytes.to_vec().into()));
     let (mut file, mut report) = (File::default(), Report::default());
     report.source(&source);
     for event in parse(&source) {

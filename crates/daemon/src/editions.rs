@@ -10,6 +10,7 @@ use portreeve_sys::source::{Identity, Source};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A longer script is told by its file alone.
@@ -29,18 +30,19 @@ pub struct Edition {
 
 /// The programs of one reading that were looked at: a thousand services of one program are one look.
 #[derive(Debug, Default)]
-pub struct Editions(HashMap<Text, Edition>);
+pub struct Editions(HashMap<Text, Rc<Edition>>, Rc<Edition>);
 
 impl Editions {
     /// What the program of a new slot is.
-    pub fn of(&mut self, slot: &Slot) -> Edition {
-        let Action::External { server, .. } = &slot.service.action else { return Edition::default() };
+    pub fn of(&mut self, slot: &Slot) -> Rc<Edition> {
+        let Action::External { server, .. } = &slot.service.action else { return Rc::clone(&self.1) };
         if let Some(seen) = self.0.get(server) {
-            return seen.clone();
+            return Rc::clone(seen);
         }
         let mut edition = Edition::default();
         edition.look(Path::new(server));
-        self.0.insert(server.clone(), edition.clone());
+        let edition = Rc::new(edition);
+        self.0.insert(server.clone(), Rc::clone(&edition));
         edition
     }
 }
@@ -128,7 +130,7 @@ impl Supervisor {
     fn look_at_program(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(server) = server(slot).map(Path::to_owned) else { return };
-        slot.edition.look(&server);
+        Rc::make_mut(&mut slot.edition).look(&server);
     }
 
     /// Looks at the programs of all services that have instances.

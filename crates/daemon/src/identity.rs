@@ -26,7 +26,7 @@ impl Supervisor {
     /// Whether an admitted client may stay; one without a user may not where the service has IDONLY, which is said.
     pub fn may_stay(&mut self, client: &Client) -> bool {
         let Some(slot) = self.slots.get(&client.slot) else { return false };
-        if !asks(slot) || !slot.service.flags.contains(&"IDONLY") {
+        if !asks(slot) || !slot.service.flags.contains("IDONLY") {
             return true;
         }
         let why = match &client.known.ident {

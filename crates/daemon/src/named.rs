@@ -13,26 +13,27 @@ const REMEMBERED: usize = 1024;
 
 /// The sources of one service that were named.
 #[derive(Clone, Debug, Default)]
-pub struct Named(HashMap<IpAddr, (Duration, u64)>);
+pub struct Named(Option<Box<HashMap<IpAddr, (Duration, u64)>>>);
 
 impl Named {
     /// Whether this source, refused now, is to be named; it counts as named then. With how many of it were not since the last time.
     pub fn takes(&mut self, source: IpAddr, now: Duration) -> Option<u64> {
         let source = crate::hosts::source_of(source);
+        let named = self.0.get_or_insert_default();
         let mut unsaid = 0;
-        if let Some((at, more)) = self.0.get_mut(&source) {
+        if let Some((at, more)) = named.get_mut(&source) {
             if now < *at + AGAIN {
                 *more += 1;
                 return None;
             }
             unsaid = *more;
-        } else if self.0.len() >= REMEMBERED {
-            self.0.retain(|_, (at, _)| now < *at + AGAIN);
-            if self.0.len() >= REMEMBERED {
+        } else if named.len() >= REMEMBERED {
+            named.retain(|_, (at, _)| now < *at + AGAIN);
+            if named.len() >= REMEMBERED {
                 return None;
             }
         }
-        self.0.insert(source, (now, 0));
+        named.insert(source, (now, 0));
         Some(unsaid)
     }
 }

@@ -131,7 +131,7 @@ impl Supervisor {
     /// had: that is logged, and nothing may be started.
     fn label(&mut self, client: &Client, image: &Image) -> Option<Option<CString>> {
         let slot = self.slots.get_mut(&client.slot)?;
-        if !slot.service.flags.contains(&"LABELED") {
+        if !slot.service.flags.contains("LABELED") {
             return Some(None);
         }
         match Selinux::default().for_client(&client.fd, image.path()) {

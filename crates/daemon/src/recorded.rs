@@ -3,9 +3,10 @@
 //! and without asking a name service. Decides nothing about either.
 
 use crate::machine::{Machine, error_text};
-use portreeve_conf::{DirEntry, Family, Host, SystemError, User};
+use portreeve_conf::{Content, DirEntry, Family, Host, SystemError, User};
 use portreeve_handover::{Bytes, Field, from_bytes, to_bytes};
 use portreeve_workers::protocol::{self, Answer, Question};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -15,7 +16,38 @@ use std::path::{Path, PathBuf};
 
 /// Questions and answers, sorted by question.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Answers(pub Vec<(Bytes, Bytes)>);
+pub struct Answers(Vec<(Bytes, Said)>);
+
+/// An answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    /// As a former or a later version writes it.
+    Written(Vec<u8>),
+    /// A file, which the services that were read from it share.
+    File(Content),
+}
+
+impl Said {
+    fn written(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Written(bytes) => bytes.into(),
+            Self::File(content) => to_bytes(&(Some(Bytes(content.bytes().to_vec())), 0)).into(),
+        }
+    }
+
+    fn read<T: Field>(&self) -> Option<T> {
+        from_bytes(&self.written()).ok()
+    }
+
+    fn file(&self) -> Option<Result<Content, SystemError>> {
+        match self {
+            Self::File(content) => Some(Ok(content.clone())),
+            Self::Written(bytes) => {
+                from_bytes(bytes).ok().map(|answer| result(answer, |bytes: Bytes| bytes.0.into()))
+            }
+        }
+    }
+}
 
 /// The kinds of questions. A number is never given another meaning: a former version may have written it.
 mod kind {
@@ -38,7 +70,7 @@ mod kind {
 }
 
 /// Answers by their questions, while they are gathered.
-pub type Known = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type Known = BTreeMap<Vec<u8>, Said>;
 
 /// A machine whose answers are written down.
 #[derive(Debug)]
@@ -50,13 +82,14 @@ pub struct Recorder<'a> {
 /// A machine that answers what was written down; what was not asked then, the files of now, and no name service.
 #[derive(Debug)]
 pub struct Replay<'a> {
-    answers: HashMap<&'a [u8], &'a [u8]>,
+    answers: HashMap<&'a [u8], &'a Said>,
     now: Machine,
 }
 
 /// Where a question is answered: with its bytes, and by whom if nobody has written it down.
 trait Source {
     fn answer<T: Field>(&self, question: Vec<u8>, ask: impl FnOnce(&Machine) -> T) -> T;
+    fn file(&self, path: &Path) -> Result<Content, SystemError>;
 }
 
 impl<'a> Recorder<'a> {
@@ -85,9 +118,7 @@ impl<'a> Recorder<'a> {
             let these = before.0.iter().filter(move |(question, _)| is(question));
             these.clone().for_each(|(question, _)| self.ask_again(&question.0));
             let now = self.answers.borrow();
-            these
-                .into_iter()
-                .all(|(question, answer)| now.get(&question.0).is_some_and(|now| *now == answer.0))
+            these.into_iter().all(|(question, answer)| now.get(&question.0).is_some_and(|now| now == answer))
         };
         same(false) && same(true)
     }
@@ -125,7 +156,7 @@ impl<'a> Recorder<'a> {
 
     fn ask_of_file(&self, kind: u8, path: &Path) {
         match kind {
-            kind::READ => drop(self.read(path)),
+            kind::READ => drop(self.file(path)),
             kind::DIRECTORY => drop(self.directory(path)),
             kind::IS_DIRECTORY => drop(self.is_directory(path)),
             kind::EXECUTABLE => drop(self.executable(path)),
@@ -137,11 +168,27 @@ impl<'a> Recorder<'a> {
     /// What it has said.
     pub fn answers(self) -> Answers {
         let answers = self.answers.into_inner();
-        Answers(answers.into_iter().map(|(question, answer)| (Bytes(question), Bytes(answer))).collect())
+        Answers(answers.into_iter().map(|(question, answer)| (Bytes(question), answer)).collect())
     }
 }
 
 impl Answers {
+    /// As they are handed over.
+    pub fn written(&self) -> Vec<(Bytes, Bytes)> {
+        self.0.iter().map(|(question, said)| (question.clone(), Bytes(said.written().into_owned()))).collect()
+    }
+
+    /// As they were handed over.
+    pub fn of_written(all: Vec<(Bytes, Bytes)>) -> Self {
+        let said = |(question, answer): (Bytes, Bytes)| {
+            let file = question.0.first() == Some(&kind::READ);
+            let bytes = file.then(|| from_bytes::<Fallible<Bytes>>(&answer.0).ok()?.0).flatten();
+            let said = bytes.map_or(Said::Written(answer.0), |bytes| Said::File(bytes.0.into()));
+            (question, said)
+        };
+        Self(all.into_iter().map(said).collect())
+    }
+
     /// What was said to a question of the name service; `None` where it was not asked.
     pub fn to(&self, asked: &Question) -> Option<Answer> {
         let answer = match asked {
@@ -189,14 +236,14 @@ impl Answers {
 
     fn find<T: Field>(&self, key: &[u8]) -> Option<T> {
         let at = self.0.binary_search_by(|(question, _)| question.0.as_slice().cmp(key)).ok()?;
-        from_bytes(&self.0.get(at)?.1.0).ok()
+        self.0.get(at)?.1.read()
     }
 }
 
 impl<'a> Replay<'a> {
     /// Answers with these.
     pub fn new(answers: &'a Answers) -> Self {
-        let all = answers.0.iter().map(|(question, answer)| (&*question.0, &*answer.0)).collect();
+        let all = answers.0.iter().map(|(question, answer)| (&*question.0, answer)).collect();
         Self { answers: all, now: Machine::default() }
     }
 }
@@ -204,20 +251,39 @@ impl<'a> Replay<'a> {
 impl Source for Recorder<'_> {
     /// What was asked before is not asked again: a reading sees one machine, and a thousand services of one program are one question.
     fn answer<T: Field>(&self, question: Vec<u8>, ask: impl FnOnce(&Machine) -> T) -> T {
-        let before = self.answers.borrow().get(&question).and_then(|answer| from_bytes(answer).ok());
+        let before = self.answers.borrow().get(&question).and_then(Said::read);
         if let Some(answer) = before {
             return answer;
         }
         let answer = ask(self.machine);
-        self.answers.borrow_mut().insert(question, to_bytes(&answer));
+        self.answers.borrow_mut().insert(question, Said::Written(to_bytes(&answer)));
+        answer
+    }
+
+    fn file(&self, path: &Path) -> Result<Content, SystemError> {
+        let question = of_path(kind::READ, path);
+        if let Some(answer) = self.answers.borrow().get(&question).and_then(Said::file) {
+            return answer;
+        }
+        let answer = self.machine.content(path);
+        let said = match &answer {
+            Ok(content) => Said::File(content.clone()),
+            Err(error) => Said::Written(to_bytes(&(None::<Bytes>, error.number))),
+        };
+        self.answers.borrow_mut().insert(question, said);
         answer
     }
 }
 
 impl Source for Replay<'_> {
     fn answer<T: Field>(&self, question: Vec<u8>, ask: impl FnOnce(&Machine) -> T) -> T {
-        let written = self.answers.get(&*question).and_then(|answer| from_bytes(answer).ok());
+        let written = self.answers.get(&*question).and_then(|answer| answer.read());
         written.unwrap_or_else(|| ask(&self.now))
+    }
+
+    fn file(&self, path: &Path) -> Result<Content, SystemError> {
+        let written = self.answers.get(&*of_path(kind::READ, path)).and_then(|answer| answer.file());
+        written.unwrap_or_else(|| self.now.content(path))
     }
 }
 
@@ -257,9 +323,11 @@ fn fallible<T, U>(result: Result<T, SystemError>, write: impl FnOnce(T) -> U) ->
 
 fn result<T, U>(answer: Fallible<T>, read: impl FnOnce(T) -> U) -> Result<U, SystemError> {
     let (value, number) = answer;
-    value
-        .map(read)
-        .ok_or_else(|| SystemError { number, text: error_text(&std::io::Error::from_raw_os_error(number)) })
+    value.map(read).ok_or_else(|| of_number(number))
+}
+
+fn of_number(number: i32) -> SystemError {
+    SystemError { number, text: error_text(&std::io::Error::from_raw_os_error(number)) }
 }
 
 fn user(answer: Option<(String, (u32, u32))>) -> Option<User> {
@@ -274,8 +342,11 @@ macro_rules! host {
     ($machine:ident) => {
         impl Host for $machine<'_> {
             fn read(&self, path: &Path) -> Result<Vec<u8>, SystemError> {
-                let ask = |m: &Machine| fallible(m.read(path), Bytes);
-                result(self.answer(of_path(kind::READ, path), ask), |bytes| bytes.0)
+                self.file(path).map(|content| content.bytes().to_vec())
+            }
+
+            fn content(&self, path: &Path) -> Result<Content, SystemError> {
+                self.file(path)
             }
 
             fn directory(&self, path: &Path) -> Result<Vec<DirEntry>, SystemError> {
@@ -421,6 +492,15 @@ mod tests {
         assert_eq!(Host::protocol(&recorder, "tcp"), Some(6));
         let answers = recorder.answers();
         assert!(Recorder::new(&machine, Known::new()).agrees(&answers));
+        let written = answers.written();
+        let of_file =
+            written.iter().find(|(question, _)| *question == Bytes(of_path(kind::READ, &path))).unwrap();
+        assert_eq!(
+            of_file.1.0,
+            to_bytes(&(Some(Bytes(b"service a\n".to_vec())), 0)),
+            "as a former version wrote it"
+        );
+        assert_eq!(Answers::of_written(written), answers);
         std::fs::write(&path, "service b\n").unwrap();
         assert!(!Recorder::new(&machine, Known::new()).agrees(&answers), "a file has another text");
         std::fs::remove_file(&path).unwrap();

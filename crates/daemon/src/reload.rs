@@ -10,14 +10,14 @@ use crate::log::SinkId;
 use crate::named::Named;
 use crate::reading::Purpose;
 use crate::recorded::Answers;
-use crate::slot::{Counts, Listener, Slot, SlotId, State};
+use crate::slot::{Listener, Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::targets::Targets;
 use crate::timers::Alarm;
 use crate::translate::{self, Policy};
 use crate::unchanged::Said;
 use portreeve_conf::{
-    Action, Diagnostic, Fatal, Level, OnRemove, Reading as Result, Service, Severity, Text,
+    Action, Diagnostic, Fatal, Level, OnRemove, Rare, Reading as Result, Service, Severity, Text,
 };
 use portreeve_policy::ServiceState;
 use portreeve_sys::reap::Signal;
@@ -251,8 +251,7 @@ impl Supervisor {
 
     /// A slot without a socket, that has served nobody.
     pub fn new_slot(&mut self, service: Rc<Service>, origin: Rc<Answers>, sink: SinkId) -> Slot {
-        let mut targets = Targets::default();
-        targets.follow(&service, self.stamp.mono());
+        let targets = Targets::following(Rare::default(), &service, self.stamp.mono());
         Slot {
             origin,
             nth: 0,
@@ -260,7 +259,7 @@ impl Supervisor {
             proxies: translate::proxies(&service).map(Rc::new),
             policy: Policy::of(&service),
             plan: Plan::of(&service, &self.inherited),
-            edition: crate::editions::Edition::default(),
+            edition: Rc::default(),
             trust: crate::verify::Trust::default(),
             awaits: None,
             tls: self.tls_worker(&service),
@@ -273,7 +272,7 @@ impl Supervisor {
             try_at: None,
             status: State::Active,
             order: crate::duty::Order::default(),
-            counts: Counts::default(),
+            counts: Rare::default(),
             last_refused: None,
             named: Named::default(),
             headerless: Named::default(),
@@ -334,7 +333,7 @@ impl Supervisor {
         slot.proxies = translate::proxies(&service).map(Rc::new);
         slot.plan = plan;
         if old.action != service.action {
-            slot.edition = crate::editions::Edition::default();
+            slot.edition = Rc::default();
         }
         if old.action != service.action || old.verify != service.verify {
             slot.trust = crate::verify::Trust::default();
@@ -344,7 +343,8 @@ impl Supervisor {
         (slot.origin, slot.nth) = (answers, nth);
         slot.service = service;
         let workers = slot.workers();
-        slot.targets.follow(&slot.service, self.stamp.mono());
+        let before = std::mem::take(&mut slot.targets);
+        slot.targets = Targets::following(before, &slot.service, self.stamp.mono());
         let other_manner = other_tls || slot.manner() != manner;
         for worker in workers {
             self.need_worker(worker);
@@ -461,9 +461,9 @@ impl Supervisor {
 fn same_service(old: &Service, new: &Service) -> bool {
     let kind = |s: &Service| {
         let outside = matches!(s.action, Action::External { .. } | Action::Redirect(_));
-        s.types.contains(&"INTERNAL") || !outside
+        s.types.contains("INTERNAL") || !outside
     };
-    let unlisted = |s: &Service| s.types.contains(&"UNLISTED");
+    let unlisted = |s: &Service| s.types.contains("UNLISTED");
     old.id.eq_ignore_ascii_case(&new.id)
         && old.mux.is_some() == new.mux.is_some()
         && kind(old) == kind(new)

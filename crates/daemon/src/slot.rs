@@ -10,7 +10,7 @@ use crate::named::Named;
 use crate::recorded::Answers;
 use crate::targets::Targets;
 use crate::translate::Policy;
-use portreeve_conf::{Action, Builtin, Endpoint, Service, SocketType};
+use portreeve_conf::{Action, Builtin, Endpoint, Nothing, Rare, Service, SocketType};
 use portreeve_policy::{AddressSet, CompiledRules, Reason, ServiceState};
 use portreeve_workers::protocol::Worker;
 use rustix::fd::OwnedFd;
@@ -144,6 +144,11 @@ pub struct Counts {
     pub crowded: u64,
 }
 
+impl Nothing for Counts {
+    const NOTHING: &'static Self =
+        &Self { accepted: 0, refused: Vec::new(), gone: 0, start_failures: 0, lost: 0, crowded: 0 };
+}
+
 impl Counts {
     /// Counts refusals.
     pub fn refuse(&mut self, reason: Reason, n: u64) {
@@ -172,7 +177,7 @@ pub struct Slot {
     /// How to start the program, once somebody has asked.
     pub plan: Plan,
     /// What its program was when it was last looked at.
-    pub edition: crate::editions::Edition,
+    pub edition: Rc<crate::editions::Edition>,
     /// What is known of its content, where it is verified.
     pub trust: crate::verify::Trust,
     /// The content of it that is being hashed.
@@ -182,7 +187,7 @@ pub struct Slot {
     /// Banners, read at reload.
     pub banners: Rc<Banners>,
     /// To where it is redirected.
-    pub targets: Targets,
+    pub targets: Rare<Targets>,
     /// Service log.
     pub sink: SinkId,
     /// The sockets that are open, by number.
@@ -198,7 +203,7 @@ pub struct Slot {
     /// What a person has ordered of it.
     pub order: Order,
     /// Counters.
-    pub counts: Counts,
+    pub counts: Rare<Counts>,
     /// The last refused datagram source and when, so that a flood is one line (reference xinetd §3.2).
     pub last_refused: Option<(SocketAddr, Duration)>,
     /// Sources whose refusal by the rate was logged.

@@ -64,8 +64,9 @@ impl Supervisor {
             _ => None,
         };
         for (&id, slot) in &mut self.slots {
+            let Some(targets) = slot.targets.made() else { continue };
             let name = slot.service.id.clone();
-            let text = match slot.targets.answered(ticket, addresses) {
+            let text = match targets.answered(ticket, addresses) {
                 Answered::NotOurs => continue,
                 Answered::Same => return true,
                 Answered::Ask(ask) => {

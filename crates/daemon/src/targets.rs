@@ -1,7 +1,7 @@
 //! The targets of a redirected service: in which order they are tried, which one is set aside because it did not accept,
 //! and which addresses a name has now. Decides; connects to nothing and asks nobody.
 
-use portreeve_conf::{Action, MOST_TARGET_ADDRESSES, Service, Target};
+use portreeve_conf::{Action, MOST_TARGET_ADDRESSES, Nothing, Rare, Service, Target};
 use rustix::io::Errno;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -126,9 +126,22 @@ pub struct Targets {
     round: Duration,
 }
 
+impl Nothing for Targets {
+    const NOTHING: &'static Self = &Self { candidates: Vec::new(), names: Vec::new(), round: Duration::ZERO };
+}
+
 impl Targets {
+    /// The targets of a service, by what was known of those that it had.
+    pub fn following(mut before: Rare<Self>, service: &Service, now: Duration) -> Rare<Self> {
+        if !matches!(service.action, Action::Redirect(_)) {
+            return Rare::default();
+        }
+        before.follow(service, now);
+        before
+    }
+
     /// As the file has them; what is known of the same places stays known.
-    pub fn follow(&mut self, service: &Service, now: Duration) {
+    fn follow(&mut self, service: &Service, now: Duration) {
         let before = std::mem::take(self);
         self.round = before.round;
         let Action::Redirect(targets) = &service.action else { return };

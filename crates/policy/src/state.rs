@@ -10,16 +10,17 @@ use crate::occupancy::Occupancy;
 use crate::rate::minute::{Limits, Minute};
 use crate::rate::{Rate, RateChange, RateView, SavedRate};
 use crate::rules::{CompiledRules, Rules};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The counters of one service: a cheap handle, cloned freely, kept across reloads.
-#[derive(Clone, Debug, Default)]
+/// The counters of one service, kept across reloads. They are made when the first client comes: of a thousand services few are called
+/// within the hour.
+#[derive(Debug, Default)]
 pub struct ServiceState {
-    inner: Rc<RefCell<Counters>>,
+    inner: OnceCell<Rc<RefCell<Counters>>>,
 }
 
 #[derive(Debug, Default)]
@@ -37,45 +38,46 @@ impl ServiceState {
 
     /// Running instances. Unlike xinetd's, the count survives a stop for overload (reference xinetd §6.1).
     pub fn running(&self) -> u32 {
-        self.inner.borrow().occupancy.running()
+        self.known(0, |counters| counters.occupancy.running())
     }
 
     /// Distinct sources of the running instances, by the prefix that per_source counts by.
     pub fn sources(&self) -> usize {
-        self.inner.borrow().occupancy.sources()
+        self.known(0, |counters| counters.occupancy.sources())
     }
 
     /// Running instances of the source that has most: how near anybody is to per_source.
     pub fn most_of_one_source(&self) -> u32 {
-        self.inner.borrow().occupancy.most_of_one_source()
+        self.known(0, |counters| counters.occupancy.most_of_one_source())
     }
 
     /// Starts within the last minute, where a limit counts them.
     pub fn starts_in_the_minute(&self, now: &Now) -> u32 {
-        let (all, _) = self.inner.borrow_mut().minute.had(None, now.mono);
+        let Some(counters) = self.inner.get() else { return 0 };
+        let (all, _) = counters.borrow_mut().minute.had(None, now.mono);
         u32::try_from(all).unwrap_or(u32::MAX)
     }
 
     /// The state of the rate limit, for status.
     pub fn rate_view(&self, now: &Now) -> RateView {
-        self.inner.borrow().rate.view(now.mono)
+        self.read(|counters| counters.rate.view(now.mono))
     }
 
     /// The state of the rate limit as plain values.
     pub fn save_rate(&self) -> SavedRate {
-        self.inner.borrow().rate.save()
+        self.read(|counters| counters.rate.save())
     }
 
     /// The newest `most` starts of the last minute, the oldest of them first, and for whom they were.
     pub fn save_starts(&self, most: usize) -> Vec<(Duration, Option<IpAddr>)> {
-        self.inner.borrow().minute.save(most)
+        self.read(|counters| counters.minute.save(most))
     }
 
     /// Counters with this state of the rate limit, these starts of the last minute, and nobody inside.
     pub fn restored(rate: &SavedRate, starts: &[(Duration, Option<IpAddr>)]) -> Self {
         let (rate, minute) = (Rate::restore(rate), Minute::restore(starts));
         let counters = Counters { rate, minute, ..Counters::default() };
-        ServiceState { inner: Rc::new(RefCell::new(counters)) }
+        ServiceState { inner: OnceCell::from(Rc::new(RefCell::new(counters))) }
     }
 
     /// The seat of an instance that was admitted by a former process: asked about nothing, counted as before.
@@ -86,13 +88,13 @@ impl ServiceState {
     /// The monotonic moment at which [`ServiceState::tick`] must next be called, `None` while nothing is due. A moment
     /// in the past means at once; ask again after every decision.
     pub fn deadline(&self) -> Option<Duration> {
-        self.inner.borrow().rate.deadline()
+        self.known(None, |counters| counters.rate.deadline())
     }
 
     /// Lets time pass: ends a pause or an overload whose time has come and returns the change that the listener must
     /// follow. Harmless when nothing is due. Call it after a reload too: a reload that switches cps off ends an overload.
     pub fn tick(&self, rules: &CompiledRules, now: &Now) -> Option<RateChange> {
-        self.inner.borrow_mut().rate.tick(rules.rules().cps, now.mono)
+        self.inner.get()?.borrow_mut().rate.tick(rules.rules().cps, now.mono)
     }
 
     /// How many arrivals may be taken before they are decided on, so that none is taken that a limit, after those before it, leaves in
@@ -105,11 +107,23 @@ impl ServiceState {
     }
 
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Counters) -> T) -> T {
-        read(&self.inner.borrow())
+        match self.inner.get() {
+            Some(counters) => read(&counters.borrow()),
+            None => read(&Counters::default()),
+        }
     }
 
     pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Counters) -> T) -> T {
-        write(&mut self.inner.borrow_mut())
+        write(&mut self.counters().borrow_mut())
+    }
+
+    fn counters(&self) -> &Rc<RefCell<Counters>> {
+        self.inner.get_or_init(Rc::default)
+    }
+
+    /// What the counters say, and what they would say of a service that nobody has called.
+    fn known<T>(&self, uncalled: T, read: impl FnOnce(&Counters) -> T) -> T {
+        self.inner.get().map_or(uncalled, |counters| read(&counters.borrow()))
     }
 
     /// Claims an instance for the source of `arrival`, a process of the host and a start of the minute.
@@ -143,7 +157,7 @@ impl ServiceState {
             counters.occupancy.enter(source)
         });
         host.running.set(host.running.get().saturating_add(1));
-        Seat { claim: Some(Claim { service: self.inner.clone(), host: host.running.clone(), place }) }
+        Seat { claim: Some(Claim { service: Rc::clone(self.counters()), host: host.running.clone(), place }) }
     }
 }
 

@@ -9,7 +9,7 @@ pub fn findings(reading: &Reading, filesystem: &Path) -> Vec<Finding> {
     if filesystem.join("enforce").exists() {
         return Vec::new();
     }
-    let labeled = |service: &&Service| service.flags.contains(&"LABELED");
+    let labeled = |service: &&Service| service.flags.contains("LABELED");
     reading.services.iter().filter(labeled).map(finding).collect()
 }
 

@@ -80,7 +80,7 @@ const LISTS: &[&str] = &[
 /// As the daemon sees a client: mapped where the socket takes both families.
 fn arrives(service: &Service, peer: IpAddr) -> Peer {
     match peer {
-        IpAddr::V4(v4) if !service.flags.contains(&"IPv4") => IpAddr::V6(v4.to_ipv6_mapped()).into(),
+        IpAddr::V4(v4) if !service.flags.contains("IPv4") => IpAddr::V6(v4.to_ipv6_mapped()).into(),
         other => other.into(),
     }
 }
@@ -89,7 +89,7 @@ fn same_as_policy(services: &[Service], plan: &Plan, peer: IpAddr) {
     for (at, service) in services.iter().enumerate() {
         let compiled = CompiledRules::new(rules::of(service));
         // A v6 client never comes to a v4 socket.
-        let comes = peer.is_ipv4() || !service.flags.contains(&"IPv4");
+        let comes = peer.is_ipv4() || !service.flags.contains("IPv4");
         let wanted = comes && !turns_away(&compiled, arrives(service, peer));
         let port = 7001 + u16::try_from(at).expect("few");
         assert_eq!(admitted(plan, port, peer), wanted, "{peer} at {:?}", LISTS[at]);

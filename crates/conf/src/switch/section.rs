@@ -13,7 +13,7 @@ const TAB: usize = 8;
 
 /// The services of a file of xinetd's language. `name` is the path as it was opened.
 pub fn of_xinetd(name: &str, bytes: &[u8]) -> Switches {
-    let source = Source::new(name, bytes.to_vec());
+    let source = Source::new(name, bytes.to_vec().into());
     let mut switches = Switches::default();
     for event in syntax::parse_whole(&source) {
         let Event::Item(Item::Entry(entry)) = event else { continue };

@@ -41,7 +41,7 @@ pub(crate) fn gather(
     let (sheet, contents) = units(host, paths, true)?;
     let mut all = Units::default();
     for (path, bytes) in contents {
-        report.source(&Rc::new(Source::new(&path.to_string_lossy(), bytes)));
+        report.source(&Rc::new(Source::new(&path.to_string_lossy(), bytes.into())));
         all.files.push(path);
     }
     let mut order = base;

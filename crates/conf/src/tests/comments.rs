@@ -14,7 +14,7 @@ fn behind_a_value_of_a_bounded_attribute_a_comment_is_one() {
     assert_eq!(service.rlimits.cpu_seconds, Some(Some(20)));
     assert_eq!((service.cps.value, service.instances.value), ((25, 30), Some(60)));
     assert!(service.listen.nodelay);
-    assert_eq!(service.access_times.unwrap().value.len(), 1);
+    assert_eq!(service.access_times.clone().unwrap().value.len(), 1);
 }
 
 #[test]

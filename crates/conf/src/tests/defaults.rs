@@ -15,10 +15,10 @@ fn the_place_of_defaults_does_not_matter() {
     let (mut a, mut b) = (before.services[0].clone(), after.services[0].clone());
     assert_eq!(a.only_from.take().unwrap().len(), b.only_from.take().unwrap().len());
     assert_eq!((&a.banner, &a.log_success, &a.passenv), (&b.banner, &b.log_success, &b.passenv));
-    assert_eq!((&a.log_type, a.umask, a.listen), (&b.log_type, b.umask, b.listen));
+    assert_eq!((&a.log_type, a.umask, &a.listen), (&b.log_type, b.umask, &b.listen));
     assert_eq!((a.cps.value, a.instances.value, a.per_source.value), ((5, 6), Some(3), Some(4)));
     assert_eq!((b.cps.value, b.instances.value, b.per_source.value), ((5, 6), Some(3), Some(4)));
-    assert_eq!(a.max_load.unwrap().value, b.max_load.unwrap().value);
+    assert_eq!(a.max_load.clone().unwrap().value, b.max_load.clone().unwrap().value);
 }
 
 #[test]

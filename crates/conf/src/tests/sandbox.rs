@@ -3,7 +3,7 @@
 use super::{codes, left_out, names, reading, service, stream};
 
 fn words(more: &str) -> Vec<String> {
-    service(more).sandbox.map(|sandbox| sandbox.words).unwrap_or_default()
+    service(more).sandbox.clone().map(|sandbox| sandbox.words).unwrap_or_default()
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn lines_add_up_and_off_forgets() {
     assert_eq!(words("\tsandbox = PrivateTmp\n\tsandbox = ProtectHome\n"), ["ProtectHome"]);
     assert_eq!(words("\tsandbox = PrivateTmp ProtectHome\n\tsandbox -= ProtectHome\n"), ["PrivateTmp"]);
     assert_eq!(words("\tsandbox = PrivateTmp off ProtectHome\n"), ["ProtectHome"]);
-    let place = service("\tsandbox = PrivateTmp\n").sandbox.unwrap().place.unwrap();
+    let place = service("\tsandbox = PrivateTmp\n").sandbox.clone().unwrap().place.unwrap();
     assert_eq!((place.line, place.column), (10, 2));
 }
 

@@ -5,7 +5,7 @@ use super::{codes, left_out, reading, service, stream};
 #[test]
 fn certificates_and_keys_come_in_pairs() {
     let paths = |more: &str| {
-        let tls = service(more).tls.unwrap();
+        let tls = service(more).tls.clone().unwrap();
         let pairs = tls.pairs.iter().map(|(cert, key)| format!("{} {}", cert.value, key.value));
         (pairs.collect::<Vec<_>>(), tls.client_ca.map(|ca| ca.value), tls.alpn)
     };
@@ -18,13 +18,13 @@ fn certificates_and_keys_come_in_pairs() {
     );
     assert_eq!(paths(more), wanted);
     assert_eq!(service("").tls, None);
-    let place = service("\ttls_cert = /a.pem\n").tls.unwrap().pairs[0].0.place.clone().unwrap();
+    let place = service("\ttls_cert = /a.pem\n").tls.clone().unwrap().pairs[0].0.place.clone().unwrap();
     assert_eq!((place.line, place.column), (10, 13));
 }
 
 #[test]
 fn a_target_is_spoken_to_by_tls_where_that_is_written() {
-    let tls = service("\tredirect = 192.0.2.1 443\n\ttls = connect\n\ttls_ca = /ca\n").tls.unwrap();
+    let tls = service("\tredirect = 192.0.2.1 443\n\ttls = connect\n\ttls_ca = /ca\n").tls.clone().unwrap();
     assert_eq!(tls.pairs, []);
     assert_eq!(tls.connect.unwrap().ca.unwrap().value, "/ca");
 }

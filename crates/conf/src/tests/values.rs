@@ -118,7 +118,7 @@ fn numbers_limits_and_sizes() {
     );
     assert_eq!((service.instances.value, service.per_source.value), (None, Some(0)));
     assert_eq!((service.cps.value, service.nice, service.umask), ((0, 0), Some(-5), Some(2)));
-    assert_eq!(service.max_load.unwrap().value, 99.5);
+    assert_eq!(service.max_load.clone().unwrap().value, 99.5);
     assert_eq!(service.rlimits.address_space, Some(Some(512 << 20)));
     assert_eq!(service.rlimits.cpu_seconds, Some(None));
     assert_eq!(service.rlimits.stack, None, "0 is how xinetd marks a limit that is not set");
@@ -137,7 +137,10 @@ fn what_holds_where_nothing_is_set() {
         (service.deny_time.value, service.on_remove, service.stop),
         (DenyTime::Never, OnRemove::Kill, None)
     );
-    assert_eq!((service.log_type, service.environment, service.passenv), (LogType::None, None, None));
+    assert_eq!(
+        (service.log_type.clone(), service.environment.clone(), service.passenv.clone()),
+        (LogType::None, None, None)
+    );
     assert_eq!((service.id.as_str(), service.wrap_name.as_str(), service.nolibwrap), ("s1", "sh", false));
     assert_eq!((service.cps.place, service.nice, service.umask), (None, None, None));
 }
@@ -277,7 +280,10 @@ fn the_environment_is_built_in_xinetds_order() {
         list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>()
     };
     let plain = service("\tenv = A=1\n\tenv += B=2\n");
-    assert_eq!((plain.environment, plain.env_added), (None, pairs(&[("A", "1"), ("B", "2")])));
+    assert_eq!(
+        (plain.environment.clone(), plain.env_added.clone()),
+        (None, pairs(&[("A", "1"), ("B", "2")]))
+    );
     assert_eq!(service("\tenv = A=1\n\tenv = B=2\n").env_added, pairs(&[("B", "2")]));
     let passed = service("\tpassenv = PATH HOME\n\tenv = PATH=/x A=1\n");
     assert_eq!(passed.environment, Some(pairs(&[("PATH", "/x"), ("HOME", "/"), ("A", "1")])));

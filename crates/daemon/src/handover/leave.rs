@@ -95,7 +95,7 @@ impl Supervisor {
             last_ticket: self.next_ticket,
             pidfile: self.options.pidfile.as_deref().map(path),
             files: self.inherited.files,
-            readings: readings.iter().map(|answers| ReadingState { answers: answers.0.clone() }).collect(),
+            readings: readings.iter().map(|answers| ReadingState { answers: answers.written() }).collect(),
             current: Some(current),
             slots,
             programs: programs.collect(),

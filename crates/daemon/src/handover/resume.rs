@@ -42,7 +42,7 @@ impl Left {
         let readings: Vec<(Rc<Answers>, Reading)> = std::mem::take(&mut state.readings)
             .into_iter()
             .map(|reading| {
-                let answers = Answers(reading.answers);
+                let answers = Answers::of_written(reading.answers);
                 let read = portreeve_conf::read_sources(&Replay::new(&answers), &options.sources);
                 (Rc::new(answers), read)
             })

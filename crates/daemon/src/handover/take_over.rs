@@ -20,7 +20,7 @@ use crate::staff::FIRST_TLS;
 use crate::supervisor::Supervisor;
 use crate::targets::Place;
 use crate::timers::Alarm;
-use portreeve_conf::{Level, Service};
+use portreeve_conf::{Level, Rare, Service};
 use portreeve_handover::{
     AwaitedState, ClientState, Fd, ProgramState, RateState, SealedState, SeatState, SessionState, SlotState,
 };
@@ -256,14 +256,14 @@ impl Supervisor {
         let refused =
             left.refused.iter().filter_map(|(word, n)| Some((Reason::by_word(word)?, *n))).collect();
         slot.tries = left.attempt;
-        slot.counts = Counts {
+        slot.counts = Rare::of(Counts {
             accepted: left.accepted,
             refused,
             start_failures: left.start_failures,
             lost: left.lost,
             gone: left.gone,
             crowded: left.crowded,
-        };
+        });
         slot.last_refused = left.last_refused;
         slot.overloaded = left.overloaded;
         slot.unfiltered = left.unfiltered;

@@ -149,7 +149,7 @@ pub fn unreadable(reading: &Reading) -> String {
 
 /// Whether hosts.allow and hosts.deny say who may use the service.
 fn is_subject(service: &Service) -> bool {
-    !service.nolibwrap && !service.flags.contains(&"SENSOR")
+    !service.nolibwrap && !service.flags.contains("SENSOR")
 }
 
 /// Whether everything in the files is served as its author wrote it.
