@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 /// A text that many share, by one address.
-#[derive(Clone, Eq, Hash)]
+#[derive(Clone, Eq)]
 pub struct Shared(Rc<Box<str>>);
 
 impl Deref for Shared {
@@ -27,6 +27,12 @@ impl PartialEq for Shared {
 impl<T: Into<Box<str>>> From<T> for Shared {
     fn from(text: T) -> Self {
         Self(Rc::new(text.into()))
+    }
+}
+
+impl Hash for Shared {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
     }
 }
 

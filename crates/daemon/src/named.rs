@@ -13,13 +13,17 @@ const REMEMBERED: usize = 1024;
 
 /// The sources of one service that were named.
 #[derive(Clone, Debug, Default)]
-pub struct Named(Option<Box<HashMap<IpAddr, (Duration, u64)>>>);
+pub struct Named(Option<Box<Sources>>);
+
+/// When each was named, and how often it came since. Of a thousand services few have one: it is made for the first.
+#[derive(Clone, Debug, Default)]
+struct Sources(HashMap<IpAddr, (Duration, u64)>);
 
 impl Named {
     /// Whether this source, refused now, is to be named; it counts as named then. With how many of it were not since the last time.
     pub fn takes(&mut self, source: IpAddr, now: Duration) -> Option<u64> {
         let source = crate::hosts::source_of(source);
-        let named = self.0.get_or_insert_default();
+        let Sources(named) = &mut **self.0.get_or_insert_default();
         let mut unsaid = 0;
         if let Some((at, more)) = named.get_mut(&source) {
             if now < *at + AGAIN {

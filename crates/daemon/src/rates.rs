@@ -145,6 +145,10 @@ impl Supervisor {
         let now = self.now();
         let Some(slot) = self.slots.get_mut(&id) else { return };
         slot.rate_alarm = None;
+        if !slot.state.was_called() {
+            // Nothing is due, and its policy need not be made for that.
+            return;
+        }
         if let Some(change) = slot.state.tick(slot.rules(), &now) {
             self.rate_changed(id, change);
         } else {

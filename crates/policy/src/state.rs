@@ -36,6 +36,11 @@ impl ServiceState {
         Self::default()
     }
 
+    /// Whether a client has ever come. Until then no limit is reached and no moment is due.
+    pub fn was_called(&self) -> bool {
+        self.inner.get().is_some()
+    }
+
     /// Running instances. Unlike xinetd's, the count survives a stop for overload (reference xinetd §6.1).
     pub fn running(&self) -> u32 {
         self.known(0, |counters| counters.occupancy.running())
@@ -235,5 +240,25 @@ impl Drop for Seat {
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seat").field("place", &self.claim.as_ref().map(|claim| claim.place)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_makes_no_counters_and_a_client_does() {
+        let (state, host) = (ServiceState::new(), HostState::default());
+        let now = Now { mono: Duration::from_secs(9), minute: 0 };
+        assert_eq!((state.running(), state.sources(), state.most_of_one_source()), (0, 0, 0));
+        assert_eq!((state.starts_in_the_minute(&now), state.deadline()), (0, None));
+        assert_eq!(state.save_starts(9), []);
+        assert_eq!(state.rate_view(&now), ServiceState::restored(&state.save_rate(), &[]).rate_view(&now));
+        assert!(!state.was_called());
+        let seat = state.reseat(&host, None, (32, 64));
+        assert!(state.was_called() && state.running() == 1 && host.running() == 1);
+        drop(seat);
+        assert_eq!((state.running(), host.running()), (0, 0));
     }
 }
