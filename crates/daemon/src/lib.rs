@@ -65,6 +65,7 @@ mod rates;
 mod reading;
 mod reap;
 mod recorded;
+mod recorded_answer;
 mod redirects;
 mod registrations;
 mod rekeyed;

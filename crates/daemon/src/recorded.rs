@@ -2,11 +2,11 @@
 //! that the next version of the executable reads the very configuration that is in force, whatever has happened to the files
 //! and without asking a name service. Decides nothing about either.
 
-use crate::machine::{Machine, error_text};
+use crate::machine::Machine;
+use crate::recorded_answer::{Fallible, Recorded, fallible, result};
 use portreeve_conf::{Content, DirEntry, Family, Host, SystemError, User};
 use portreeve_handover::{Bytes, Field, from_bytes, to_bytes};
 use portreeve_workers::protocol::{self, Answer, Question};
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -16,38 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// Questions and answers, sorted by question.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Answers(Vec<(Bytes, Said)>);
-
-/// An answer.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Said {
-    /// As a former or a later version writes it.
-    Written(Vec<u8>),
-    /// A file, which the services that were read from it share.
-    File(Content),
-}
-
-impl Said {
-    fn written(&self) -> Cow<'_, [u8]> {
-        match self {
-            Self::Written(bytes) => bytes.into(),
-            Self::File(content) => to_bytes(&(Some(Bytes(content.bytes().to_vec())), 0)).into(),
-        }
-    }
-
-    fn read<T: Field>(&self) -> Option<T> {
-        from_bytes(&self.written()).ok()
-    }
-
-    fn file(&self) -> Option<Result<Content, SystemError>> {
-        match self {
-            Self::File(content) => Some(Ok(content.clone())),
-            Self::Written(bytes) => {
-                from_bytes(bytes).ok().map(|answer| result(answer, |bytes: Bytes| bytes.0.into()))
-            }
-        }
-    }
-}
+pub struct Answers(Vec<(Bytes, Recorded)>);
 
 /// The kinds of questions. A number is never given another meaning: a former version may have written it.
 mod kind {
@@ -70,7 +39,7 @@ mod kind {
 }
 
 /// Answers by their questions, while they are gathered.
-pub type Known = BTreeMap<Vec<u8>, Said>;
+pub type Known = BTreeMap<Vec<u8>, Recorded>;
 
 /// A machine whose answers are written down.
 #[derive(Debug)]
@@ -82,7 +51,7 @@ pub struct Recorder<'a> {
 /// A machine that answers what was written down; what was not asked then, the files of now, and no name service.
 #[derive(Debug)]
 pub struct Replay<'a> {
-    answers: HashMap<&'a [u8], &'a Said>,
+    answers: HashMap<&'a [u8], &'a Recorded>,
     now: Machine,
 }
 
@@ -183,7 +152,7 @@ impl Answers {
         let said = |(question, answer): (Bytes, Bytes)| {
             let file = question.0.first() == Some(&kind::READ);
             let bytes = file.then(|| from_bytes::<Fallible<Bytes>>(&answer.0).ok()?.0).flatten();
-            let said = bytes.map_or(Said::Written(answer.0), |bytes| Said::File(bytes.0.into()));
+            let said = bytes.map_or(Recorded::Written(answer.0), |bytes| Recorded::File(bytes.0.into()));
             (question, said)
         };
         Self(all.into_iter().map(said).collect())
@@ -251,24 +220,24 @@ impl<'a> Replay<'a> {
 impl Source for Recorder<'_> {
     /// What was asked before is not asked again: a reading sees one machine, and a thousand services of one program are one question.
     fn answer<T: Field>(&self, question: Vec<u8>, ask: impl FnOnce(&Machine) -> T) -> T {
-        let before = self.answers.borrow().get(&question).and_then(Said::read);
+        let before = self.answers.borrow().get(&question).and_then(Recorded::read);
         if let Some(answer) = before {
             return answer;
         }
         let answer = ask(self.machine);
-        self.answers.borrow_mut().insert(question, Said::Written(to_bytes(&answer)));
+        self.answers.borrow_mut().insert(question, Recorded::Written(to_bytes(&answer)));
         answer
     }
 
     fn file(&self, path: &Path) -> Result<Content, SystemError> {
         let question = of_path(kind::READ, path);
-        if let Some(answer) = self.answers.borrow().get(&question).and_then(Said::file) {
+        if let Some(answer) = self.answers.borrow().get(&question).and_then(Recorded::file) {
             return answer;
         }
         let answer = self.machine.content(path);
         let said = match &answer {
-            Ok(content) => Said::File(content.clone()),
-            Err(error) => Said::Written(to_bytes(&(None::<Bytes>, error.number))),
+            Ok(content) => Recorded::File(content.clone()),
+            Err(error) => Recorded::Written(to_bytes(&(None::<Bytes>, error.number))),
         };
         self.answers.borrow_mut().insert(question, said);
         answer
@@ -309,25 +278,6 @@ fn question(kind: u8, words: &[&[u8]], number: u32) -> Vec<u8> {
 
 fn of_path(kind: u8, path: &Path) -> Vec<u8> {
     question(kind, &[path.as_os_str().as_bytes()], 0)
-}
-
-/// A value or an errno, as fields.
-type Fallible<T> = (Option<T>, i32);
-
-fn fallible<T, U>(result: Result<T, SystemError>, write: impl FnOnce(T) -> U) -> Fallible<U> {
-    match result {
-        Ok(value) => (Some(write(value)), 0),
-        Err(error) => (None, error.number),
-    }
-}
-
-fn result<T, U>(answer: Fallible<T>, read: impl FnOnce(T) -> U) -> Result<U, SystemError> {
-    let (value, number) = answer;
-    value.map(read).ok_or_else(|| of_number(number))
-}
-
-fn of_number(number: i32) -> SystemError {
-    SystemError { number, text: error_text(&std::io::Error::from_raw_os_error(number)) }
 }
 
 fn user(answer: Option<(String, (u32, u32))>) -> Option<User> {
