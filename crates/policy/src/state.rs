@@ -107,7 +107,7 @@ impl ServiceState {
     pub fn at_once(&self, rules: &CompiledRules, now: &Now) -> u64 {
         match rules.rules().starts_per_minute {
             Some(_) => 1,
-            None => self.inner.borrow().rate.at_once(rules.rules().cps, now.mono),
+            None => self.read(|counters| counters.rate.at_once(rules.rules().cps, now.mono)),
         }
     }
 
