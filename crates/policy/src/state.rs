@@ -114,7 +114,7 @@ impl ServiceState {
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Counters) -> T) -> T {
         match self.inner.get() {
             Some(counters) => read(&counters.borrow()),
-            None => read(&Counters::default()),
+            None => read(&uncalled()),
         }
     }
 
@@ -122,7 +122,13 @@ impl ServiceState {
         write(&mut self.counters().borrow_mut())
     }
 
+    #[inline]
     fn counters(&self) -> &Rc<RefCell<Counters>> {
+        self.inner.get().unwrap_or_else(|| self.first_called())
+    }
+
+    #[cold]
+    fn first_called(&self) -> &Rc<RefCell<Counters>> {
         self.inner.get_or_init(Rc::default)
     }
 
@@ -164,6 +170,11 @@ impl ServiceState {
         host.running.set(host.running.get().saturating_add(1));
         Seat { claim: Some(Claim { service: Rc::clone(self.counters()), host: host.running.clone(), place }) }
     }
+}
+
+#[cold]
+fn uncalled() -> Counters {
+    Counters::default()
 }
 
 /// What all services share.
