@@ -375,3 +375,30 @@ fn rules_that_others_change_prove_nothing() {
         taken_back(house);
     });
 }
+
+/// However long the watchdogs of the trial before take to leave their seats.
+#[test]
+fn the_trial_after_a_trial_is_guarded_too() {
+    house(|house| {
+        let line = format!("{APPLY} --no-wait --confirm-within 10m");
+        assert_eq!(house.portreeve(&line).code, 0);
+        let former = house.watchdogs();
+        former.iter().for_each(|pid| assert!(house.world.signal(*pid, 19)));
+        assert_eq!(house.portreeve("rollback").code, 0);
+        let apply = format!("exec {} firewall {line} > /run/w/applied 2>&1", house.program());
+        house.world.spawn("apply", &["/bin/sh", "-c", &apply], &["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]);
+        let said = || std::fs::read_to_string(house.world.inside("/run/w/applied")).unwrap_or_default();
+        must("it is done, or waits for a seat", || {
+            !said().is_empty() || house.watchdogs().iter().any(|pid| !former.contains(pid))
+        });
+        former.iter().for_each(|pid| assert!(house.world.signal(*pid, 18)));
+        must("the former watchdogs end", || !house.watchdogs().iter().any(|pid| former.contains(pid)));
+        must("it is done", || said().contains("firewall confirm "));
+        for seat in 0..2 {
+            let there = house.world.processes(&format!("firewall watch {seat} {}", token(&said())));
+            assert_eq!(there.len(), 1, "{}", said());
+        }
+        assert_eq!(house.portreeve("rollback").code, 0);
+        taken_back(house);
+    });
+}

@@ -1,5 +1,5 @@
-//! What connection tracking adds to the proof of a trial, over real logins: an entry from before the rules, translation, rules of
-//! notrack, IPv6 with and without a scope, a server behind a dual-stack listener.
+//! Which logins began under rules on trial, by real ones: beside entries of connection tracking that outlive their connections, in zones
+//! and without, untracked, translated, over IPv6; and beside crowds, other programs and an nft that fails.
 
 use portreeve_compliance::house::{House, SSH, Said};
 use portreeve_compliance::skip::{Reason, has_programs, skip};
@@ -9,7 +9,9 @@ use portreeve_compliance::{World, ours};
 const ONE: &str = "10.7.0.2";
 const HERE: &str = "10.7.0.1";
 const APPLY: &str = "apply --settings /run/w/portreeve.toml --no-wait --confirm-within 10m --force";
-const ALONE: &str = "known from its socket alone";
+const UNSEEN: &str =
+    "was not seen to begin under the rules on trial (it came in by an older entry of connection tracking";
+const WITNESS: &str = "portreeve_trial";
 /// A login from a port of its own.
 const FROM_4000: &str = "-o \"ProxyCommand=socat - TCP:10.7.0.1:2222,sourceport=4000,reuseaddr\"";
 
@@ -50,16 +52,13 @@ fn confirm(house: &House<'_>, options: &[&str], at: &str, token: &str) -> Said {
     house.shell(&login.replace(&format!("root@{HERE}"), &format!("root@{at}")))
 }
 
-/// Confirmed, with this note or with none.
-fn confirmed(said: &Said, by: &str, note: Option<&str>) {
+/// Confirmed, and the witness is gone.
+fn confirmed(house: &House<'_>, said: &Said, by: &str) {
     assert!(
         said.code == 0 && said.text.contains(&format!("confirmed by a new connection from {by}")),
         "{said:?}"
     );
-    match note {
-        None => assert!(!said.text.contains("note:"), "{said:?}"),
-        Some(note) => assert!(said.text.contains(note), "{said:?}"),
-    }
+    assert!(!house.ruleset().contains(WITNESS), "{}", house.ruleset());
 }
 
 fn refused(said: &Said, why: &str) {
@@ -108,35 +107,64 @@ fn an_entry_from_before_the_rules_lets_nobody_confirm() {
         assert_ne!(house.ssh(&[], "true").code, 0, "nobody else comes in");
         vanish(house);
         let again = confirm(house, &[FROM_4000], HERE, &token);
-        refused(&again, "by an entry of connection tracking that was there before the rules were loaded");
+        refused(&again, UNSEEN);
         assert!(again.text.contains("held by sshd"), "{again:?}");
-        // The entry without any connection when the rules are loaded: where the kernel keeps when it began.
-        sh(
-            house,
-            "sysctl -qw net.netfilter.nf_conntrack_timestamp=1; conntrack -F 2>/dev/null; nft delete table inet portreeve_host",
-        );
-        house.portreeve("rollback");
-        assert_eq!(
-            house.shell(&house.login(&["-M", "-S", "/run/w/second", "-N", "-f", FROM_4000], "")).code,
-            0
-        );
-        vanish(house);
-        let token = apply(house);
-        refused(&confirm(house, &[FROM_4000], HERE, &token), "before the rules were loaded");
-    });
-    // And where they let it in: another connection does, with times or without.
-    house("\"10.7.0.2\"", |house| {
+        // The entry without any connection when the rules are loaded, whether the kernel keeps when it began or not.
         for times in [0, 1] {
             sh(house, &format!("sysctl -qw net.netfilter.nf_conntrack_timestamp={times}"));
-            assert_eq!(
-                house.shell(&house.login(&["-M", "-S", "/run/w/master", "-N", "-f", FROM_4000], "")).code,
-                0
-            );
-            let token = anew(house);
+            house.portreeve("rollback");
+            sh(house, "conntrack -F 2>/dev/null");
+            let socket = format!("-S /run/w/again{times}");
+            assert_eq!(house.shell(&house.login(&["-M", &socket, "-N", "-f", FROM_4000], "")).code, 0);
             vanish(house);
-            refused(&confirm(house, &[FROM_4000], HERE, &token), "before the rules were loaded");
-            confirmed(&confirm(house, &[], HERE, &token), ONE, None);
+            let token = apply(house);
+            refused(&confirm(house, &[FROM_4000], HERE, &token), UNSEEN);
         }
+    });
+    // And where they let it in: another connection does, and that one not.
+    house("\"10.7.0.2\"", |house| {
+        assert_eq!(
+            house.shell(&house.login(&["-M", "-S", "/run/w/master", "-N", "-f", FROM_4000], "")).code,
+            0
+        );
+        let token = anew(house);
+        vanish(house);
+        refused(&confirm(house, &[FROM_4000], HERE, &token), UNSEEN);
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+    });
+}
+
+/// Puts ssh into a zone of its own.
+fn zone(house: &House<'_>) {
+    sh(
+        house,
+        &format!(
+            "nft add table inet raw; nft add chain inet raw in '{{ type filter hook prerouting priority raw; }}'; \
+             nft add chain inet raw out '{{ type filter hook output priority raw; }}'; \
+             nft add rule inet raw in tcp dport {SSH} ct zone set 7; nft add rule inet raw out tcp sport {SSH} ct zone set 7"
+        ),
+    );
+}
+
+#[test]
+fn an_entry_of_a_zone_lets_nobody_confirm() {
+    house("\"192.0.2.0/24\"", |house| {
+        zone(house);
+        assert_eq!(
+            house.shell(&house.login(&["-M", "-S", "/run/w/master", "-N", "-f", FROM_4000], "")).code,
+            0
+        );
+        let token = apply(house);
+        let entry = sh(house, "conntrack -L -p tcp --dport 2222 2>/dev/null");
+        assert!(entry.contains("sport=4000") && entry.contains("zone=7"), "{entry}");
+        assert_ne!(house.ssh(&[], "true").code, 0, "nobody else comes in");
+        vanish(house);
+        refused(&confirm(house, &[FROM_4000], HERE, &token), UNSEEN);
+    });
+    house("\"10.7.0.2\"", |house| {
+        zone(house);
+        let token = apply(house);
+        confirmed(house, &confirm(house, &[FROM_4000], HERE, &token), ONE);
     });
 }
 
@@ -156,22 +184,11 @@ fn untracked_connections_confirm_when_they_are_new() {
         let old = confirm(house, &["-S", "/run/w/master"], HERE, &token);
         refused(&old, "was there before the rules were loaded");
         assert_eq!(sh(house, "conntrack -L -p tcp 2>/dev/null"), "");
-        confirmed(&confirm(house, &[], HERE, &token), ONE, Some(ALONE));
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
         // Only what comes in is untracked: tracking has what this host sends, as if it had begun it.
         sh(house, "nft flush chain inet raw out");
         let token = apply(house);
-        let half = confirm(house, &[], HERE, &token);
-        confirmed(&half, ONE, Some(ALONE));
-        // A zone of its own: its entry is not found by the addresses alone.
-        sh(
-            house,
-            &format!(
-                "nft flush chain inet raw in; nft add rule inet raw in tcp dport {SSH} ct zone set 7; \
-                            nft add rule inet raw out tcp sport {SSH} ct zone set 7"
-            ),
-        );
-        let token = apply(house);
-        confirmed(&confirm(house, &[], HERE, &token), ONE, Some(ALONE));
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
     });
 }
 
@@ -202,7 +219,7 @@ fn translated_connections_are_found() {
                     .replace(&format!("-p {SSH} "), "")
                     .replace(&format!("root@{HERE}"), &format!("root@{at}")),
             );
-            confirmed(&said, peer, None);
+            confirmed(house, &said, peer);
             let entry = sh(house, "conntrack -L -p tcp 2>/dev/null");
             assert!(entry.contains("dport=220"), "{entry}");
         }
@@ -232,7 +249,7 @@ fn connections_of_ipv6_are_found_mapped_ones_too() {
             [("2001:db8:7::1", "[2001:db8:7::2]:"), (&format!("{here}%wire1"), &format!("[{there}]:"))]
         {
             let token = apply(house);
-            confirmed(&confirm(house, &[], at, &token), peer, None);
+            confirmed(house, &confirm(house, &[], at, &token), peer);
         }
         // A server behind a listener of both families: its sockets have mapped addresses.
         let both = "exec socat TCP6-LISTEN:2222,ipv6only=0,fork,reuseaddr EXEC:'/usr/sbin/sshd -i -f /run/w/sshd_config',nofork";
@@ -244,7 +261,136 @@ fn connections_of_ipv6_are_found_mapped_ones_too() {
         let token = apply(house);
         let login = house.login(&[], &format!("{} firewall confirm {token}", house.program()));
         let said = house.shell(&login.replace(&format!("-p {SSH} "), "-p 2223 "));
-        confirmed(&said, ONE, None);
+        confirmed(house, &said, ONE);
         assert!(house.world.signal(server, 15));
+    });
+}
+
+/// Fills a set of the witness.
+fn fill(house: &House<'_>, set: &str) {
+    let elements: Vec<String> =
+        (0..65_536).map(|n| format!("192.0.{}.{} . 9 . {HERE} . 9", n / 256, n % 256)).collect();
+    house.world.write("fill", format!("add element inet {WITNESS} {set} {{ {} }}\n", elements.join(", ")));
+    sh(house, "nft -f /run/w/fill");
+}
+
+#[test]
+fn a_crowd_keeps_nobody_from_confirming_for_good() {
+    house("\"10.7.0.2\"", |house| {
+        // Those at other ports are none of ssh's.
+        let token = apply(house);
+        fill(house, "rest4");
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+        let token = apply(house);
+        let state = sh(house, &format!("nft -s list set inet {WITNESS} ssh4"));
+        assert!(state.contains("size 65536") && state.contains("timeout 10m1s"), "{state}");
+        // Who was there first stays, whoever comes.
+        let hold = house.login(&["-M", "-S", "/run/w/first", "-N", "-f", FROM_4000], "");
+        assert_eq!(house.shell(&hold).code, 0);
+        sh(
+            house,
+            &format!("nft list set inet {WITNESS} ssh4 | grep -q '{ONE} . 4000 . {HERE} . {SSH} expires'"),
+        );
+        sh(house, &format!("nft flush set inet {WITNESS} ssh4"));
+        fill(house, "ssh4");
+        refused(&confirm(house, &[], HERE, &token), "so many begin that it may not have been noted");
+        // As time does it.
+        sh(house, &format!("nft flush set inet {WITNESS} ssh4"));
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+    });
+}
+
+#[test]
+fn only_what_the_rules_let_in_is_noted() {
+    house("\"10.7.0.2\"", |house| {
+        let token = apply(house);
+        // Refused, or of this host to itself.
+        house.shell("ip netns exec next socat -u OPEN:/dev/null TCP:10.7.0.1:9,connect-timeout=1");
+        house.ssh(&["-b", "10.7.0.3"], "true");
+        house.shell(&format!("socat -u OPEN:/dev/null TCP:127.0.0.1:{SSH}"));
+        house.shell(&format!("socat -u OPEN:/dev/null TCP:{HERE}:{SSH}"));
+        let noted = sh(house, &format!("nft list table inet {WITNESS}"));
+        assert!(!noted.contains("expires"), "{noted}");
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+    });
+}
+
+#[test]
+fn the_witness_is_no_part_of_the_rules_and_goes_with_the_trial() {
+    house("\"10.7.0.2\"", |house| {
+        let exported = "export --settings /run/w/portreeve.toml --to nft";
+        let before = house.portreeve(exported);
+        let ruleset = house.ruleset();
+        apply(house);
+        assert!(house.ruleset().contains(WITNESS));
+        assert_eq!(house.portreeve(exported), before);
+        let plan = house.portreeve("plan --settings /run/w/portreeve.toml");
+        assert!(!plan.text.contains(WITNESS) && !plan.text.contains("all of this is new"), "{plan:?}");
+        let explained = house.shell(&format!("{} explain {SSH}/tcp {ONE}", house.program())).text;
+        assert!(explained.contains("the witness of the trial"), "{explained}");
+        assert_eq!(house.portreeve("rollback").code, 0);
+        assert_eq!(house.ruleset(), ruleset);
+        let timed = house.portreeve("apply --settings /run/w/portreeve.toml --confirm-within 1s --force");
+        assert_eq!(timed.code, 1, "{timed:?}");
+        assert_eq!(house.ruleset(), ruleset);
+        // Another program removes it: nothing is proven.
+        let token = apply(house);
+        sh(house, &format!("nft delete table inet {WITNESS}"));
+        refused(&confirm(house, &[], HERE, &token), "another program removed it");
+    });
+}
+
+/// Puts an nft before the one of the system, which does this with its arguments and its input.
+fn other_nft(house: &House<'_>, what: &str) {
+    sh(house, "mountpoint -q /usr/local/sbin || mount -t tmpfs tmpfs /usr/local/sbin");
+    let script = format!(
+        "#!/bin/sh\ncase $* in *-f*) cat > /run/w/input.$$;; *) : > /run/w/input.$$;; esac\n{what}\nexec /usr/sbin/nft \"$@\" < /run/w/input.$$\n"
+    );
+    house.world.write_mode("other-nft", &script, 0o755);
+    sh(house, "cp /run/w/other-nft /usr/local/sbin/nft");
+}
+
+#[test]
+fn an_nft_that_fails_confirms_nothing() {
+    house("\"10.7.0.2\"", |house| {
+        // It does not know such sets: that is said at once, and the rules are tried.
+        other_nft(
+            house,
+            "grep -q dynamic /run/w/input.$$ && { echo 'Error: syntax error, unexpected dynamic' >&2; exit 1; }",
+        );
+        let applied = house.portreeve(APPLY);
+        assert!(
+            applied.code == 0
+                && applied.text.contains("unexpected dynamic): no login confirms; --console and --probe do"),
+            "{applied:?}"
+        );
+        let at = applied.text.split("firewall confirm ").nth(1).expect("a token");
+        refused(&confirm(house, &[], HERE, at.split_whitespace().next().expect("a word")), "--console");
+        house.portreeve("rollback");
+        let probed = house
+            .portreeve("apply --settings /run/w/portreeve.toml --confirm-within 10m --force --probe true");
+        assert_eq!(probed.code, 0, "{probed:?}");
+        // An answer that is none.
+        other_nft(
+            house,
+            "case $* in *get*) [ -e /run/w/well ] || { echo 'Error: Out of memory' >&2; exit 1; };; esac",
+        );
+        let token = apply(house);
+        refused(
+            &confirm(house, &[], HERE, &token),
+            "cannot be asked for (nft: Error: Out of memory): try again",
+        );
+        house.world.write("well", "");
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+        // Whoever confirms cannot send the witness away: a watchdog does.
+        other_nft(
+            house,
+            "case $*-$(wc -l < /run/w/input.$$) in -f*-2) [ -e /run/w/once ] || { : > /run/w/once; echo 'Error: Busy' >&2; exit 1; };; esac",
+        );
+        let token = apply(house);
+        let said = confirm(house, &[], HERE, &token);
+        assert_eq!(said.code, 0, "{said:?}");
+        must("the witness is sent away", || !house.ruleset().contains(WITNESS));
+        assert!(sh(house, "ls /run/w/once").contains("once"));
     });
 }

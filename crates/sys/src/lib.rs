@@ -21,7 +21,6 @@
 //! | [`socket`] | listeners and datagram sockets |
 //! | [`netlink`] | sockets to the packet filter |
 //! | [`interfaces`] (`dump`) | interfaces and their addresses, as the kernel lists them |
-//! | [`conntrack`] | what connection tracking knows of a connection |
 //! | [`sock_destroy`] | connections to given networks, found and ended |
 //! | [`sock_diag`] | the sockets of a network namespace, as the kernel lists them |
 //! | [`ports`] | which ports somebody has |
@@ -63,7 +62,6 @@ pub mod cgroup;
 mod child;
 pub mod clock;
 pub mod code;
-pub mod conntrack;
 pub mod datagrams;
 pub mod device_filter;
 mod dump;

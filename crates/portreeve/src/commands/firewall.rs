@@ -13,8 +13,8 @@ use crate::output::Output;
 /// The host firewall: plan it, try it, confirm it, take it back
 ///
 /// One table of nf_tables, `inet portreeve_host`, lets in what this host really serves: our services from where their only_from and
-/// no_access say, and what portreeve.toml names in [firewall]. All else is logged and dropped. No other table is touched, and
-/// bans have their own.
+/// no_access say, and what portreeve.toml names in [firewall]. All else is logged and dropped. No other table is touched (a second one
+/// notes connections while rules are tried), and bans have their own.
 #[derive(clap::Args, Debug)]
 pub struct Arguments {
     #[command(subcommand)]

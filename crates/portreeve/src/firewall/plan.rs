@@ -69,6 +69,8 @@ pub struct Rule {
     pub peers: Addresses,
     /// Why.
     pub cause: Cause,
+    /// Whether it is there so that management can log in.
+    pub is_ssh: bool,
 }
 
 /// Something that a person must know.
@@ -153,6 +155,7 @@ pub fn make(facts: &Facts<'_>) -> Result<Plan, String> {
             to: None,
             peers: entry.networks.as_deref().map_or_else(everybody, networks),
             cause: Cause { what, place: format!("{}:{}", facts.file, entry.line) },
+            is_ssh: false,
         }
     };
     plan.rules.extend(settings.allow.iter().map(|entry| allowed(Chain::In, entry)));
@@ -207,6 +210,7 @@ fn ssh(facts: &Facts<'_>, notes: &mut Vec<Note>) -> Vec<Rule> {
         to: None,
         peers: networks(&settings.management),
         cause: cause.clone(),
+        is_ssh: true,
     };
     ports.into_iter().map(rule).collect()
 }

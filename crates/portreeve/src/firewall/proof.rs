@@ -3,7 +3,7 @@
 
 use super::sessions::{Above, Typed};
 use super::state::Loaded;
-use super::tracking::{self, Moment, Tracking};
+use super::witness::Testimony;
 use portreeve_sys::sock_diag::Connection;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,18 +21,16 @@ pub struct Facts<'a> {
     pub own: &'a [IpAddr],
     /// Milliseconds of a tick in which the kernel counts when a process began.
     pub tick: u64,
-    /// When that is.
-    pub now: Moment,
 }
 
-/// The connection that proves it, with a note where connection tracking says nothing of it; or why none does. `ask` asks that.
+/// The connection that proves it; or why none does. `ask` asks the witness of the trial.
 ///
 /// # Errors
 /// A sentence.
 pub fn by_connection<'a>(
     facts: &Facts<'a>,
-    ask: impl Fn(&Connection) -> Tracking,
-) -> Result<(&'a Connection, Option<String>), String> {
+    ask: impl Fn(&Connection) -> Testimony,
+) -> Result<&'a Connection, String> {
     let held = match facts.typed {
         Typed::Remotely(held) => held,
         Typed::Console(name) => {
@@ -47,7 +45,7 @@ pub fn by_connection<'a>(
     let mut why = String::new();
     for (process, connection) in held {
         match judge(facts, process, connection, &ask) {
-            Ok(note) => return Ok((connection, note)),
+            Ok(()) => return Ok(connection),
             // The nearest one says most.
             Err(reason) if why.is_empty() => why = reason,
             Err(_) => {}
@@ -60,8 +58,8 @@ fn judge(
     facts: &Facts<'_>,
     process: &Above,
     connection: &Connection,
-    ask: impl Fn(&Connection) -> Tracking,
-) -> Result<Option<String>, String> {
+    ask: impl Fn(&Connection) -> Testimony,
+) -> Result<(), String> {
     let whose = format!("the connection from {}, held by {} {},", connection.peer, process.name, process.pid);
     if !connection.established {
         return Err(format!("{whose} is not established"));
@@ -79,8 +77,20 @@ fn judge(
             "{whose} was there before the rules were loaded, so it proves nothing about them: begin a new one (ssh -o ControlPath=none)"
         ));
     }
-    tracking::judge(&ask(connection), connection, facts.loaded, facts.now)
-        .map_err(|why| format!("{whose} {why}: it proves nothing about them; begin a new one"))
+    if !facts.loaded.witnessed {
+        return Err("the kernel, or nft, notes no connections that begin, so nothing shows that the rules let this one in: confirm from \
+                    the console (--console), or apply with --probe"
+            .to_owned());
+    }
+    match ask(connection) {
+        Testimony::Seen => Ok(()),
+        Testimony::Unseen(why) => Err(format!(
+            "{whose} was not seen to begin under the rules on trial ({why}), so it proves nothing about them: begin a new one"
+        )),
+        Testimony::Unknown(why) => {
+            Err(format!("{whose} may be new, and its beginning cannot be asked for ({why}): try again"))
+        }
+    }
 }
 
 /// The addresses of this host, from /proc: those of IPv4 in fib_trie, those of IPv6 in if_inet6.
@@ -105,7 +115,6 @@ pub fn own_addresses(fib_trie: &str, if_inet6: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portreeve_sys::conntrack::Entry;
     use std::collections::HashSet;
 
     fn held(peer: &str, local: &str, cookie: u64, began: u64) -> Typed {
@@ -122,8 +131,7 @@ mod tests {
 
     #[test]
     fn only_a_fresh_connection_from_elsewhere_counts() {
-        let loaded = Loaded { at: 1000, connections: vec![7], ..Loaded::default() };
-        let now = Moment { at: 2000, wall: 0 };
+        let loaded = Loaded { at: 1000, connections: vec![7], witnessed: true };
         let listening = BTreeSet::from([22]);
         let own = ["192.0.2.1".parse().unwrap()];
         let here = "192.0.2.1:22";
@@ -138,21 +146,28 @@ mod tests {
             (Typed::Console("tty1".to_owned()), Err("--console")),
             (Typed::Remotely(Vec::new()), Err("")),
         ] {
-            let facts =
-                Facts { typed: &typed, loaded: &loaded, listening: &listening, own: &own, tick: 10, now };
-            match (by_connection(&facts, |_| Tracking::Nothing), wanted) {
-                (Ok((_, note)), Ok(())) => assert!(note.is_some_and(|note| note.contains("socket alone"))),
+            let facts = Facts { typed: &typed, loaded: &loaded, listening: &listening, own: &own, tick: 10 };
+            match (by_connection(&facts, |_| Testimony::Seen), wanted) {
+                (Ok(_), Ok(())) => {}
                 (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
                 (found, wanted) => panic!("{found:?}, {wanted:?}"),
             }
         }
         let typed = held("198.51.100.1:4000", here, 8, 100);
-        let facts = Facts { typed: &typed, loaded: &loaded, listening: &listening, own: &own, tick: 10, now };
-        let entry =
-            |state| Tracking::Entry(Entry { incoming: true, answered: true, state, id: 1, began: None });
-        assert!(matches!(by_connection(&facts, |_| entry("ESTABLISHED")), Ok((_, None))));
-        let why = by_connection(&facts, |_| entry("TIME_WAIT")).unwrap_err();
-        assert!(why.contains("held by sshd 5, is TIME_WAIT to connection tracking"), "{why}");
+        let former = Loaded { witnessed: false, ..loaded.clone() };
+        for (loaded, said, part) in [
+            (
+                &loaded,
+                Testimony::Unseen("gone"),
+                "held by sshd 5, was not seen to begin under the rules on trial (gone)",
+            ),
+            (&loaded, Testimony::Unknown("no memory".to_owned()), "(no memory): try again"),
+            (&former, Testimony::Seen, "--console"),
+        ] {
+            let facts = Facts { typed: &typed, loaded, listening: &listening, own: &own, tick: 10 };
+            let why = by_connection(&facts, |_| said.clone()).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
     }
 
     #[test]

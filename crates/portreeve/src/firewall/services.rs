@@ -53,6 +53,7 @@ pub(super) fn rules(service: &Service, known: &Known<'_>, notes: &mut Vec<Note>)
             to: spot.to,
             peers,
             cause,
+            is_ssh: false,
         });
     }
     rules
@@ -229,6 +230,7 @@ fn targets(service: &Service, notes: &mut Vec<Note>) -> Vec<Rule> {
             to: None,
             peers: super::sources::networks(&[to.ip().into()]),
             cause: Cause::at(format!("{} redirects", service.id), place),
+            is_ssh: false,
         }));
     }
     rules

@@ -1,13 +1,12 @@
 //! What is known of the host firewall beyond the kernel: what was confirmed, what ran before it, and the trial that is under way.
 //! One file, replaced whole, so that every change of it happened or did not. Decides nothing; runs nothing.
 
-use super::tracking::Noted;
 use crate::failure::{Failure, system_text};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,12 +33,10 @@ pub struct Kept {
 pub struct Loaded {
     /// When, in milliseconds since the boot.
     pub at: u64,
-    /// The same moment by the wall's clock, in milliseconds since 1970; 0 where a former version wrote it.
-    pub wall: u64,
     /// The connections that there were: what the kernel tells them apart by.
     pub connections: Vec<u64>,
-    /// What connection tracking had of those that came in.
-    pub tracked: Noted,
+    /// Whether a witness notes those that begin.
+    pub witnessed: bool,
 }
 
 /// A trial.
@@ -94,7 +91,7 @@ fn word(value: &Value, name: &str) -> Option<String> {
 impl State {
     fn to_json(&self) -> Value {
         let kept = |kept: &Kept| json!({ "table": kept.table, "at": kept.at, "by": kept.by });
-        let loaded = |loaded: &Loaded| json!({ "at": loaded.at, "wall": loaded.wall, "connections": loaded.connections, "tracked": loaded.tracked });
+        let loaded = |loaded: &Loaded| json!({ "at": loaded.at, "connections": loaded.connections, "witnessed": loaded.witnessed });
         let pending = |pending: &Pending| {
             json!({
                 "token": pending.token, "boot": pending.boot, "deadline": pending.deadline,
@@ -132,18 +129,9 @@ impl State {
         let loaded = |v: &Value| {
             let connections =
                 v.get("connections")?.as_array()?.iter().map(Value::as_u64).collect::<Option<_>>()?;
-            let number = |(name, id): (&String, &Value)| {
-                let id = if id.is_null() { None } else { Some(u32::try_from(id.as_u64()?).ok()?) };
-                Some((name.clone(), id))
-            };
-            // A trial of a former version has neither.
-            let (wall, tracked) = match (v.get("wall"), v.get("tracked")) {
-                (None, None) => (0, Noted::new()),
-                (wall, tracked) => {
-                    (wall?.as_u64()?, tracked?.as_object()?.iter().map(number).collect::<Option<_>>()?)
-                }
-            };
-            Some(Loaded { at: v.get("at")?.as_u64()?, wall, connections, tracked })
+            // A trial of a former version has none.
+            let witnessed = v.get("witnessed").map_or(Some(false), Value::as_bool)?;
+            Some(Loaded { at: v.get("at")?.as_u64()?, connections, witnessed })
         };
         let pending = |v: &Value| {
             let applier = v.get("applier")?.as_array()?;
@@ -199,6 +187,15 @@ impl Lock {
     /// The same lock for a process that this one starts: it is free when both have ended.
     pub fn shared(&self) -> Option<File> {
         self.0.try_clone().ok()
+    }
+
+    /// Writes down for which trial this seat is held.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn sign(&self, token: &str) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.write_all_at(token.as_bytes(), 0)
     }
 }
 
@@ -354,6 +351,11 @@ impl Store {
         let file = self.lock_file(&name).map_err(|error| self.failed(&name, &error))?;
         Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(Lock(file)))
     }
+
+    /// For which trial that seat was taken last.
+    pub fn seated(&self, number: u8) -> Option<String> {
+        std::fs::read_to_string(self.file(&format!("watch.{number}"))).ok()
+    }
 }
 
 /// Milliseconds since the boot, sleep included; no clock that anybody sets.
@@ -374,12 +376,7 @@ mod tests {
 
     fn full() -> State {
         let kept = Kept { table: "table\n\t\"x\"".to_owned(), at: -5, by: "probe".to_owned() };
-        let loaded = Loaded {
-            at: 7,
-            wall: 9,
-            connections: vec![1, u64::MAX],
-            tracked: Noted::from([("a b".to_owned(), Some(2)), ("c d".to_owned(), None)]),
-        };
+        let loaded = Loaded { at: 7, connections: vec![1, u64::MAX], witnessed: true };
         State {
             confirmed: Some(kept),
             before: Some(None),
@@ -408,11 +405,11 @@ mod tests {
         assert_eq!(State::read(&value.to_string()), None);
         let mut value = full().to_json();
         let loaded = value["pending"]["loaded"].as_object_mut().unwrap();
-        loaded.remove("tracked");
-        assert_eq!(State::read(&value.to_string()), None, "half of what belongs together");
-        value["pending"]["loaded"].as_object_mut().unwrap().remove("wall");
+        loaded.insert("witnessed".to_owned(), "yes".into());
+        assert_eq!(State::read(&value.to_string()), None);
+        value["pending"]["loaded"].as_object_mut().unwrap().remove("witnessed");
         let former = State::read(&value.to_string()).unwrap().pending.unwrap().loaded.unwrap();
-        assert_eq!(former, Loaded { at: 7, wall: 0, connections: vec![1, u64::MAX], tracked: Noted::new() });
+        assert_eq!(former, Loaded { at: 7, connections: vec![1, u64::MAX], witnessed: false });
         assert_eq!(State::read(""), None);
         assert_eq!(State::read("{\"version\": 2}"), None);
         let text = full().to_json().to_string();

@@ -227,6 +227,7 @@ mod tests {
             to: to.map(|to| to.parse().unwrap()),
             peers,
             cause: Cause { what: "echo".to_owned(), place: "/etc/xinetd.conf:3".to_owned() },
+            is_ssh: false,
         }
     }
 

@@ -2,7 +2,7 @@
 //! it here, under the store's lock. Who may confirm is `proof`'s to say, who takes back when nobody does is `watchdog`'s.
 
 use super::state::{Kept, Loaded, Lock, Outcome, Pending, State, Store, Trial, boot, since_boot};
-use super::{TABLE, nft, sessions, text, tracking};
+use super::{TABLE, nft, sessions, text, witness};
 use crate::failure::{Failure, system_text};
 use portreeve_sys::clock;
 use std::time::Duration;
@@ -72,12 +72,31 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Loads the rules of an armed trial, and looks who is connected right after: they came before the rules.
+/// Loads a table outside of a trial, or none: no witness is left.
+///
+/// # Errors
+/// The kernel does not take it; nothing was changed.
+pub fn replace(table: Option<&str>, lock: Option<&Lock>) -> Result<(), nft::Failed> {
+    nft::load(&format!("{}{}", witness::removal(), text::transaction(table)), lock)
+}
+
+/// Loads the rules of an armed trial and its witness, and looks who is connected right after: they came before the rules. Without
+/// the witness where the kernel, or nft, does not take it; then says why.
 ///
 /// # Errors
 /// The kernel did not take them (nothing was changed); the state could not be written (they were taken back).
-pub fn load(store: &Store, lock: &Lock, pending: &Pending, within: Duration) -> Result<(), Failure> {
-    if let Err(failed) = nft::load(&text::transaction(Some(&pending.table)), Some(lock)) {
+pub fn load(
+    store: &Store,
+    lock: &Lock,
+    pending: &Pending,
+    witness: &str,
+    within: Duration,
+) -> Result<Option<String>, Failure> {
+    let alone = format!("{}{}", witness::removal(), text::transaction(Some(&pending.table)));
+    // One transaction: nobody is noted whom the rules were not asked about.
+    let both = format!("{alone}{witness}");
+    let unwitnessed = nft::check(&both).err().map(|failed| failed.to_string());
+    if let Err(failed) = nft::load(if unwitnessed.is_none() { &both } else { &alone }, Some(lock)) {
         let why = format!("the kernel did not take the rules: {failed}");
         let restored = undo(store, lock, pending, &why);
         return Err(restored.err().unwrap_or_else(|| Failure::new(why)));
@@ -86,15 +105,11 @@ pub fn load(store: &Store, lock: &Lock, pending: &Pending, within: Duration) -> 
         let connections = sessions::connections().map_err(|error| {
             Failure::new(format!("connections cannot be listed: {}", system_text(&error)))
         })?;
-        let tracking::Moment { at, wall } = tracking::now();
-        let listening = sessions::listening().map_err(|error| {
-            Failure::new(format!("the sockets cannot be listed: {}", system_text(&error)))
-        })?;
-        let tracked = tracking::note(&connections, &listening);
-        let cookies = connections.iter().map(|one| one.cookie).collect();
+        let at = since_boot();
+        let connections = connections.iter().map(|one| one.cookie).collect();
         let mut state = store.read()?;
         state.pending = Some(Pending {
-            loaded: Some(Loaded { at, wall, connections: cookies, tracked }),
+            loaded: Some(Loaded { at, connections, witnessed: unwitnessed.is_none() }),
             deadline: at.saturating_add(millis(within)),
             ..pending.clone()
         });
@@ -102,7 +117,8 @@ pub fn load(store: &Store, lock: &Lock, pending: &Pending, within: Duration) -> 
     };
     record().inspect_err(|why| {
         let _ = undo(store, lock, pending, &why.to_string());
-    })
+    })?;
+    Ok(unwitnessed)
 }
 
 /// Takes a trial back: the kernel first, then the state, so that whoever is cut off in between does it again.
@@ -114,9 +130,9 @@ pub fn undo(store: &Store, lock: &Lock, pending: &Pending, why: &str) -> Result<
         return Ok(());
     }
     let mut why = format!("taken back: {why}");
-    if let Err(failed) = nft::load(&text::transaction(pending.former.as_deref()), Some(lock)) {
+    if let Err(failed) = replace(pending.former.as_deref(), Some(lock)) {
         // Better no rules of ours than rules that lock everybody out.
-        nft::load(&text::transaction(None), Some(lock))
+        replace(None, Some(lock))
             .map_err(|again| Failure::new(format!("the trial could not be taken back: {failed}; {again}")))?;
         why.push_str(&format!(
             "; the former rules could not be loaded ({failed}): there are none of ours now"
@@ -129,7 +145,7 @@ pub fn undo(store: &Store, lock: &Lock, pending: &Pending, why: &str) -> Result<
     store.write(lock, &state)
 }
 
-/// Keeps the rules of a trial.
+/// Keeps the rules of a trial, and sends the witness away. Should that fail, the watchdogs do it.
 ///
 /// # Errors
 /// The state could not be written.
@@ -150,7 +166,20 @@ pub fn keep(
         why: format!("confirmed by {by}"),
         at,
     });
-    store.write(lock, &state)
+    store.write(lock, &state)?;
+    let _ = nft::load(&witness::removal(), Some(lock));
+    Ok(())
+}
+
+/// Sends away a witness that its trial left behind.
+///
+/// # Errors
+/// It is told by the store, or by nft.
+pub fn tidy(store: &Store, lock: &Lock) -> Result<(), Failure> {
+    if store.read()?.pending.is_none() {
+        nft::load(&witness::removal(), Some(lock)).map_err(|failed| Failure::new(failed.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Ends what nobody will end: a trial of a former boot, one whose time is over, one whose process died before it loaded anything.

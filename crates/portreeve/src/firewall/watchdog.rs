@@ -59,14 +59,38 @@ pub fn watch(seat: u8, token: &str) -> Result<(), Failure> {
     let Some(pending) = store.read()?.pending.filter(|pending| pending.token == token) else {
         return Err(Failure::new("there is no such trial"));
     };
-    let Some(own) = store.seat(seat)? else {
+    let Some(own) = sit(&store, seat, token)? else {
         // Somebody sits there already.
         readiness.report(0);
         return Ok(());
     };
     readiness.report(0);
     guard(&store, &own, seat, pending);
+    // The seat first: whoever applies the next rules holds the lock and waits for it.
+    drop(own);
+    // Whoever confirmed may have died before the witness was sent away.
+    if let Ok(Some(lock)) = store.lock_within(PATIENCE) {
+        let _ = trial::tidy(&store, &lock);
+    }
     Ok(())
+}
+
+/// Takes the seat; `None` where another one of this trial has it. One of a trial that is over leaves soon, and guards nothing.
+fn sit(store: &Store, seat: u8, token: &str) -> Result<Option<Lock>, Failure> {
+    let begun = Instant::now();
+    loop {
+        if let Some(own) = store.seat(seat)? {
+            own.sign(token).map_err(|error| Failure::new(format!("the seat: {}", system_text(&error))))?;
+            return Ok(Some(own));
+        }
+        if store.seated(seat).is_some_and(|sitting| sitting == token) {
+            return Ok(None);
+        }
+        if begun.elapsed() >= PATIENCE {
+            return Err(Failure::new("a watchdog of a former trial does not leave its seat"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// The session that this was started in may be ended with all its processes, and memory may be short: both are no reason.
@@ -119,7 +143,7 @@ fn take_back(store: &Store, pending: &Pending, why: &str) -> bool {
         }
         // The directory is gone: the kernel can still be put right.
         Err(_) => {
-            return super::nft::load(&super::text::transaction(pending.former.as_deref()), None).is_ok();
+            return trial::replace(pending.former.as_deref(), None).is_ok();
         }
     };
     // Somebody may have confirmed meanwhile.

@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::firewall::port::{Port, Transport};
 use crate::firewall::ruleset::Ruleset;
 use crate::firewall::walk::{Fate, Probe, walk};
-use crate::firewall::{TABLE, nft};
+use crate::firewall::{TABLE, nft, witness};
 use crate::looking;
 use crate::output::{Output, Paint};
 use crate::table::{Cell, Table};
@@ -181,6 +181,9 @@ fn kernel(
         let name = match step.table.as_str() {
             BANS => format!("bans ({})", step.chain),
             table if table == format!("inet {TABLE}") => format!("host firewall ({})", step.chain),
+            table if table == format!("inet {}", witness::TABLE) => {
+                format!("the witness of the trial ({})", step.chain)
+            }
             _ => step.chain.clone(),
         };
         let (outcome, detail) = match step.fate {

@@ -7,7 +7,7 @@ use crate::escape;
 use crate::failure::{Exit, Failure, system_text};
 use crate::firewall::host::{self, Configuration, Seen};
 use crate::firewall::state::{Store, Trial, since_boot};
-use crate::firewall::{text, trial, watchdog};
+use crate::firewall::{text, trial, watchdog, witness};
 use crate::output::{Output, Paint};
 use serde_json::json;
 use std::io::Write;
@@ -77,13 +77,22 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, F
             return Err(Failure::new(format!("nothing was loaded: {failure}")));
         }
     }
-    trial::load(&store, &lock, &pending, arguments.confirm_within)?;
+    let witness = witness::table(&seen.plan, arguments.confirm_within);
+    let unwitnessed = trial::load(&store, &lock, &pending, &witness, arguments.confirm_within)?;
     drop(lock);
     let token = &pending.token;
     let seconds = arguments.confirm_within.as_secs();
     if arguments.json {
-        out.json_line(&json!({ "ok": true, "token": token, "within": seconds, "state": "on trial" }))?;
+        out.json_line(&json!({ "ok": true, "token": token, "within": seconds, "state": "on trial", "unwitnessed": unwitnessed }))?;
     } else {
+        if let Some(why) = &unwitnessed {
+            writeln!(
+                out,
+                "{} connections that begin cannot be noted ({}): no login confirms; --console and --probe do",
+                out.paint(Paint::Yellow, "note:"),
+                escape::text(why)
+            )?;
+        }
         writeln!(
             out,
             "the rules are on trial; in {seconds} s they are taken back, unless a new connection confirms them"

@@ -6,7 +6,7 @@ use crate::failure::{Exit, Failure, system_text};
 use crate::firewall::proof::{self, Facts};
 use crate::firewall::sessions::{self, Typed};
 use crate::firewall::state::{Pending, Store, boot};
-use crate::firewall::{nft, text, tracking, trial};
+use crate::firewall::{trial, witness};
 use crate::output::Output;
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::path::Path;
 /// Confirm the rules on trial, from a connection that they let in
 ///
 /// It counts only from a session whose TCP connection began after the rules were loaded: the socket that the ssh server above this
-/// process holds is compared with those that there were then, and so is what connection tracking has of it. A further channel of an older connection does not count, nor one of this host to itself.
+/// process holds is compared with those that there were then, and the kernel must have noted that it began as one unknown to connection tracking, so that the rules let it in. A further channel of an older connection does not count, nor one of this host to itself.
 /// Exit codes: 0 confirmed, 2 not confirmed; the trial then goes on until its time is over.
 #[derive(clap::Args, Debug)]
 pub struct Confirm {
@@ -77,7 +77,6 @@ pub(super) fn confirm(arguments: &Confirm, out: &mut Output<'_>) -> Result<Exit,
     let connections = sessions::connections()
         .map_err(|error| Failure::new(format!("connections cannot be listed: {}", system_text(&error))))?;
     let typed = sessions::typed(Path::new("/proc"), &connections);
-    let mut note = None;
     let by = match (&typed, arguments.console) {
         (Typed::Console(name), true) => format!("the console {name}"),
         (Typed::Remotely(_), true) => {
@@ -93,19 +92,14 @@ pub(super) fn confirm(arguments: &Confirm, out: &mut Output<'_>) -> Result<Exit,
             let listening = sessions::listening().map_err(|error| {
                 Failure::new(format!("the sockets cannot be listed: {}", system_text(&error)))
             })?;
-            let now = tracking::now();
-            let facts = Facts { typed: &typed, loaded, listening: &listening, own: &own, tick, now };
-            let (connection, said) = proof::by_connection(&facts, tracking::ask)
+            let facts = Facts { typed: &typed, loaded, listening: &listening, own: &own, tick };
+            let connection = proof::by_connection(&facts, witness::ask)
                 .map_err(|why| Failure::new(format!("not confirmed: {}", escape::text(&why))))?;
-            note = said;
             format!("a new connection from {}", connection.peer)
         }
     };
     trial::keep(&store, &lock, store.read()?, &pending, &by)?;
     writeln!(out, "confirmed by {by}: the rules stay, and are loaded at boot")?;
-    if let Some(note) = note {
-        writeln!(out, "note: {note}")?;
-    }
     Ok(Exit::Fine)
 }
 
@@ -136,8 +130,7 @@ pub(super) fn rollback(arguments: &Rollback, out: &mut Output<'_>) -> Result<Exi
     let Some(before) = state.before.take() else {
         return Err(Failure::new("nothing was confirmed that could be taken back"));
     };
-    nft::load(&text::transaction(before.as_deref()), Some(&lock))
-        .map_err(|failed| Failure::new(failed.to_string()))?;
+    trial::replace(before.as_deref(), Some(&lock)).map_err(|failed| Failure::new(failed.to_string()))?;
     state.confirmed = before.map(|table| crate::firewall::state::Kept {
         table,
         at: portreeve_sys::clock::wall_seconds(),
@@ -167,7 +160,7 @@ pub(super) fn load(_arguments: &Load, out: &mut Output<'_>) -> Result<Exit, Fail
         writeln!(out, "no rules were ever confirmed: nothing is loaded")?;
         return Ok(Exit::Fine);
     };
-    nft::load(&text::transaction(Some(&kept.table)), Some(&lock))
+    trial::replace(Some(&kept.table), Some(&lock))
         .map_err(|failed| Failure::new(format!("the confirmed rules could not be loaded: {failed}")))?;
     writeln!(out, "the rules that were confirmed by {} are loaded", escape::text(&kept.by))?;
     Ok(Exit::Fine)
