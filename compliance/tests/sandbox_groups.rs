@@ -254,3 +254,77 @@ fn memory_and_processes_are_bounded() {
         one.finish();
     });
 }
+
+/// A user of its own: in its range, the same over a reload and a crash, of nobody else; and what comes with it.
+#[test]
+fn a_user_is_made_for_a_service() {
+    const LOOK: &str = "echo \"$(id -u) $(id -g) $(id -G)\"
+touch /run/w/open/file 2>/dev/null && echo writes
+touch /tmp/mine 2>/dev/null && echo tmp
+grep -q '^NoNewPrivs:.1' /proc/self/status && echo none-new
+exit 0";
+    let first = std::sync::Mutex::new(None);
+    for round in 0..2 {
+        ours(|world| {
+            std::fs::create_dir(world.path("open")).expect("a directory");
+            world.write_mode("open/x", "", 0o666);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+            std::fs::set_permissions(world.path("open"), mode).expect("its mode");
+            let dynamic = |id: &str, port| script(world, id, port, LOOK, "DynamicUser");
+            let config = || {
+                Config::of(dynamic("a", 2001))
+                    .with(dynamic("b", 2002).set("id", "../a").set("log_type", "FILE /run/w/log/b"))
+            };
+            let start = Start { options: vec!["-watch".to_owned()], ..Start::default() };
+            // Somebody has the number that it would have.
+            if let Some(id) = *first.lock().expect("its number") {
+                let text: String = format!("exec setpriv --reuid {id} --clear-groups sleep 60");
+                world.spawn("theirs", &["/bin/sh", "-c", &text], &["PATH=/usr/bin:/bin"]);
+                must("it runs", || !world.processes("sleep").is_empty());
+            }
+            let daemon = world.start_with(&config(), start);
+            let id = |port| {
+                let text = said(port);
+                let id = text.split(' ').next().and_then(|id| id.parse::<u32>().ok()).expect("a number");
+                assert_eq!(text, format!("{id} {id} {id}\ntmp\nnone-new\n"));
+                assert!((61_184..=65_519).contains(&id), "{id}");
+                id
+            };
+            let (one, other) = (id(2001), id(2002));
+            assert_ne!(one, other);
+            daemon.reload(&config());
+            assert_eq!((id(2001), id(2002)), (one, other));
+            let pid = || {
+                let (_, answer) = world.run(&[PROBE, "control", "/run/w/control", "status"], &[]);
+                let status: Option<serde_json::Value> = serde_json::from_str(&answer).ok();
+                status.and_then(|status| status["pid"].as_u64()).and_then(|pid| u32::try_from(pid).ok())
+            };
+            let before = pid().expect("its number");
+            assert!(world.signal(before, signals::KILL));
+            must("another one serves", || pid().is_some_and(|pid| pid != before));
+            assert_eq!((id(2001), id(2002)), (one, other));
+            let seen = *first.lock().expect("its number");
+            match seen {
+                None => *first.lock().expect("its number") = Some(one),
+                Some(theirs) => assert!(one != theirs && other != theirs, "round {round}"),
+            }
+            assert_eq!(daemon.stop(), portreeve_compliance::Ended::Status(0));
+        });
+    }
+}
+
+/// Where it cannot be told who has a number nobody is started, as nobody else either.
+#[test]
+fn without_its_user_no_program_starts() {
+    ours(|world| {
+        let config = Config::of(Entry::program("dynamic", 2001).set("sandbox", "DynamicUser"));
+        // Others may write there.
+        let through =
+            ["/bin/sh", "-c", "mkdir -m 777 /run/portreeve; exec \"$@\"", "sh"].map(str::to_owned).to_vec();
+        let daemon = world.start_with(&config, Start { through, ..Start::default() });
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed(""));
+        let why = "dynamic: /bin/echo is not started, sandbox: DynamicUser: /run/portreeve is no directory that is ours alone to write";
+        must("the log says why", || world.daemon_log_count(why) == 1);
+        assert_eq!(daemon.count("dynamic", "/start_failures"), 1);
+    });
+}

@@ -80,6 +80,7 @@ pub(crate) const SANDBOX: &[&str] = &[
     "MemoryHigh=",
     "MemorySwapMax=",
     "TasksMax=",
+    "DynamicUser",
 ];
 /// Words of `verify_server`.
 pub(crate) const VERIFY: &[&str] = &["no", "warn", "refuse"];

@@ -1,6 +1,7 @@
 //! How a program is started: the plan made when the configuration is read, and what only the connection knows.
 //! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
 
+use crate::dynamic_users;
 use crate::groups;
 use crate::hosts::Orders;
 use crate::sandbox;
@@ -149,7 +150,12 @@ pub fn confined(service: &Service, image: ImageBuilder) -> (ImageBuilder, Vec<St
     // Who has no ids of its own runs as we do.
     let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let ids = image.ids.as_ref().map_or_else(own, |ids| (ids.uid, ids.gid));
-    let joining = groups::join(&service.id, &sandbox.group);
+    let mut joining = groups::join(&service.id, &sandbox.group);
+    if sandbox.dynamic_user
+        && let Err(why) = dynamic_users::of(&service.id)
+    {
+        joining.refused = Some(format!("DynamicUser: {why}"));
+    }
     let prepared = match service.verify {
         Verify::Refuse => sandbox::prepare(&sandbox::with_execveat(sandbox), ids, joining.refused),
         Verify::No | Verify::Warn => sandbox::prepare(sandbox, ids, joining.refused),
@@ -160,6 +166,12 @@ pub fn confined(service: &Service, image: ImageBuilder) -> (ImageBuilder, Vec<St
 
 /// Without root `sys` leaves the supplementary groups alone, as xinetd does.
 pub fn ids(service: &Service) -> Option<Ids> {
+    /// Who may nothing: in the place of a number that cannot be had, where no program is started anyway.
+    const NOBODY: u32 = 65_534;
+    if service.sandbox.as_ref().is_some_and(|sandbox| sandbox.dynamic_user) {
+        let id = dynamic_users::of(&service.id).unwrap_or(NOBODY);
+        return Some(Ids { uid: id, gid: id, groups: Vec::new() });
+    }
     let user = service.ids.user.as_ref()?;
     let gid = service.ids.gid.unwrap_or(user.gid);
     Some(Ids { uid: user.uid, gid, groups: service.ids.groups.clone() })

@@ -25,6 +25,7 @@ mod control;
 mod datagrams;
 mod dump;
 mod duty;
+mod dynamic_users; // numbers that nobody has
 mod editions; // the program of a service, and what is older
 mod escape;
 mod evidence;

@@ -300,6 +300,7 @@ mod tests {
             ipc: false,
             host_name: false,
             users: Users::Outside,
+            dynamic_user: false,
             group: portreeve_conf::Group::default(),
             bounding: ALL_CAPABILITIES,
             ambient: 0,

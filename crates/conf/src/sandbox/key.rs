@@ -83,6 +83,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("MemoryHigh", Shape::Amount),
     ("MemorySwapMax", Shape::Amount),
     ("TasksMax", Shape::Amount),
+    ("DynamicUser", Shape::Switch),
 ];
 
 /// The word that forgets what stands before it.

@@ -94,6 +94,8 @@ pub struct Sandbox {
     pub host_name: bool,
     /// Which users there are.
     pub users: Users,
+    /// It runs as a user of its own that is made for it.
+    pub dynamic_user: bool,
     /// What its control group keeps.
     pub group: Group,
     /// The capabilities that it may have; bit n is number n.
@@ -140,6 +142,7 @@ impl Sandbox {
 /// # Errors
 /// A sentence, where they contradict each other.
 pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandbox>, String> {
+    let words = &implied(words)[..];
     let value = |key: &str| words.iter().rev().find(|word| word.key == key).map(|word| word.value.as_str());
     let on = |key: &str| value(key).is_some_and(|value| value == "yes");
     let of = |key: &'static str| words.iter().filter(move |word| word.key == key);
@@ -186,6 +189,7 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
             Some("identity") => Users::Identity,
             _ => Users::Outside,
         },
+        dynamic_user: on("DynamicUser"),
         group: group::group(words),
         bounding,
         ambient,
@@ -206,11 +210,36 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
         && !sandbox.ipc
         && !sandbox.host_name
         && sandbox.users == Users::Outside
+        && !sandbox.dynamic_user
         && !sandbox.group.is_needed()
         && sandbox.bounding == ALL_CAPABILITIES
         && sandbox.ambient == 0
         && !sandbox.filters();
     Ok(Some(sandbox).filter(|_| !nothing))
+}
+
+/// What `DynamicUser` brings with it, so that nothing is left behind of a user who is another one's next time. It cannot be taken back.
+/// Each with what is enough in its place.
+const IMPLIED: &[(&str, &[&str])] = &[
+    ("NoNewPrivileges", &[]),
+    ("ProtectSystem=strict", &[]),
+    ("ProtectHome=read-only", &["yes", "tmpfs"]),
+    ("PrivateTmp", &["disconnected"]),
+    // There systemd removes what is left in the end (RemoveIPC).
+    ("PrivateIPC", &[]),
+    ("RestrictSUIDSGID", &[]),
+];
+
+fn implied(words: &[Word]) -> Vec<Word> {
+    let mut all = words.to_vec();
+    let value = |key: &str| words.iter().rev().find(|word| word.key == key).map(|word| word.value.as_str());
+    if value("DynamicUser") == Some("yes") {
+        let words = IMPLIED.iter().filter_map(|(text, enough)| Some((word(text).ok()?, enough)));
+        let missing =
+            words.filter(|(word, enough)| value(word.key).is_none_or(|said| !enough.contains(&said)));
+        all.extend(missing.map(|(word, _)| word));
+    }
+    all
 }
 
 /// The words that count, by the order of the table.

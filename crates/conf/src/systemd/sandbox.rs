@@ -38,7 +38,7 @@ pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<
         }
         all.extend(words);
     }
-    if all.iter().any(|word| word == "ProtectSystem=strict") {
+    if all.iter().any(|word| word == "ProtectSystem=strict" || word == "DynamicUser") {
         writable(unit, name, &mut all, out);
     }
     let words: Result<Vec<_>, _> = all.iter().map(|word| sandbox::word(word)).collect();
@@ -175,6 +175,12 @@ fn writable(unit: &Unit, name: &str, all: &mut Vec<String>, out: &mut Out<'_>) {
             out.lost(setting, "nobody makes the directory; where it is there the program may write in it");
         }
     }
+}
+
+/// Whether these words make a user for it, in whose place the one that is named would stand.
+pub(super) fn makes_user(value: &str) -> bool {
+    let mut words = value.split_ascii_whitespace().filter_map(|text| sandbox::word(text).ok());
+    words.rfind(|word| word.key == "DynamicUser").is_some_and(|word| word.value == "yes")
 }
 
 /// The lines of a unit for the words of `sandbox`.

@@ -55,10 +55,6 @@ pub(super) fn service(
     passing: &Passing,
     out: &mut Out<'_>,
 ) -> Result<Vec<(&'static str, String)>, String> {
-    if let Some(setting) = unit.last(SECTION, "DynamicUser").filter(|s| boolean(&s.value) == Some(true)) {
-        out.lost(setting, "there is no user for it: make one and name it in `user`");
-        return Err("`DynamicUser=` makes a user for it, which nobody does here".to_owned());
-    }
     for key in ["RootDirectory", "RootImage"] {
         if unit.last(SECTION, key).is_some() {
             return Err(format!("`{key}=` locks it into a directory, which has no counterpart yet"));
@@ -193,6 +189,20 @@ fn ids(
         if odd(&value) { Err(format!("`{key}=` is no name")) } else { Ok(Some((setting, value))) }
     };
     let (user, group) = (read("User")?, read("Group")?);
+    if unit.last(SECTION, "DynamicUser").is_some_and(|setting| boolean(&setting.value) == Some(true)) {
+        if privileged {
+            return Err("`ExecStart=` has `+` or `!`, and `DynamicUser=` makes a user for it".to_owned());
+        }
+        for (setting, _) in user.iter().chain(&group) {
+            out.told(
+                setting,
+                "the user that `DynamicUser=` makes has a number and no name, whoever has this one",
+            );
+        }
+        // Who may nothing, for whoever reads this and knows no `sandbox`.
+        said.extend([("user", "nobody".to_owned()), ("groups", "no".to_owned())]);
+        return Ok(());
+    }
     for (name, found) in [("user", &user), ("groups", &user), ("group", &group)] {
         found.iter().for_each(|(setting, _)| out.at(name, setting));
     }

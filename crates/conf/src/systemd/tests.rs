@@ -237,11 +237,6 @@ fn what_cannot_be_carried_over_is_named_at_its_place() {
         ),
         (
             SOCKET.into(),
-            format!("{SERVICE}DynamicUser=yes\n"),
-            "/u/a@.service:5:1: `DynamicUser=`: there is no user for it",
-        ),
-        (
-            SOCKET.into(),
             format!("{SERVICE}RootDirectory=/srv\n"),
             "/u/a.socket:1: `a.socket` is not carried over: `RootDirectory=",
         ),

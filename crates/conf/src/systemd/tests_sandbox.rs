@@ -68,6 +68,7 @@ fn settings_are_words_as_they_count() {
         ("TemporaryFileSystem=/var:ro\n", "TemporaryFileSystem=/var:ro"),
         ("SystemCallArchitectures=native\n", "SystemCallArchitectures=native"),
         ("PrivateUsers=yes\n", "PrivateUsers"),
+        ("DynamicUser=yes\nProtectHome=yes\n", "ProtectHome DynamicUser"),
         ("MemoryMax=64M\nMemoryMax=1G\nTasksMax=5%\n", "MemoryMax=1G TasksMax=5%"),
         (
             "DevicePolicy=closed\nDeviceAllow=/dev/x\nDeviceAllow=\nDeviceAllow=/dev/kmsg r\nDeviceAllow=char-pts\n",
@@ -146,6 +147,18 @@ fn what_is_not_applied_is_named_and_says_why() {
         read("ProtectSystem=strict\nStateDirectory=x y\n").0,
         "ProtectSystem=strict ReadWritePaths=-/var/lib/x ReadWritePaths=-/var/lib/y"
     );
+}
+
+#[test]
+fn a_user_that_is_made_has_no_name() {
+    let sheet = sheet(&format!("{SERVICE}DynamicUser=yes\nUser=joe\n"));
+    let stanza = sheet.stanzas().next().unwrap();
+    assert_eq!((stanza.get("user"), stanza.get("groups")), (Some("nobody"), Some("no")));
+    let (files, _) = to_systemd(&sheet, &FakeHost::debian());
+    let all = format!("{files:?}");
+    assert!(all.contains("DynamicUser=yes") && !all.contains("nobody"), "{all}");
+    let (_, notes) = read("ExecStart=\nExecStart=+/bin/sh\nDynamicUser=yes\n");
+    assert!(notes.iter().any(|note| note.contains("`ExecStart=` has `+` or `!`")), "{notes:?}");
 }
 
 #[test]

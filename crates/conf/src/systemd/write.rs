@@ -261,9 +261,13 @@ fn program(account: &mut Account<'_>, flags: &[String]) -> Result<Vec<String>, S
         Some(_) => lines.extend(["StandardOutput=null", "StandardError=null"].map(str::to_owned)),
     }
     let Some(user) = account.value("user") else { return Stop::new("user", "it has no `user`") };
-    lines.push(format!("User={}", words::text(user)));
-    lines.extend(account.value("group").map(|group| format!("Group={}", words::text(group))));
-    if !account.value("groups").is_some_and(|word| word.eq_ignore_ascii_case("yes")) {
+    let own = account.value("sandbox").is_some_and(sandbox::makes_user);
+    let group = account.value("group");
+    if !own {
+        lines.push(format!("User={}", words::text(user)));
+        lines.extend(group.map(|group| format!("Group={}", words::text(group))));
+    }
+    if !own && !account.value("groups").is_some_and(|word| word.eq_ignore_ascii_case("yes")) {
         account.lost("groups", "`groups = no`: systemd gives a program the groups of its user");
     }
     if let Some(env) = account.value("env") {
