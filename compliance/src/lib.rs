@@ -21,6 +21,7 @@
 //! manager   a service manager with a store for descriptors (runs in the probe executable)
 //! predictors  tcpdmatch and tcpdchk against the originals, over drawn cases
 //! probe     the program that services start: reports how it was started
+//! process_one  a real systemd as process 1
 //! tls       services behind TLS, certificates, curl
 //! tcpd      tcpd and the programs beside it, called as inetd calls them
 //! ```
@@ -41,6 +42,7 @@ pub mod manager;
 pub mod neighbour;
 pub mod predictors;
 pub mod probe;
+pub mod process_one;
 pub mod side;
 pub mod skip;
 pub mod tcpd;

@@ -346,7 +346,7 @@ const HOSTS: &str = "127.0.0.1 localhost vm\n\
     fd00:0:0:1::1 six.example.org\n";
 
 /// The probe is built beside the tests.
-fn probe_executable() -> PathBuf {
+pub fn probe_executable() -> PathBuf {
     let test = std::env::current_exe().expect("own path");
     let directory = test.ancestors().nth(2).expect("target directory");
     let path = directory.join("portreeve-compliance-probe");

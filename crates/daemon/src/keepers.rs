@@ -5,7 +5,9 @@
 use crate::slot::{Listener, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use crate::watcher::{FREE, KEEP, KEEP_MADE, KNOWS, MADE, MOST, NOTICE, STANDS, STANDS_BY, UPGRADE};
+use crate::watcher::{
+    FREE, KEEP, KEEP_MADE, KNOWS, MADE, MOST, NOTICE, STANDS, STANDS_BY, STEPPED_IN, UPGRADE,
+};
 use portreeve_conf::{Endpoint, Level};
 use portreeve_sys::{seqpacket, systemd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -113,10 +115,10 @@ impl Supervisor {
         let _ = seqpacket::send(watcher, &message, Some(held.as_fd()));
     }
 
-    /// Tells the watcher that we stand.
-    pub fn tell_watcher_we_stand(&self) {
+    /// Tells the watcher that we stand, and whether it is as the process that stood by.
+    pub fn tell_watcher_we_stand(&self, stepped_in: bool) {
         if let Some(watcher) = &self.keepers.watcher {
-            let _ = seqpacket::send(watcher, &[STANDS], None);
+            let _ = seqpacket::send(watcher, &[if stepped_in { STEPPED_IN } else { STANDS }], None);
         }
     }
 

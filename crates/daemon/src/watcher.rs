@@ -32,6 +32,8 @@ pub const STANDS_BY: u8 = b'?';
 pub const KNOWS: u8 = b'!';
 /// Message: it stands.
 pub const STANDS: u8 = b'S';
+/// Message: who stood by does. It may come before the end that made it step in.
+pub const STEPPED_IN: u8 = b'I';
 /// What a socket is called whose file a supervisor has made.
 pub const MADE: &str = "made";
 /// What others are called.
@@ -64,6 +66,8 @@ struct Watcher {
     distrusts: bool,
     /// Who takes the supervisor's place in that upgrade.
     stands_by: Option<i32>,
+    /// That one stands already; the end of the child has not been heard of.
+    stands_in: bool,
     /// The child is that one, and does not stand yet.
     steps_in: bool,
     /// Each with whether a supervisor made its file.
@@ -113,6 +117,7 @@ fn prepare(options: &Options) -> Result<(Watcher, signals::SignalFd), String> {
         former: None,
         distrusts: false,
         stands_by: None,
+        stands_in: false,
         steps_in: false,
         held,
         child: None,
@@ -232,7 +237,8 @@ impl Watcher {
                     self.stands_by = number.filter(|&pid| pid > 1);
                 }
                 ([STANDS_BY], None) => drop(seqpacket::send(channel, &[KNOWS], None)),
-                ([STANDS], None) => {
+                ([STEPPED_IN], None) if self.stands_by.is_some() => self.stands_in = true,
+                ([STANDS | STEPPED_IN], None) => {
                     (self.former, self.stands_by) = (None, None);
                     // One that went back to the former version stands too; what lies there has not died then.
                     self.distrusts = std::mem::take(&mut self.steps_in);
@@ -247,11 +253,12 @@ impl Watcher {
 
     /// The supervisor has ended in an upgrade: whether the process that stood by, which is our child now, takes its place.
     fn leave_to_who_stands_by(&mut self) -> bool {
+        let stands = std::mem::take(&mut self.stands_in);
         let Some(pid) = self.stands_by.take().filter(|&pid| process::is_child(pid)) else { return false };
         if let Some(former) = self.former.take() {
             (self.own, self.distrusts) = (Some(former), true);
         }
-        (self.child, self.steps_in, self.started) = (Some(pid), true, Instant::now());
+        (self.child, self.steps_in, self.started) = (Some(pid), !stands, Instant::now());
         let text = format!("portreeve: the new version has ended in an upgrade; process {pid} steps in\n");
         let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
         if let (true, Some(pid)) = (self.stopping, Pid::from_raw(pid)) {

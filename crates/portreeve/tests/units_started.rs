@@ -5,11 +5,12 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[path = "../../../compliance/src/process_one.rs"]
+#[allow(unreachable_pub)]
+mod process_one;
 
-const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 /// What is tried: a line of /out/result each.
 const INSIDE: &str = r#"#!/bin/sh
@@ -56,118 +57,18 @@ soon portreeve-integrity.timer portreeve-integrity.service
 say over
 "#;
 
-/// Makes the layer, and ends as systemd in it. `$1` is a folder, `$2` the folder of the units, `$3` the program.
-const OUTSIDE: &str = r#"
-set -e
-mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root" "$1/out"
-mount --bind "$4" "$1/out"
-r=$1/root
-mount -t overlay overlay -o lowerdir=/,upperdir="$1/upper",workdir="$1/work" "$r"
-mount -t proc proc "$r/proc"
-mount -t sysfs -o ro sysfs "$r/sys"
-mount -t cgroup2 cgroup2 "$r/sys/fs/cgroup"
-for place in run tmp dev; do mount -t tmpfs -o mode=755 tmpfs "$r/$place"; done
-for device in null zero full random urandom tty; do
-  touch "$r/dev/$device"
-  mount --bind "/dev/$device" "$r/dev/$device"
-done
-mkdir "$r/dev/shm" "$r/out" "$r/.old"
-mount --bind "$1/out" "$r/out"
-ln -s /proc/self/fd "$r/dev/fd"
-rm -rf "$r/etc/portreeve" "$r/var/lib/portreeve"
-mkdir -p "$r/etc/portreeve"
-cp "$2"/*.service "$2"/*.timer "$r/etc/systemd/system/"
-cp "$3" "$r/usr/sbin/portreeve"
-cp "$4/inside" "$r/inside"
-chmod 755 "$r/inside"
-: > "$r/etc/machine-id"
-printf '[Service]\nType=oneshot\nExecStart=/inside\nExecStopPost=/bin/systemctl --no-block exit 0\n' > "$r/etc/systemd/system/tried.service"
-ip link set lo up
-cd "$r"
-pivot_root . .old
-exec chroot . /bin/sh -c 'umount -l /.old; exec env -i container=portreeve PATH=/usr/sbin:/usr/bin:/sbin:/bin /usr/lib/systemd/systemd --unit=tried.service --log-target=journal --show-status=no < /dev/null'
-"#;
-
-/// Folders of this test, and a control group; both go with it.
-struct Room {
-    place: PathBuf,
-    group: PathBuf,
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let _ = Command::new("find")
-            .arg(&self.group)
-            .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
-            .output();
-        let _ = fs::remove_dir_all(&self.place);
-    }
-}
-
-/// Where this process's part of the second version of control groups is.
-fn groups() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    let place = mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find(|words| words.get(2) == Some(&"cgroup2"))?;
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-    Some(Path::new(place.get(1)?).join(own))
-}
-
 #[test]
 fn the_units_of_audits_do_what_they_are_for() {
-    if !rustix::process::geteuid().is_root() {
-        return skip::skip(skip::Reason::NoRoot);
-    }
-    if !skip::has_programs(&[
-        "unshare",
-        "pivot_root",
-        "systemctl",
-        "systemd-analyze",
-        "ip",
-        "busybox",
-        "find",
-    ]) {
-        return;
-    }
-    if !Path::new(SYSTEMD).exists() {
-        return skip::skip(skip::Reason::absent("systemd"));
-    }
-    let name = format!("portreeve-units-{}", std::process::id());
-    let Some(group) = groups().map(|groups| groups.join(&name)).filter(|group| fs::create_dir(group).is_ok())
-    else {
-        return skip::skip(skip::Reason::NoProcessOne);
-    };
-    let room = Room { place: std::env::temp_dir().join(&name), group };
-    let (layer, out) = (room.place.join("layer"), room.place.join("out"));
-    for place in [&layer, &out] {
-        fs::create_dir_all(place).expect("a folder");
-    }
-    fs::write(out.join("inside"), INSIDE).expect("written");
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pkg/systemd");
-    // The group first, then the namespaces: systemd finds itself at the root of its groups.
-    let start = "echo $$ > \"$0/cgroup.procs\" && exec timeout -s KILL 180 unshare -f -p -m -n -i -u -C --propagation private --kill-child \
-                 sh -c \"$1\" sh \"$2\" \"$3\" \"$4\" \"$5\"";
-    let said = Command::new("sh")
-        .args(["-c", start])
-        .arg(&room.group)
-        .arg(OUTSIDE)
-        .arg(&layer)
-        .arg(&units)
-        .arg(env!("CARGO_BIN_EXE_portreeve"))
-        .arg(&out)
-        .output()
-        .expect("sh runs");
-    let result = fs::read_to_string(out.join("result")).unwrap_or_default();
-    if !result.starts_with("began\n") {
-        // No layers of file systems, or no control groups for others: systemd came to nothing before any unit of ours was in play.
-        eprintln!("{}", String::from_utf8_lossy(&said.stderr));
-        return skip::skip(skip::Reason::NoProcessOne);
-    }
-    let lines: Vec<&str> = result.lines().map(str::trim_end).collect();
+    let mut files = vec![(PathBuf::from(env!("CARGO_BIN_EXE_portreeve")), "/usr/sbin/portreeve")];
+    let kinds = ["service", "timer"].map(OsStr::new);
+    let every = std::fs::read_dir(units).expect("the units").flatten().map(|entry| entry.path());
+    files.extend(
+        every
+            .filter(|path| path.extension().is_some_and(|kind| kinds.contains(&kind)))
+            .map(|path| (path, "/etc/systemd/system/")),
+    );
+    let Some(lines) = process_one::tried("units", INSIDE, &files) else { return };
     assert_eq!(
         lines,
         [

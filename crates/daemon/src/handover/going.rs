@@ -189,7 +189,7 @@ impl Supervisor {
         let error = handover::exec(executable.as_fd(), &argv);
         handover::keep_over_exec(&kept, false);
         guard::dismiss(&guard.channel, starter);
-        self.tell_watcher_we_stand();
+        self.tell_watcher_we_stand(false);
         format!("the new executable cannot be executed: {}", percent_m(&error))
     }
 }

@@ -195,7 +195,7 @@ fn resume(options: &Options, bytes: &[u8], number: i32, way: Way) -> Result<Supe
     }
     handover::close_left(&[number]);
     supervisor.upgrade.takes = false;
-    supervisor.tell_watcher_we_stand();
+    supervisor.tell_watcher_we_stand(matches!(way, Way::Beside(_)));
     supervisor.begin_again(rest);
     let own = env!("CARGO_PKG_VERSION");
     match way {
