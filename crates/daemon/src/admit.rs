@@ -211,6 +211,7 @@ impl Supervisor {
         client.consulted = None;
         loop {
             let now = self.now();
+            self.seek_seat(client.slot, Some(client.peer.source()));
             let Some(slot) = self.slots.get_mut(&client.slot) else { return };
             // Its answer came, or its next try, after a reload took the service away: nothing is started for it any more.
             if slot.has_ended() {

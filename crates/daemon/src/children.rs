@@ -166,11 +166,28 @@ pub struct Children {
     pub put_off: Vec<PutOff>,
     /// The programs that were started last, the newest behind; some of them have ended.
     recent: VecDeque<i32>,
+    /// Of each slot those that were started last and run, the newest behind.
+    of_slot: HashMap<SlotId, Newest>,
+    /// How often the kernel has said that children have ended.
+    pub told: u64,
+    /// How often it had when the newest of all were looked at for want of a process.
+    looked: u64,
     /// The alarm for a look at the newest of them is set.
     pub glance_set: bool,
     /// When all of them are to be looked at; the alarm for it is set.
     pub look_at: Option<Duration>,
 }
+
+/// The newest running programs of a slot.
+#[derive(Debug, Default)]
+struct Newest {
+    pids: VecDeque<i32>,
+    /// How often the kernel had told of ends when they were looked at for want of a seat.
+    looked: u64,
+}
+
+/// So many of them are remembered.
+const NEWEST_OF_SLOT: usize = 128;
 
 /// So many of the newest programs are remembered: those that end soon are among them.
 const RECENT: usize = 256;
@@ -185,7 +202,49 @@ impl Children {
             self.recent.pop_front();
         }
         self.recent.push_back(pid);
+        let newest = self.of_slot.entry(child.slot).or_default();
+        if newest.pids.len() >= NEWEST_OF_SLOT {
+            newest.pids.pop_front();
+        }
+        newest.pids.push_back(pid);
         self.programs.insert(pid, child);
+    }
+
+    /// A program has ended and is in the table no more.
+    pub fn end(&mut self, pid: i32) -> Option<Child> {
+        let child = self.programs.remove(&pid)?;
+        if let Some(newest) = self.of_slot.get_mut(&child.slot) {
+            if let Some(at) = newest.pids.iter().rposition(|&other| other == pid) {
+                newest.pids.remove(at);
+            }
+            if newest.pids.is_empty() {
+                self.of_slot.remove(&child.slot);
+            }
+        }
+        Some(child)
+    }
+
+    /// Whether there are programs of this slot that may have ended.
+    pub fn may_end(&self, slot: SlotId) -> bool {
+        self.of_slot.contains_key(&slot)
+    }
+
+    /// The newest programs of a slot, unless they were looked at since the kernel last told of an end.
+    pub fn unseen_of(&mut self, slot: SlotId) -> Vec<i32> {
+        let told = self.told;
+        let unseen = self.of_slot.get_mut(&slot).filter(|newest| newest.looked != told);
+        unseen.map_or_else(Vec::new, |newest| {
+            newest.looked = told;
+            newest.pids.iter().rev().copied().collect()
+        })
+    }
+
+    /// The newest programs of all, in the same way.
+    pub fn unseen(&mut self) -> Vec<i32> {
+        if std::mem::replace(&mut self.looked, self.told) == self.told {
+            return Vec::new();
+        }
+        self.newest(NEWEST_OF_SLOT)
     }
 
     /// The newest `most` of the remembered programs that have not been reaped, the newest first. The others among them are forgotten.
@@ -243,12 +302,33 @@ mod tests {
         }
     }
 
+    /// Of a slot those that run are looked at once for each time that the kernel tells, and nothing stays of one that has none.
+    #[test]
+    fn a_slot_is_looked_at_once_for_what_the_kernel_tells() {
+        let mut children = Children::default();
+        (1..=3).for_each(|pid| children.begin(pid, child()));
+        children.begin(9, Child { slot: 2, ..child() });
+        assert_eq!((children.unseen_of(1), children.unseen()), (vec![], vec![]), "nobody has told of an end");
+        children.told += 1;
+        assert!(children.end(2).is_some() && children.end(2).is_none());
+        assert_eq!((children.unseen_of(1), children.unseen_of(1)), (vec![3, 1], vec![]));
+        assert_eq!((children.unseen(), children.unseen()), (vec![9, 3, 1], vec![]));
+        assert_eq!(children.unseen_of(2), [9]);
+        (10..=20_000).for_each(|pid| children.begin(pid, child()));
+        children.told += 1;
+        assert_eq!(children.unseen_of(1).len(), NEWEST_OF_SLOT);
+        assert!(children.may_end(1));
+        let all: Vec<i32> = children.programs.keys().copied().collect();
+        assert!(all.into_iter().all(|pid| children.end(pid).is_some()));
+        assert!(children.of_slot.is_empty() && !children.may_end(1));
+    }
+
     #[test]
     fn the_newest_are_those_that_run_and_who_ended_is_forgotten() {
         let mut children = Children::default();
         (1..=10).for_each(|pid| children.begin(pid, child()));
         for pid in [10, 8, 2] {
-            children.programs.remove(&pid);
+            children.end(pid);
         }
         assert_eq!(children.newest(3), [9, 7, 6]);
         assert_eq!(children.newest(usize::MAX), [9, 7, 6, 5, 4, 3, 1]);

@@ -142,6 +142,7 @@ impl Supervisor {
     /// A connection of a service that reads PROXY headers: whether its peer may send one, and whether there is room to wait.
     pub fn await_proxy(&mut self, client: Client) {
         let now = self.now();
+        self.seek_seat(client.slot, None);
         let Some(slot) = self.slots.get(&client.slot).filter(|slot| slot.status != State::Removed) else {
             return;
         };

@@ -66,7 +66,7 @@ impl Supervisor {
             self.stop_if_done();
             return;
         }
-        let Some(child) = self.children.programs.remove(&pid) else { return };
+        let Some(child) = self.children.end(pid) else { return };
         let (id, held) = (child.slot, child.holds_socket);
         if let Some(slot) = self.slots.get(&id) {
             let end = End {

@@ -9,9 +9,10 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::Peer;
-use portreeve_sys::process;
 use portreeve_sys::reap::{Pid, Reaped, Signal, Status, reap_next, reap_one};
+use portreeve_sys::{process, signals};
 use portreeve_workers::protocol::Usage;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Most ends handled at once; the rest come with the next alarm, because the signal that told of them has been read.
@@ -45,14 +46,51 @@ impl Supervisor {
                 Some(Signal::INT) if self.options.foreground => self.stop(Stopping::Term),
                 Some(Signal::QUIT) => self.stop(Stopping::Quit),
                 Some(Signal::ABORT) => self.say(Level::Info, "Consistency check passed"),
-                Some(Signal::CHILD) if crowd => {
-                    self.bury_one(pid);
+                Some(Signal::CHILD) => {
+                    self.children.told += 1;
+                    if crowd {
+                        self.bury_one(pid);
+                    }
                 }
                 _ => {}
             }
         }
         // One SIGCHLD may stand for many ends, and one that came while we looked is not lost.
         if crowd { self.bury_in_crowd() } else { self.bury() }
+    }
+
+    /// Somebody asks for a seat: where there is none, programs that have ended give theirs back first. Else whoever comes again at the
+    /// end of its connection keeps the loop accepting, and is refused, while nobody takes the ended ones. What is not full costs
+    /// nothing; what is, one look at the newest for each time that the kernel tells of an end, so a flood of refusals buys none.
+    pub fn seek_seat(&mut self, id: SlotId, source: Option<IpAddr>) {
+        let Some(slot) = self.slots.get(&id) else { return };
+        let here = self.children.may_end(id) && slot.state.is_full(slot.rules(), source);
+        let host = self.host.is_full();
+        if !here && !host {
+            return;
+        }
+        if let Some(pid) = signals::take_child() {
+            self.children.told += 1;
+            // The others that it may stand for, and what is no program, are for the end of this turn.
+            self.timers.set(self.stamp.mono(), Alarm::Ended(pid));
+        }
+        let mut pids = if here { self.children.unseen_of(id) } else { Vec::new() };
+        if host {
+            pids.append(&mut self.children.unseen());
+        }
+        for pid in pids {
+            self.bury_one(pid);
+        }
+    }
+
+    /// The rest of what a SIGCHLD told that was taken before its turn.
+    pub fn ended_meanwhile(&mut self, pid: i32) {
+        if self.children.programs.len() >= CROWD {
+            self.bury_one(pid);
+            self.bury_in_crowd();
+        } else {
+            self.bury();
+        }
     }
 
     /// Of many that run: those that are likely to have ended now, the others soon.
@@ -123,7 +161,7 @@ impl Supervisor {
     fn ended(&mut self, ended: &Reaped) {
         let pid = ended.pid.as_raw_nonzero().get();
         let told = self.witness_ended(pid);
-        if let Some(child) = self.children.programs.remove(&pid) {
+        if let Some(child) = self.children.end(pid) {
             let id = child.slot;
             if let Some(slot) = self.slots.get(&id) {
                 let end = End {

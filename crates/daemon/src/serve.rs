@@ -102,6 +102,7 @@ impl Supervisor {
             Alarm::Kill => self.kill_alarm(),
             Alarm::Filters => self.filters_set = false,
             Alarm::Ends => self.bury_late(),
+            Alarm::Ended(pid) => self.ended_meanwhile(pid),
             Alarm::Keyed => self.answer_keyed(false),
             Alarm::Registrations => self.registrations_alarm(),
             // The loop looks at it in each turn.

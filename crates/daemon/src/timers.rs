@@ -46,6 +46,8 @@ pub enum Alarm {
     Filters,
     /// More children have ended than were handled at once.
     Ends,
+    /// This child has ended, and perhaps others, as was heard before its turn.
+    Ended(i32),
     /// Workers of TLS have had their time to look at new certificates.
     Keyed,
     /// rpcbind is to be asked again.

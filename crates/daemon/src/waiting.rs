@@ -42,6 +42,7 @@ impl Supervisor {
     pub fn start_wait_stream(&mut self, id: SlotId) {
         let now = self.now();
         self.refresh_tables();
+        self.seek_seat(id, None);
         let Some(slot) = self.slots.get_mut(&id) else { return };
         // Rules that have come since the configuration was read, which refuses such a service: nobody can ask about its
         // clients, so they wait.
@@ -93,6 +94,9 @@ impl Supervisor {
                 }
             };
             let from = Peer::Inet(peer);
+            self.seek_seat(id, Some(from.source()));
+            let Some(slot) = self.slots.get_mut(&id) else { return };
+            let Some(listener) = slot.listener(number) else { return };
             let arrival = Arrival { peer: from, proof: Proof::Nothing };
             let load = slot.rules().rules().max_load.and_then(|_| limits::load_average());
             let tables = if slot.service.nolibwrap { Tables::Off } else { Tables::NotAsked };

@@ -5,6 +5,7 @@
 
 use crate::address::AddressSet;
 use crate::arrival::{Arrival, Now, Peer};
+use crate::checks;
 use crate::denied::Denied;
 use crate::occupancy::Occupancy;
 use crate::rate::minute::{Limits, Minute};
@@ -44,6 +45,16 @@ impl ServiceState {
     /// Running instances. Unlike xinetd's, the count survives a stop for overload (reference xinetd §6.1).
     pub fn running(&self) -> u32 {
         self.known(0, |counters| counters.occupancy.running())
+    }
+
+    /// Whether `instances`, or `per_source` for this source, leave no room: what an end may change.
+    pub fn is_full(&self, rules: &CompiledRules, source: Option<IpAddr>) -> bool {
+        let rules = rules.rules();
+        self.known(false, |counters| {
+            let occupancy = &counters.occupancy;
+            checks::instances_taken(rules, occupancy)
+                || source.is_some_and(|source| checks::source_is_full(rules, occupancy, source))
+        })
     }
 
     /// Distinct sources of the running instances, by the prefix that per_source counts by.
@@ -198,6 +209,11 @@ impl HostState {
     /// Running instances of all services.
     pub fn running(&self) -> u32 {
         self.running.get()
+    }
+
+    /// Whether `-limit` leaves no room for another process.
+    pub fn is_full(&self) -> bool {
+        checks::processes_taken(self)
     }
 
     /// Whether the deny list refuses `peer` now. Protection beats a denial even when it was configured after it.

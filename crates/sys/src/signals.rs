@@ -129,6 +129,21 @@ pub fn pending(asked: &[Signal]) -> Vec<Signal> {
     asked.iter().filter(came).copied().collect()
 }
 
+/// Takes the SIGCHLD that has come, if one has: who has ended. It may stand for many. No other signal is touched, and nothing that a
+/// [`SignalFd`] has read already.
+#[must_use]
+pub fn take_child() -> Option<i32> {
+    let mut set = empty();
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the set is initialised and SIGCHLD a valid signal.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
+    // SAFETY: the set and the time are initialised; the kernel fills the structure where it returns a signal.
+    let got = unsafe { libc::sigtimedwait(&raw const set, info.as_mut_ptr(), &raw const at_once) };
+    // SAFETY: filled, of a SIGCHLD, which names a process.
+    (got == libc::SIGCHLD).then(|| unsafe { info.assume_init().si_pid() })
+}
+
 /// The mask that blocks nothing.
 pub(crate) fn none() -> libc::sigset_t {
     empty()

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![allow(clippy::print_stdout, reason = "a test with its own main reports by what it prints")]
 
-use portreeve_sys::reap::{Signal, Status, kill, kill_group, reap_next};
+use portreeve_sys::reap::{Signal, Status, kill, kill_group, reap_next, reap_one};
 use portreeve_sys::signals;
 use portreeve_sys::spawn::{ImageBuilder, Spawner, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -109,6 +109,21 @@ fn main() {
         }
     }
     assert_eq!(reap_next(), None);
+
+    // Taken alone, before its turn: who has ended is named, and what else has come stays.
+    while fd.read().is_some() {}
+    assert_eq!(signals::take_child(), None);
+    let ended = start("exit 3");
+    kill(own, Signal::USR1).unwrap();
+    let pending = || signals::pending(&[Signal::CHILD, Signal::USR1]);
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while pending().len() < 2 && std::time::Instant::now() < limit {
+        std::thread::yield_now();
+    }
+    assert_eq!(signals::take_child(), Some(ended.as_raw_nonzero().get()));
+    assert_eq!((signals::take_child(), pending()), (None, vec![Signal::USR1]));
+    assert_eq!(reap_one(ended).map(|reaped| reaped.status), Some(Status::Exited(3)));
+    assert_eq!(fd.read().map(|signal| signal.0), Some(Signal::USR1.as_raw()));
     assert!(kill(teller, Signal::TERM).is_err(), "a reaped process is gone");
     // As libtest says it: scripts/test adds these lines up.
     println!("test result: ok. 1 passed; 0 failed; 0 ignored");

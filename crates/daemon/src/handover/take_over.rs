@@ -338,7 +338,7 @@ impl Supervisor {
         if let Some(at) = left.kill_at {
             self.timers.set(at, Alarm::Kill);
         }
-        self.children.programs.insert(left.pid, child);
+        self.children.begin(left.pid, child);
         if let Some(witness) = &left.witness {
             self.take_over_witness(left, witness);
         }
