@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Entries of the list that one step looks through for those that were not met.
 const LOOKED_THROUGH: usize = 4096;
+/// Elements of a portion that the kernel did not fill: it has come to the end of the set.
+const FEW: usize = 256;
 /// Elements that one step asks for by themselves.
 const ASKED: usize = 128;
 /// After so many in a row that are missing indeed, the others are taken to be.
@@ -116,6 +118,12 @@ impl Enforcer {
         self.comparison.is_some()
     }
 
+    /// Whether one has come to what is missing, or may be.
+    pub(super) fn mends(&self) -> bool {
+        let stage = self.comparison.as_ref().map(|comparison| &comparison.stage);
+        matches!(stage, Some(Stage::Doubts | Stage::Mend))
+    }
+
     /// One step of it: milliseconds at most, unless the whole table has to be made anew. What it found, once it is over and all is mended.
     ///
     /// # Errors
@@ -214,12 +222,14 @@ impl Enforcer {
             return Ok(true);
         }
         let (wanted, slack) = (&mut self.wanted, SLACK + self.late);
-        self.looking.portion(|message| {
+        let (mut told, mut before) = (0, 0);
+        let more = self.looking.portion(|message| {
             for (key, millis) in elements_in(message.attributes()) {
+                told += 1;
                 let Some(prefix) = kin.prefix(key) else { continue };
                 let end = millis.map(Duration::from_millis);
                 match wanted.meet(&prefix) {
-                    Met::Before => {}
+                    Met::Before => before += 1,
                     Met::Now(until) if agree(end, until, now, slack) => {}
                     Met::Now(_) => {
                         comparison.strange.insert(prefix);
@@ -231,7 +241,9 @@ impl Enforcer {
                     Met::Unwanted => drop(comparison.strange.insert(prefix)),
                 }
             }
-        })
+        })?;
+        // What one adds during a dump comes at its end, so it would go on for as long as there is one more in each step.
+        Ok(more && (told == 0 || told > FEW || before < told))
     }
 
     fn ask_for_doubtful(&mut self, comparison: &mut Comparison, now: Duration) -> io::Result<()> {

@@ -1,11 +1,11 @@
 //! The loop: takes bans from the supervisor to the kernel, and looks after them when somebody else has changed the tables, and
-//! every half minute. A look is made in steps between the messages, so that no ban waits for one. Never gives up: what the kernel
+//! every half minute. A look is made in steps between the messages, so that no ban waits for one; nor does a repair wait for bans. Never gives up: what the kernel
 //! refuses is tried again, and said.
 
 use super::comparison::Found;
 use super::enforcer::Enforcer;
 use super::netlink::Netlink;
-use super::pace::{Pace, ROUTINE};
+use super::pace::{Haste, Pace, ROUTINE};
 use crate::outbox::Outbox;
 use crate::protocol::{BadMessage, FromFirewall, MAX_MESSAGE, ToFirewall};
 use portreeve_policy::{MOST_BANS, Prefix};
@@ -54,8 +54,9 @@ pub(super) struct Engine {
     enforcer: Option<Enforcer>,
     /// Changes since the list was whole that have been given to the kernel.
     changes: u64,
-    /// When to look at the kernel next.
+    /// When to look at the kernel next without a reason, and when with one.
     look: Duration,
+    reason: Option<Duration>,
     pace: Pace,
     /// The kernel has taken, or had, all that it was to have when this was told last.
     stands: bool,
@@ -76,6 +77,7 @@ impl Engine {
             enforcer: None,
             changes: 0,
             look: clock::monotonic() + ROUTINE,
+            reason: None,
             pace: Pace::default(),
             stands: false,
         }
@@ -90,7 +92,23 @@ impl Engine {
     /// Whether no look goes on, and the next one is the one of routine.
     #[cfg(test)]
     pub(super) fn rests(&self) -> bool {
-        !self.looks() && self.look > clock::monotonic() + ROUTINE / 2
+        !self.looks() && self.next_look() > clock::monotonic() + ROUTINE / 2
+    }
+
+    /// Whether a look goes on and makes way now.
+    #[cfg(test)]
+    pub(super) fn makes_way(&self) -> bool {
+        self.looks() && self.pace.next_step() > clock::monotonic()
+    }
+
+    /// Whether a look has come to what is missing.
+    #[cfg(test)]
+    pub(super) fn mends(&self) -> bool {
+        self.enforcer.as_ref().is_some_and(Enforcer::mends)
+    }
+
+    fn next_look(&self) -> Duration {
+        self.reason.map_or(self.look, |reason| reason.min(self.look))
     }
 
     /// Whether a look goes on.
@@ -118,8 +136,11 @@ impl Engine {
             if self.pace.next_step() <= now {
                 self.look_on(now);
             }
-        } else if self.whole && self.look <= now {
+        } else if self.whole && self.next_look() <= now {
             self.look = now + self.pace.routine();
+            self.pace.begin(self.reason.map_or(Haste::Routine, |_| Haste::Reason));
+            // What is heard within the next moments may come behind what this look has seen.
+            self.reason = self.reason.filter(|reason| *reason > now);
             self.look_after(now);
         }
         self.out.send()?;
@@ -129,7 +150,7 @@ impl Engine {
     fn wait(&self) -> io::Result<(bool, bool)> {
         let left = match self.looks() {
             true => self.pace.next_step().saturating_sub(clock::monotonic()),
-            false => self.look.saturating_sub(clock::monotonic()),
+            false => self.next_look().saturating_sub(clock::monotonic()),
         };
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(30),
@@ -303,7 +324,10 @@ impl Engine {
             // One that cannot tell any more: there is still the routine.
             Err(_) => self.listening = None,
         }
-        self.look = self.look.min(clock::monotonic() + SETTLE);
+        let soon = clock::monotonic() + SETTLE;
+        self.reason = Some(self.reason.map_or(soon, |reason| reason.min(soon)));
+        // A look that goes on may find it; the next one begins when it is over.
+        self.pace.hurry(Haste::Reason);
     }
 
     /// Makes the kernel's bans what they are to be: at once where there is no table yet, or in the steps that follow.
@@ -325,6 +349,9 @@ impl Engine {
             Some(Ok(None)) | None => {}
         }
         self.pace.step(now, clock::monotonic(), !self.looks());
+        if self.enforcer.as_ref().is_some_and(Enforcer::mends) {
+            self.pace.hurry(Haste::Mends);
+        }
     }
 
     fn begin(&mut self, now: Duration) -> io::Result<Found> {
@@ -362,7 +389,7 @@ impl Engine {
     fn refused(&mut self, error: &io::Error, now: Duration) {
         let errno = error.raw_os_error().and_then(|errno| u16::try_from(errno).ok()).unwrap_or(0);
         let wanted = self.enforcer.as_ref().map_or(self.gathered.len(), Enforcer::len);
-        (self.look, self.stands) = (now + AGAIN, false);
+        (self.look, self.reason, self.stands) = (now + AGAIN, Some(now + AGAIN), false);
         self.out.put(FromFirewall::Refused { errno, wanted: u32::try_from(wanted).unwrap_or(u32::MAX) });
     }
 }

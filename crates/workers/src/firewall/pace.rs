@@ -1,5 +1,6 @@
 //! When the kernel is looked at, and when a look goes on. The kernel begins a dump anew for each portion and walks over all that it has
-//! told already, so a look at a million bans takes seconds of it, and a step of one ten milliseconds. Pure: knows no socket.
+//! told already, so a look at a million bans takes seconds of it, and a step of one ten milliseconds. What is only looked after makes way to others;
+//! what somebody has changed, and what is known to be missing, does not wait for whoever goes on speaking. Pure: knows no socket.
 
 use std::time::Duration;
 
@@ -14,6 +15,20 @@ const BUSY: Duration = Duration::from_millis(50);
 /// While they come, a step is followed by a rest of so many times what it took, but not of more than that.
 const FACTOR: u32 = 20;
 const LONGEST: Duration = Duration::from_secs(1);
+/// A look with a reason that has taken so long could not keep its second anyway: from there on, half of the time is others'.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// What a look is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Haste {
+    /// Nobody has told of anything.
+    #[default]
+    Routine,
+    /// Somebody has changed something.
+    Reason,
+    /// Something is missing, or may be.
+    Mends,
+}
 
 /// What is known of the looks so far.
 #[derive(Debug, Default)]
@@ -26,12 +41,23 @@ pub(super) struct Pace {
     /// What the look that goes on has taken, and what the last one took.
     spent: Duration,
     whole: Duration,
+    haste: Haste,
 }
 
 impl Pace {
     /// The supervisor has said something.
     pub(super) fn hear(&mut self, now: Duration) {
         self.heard = now;
+    }
+
+    /// A look begins, in place of one that went on.
+    pub(super) fn begin(&mut self, haste: Haste) {
+        (self.spent, self.took, self.haste) = (Duration::ZERO, Duration::ZERO, haste);
+    }
+
+    /// The look that goes on is for this, too.
+    pub(super) fn hurry(&mut self, haste: Haste) {
+        self.haste = self.haste.max(haste);
     }
 
     /// A step was taken; `over`: it was the last.
@@ -47,6 +73,9 @@ impl Pace {
     pub(super) fn next_step(&self) -> Duration {
         let rest = match self.took {
             short if short < SHORT => return Duration::ZERO,
+            _ if self.haste == Haste::Mends => return Duration::ZERO,
+            _ if self.haste == Haste::Reason && self.spent < PROMPT => return Duration::ZERO,
+            long if self.haste == Haste::Reason => long.min(LONGEST),
             long if self.stepped < self.heard + BUSY => (long * FACTOR).min(LONGEST),
             long => long.min(LONGEST),
         };
@@ -80,6 +109,32 @@ mod tests {
         assert_eq!(pace.next_step(), ms(2410), "nobody has spoken for a while");
         pace.hear(ms(2310));
         assert_eq!(pace.next_step(), ms(3310));
+    }
+
+    /// Whoever has himself banned again and again would else put off that the kernel drops the others again.
+    #[test]
+    fn what_has_a_reason_waits_for_nobody_who_speaks() {
+        let mut pace = Pace::default();
+        pace.begin(Haste::Routine);
+        pace.hear(ms(1000));
+        pace.step(ms(1000), ms(1010), false);
+        assert_eq!(pace.next_step(), ms(1210));
+        pace.hurry(Haste::Reason);
+        assert_eq!(pace.next_step(), Duration::ZERO);
+        pace.hurry(Haste::Routine);
+        assert_eq!(pace.next_step(), Duration::ZERO, "it keeps its reason");
+        pace.step(ms(1010), ms(1010) + PROMPT, false);
+        pace.hear(ms(1010) + PROMPT);
+        assert_eq!(
+            pace.next_step(),
+            ms(1010) + PROMPT + LONGEST,
+            "one that takes long rests as long as it works"
+        );
+        pace.hurry(Haste::Mends);
+        assert_eq!(pace.next_step(), Duration::ZERO);
+        pace.begin(Haste::Routine);
+        pace.step(ms(5000), ms(5010), false);
+        assert_eq!(pace.next_step(), ms(5020), "the next one has none");
     }
 
     #[test]

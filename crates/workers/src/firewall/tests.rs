@@ -165,3 +165,76 @@ fn what_others_do_to_their_tables_is_no_news_and_what_they_do_to_ours_is_mended(
     assert!(nft("list set inet portreeve v4_32").contains("192.0.2.1"));
     drop(ours);
 }
+
+/// Whoever has himself banned again and again would else put off that the others are dropped again.
+#[test]
+fn a_repair_makes_way_to_nobody_who_goes_on_being_banned() {
+    let Some(_apart) = Apart::enter() else { return };
+    let many = |count: u32| (0..count).map(|n| (host(0x0a00_0000 + n), None));
+    let began = |count: u32, hears: bool| {
+        let (ours, theirs) = seqpacket::pair().expect("a channel");
+        let mut engine = Engine::new(theirs);
+        let (asking, looking) = (netlink::asking().expect("a socket"), netlink::asking().expect("a socket"));
+        // The second one is told nothing.
+        let listening = if hears { netlink::listening_but_to(&asking) } else { netlink::asking() };
+        let enforcer =
+            Enforcer::begin_open((asking, looking), many(count), clock::monotonic()).expect("a table");
+        engine.stand(enforcer, listening.expect("a socket"));
+        (ours, engine)
+    };
+    let mut news = 0xc000_0200;
+    let mut ban = |ours: &OwnedFd| {
+        news += 1;
+        tell(ours, &ToFirewall::Bans { bans: vec![(host(news), None)], more: false });
+        let mut answer = [0; 4096];
+        while seqpacket::recv(ours.as_fd(), &mut answer).is_ok_and(|received| received.len > 0) {}
+        host(news)
+    };
+
+    // Told of, and everything missing.
+    let (ours, mut engine) = began(5000, true);
+    nft("flush set inet portreeve v4_32");
+    engine.turn().expect("it hears");
+    let (mut steps, mut last) = (0, host(0));
+    while !engine.rests() {
+        if engine.looks() {
+            (steps, last) = (steps + 1, ban(&ours));
+        }
+        engine.turn().expect("a turn");
+        assert!(!engine.makes_way(), "in step {steps}");
+        assert!(steps < 10_000, "the look does not end");
+    }
+    assert!(steps > 20 && has(host(0x0a00_0000)) && has(host(0x0a00_1387)) && has(last));
+
+    // Told of while a look of routine goes on, whose list is long.
+    let (ours, mut engine) = began(60_000, true);
+    tell(&ours, &ToFirewall::Stand);
+    engine.turn().expect("it begins to look");
+    assert!(engine.looks());
+    for _ in 0..5 {
+        ban(&ours);
+        engine.turn().expect("a turn");
+    }
+    nft("delete element inet portreeve v4_32 { 10.0.0.1 }");
+    let mut steps = 0;
+    while !engine.rests() {
+        ban(&ours);
+        engine.turn().expect("a turn");
+        assert!(!engine.makes_way(), "in step {steps}");
+        steps += 1;
+        assert!(steps < 20_000, "the look does not end");
+    }
+    assert!(has(host(0x0a00_0001)));
+
+    // Nobody told of it: found by routine, and mended at once.
+    let (ours, mut engine) = began(5000, false);
+    nft("flush set inet portreeve v4_32");
+    tell(&ours, &ToFirewall::Stand);
+    engine.turn().expect("it begins to look");
+    while engine.looks() {
+        ban(&ours);
+        engine.turn().expect("a turn");
+        assert!(!(engine.mends() && engine.makes_way()));
+    }
+    assert!(has(host(0x0a00_0000)) && has(host(0x0a00_1387)));
+}
