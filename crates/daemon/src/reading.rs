@@ -3,7 +3,7 @@
 //! before, nothing is read anew, since a reading depends on nothing else. Owns a reading under way; what is done with it stands in `reload`.
 
 use crate::machine::Machine;
-use crate::recorded::{Known, Recorder};
+use crate::recorded::{Answers, Known, Recorder};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::{Level, Sections};
@@ -17,6 +17,8 @@ const ROUNDS: u32 = 8;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long it may take, once it was late, over what its answers lead to: one dead server must not cost a local user its groups.
 const MORE: Duration = Duration::from_secs(5);
+/// Later than this turn of the loop, whose alarms may all ring.
+const NEXT_TURN: Duration = Duration::from_nanos(1);
 /// Questions on their way at once.
 const WINDOW: usize = 128;
 
@@ -45,6 +47,8 @@ pub struct Reading {
     /// The answers of the last reading are to be compared first.
     compare: bool,
     again: bool,
+    /// What it came to, for the next turn of the loop: who came meanwhile is served first.
+    done: Option<(portreeve_conf::Reading, Answers)>,
 }
 
 impl Reading {
@@ -69,6 +73,7 @@ impl Supervisor {
             sections: None,
             compare: purpose != Purpose::Start && self.is_as_read(),
             again: false,
+            done: None,
         });
         self.timers.set(self.stamp.mono() + DEADLINE, Alarm::Reading(number));
         self.read_round();
@@ -119,10 +124,9 @@ impl Supervisor {
             };
             if let Some(result) = done {
                 let answers = recorder.answers();
-                let (purpose, again) = (reading.purpose, reading.again);
-                drop(reading);
-                self.apply(purpose, result, answers);
-                return self.read_if(again);
+                // Whatever the lines were is not needed any more, and much.
+                (reading.sections, reading.machine) = (None, Machine::default());
+                return self.put_into_force(reading, result, answers);
             }
         }
         reading.known = recorder.of_files();
@@ -136,6 +140,19 @@ impl Supervisor {
         self.ask_more();
         // Where none of the words could be asked for, no answer will come that goes on.
         self.next_round_if_answered();
+    }
+
+    /// At a reload in the next turn of the loop: to read and to swap are each some milliseconds with a thousand services, and a client
+    /// waits for one of them at most.
+    fn put_into_force(&mut self, mut reading: Reading, result: portreeve_conf::Reading, answers: Answers) {
+        if reading.purpose == Purpose::Start {
+            self.apply(Purpose::Start, result, answers);
+            return self.read_if(reading.again);
+        }
+        reading.number = self.ticket();
+        self.timers.set(self.stamp.mono() + NEXT_TURN, Alarm::Reading(reading.number));
+        reading.done = Some((result, answers));
+        self.reading = Some(reading);
     }
 
     fn read_if(&mut self, again: bool) {
@@ -185,17 +202,23 @@ impl Supervisor {
     }
 
     fn next_round_if_answered(&mut self) {
-        let done = self.reading.as_ref().is_some_and(|r| r.asked.is_empty() && r.to_ask.is_empty());
+        let is_done = |r: &Reading| r.asked.is_empty() && r.to_ask.is_empty() && r.done.is_none();
+        let done = self.reading.as_ref().is_some_and(is_done);
         if done {
             self.read_round();
         }
     }
 
-    /// The resolver has taken too long: what it did not answer is answered by what it said before.
+    /// The moment of a reading has come: what it came to is put into force, or the resolver has taken too long: what it did not answer is answered by what it said before.
     pub fn reading_late(&mut self, number: u64) {
-        if self.reading.as_ref().is_some_and(|r| r.number == number) {
-            self.give_up_questions();
+        let Some(reading) = self.reading.as_mut().filter(|reading| reading.number == number) else { return };
+        if let Some((result, answers)) = reading.done.take() {
+            let (purpose, again) = (reading.purpose, reading.again);
+            self.reading = None;
+            self.apply(purpose, result, answers);
+            return self.read_if(again);
         }
+        self.give_up_questions();
     }
 
     /// The resolver died while it was asked: what was on its way is asked again once it is back.
