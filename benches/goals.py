@@ -179,6 +179,10 @@ def lines(r):
     yield ('reload, CPU with 1000 services, unchanged / all changed, ms', ' / '.join(show(r.middle('footprint', 'xinetd', '1000', k), 1) for k in ('unchanged_ms', 'changed_ms')), '–', '–',
            ' / '.join(show(r.middle('footprint', 'ours', '1000', k), 1) for k in ('unchanged_ms', 'changed_ms')),
            [at_most('unchanged', r.middle('footprint', 'ours', '1000', 'unchanged_ms'), 3, 1), at_most('changed', r.middle('footprint', 'ours', '1000', 'changed_ms'), 6, 1)])
+    gaps = {s: [show(r.middle('footprint', s, '1000', k), 1) for k in ('gap_ms', 'gap_none_ms')] for s in ('xinetd', 'ours')}
+    yield ('largest gap of a client, 1000 services changed ten times a second, ms', '{} (without reloads {})'.format(*gaps['xinetd']), '–', '–',
+           '{} (without reloads {})'.format(*gaps['ours']),
+           [at_most('ms', r.middle('footprint', 'ours', '1000', 'gap_ms'), 5, 1), at_most('lost', r.total('footprint', 'ours', 'lost'), 0)])
     cells = ['spawn', 'echo', 'refusals', 'redirect']
     yield ('on both cores beside one, connections/s', '–', '–', '–', '; '.join(f'{c} {show(r.middle("cores", "both", c))} beside {show(r.middle("cores", "one", c))}' for c in cells),
            [only(f'× one, {c}', r.ratio('cores', 'both', 'one', c)) for c in cells])

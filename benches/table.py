@@ -190,9 +190,24 @@ def footprint(options):
                         row['unchanged_ms'] = reload_of(server)
                         harness.SERVERS[name]('spawn', dict(ctx, extra=' nice = 3\n'))
                         row['changed_ms'] = reload_of(server)
+                        row['gap_ms'], row['lost'] = gap_of(server, name, ctx, 20)
+                        row['gap_none_ms'], _ = gap_of(server, name, ctx, 0)
                 rows.append(row)
                 print(row, file=sys.stderr)
     return rows
+
+
+def gap_of(server, name, ctx, hangups):
+    """The longest, in ms, that one client after the other waits, and how many were lost, while each service is changed ten times a second."""
+    load = subprocess.Popen([harness.LG, '-m', 'eof', '-c', '1', '-t', '2.5', '-p', str(PORT), '--nports', str(ctx['nserv']), '--expect', '3',
+                             '--timeout', '3', *SOURCES], stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {1}))
+    time.sleep(0.3)
+    for turn in range(hangups):
+        harness.SERVERS[name]('spawn', dict(ctx, extra=f' nice = {1 + turn % 2}\n'))
+        os.kill(server.pid, signal.SIGHUP)
+        time.sleep(0.1)
+    row = json.loads(load.communicate()[0].strip().splitlines()[-1])
+    return row['max_us'] / 1000, sum(row.get(key, 0) for key in ('reset', 'short', 'timeout', 'refused', 'other'))
 
 
 def reload_of(server):
