@@ -33,6 +33,8 @@ pub struct Holders {
     pub hidden: usize,
     /// Descriptors of other sockets than the wanted ones, up to a bound; where they were asked for.
     pub others: Vec<Descriptor>,
+    /// Descriptors of other sockets beyond that bound.
+    pub not_told: usize,
 }
 
 /// A descriptor of a socket.
@@ -60,6 +62,7 @@ struct Found {
     vanished: Vec<u32>,
     hidden: Vec<u32>,
     others: Vec<Descriptor>,
+    not_told: usize,
 }
 
 impl Found {
@@ -74,11 +77,15 @@ impl Found {
 
 /// Looks through the descriptors of these processes for these sockets; `others`: what other sockets they hold is told, too.
 pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>, others: bool) -> Holders {
+    search(proc, pids, Wanted { inodes: wanted, others: others.then_some(MOST_OTHERS) })
+}
+
+fn search(proc: &Path, pids: &[u32], wanted: Wanted<'_>) -> Holders {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
     let search = Search {
         proc,
         pids,
-        wanted: Wanted { inodes: wanted, others },
+        wanted,
         next: AtomicUsize::new(0),
         desk: Mutex::new(Desk { parts: Vec::new(), at_work: 0 }),
         more: Condvar::new(),
@@ -111,8 +118,8 @@ struct Search<'a> {
 #[derive(Clone, Copy)]
 struct Wanted<'a> {
     inodes: &'a HashSet<u32>,
-    /// Other sockets too.
-    others: bool,
+    /// So many other sockets of each thread, too.
+    others: Option<usize>,
 }
 
 struct Desk {
@@ -223,6 +230,7 @@ fn together(all: Vec<Found>) -> Holders {
         vanished.extend(found.vanished);
         hidden.extend(found.hidden);
         holders.others.extend(found.others);
+        holders.not_told += found.not_told;
     }
     sockets.sort_unstable();
     // Two descriptors of one socket are one holder.
@@ -246,9 +254,10 @@ fn look(pid: u32, directory: &OwnedFd, numbers: &[u32], wanted: Wanted<'_>, foun
             // A longer one is none of a socket.
             Ok((link, _)) => match socket(link) {
                 Some(inode) if wanted.inodes.contains(&inode) => found.sockets.push((inode, pid)),
-                Some(inode) if wanted.others && found.others.len() < MOST_OTHERS => {
+                Some(inode) if wanted.others.is_some_and(|most| found.others.len() < most) => {
                     found.others.push(Descriptor { inode, pid, number: *number });
                 }
+                Some(_) => found.not_told += usize::from(wanted.others.is_some()),
                 _ => {}
             },
             Err(error @ (Errno::ACCESS | Errno::PERM)) => return found.failed(pid, error),
@@ -346,6 +355,15 @@ mod tests {
         assert_eq!(found.by_socket[&12], [7, 9]);
         assert!((1000..1000 + many).all(|inode| found.by_socket[&inode] == [9]));
         assert_eq!((found.vanished, found.hidden), (1, 0));
+        // What is beyond the bound is counted: it may be what is looked for.
+        let others = |most: usize| {
+            let inodes = HashSet::from([12]);
+            let found = search(&proc, &[9], Wanted { inodes: &inodes, others: Some(most) });
+            (found.others.len() + found.not_told, found.not_told > 0)
+        };
+        let many = usize::try_from(many).unwrap();
+        assert_eq!((others(many), others(2)), ((many, false), (many, true)));
+        assert_eq!(holders(&proc, &[9], &wanted, true).not_told, 0);
         std::fs::remove_dir_all(&proc).unwrap();
     }
 }

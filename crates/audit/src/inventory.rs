@@ -356,11 +356,13 @@ fn holding(proc: &Path, pids: &[u32], found: &[(String, Socket)], inventory: &mu
     }
     let mut vsock = Vec::new();
     if unlisted {
-        for (socket, pids) in vsock::among(proc, &holders.others) {
+        let among = vsock::among(proc, &holders.others);
+        for (socket, pids) in among.listening {
             holders.by_socket.insert(socket.inode, pids);
             vsock.push(("own".to_owned(), socket));
         }
-        if holders.hidden == 0 {
+        // Whatever was not looked at may be one.
+        if holders.hidden == 0 && holders.not_told == 0 && among.not_seen == 0 {
             inventory.gaps.retain(|gap| gap != sockets::NO_VSOCK);
         }
     }

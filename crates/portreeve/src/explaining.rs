@@ -8,6 +8,7 @@ use portreeve_audit::sealed::compare::Change;
 use portreeve_audit::sealed::entry::{Kind, order};
 use portreeve_audit::sealed::rules::is_below;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
 use std::path::Path;
 
 /// Changes, sorted by whether a package explains them.
@@ -19,6 +20,8 @@ pub struct Judged {
     pub explained: BTreeMap<String, Vec<Change>>,
     /// What was done with these packages, as far as dpkg's log or rpm's database says.
     pub transactions: BTreeMap<String, Transaction>,
+    /// Why no package explains anything, where they could not be looked at to the end.
+    pub gap: Option<String>,
     /// Recorded paths that are below one which could not be entered: nobody knows what became of them.
     pub unknown: usize,
 }
@@ -39,6 +42,7 @@ impl Judged {
         let path_of = |change: &Change| String::from_utf8(change.path().to_vec()).ok();
         let paths: BTreeSet<String> = changes.iter().filter_map(path_of).collect();
         let brought = Packages::of(root, &paths, since);
+        judged.gap = brought.wrong.as_ref().err().cloned();
         for change in changes {
             match path_of(&change).and_then(|path| brought.explain(&change, &path)) {
                 Some((package, done)) => {
@@ -65,8 +69,8 @@ impl Judged {
 /// What the packages of a system say of some paths.
 struct Packages {
     owners: Owners,
-    /// What they say is not as it was brought; none where they cannot be looked at: then they explain nothing.
-    wrong: Option<HashSet<Vec<u8>>>,
+    /// What they say is not as it was brought; or why they cannot be looked at: then they explain nothing.
+    wrong: Result<HashSet<Vec<u8>>, String>,
     /// Where rpm keeps them: what it compares of each file.
     rpm: Option<Record>,
     transactions: Transactions,
@@ -88,26 +92,38 @@ impl Packages {
             .collect();
         names.sort_unstable();
         names.dedup();
-        let kept =
-            |looked: integrity::Integrity| looked.differences.into_iter().map(|one| one.path).collect();
+        let kept = |looked: io::Result<integrity::Integrity>| {
+            let looked = looked.map_err(|error| error.to_string())?;
+            match looked.gaps.into_iter().next() {
+                Some(gap) => Err(gap),
+                None if looked.more > 0 || looked.without_sums > 0 => {
+                    Err("more differs than is kept, or packages have no sums".to_owned())
+                }
+                None => Ok(looked.differences.into_iter().map(|one| one.path).collect()),
+            }
+        };
         if dpkg || !integrity::rpm::is_there(root) {
             let looked = match names.as_slice() {
                 [] => Ok(integrity::Integrity::default()),
                 names => integrity::packages(root, names, &integrity::Progress::default()),
             };
-            let whole = |looked: &integrity::Integrity| {
-                looked.more == 0 && looked.gaps.is_empty() && looked.without_sums == 0
+            return Self {
+                owners,
+                wrong: kept(looked),
+                rpm: None,
+                transactions: Transactions::since(root, since),
             };
-            let wrong = looked.ok().filter(whole).map(kept);
-            return Self { owners, wrong, rpm: None, transactions: Transactions::since(root, since) };
         }
         let wanted = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
-        let record = integrity::rpm::record(root, &names, &wanted).unwrap_or_default();
+        let (record, unknown) = match integrity::rpm::record(root, &names, &wanted) {
+            Ok(record) => (record, None),
+            Err(error) => (Record::default(), Some(error.to_string())),
+        };
         let looked = match names.as_slice() {
             [] => Ok(integrity::Integrity::default()),
             names => integrity::rpm::packages(root, names),
         };
-        let wrong = looked.ok().filter(|looked| looked.gaps.is_empty()).map(kept);
+        let wrong = unknown.map_or_else(|| kept(looked), Err);
         let transactions = Transactions::of_rpm(&record, since);
         Self { owners, wrong, rpm: Some(record), transactions }
     }
@@ -115,7 +131,7 @@ impl Packages {
     /// Who explains a change, and by what that was done.
     fn explain(&self, change: &Change, path: &str) -> Option<(String, Option<Transaction>)> {
         let Owner::Package(package) = self.owners.owner(path) else { return None };
-        let wrong = self.wrong.as_ref()?;
+        let wrong = self.wrong.as_ref().ok()?;
         // Lists of packages have the names from before the directories were merged, too.
         let short = path.strip_prefix("/usr").unwrap_or(path);
         if wrong.contains(path.as_bytes()) || wrong.contains(short.as_bytes()) {
@@ -156,8 +172,17 @@ fn covers(change: &Change, compared: Option<Compared>) -> bool {
                 && ['t', 'x', 'A', 'Z', 'e'].iter().all(|letter| !what.has(*letter))
                 && rest.iter().all(|(ours, theirs)| !what.has(*ours) || by(*theirs))
         }
-        // A set-uid file that is new, or one with capabilities, is told even where a package brought it.
-        Change::Added(now) => content(now.kind) && now.mode & 0o6000 == 0 && now.attributes.is_empty(),
+        // A set-uid file that is new, or one with capabilities, is told even where a package brought it; and one of which it says neither
+        // whose it is nor who may write it. A link has no mode.
+        Change::Added(now) => {
+            let told = |letter| compared.is_none() || by(letter);
+            content(now.kind)
+                && (now.kind == Kind::Link || told('M'))
+                && told('U')
+                && told('G')
+                && now.mode & 0o6000 == 0
+                && now.attributes.is_empty()
+        }
         Change::Removed(_) | Change::Unseen(..) => false,
     }
 }
@@ -247,6 +272,25 @@ mod tests {
         // The log does not reach back: nobody knows.
         assert_eq!(judge("2001-01-01 00:00:00 startup archives unpack\n").explained.len(), 1);
         let _ = std::fs::remove_dir_all(&root);
+    }
+
+    /// Where a package says nothing of mode or owner, nobody answers for those of a file that was not there before.
+    #[test]
+    fn a_new_file_is_explained_where_content_mode_and_owners_are() {
+        let new = Change::Added(Box::new(entry("/usr/bin/new", 0o777)));
+        for (letters, explained) in [
+            ("5SLUGTMDP", true),
+            ("5UGM", true),
+            ("5UG", false),
+            ("5GM", false),
+            ("5UM", false),
+            ("UGM", false),
+        ] {
+            assert_eq!(covers(&new, Some(Compared::of(letters))), explained, "{letters}");
+        }
+        assert!(covers(&new, None), "dpkg");
+        let link = Change::Added(Box::new(Entry { kind: Kind::Link, ..entry("/usr/bin/link", 0o777) }));
+        assert!(covers(&link, Some(Compared::of("LUG"))) && !covers(&link, Some(Compared::of("LU"))));
     }
 
     #[test]

@@ -144,3 +144,59 @@ fn as_rpm_says(system: &System) {
         assert!(found.contains(path), "{path}: {theirs:?}");
     }
 }
+
+/// What an rpm did not come to that was killed on its way is not as it was brought.
+#[test]
+fn an_rpm_that_was_cut_off_explains_nothing() {
+    let Some(system) = System::new("cut", &[]) else { return };
+    system.copy(Path::new(env!("CARGO_BIN_EXE_portreeve")), "usr/bin/portreeve");
+    system.install(&system.build(MARKET, 1));
+    assert_eq!(system.ours("key /root.key --public /root.pub --no-passphrase").0, 0);
+    let (code, said) = system.ours("init --key /root.key --store /store /usr/bin /usr/lib64 /etc");
+    assert_eq!(code, 0, "{said}");
+    let recorded = Instant::now();
+    while recorded.elapsed() < Duration::from_millis(1100) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    system.install(&system.build(MARKET, 2));
+    for name in ["cp", "ls"] {
+        fs::write(system.path(&format!("/usr/bin/{name}")), "nobody's\n").expect("written");
+    }
+    fs::create_dir(system.path("/usr/lib/real")).expect("a directory");
+    fs::rename(system.path("/usr/bin/rpm"), system.path("/usr/lib/real/rpm")).expect("moved");
+    let check = || {
+        let (_, said) =
+            system.ours("check --store /store --public /root.pub --waivers /none --journal /notes --json");
+        let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        let all = said["unexplained"].as_array().expect("a list").iter();
+        let paths: BTreeSet<String> =
+            all.map(|change| change["path"].as_str().expect("a path").to_owned()).collect();
+        (paths, said["packages"].as_str().unwrap_or_default().to_owned())
+    };
+    // The first line is that of cp.
+    let first = "/usr/lib/real/rpm \"$@\" | { read -r line; echo \"$line\"; }";
+    for (verify, rest, why) in [
+        ("", None, "known"),
+        (first, Some("kill -9 $$"), "signal: 9"),
+        (first, Some("exit 3"), "status: 3"),
+        (
+            "i=0; while [ $i -lt 3000 ]; do echo 'error: a line of some fifty letters and a number' >&2; i=$((i+1)); done",
+            None,
+            "rpm says: error",
+        ),
+    ] {
+        let rest = rest.unwrap_or(":");
+        let script = format!(
+            "#!/bin/sh\ncase \" $* \" in *' -V '*) {verify}\n{rest};; esac\nexec /usr/lib/real/rpm \"$@\"\n"
+        );
+        fs::write(system.path("/usr/bin/rpm"), script).expect("written");
+        fs::set_permissions(system.path("/usr/bin/rpm"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        let (unexplained, packages) = check();
+        assert!(packages.contains(why), "{why}: {packages}");
+        assert!(
+            unexplained.contains("/usr/bin/cp") && unexplained.contains("/usr/bin/ls"),
+            "{why}: {unexplained:?}"
+        );
+        assert_eq!(unexplained.contains("/usr/bin/du"), why != "known", "{unexplained:?}");
+    }
+}

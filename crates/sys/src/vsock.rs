@@ -10,11 +10,14 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use std::io;
 
 /// Whether the kernel says that descriptor `number` of a process is a vsock socket. Opens nothing.
-pub fn is_one(proc: &std::path::Path, pid: u32, number: u32) -> bool {
+///
+/// # Errors
+/// The process has ended, has closed it, or may not be looked into.
+pub fn is_one(proc: &std::path::Path, pid: u32, number: u32) -> io::Result<bool> {
     let path = proc.join(format!("{pid}/fd/{number}"));
     let mut name = [0; 32];
-    let length = rustix::fs::getxattr(path, "system.sockprotoname", &mut name).unwrap_or(0);
-    name.get(..length).is_some_and(|name| name.trim_ascii_end().starts_with(b"AF_VSOCK"))
+    let length = rustix::fs::getxattr(path, "system.sockprotoname", &mut name)?;
+    Ok(name.get(..length).is_some_and(|name| name.trim_ascii_end().starts_with(b"AF_VSOCK")))
 }
 
 /// That socket, if it listens (or takes datagrams) and is still the one of this inode.

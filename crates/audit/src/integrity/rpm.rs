@@ -2,13 +2,23 @@
 //! file: of a `%ghost` it compares no content, so its silence says nothing of that.
 
 use super::{Difference, Found, Integrity};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
-/// Bytes of its output.
-const LONGEST: u64 = 64 << 20;
+/// Bytes of its output; one that says more is not believed in part.
+const LONGEST: usize = 64 << 20;
+/// Bytes of its complaints that are kept.
+const LONGEST_COMPLAINT: usize = 64 << 10;
+/// Bytes that are read at once.
+const ROOM: usize = 64 << 10;
+/// How long it may take: it reads every file of the packages that it is asked for.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Where rpm's database is below a root, if there is one. This host's own rpm may look elsewhere (Debian's in the home directory).
 fn database(root: &Path) -> Option<&'static str> {
@@ -45,36 +55,131 @@ pub fn packages(root: &Path, only: &[String]) -> io::Result<Integrity> {
         [] => command.arg("-a"),
         names => command.arg("--").args(names),
     };
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    looked(&mut command, only.len())
+}
+
+/// What such a run of it finds of so many packages that were named. What it has not looked at to its end it has not looked at.
+fn looked(command: &mut Command, named: usize) -> io::Result<Integrity> {
     let mut integrity = Integrity::default();
-    if let Some(output) = child.stdout.take() {
-        for text in BufReader::new(output.take(LONGEST)).split(b'\n') {
-            let text = text?;
-            match line(&text) {
-                Some(difference) => integrity.differences.push(difference),
-                None if text.starts_with(b"package ") => {
-                    return Err(io::Error::other(String::from_utf8_lossy(&text).into_owned()));
-                }
-                None => {}
+    let differences = &mut integrity.differences;
+    let ended = ask(command, (PATIENCE, LONGEST), |text| {
+        match line(text) {
+            Some(difference) => differences.push(difference),
+            None if text.starts_with(b"package ") => {
+                return Err(io::Error::other(String::from_utf8_lossy(text).into_owned()));
             }
+            None => {}
         }
+        Ok(())
+    })?;
+    // When something differs it says 1, or how many of the packages that were named.
+    let differ = |code: i32| code == 1 || usize::try_from(code).is_ok_and(|code| code <= named);
+    let whole = match ended.status.code() {
+        Some(0) => true,
+        Some(code) => differ(code) && !integrity.differences.is_empty(),
+        None => false,
+    };
+    if !whole {
+        let status = ended.status;
+        let why = if ended.complaint.is_empty() { String::new() } else { format!(": {}", ended.complaint) };
+        return Err(io::Error::other(format!("rpm ended with {status}{why}")));
     }
-    let mut complaint = Vec::new();
-    if let Some(errors) = child.stderr.take() {
-        errors.take(64 << 10).read_to_end(&mut complaint)?;
-    }
-    let status = child.wait()?;
-    let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
-    if !complaint.is_empty() {
-        integrity.gaps.push(format!("rpm says: {complaint}"));
-    }
-    // 1 is what it says when something differs, too.
-    if !status.success() && integrity.differences.is_empty() {
-        let why = if complaint.is_empty() { format!("rpm ended with {status}") } else { complaint };
-        return Err(io::Error::other(why));
+    if !ended.complaint.is_empty() {
+        integrity.gaps.push(format!("rpm says: {}", ended.complaint));
     }
     integrity.differences.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(integrity)
+}
+
+/// How a run of it ended, and what it complained of.
+struct Ended {
+    status: ExitStatus,
+    complaint: String,
+}
+
+/// One that is running; it is ended when nobody waits for it any more.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs it and gives each line of its output. Both of its pipes are read as they fill, and neither time nor bytes are without a bound.
+fn ask(
+    command: &mut Command,
+    (patience, longest): (Duration, usize),
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Ended> {
+    let until = Instant::now() + patience;
+    let late = || {
+        let words = format!("rpm has not ended in {} seconds", patience.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, words)
+    };
+    let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?);
+    let (mut output, mut errors) = (running.0.stdout.take(), running.0.stderr.take());
+    let mut room = vec![0; ROOM];
+    let (mut line, mut complaint, mut all) = (Vec::new(), Vec::new(), 0);
+    while output.is_some() || errors.is_some() {
+        let left = until.checked_duration_since(Instant::now()).ok_or_else(late)?;
+        let pipes = [output.as_ref().map(AsFd::as_fd), errors.as_ref().map(AsFd::as_fd)];
+        let [said, complained] = readable(pipes, left)?;
+        if said && let Some(pipe) = &mut output {
+            let count = pipe.read(&mut room)?;
+            all += count;
+            if all > longest {
+                return Err(io::Error::other("rpm says more than is read of it"));
+            }
+            for part in room.get(..count).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if line.pop_if(|last| *last == b'\n').is_some() {
+                    each(&line)?;
+                    line.clear();
+                }
+            }
+            if count == 0 {
+                output = None;
+            }
+        }
+        if complained && let Some(pipe) = &mut errors {
+            let count = pipe.read(&mut room)?;
+            let rest = LONGEST_COMPLAINT - complaint.len();
+            complaint.extend_from_slice(room.get(..count.min(rest)).unwrap_or_default());
+            if count == 0 {
+                errors = None;
+            }
+        }
+    }
+    if !line.is_empty() {
+        each(&line)?;
+    }
+    loop {
+        if let Some(status) = running.0.try_wait()? {
+            let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
+            return Ok(Ended { status, complaint });
+        }
+        if Instant::now() > until {
+            return Err(late());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits for one of these pipes; which of them has something, or its end.
+fn readable(pipes: [Option<BorrowedFd<'_>>; 2], left: Duration) -> io::Result<[bool; 2]> {
+    let left =
+        Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(60), tv_nsec: left.subsec_nanos().into() };
+    let open = pipes.iter().flatten();
+    let mut fds: Vec<PollFd<'_>> = open.map(|pipe| PollFd::from_borrowed_fd(*pipe, PollFlags::IN)).collect();
+    match poll(&mut fds, Some(&left)) {
+        Ok(_) => {}
+        Err(Errno::INTR) => return Ok([false; 2]),
+        Err(error) => return Err(error.into()),
+    }
+    let mut said = fds.iter().map(|fd| !fd.revents().is_empty());
+    Ok(pipes.map(|pipe| pipe.is_some() && said.next().unwrap_or(false)))
 }
 
 /// What rpm compares of a file, by the letters of its columns: `5` its content, `L` where it leads, `M` its mode and so on.
@@ -84,6 +189,12 @@ pub struct Compared(u32);
 impl Compared {
     /// RPMVERIFY_*, by their places.
     const LETTERS: [char; 9] = ['5', 'S', 'L', 'U', 'G', 'T', 'M', 'D', 'P'];
+
+    /// What these letters say.
+    pub fn of(letters: &str) -> Compared {
+        let bits = Self::LETTERS.iter().enumerate().filter(|(_, letter)| letters.contains(**letter));
+        Compared(bits.fold(0, |all, (bit, _)| all | 1 << bit))
+    }
 
     /// Whether it compares this.
     pub fn has(self, letter: char) -> bool {
@@ -124,13 +235,11 @@ pub fn record(root: &Path, names: &[String], wanted: &HashSet<Vec<u8>>) -> io::R
     }
     let mut command = rpm(root);
     command.args(["-q", "--queryformat", LINES, "--"]).args(names);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    if let Some(output) = child.stdout.take() {
-        for text in BufReader::new(output.take(LONGEST)).split(b'\n') {
-            record.add(&text?, wanted);
-        }
-    }
-    match child.wait()? {
+    let ended = ask(&mut command, (PATIENCE, LONGEST), |text| {
+        record.add(text, wanted);
+        Ok(())
+    })?;
+    match ended.status {
         status if status.success() => Ok(record),
         status => Err(io::Error::other(format!("rpm -q ended with {status}"))),
     }
@@ -196,6 +305,56 @@ pub(super) fn words(columns: &str) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).stdin(Stdio::null());
+        command
+    }
+
+    /// Whoever waits for the end of its output first waits for ever.
+    #[test]
+    fn what_it_complains_of_at_length_is_read_beside_its_output() {
+        let script = "i=0; while [ $i -lt 3000 ]; do echo 'error: a line of some fifty letters and a number' >&2; i=$((i+1)); done; \
+                      echo '..5......    /usr/bin/one'; exit 1";
+        let found = looked(&mut shell(script), 1).unwrap();
+        assert_eq!(found.differences[0].path, b"/usr/bin/one");
+        assert!(
+            found.gaps[0].len() < LONGEST_COMPLAINT + 100 && found.gaps[0].starts_with("rpm says: error")
+        );
+    }
+
+    #[test]
+    fn one_that_hangs_or_says_too_much_is_ended() {
+        let bounds = (Duration::from_millis(50), 1000);
+        for script in ["exec sleep 60", "exec >&- 2>&-; exec sleep 60"] {
+            let error = ask(&mut shell(script), bounds, |_| Ok(())).err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{script}");
+        }
+        let script = "while echo '..5......    /usr/bin/one'; do :; done";
+        let error = ask(&mut shell(script), (PATIENCE, 1000), |_| Ok(())).err().unwrap();
+        assert!(error.to_string().contains("more than is read"), "{error}");
+    }
+
+    /// What stands behind the place where it was cut off would be as it was brought.
+    #[test]
+    fn one_that_was_cut_off_has_found_nothing() {
+        let line = "echo '..5......    /usr/bin/one'";
+        for (end, named, whole) in [
+            ("exit 1", 0, true),
+            ("exit 1", 3, true),
+            ("exit 3", 3, true),
+            ("exit 4", 3, false),
+            ("exit 2", 0, false),
+            ("kill -9 $$", 3, false),
+            ("kill -15 $$", 3, false),
+        ] {
+            let found = looked(&mut shell(&format!("{line}; {end}")), named);
+            assert_eq!(found.is_ok(), whole, "{end} of {named}: {found:?}");
+        }
+        assert!(looked(&mut shell("exit 1"), 1).is_err());
+        assert!(looked(&mut shell("exit 0"), 1).unwrap().differences.is_empty());
+    }
 
     #[test]
     fn a_ghost_is_not_compared_and_the_last_of_a_name_counts() {

@@ -98,7 +98,8 @@ pub fn explain(arguments: &Explain, out: &mut Output<'_>) -> Result<Exit, Failur
             Ok(Exit::Fine)
         }
         None => {
-            writeln!(out, "no package explains it")?;
+            let why = judged.gap.map_or(String::new(), |gap| format!(": {gap}"));
+            writeln!(out, "no package explains it{}", escape::text(&why))?;
             Ok(Exit::Found)
         }
     }

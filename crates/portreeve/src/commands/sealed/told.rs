@@ -131,6 +131,7 @@ fn whole(outcome: &Outcome<'_>, report: &Report) -> serde_json::Value {
         })).collect::<Vec<_>>(),
         "not_kept": outcome.more,
         "unknown": judged.unknown,
+        "packages": judged.gap.as_deref().unwrap_or("known"),
         "gaps": outcome.gaps.iter().map(|(path, why)| json!({
             "path": String::from_utf8_lossy(path),
             "why": why,
@@ -200,6 +201,10 @@ fn summary(outcome: &Outcome<'_>, report: &Report, out: &mut Output<'_>) -> io::
         writeln!(out, "{}", out.paint(Paint::Dim, &line))?;
     }
     sealing::tell_gaps(out, outcome.gaps, &[])?;
+    if let Some(gap) = &judged.gap {
+        let line = format!("no package explains anything: {gap}");
+        writeln!(out, "{}", escape::text(&line))?;
+    }
     if judged.unknown > 0 {
         writeln!(out, "{} recorded paths are below what was not seen", judged.unknown)?;
     }
