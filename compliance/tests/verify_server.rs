@@ -1,7 +1,7 @@
 //! Programs that somebody answers for (`verify_server`): real programs, changed, renamed, linked and raced while clients come. xinetd has
 //! nothing like it.
 
-use portreeve_compliance::client::{ask, ask_again, datagram_socket, hear, talk};
+use portreeve_compliance::client::{ask, ask_again, datagram_socket, dial, hear, talk};
 use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{
@@ -419,5 +419,57 @@ fn who_reads_for_the_former_version_ends_quietly() {
             answer["score_percent"] == 50
         });
         assert_eq!(world.daemon_log_count("unknown child"), 0);
+    });
+}
+
+/// What hashes a program ends together with a program of the crowd, and one signal tells of both: it is heard in the same turn, and
+/// whoever it holds up does not wait until all that run are looked at.
+#[test]
+fn in_a_crowd_the_end_of_the_hashing_is_heard_at_once() {
+    ours(|world| {
+        programs(world);
+        let crowd = Entry::probe("crowd", 2002, "hold").set("instances", "UNLIMITED").set("cps", "0 0");
+        let daemon = world.start(&config([verified("s1", 2001, "/run/w/server"), crowd]));
+        let held: Vec<_> = (0..400)
+            .map(|_| {
+                let mut connection = dial("127.0.0.1", 2002).expect("a connection");
+                assert_eq!(connection.read_until(b"\n").text(), "held\n");
+                connection
+            })
+            .collect();
+        let hashed = |status: &serde_json::Value| status["trusted_programs"]["hashed"].as_u64();
+        must("the first is hashed", || hashed(&daemon.status()) == Some(1));
+        // Long enough to be met in the middle.
+        let file = std::fs::File::options().append(true).open(world.path("good")).expect("a file");
+        file.set_len(1 << 29).expect("a hole");
+        drop(file);
+        std::fs::rename(world.path("good"), world.path("server")).expect("a rename");
+        let _waits = dial("127.0.0.1", 2001).expect("a connection");
+        let mut hashes = Vec::new();
+        must("it is being hashed", || {
+            hashes = world.processes("portreeve worker digest");
+            hashes.len() == 1
+        });
+        daemon.signal(signals::STOP);
+        let holds = world.processes("hold");
+        let first =
+            holds.iter().copied().find(|&pid| pid != daemon.pid && !hashes.contains(&pid)).expect("one");
+        assert!(world.signal(first, signals::KILL));
+        must("one of the crowd has ended", || !world.alive(first));
+        must("the hashing has ended", || hashes.iter().all(|&pid| !world.alive(pid)));
+        let status = [portreeve_compliance::init::PROBE, "control", "/run/w/control", "status"];
+        let asks = world.spawn("asks", &status, &[]);
+        let socket = |entry: std::fs::DirEntry| {
+            std::fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
+        };
+        let descriptors = world.inside(&format!("/proc/{asks}/fd"));
+        must("the question waits", || {
+            std::fs::read_dir(&descriptors).is_ok_and(|all| all.flatten().any(socket))
+        });
+        daemon.signal(signals::CONT);
+        assert_eq!(world.wait(asks), Ended::Status(0));
+        let status = serde_json::from_str(&world.read("asks.out")).expect("JSON");
+        assert_eq!(hashed(&status), Some(2));
+        drop(held);
     });
 }

@@ -172,10 +172,8 @@ pub struct Children {
     pub told: u64,
     /// How often it had when the newest of all were looked at for want of a process.
     looked: u64,
-    /// The alarm for a look at the newest of them is set.
-    pub glance_set: bool,
-    /// When all of them are to be looked at; the alarm for it is set.
-    pub look_at: Option<Duration>,
+    /// When they are to be looked at, few or all.
+    pub looks: Looks,
 }
 
 /// The newest running programs of a slot.
@@ -188,6 +186,35 @@ struct Newest {
 
 /// So many of them are remembered.
 const NEWEST_OF_SLOT: usize = 128;
+
+/// When programs that may have ended are to be looked at. An alarm is set for each moment; one whose moment was dropped means nothing,
+/// and rings all the same.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Looks {
+    /// At those that are remembered as new.
+    pub glance: Option<Duration>,
+    /// At all.
+    pub all: Option<Duration>,
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A look at those that are remembered as new.
+    Glance,
+    /// A look at all.
+    All,
+}
+
+impl Looks {
+    /// What is due now, if anything is. It is due once.
+    pub fn due(&mut self, now: Duration) -> Option<Due> {
+        if self.all.take_if(|at| *at <= now).is_some() {
+            return Some(Due::All);
+        }
+        self.glance.take_if(|at| *at <= now).map(|_| Due::Glance)
+    }
+}
 
 /// So many of the newest programs are remembered: those that end soon are among them.
 const RECENT: usize = 256;
@@ -300,6 +327,22 @@ mod tests {
             forgotten: false,
             event: 0,
         }
+    }
+
+    /// An alarm of a moment that a look has made pointless is none of a moment to come, and one moment is due once.
+    #[test]
+    fn an_old_alarm_means_nothing() {
+        let at = Duration::from_millis;
+        let mut looks = Looks { glance: Some(at(20)), all: Some(at(25)) };
+        // All were looked at before either came; then a signal set them anew.
+        (looks.glance, looks.all) = (Some(at(40)), Some(at(45)));
+        assert_eq!((looks.due(at(20)), looks.due(at(25))), (None, None));
+        assert_eq!(
+            (looks.due(at(40)), looks.due(at(40)), looks.due(at(41))),
+            (Some(Due::Glance), None, None)
+        );
+        assert_eq!((looks.due(at(45)), looks.due(at(45))), (Some(Due::All), None));
+        assert_eq!(looks.due(at(99)), None, "nothing is set");
     }
 
     /// Of a slot those that run are looked at once for each time that the kernel tells, and nothing stays of one that has none.

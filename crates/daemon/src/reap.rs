@@ -2,6 +2,7 @@
 //! socket back. As process 1 of a container this also buries strangers.
 
 use crate::announce::End;
+use crate::children::{Due, Looks};
 use crate::options::Program;
 use crate::slot::{SlotId, State};
 use crate::stop::Stopping;
@@ -72,7 +73,12 @@ impl Supervisor {
         if let Some(pid) = signals::take_child() {
             self.children.told += 1;
             // The others that it may stand for, and what is no program, are for the end of this turn.
-            self.timers.set(self.stamp.mono(), Alarm::Ended(pid));
+            let now = self.stamp.mono();
+            if self.children.programs.len() >= CROWD {
+                self.timers.set(now, Alarm::Ended(pid));
+            } else if self.children.looks.all != Some(now) {
+                self.look_at_all(now);
+            }
         }
         let mut pids = if here { self.children.unseen_of(id) } else { Vec::new() };
         if host {
@@ -85,38 +91,45 @@ impl Supervisor {
 
     /// The rest of what a SIGCHLD told that was taken before its turn.
     pub fn ended_meanwhile(&mut self, pid: i32) {
-        if self.children.programs.len() >= CROWD {
-            self.bury_one(pid);
-            self.bury_in_crowd();
-        } else {
-            self.bury();
-        }
+        self.bury_one(pid);
+        self.bury_in_crowd();
     }
 
     /// Of many that run: those that are likely to have ended now, the others soon.
     fn bury_in_crowd(&mut self) {
         self.bury_newest(NEWEST);
+        for pid in self.helpers() {
+            self.bury_one(pid);
+        }
         let now = self.stamp.mono();
-        if !std::mem::replace(&mut self.children.glance_set, true) {
+        if self.children.looks.glance.is_none() {
+            self.children.looks.glance = Some(now + GLANCE);
             self.timers.set(now + GLANCE, Alarm::Ends);
         }
-        if self.children.look_at.is_none() {
+        if self.children.looks.all.is_none() {
             let running = u32::try_from(self.children.programs.len()).unwrap_or(u32::MAX);
             self.look_at_all(now + LOOK.saturating_mul(running));
         }
     }
 
+    /// The few children that are no programs and that somebody waits for: at most 64 commands of the tables, and four more.
+    fn helpers(&self) -> Vec<i32> {
+        let hashing = self.hashing.readers().chain(self.ban_settings.reader());
+        let probe = self.upgrade.probing.iter().map(|probing| probing.pid);
+        hashing.chain(probe).chain(self.hooks.running()).collect()
+    }
+
     fn look_at_all(&mut self, at: Duration) {
-        self.children.look_at = Some(at);
+        self.children.looks.all = Some(at);
         self.timers.set(at, Alarm::Ends);
     }
 
     /// The alarm for a look at those that may have ended.
     pub fn bury_late(&mut self) {
-        let due = self.children.look_at.is_none_or(|at| at <= self.stamp.mono());
-        if due || self.children.programs.len() < CROWD {
+        let Some(due) = self.children.looks.due(self.stamp.mono()) else { return };
+        if due == Due::All || self.children.programs.len() < CROWD {
             self.bury();
-        } else if std::mem::take(&mut self.children.glance_set) {
+        } else {
             self.bury_newest(usize::MAX);
         }
     }
@@ -138,7 +151,7 @@ impl Supervisor {
 
     /// Takes the ended children out of the process table.
     pub fn bury(&mut self) {
-        (self.children.glance_set, self.children.look_at) = (false, None);
+        self.children.looks = Looks::default();
         let mut left = ENDS;
         if self.children.programs.len() >= CROWD {
             let all: Vec<i32> = self.children.programs.keys().copied().collect();

@@ -61,6 +61,11 @@ impl Hooks {
         self.running.len()
     }
 
+    /// The processes of those that run.
+    pub fn running(&self) -> impl Iterator<Item = i32> {
+        self.running.keys().copied()
+    }
+
     /// Those that run, as records. Whoever waits for one asks anew.
     pub fn leave(&self, orphans: &Orphans) -> Vec<HookState> {
         let state = |(&pid, hook): (&i32, &Hook)| HookState {
