@@ -63,7 +63,8 @@ impl Drop for Room {
 }
 
 /// Where this process's part of the second version of control groups is.
-fn groups() -> Option<PathBuf> {
+#[must_use]
+pub fn groups() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     let place = mounts
         .lines()
@@ -103,9 +104,9 @@ pub fn tried(name: &str, inside: &str, files: &[(PathBuf, &str)]) -> Option<Vec<
         fs::create_dir_all(place).expect("a folder");
     }
     fs::write(out.join("inside"), inside).expect("written");
-    // The group first, then the namespaces: systemd finds itself at the root of its groups.
-    let start = "echo $$ > \"$0/cgroup.procs\" && exec timeout -s KILL 180 unshare -f -p -m -n -i -u -C --propagation private --kill-child \
-                 sh -c \"$@\"";
+    // The group first, then its namespace: systemd finds itself at the root of its groups, and alone there.
+    let start = "exec timeout -s KILL 180 unshare -f -p -m -n -i -u --propagation private --kill-child \
+                 sh -c 'echo 0 > \"$0/cgroup.procs\" && exec unshare -C sh -c \"$@\"' \"$0\" \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", start]).arg(&room.group).arg(OUTSIDE).arg("sh").arg(&layer).arg(&out);
     for (from, to) in files {

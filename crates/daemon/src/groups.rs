@@ -12,6 +12,9 @@ use rustix::fd::OwnedFd;
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+/// What a unit sets that gives controllers back when the daemon is gone.
+pub const GIVEN_BACK: &str = "PORTREEVE_GROUPS_GIVEN_BACK";
+
 thread_local! {
     /// Those of this process, once one was wanted.
     static OURS: RefCell<Option<Groups>> = const { RefCell::new(None) };
@@ -36,7 +39,7 @@ pub fn join(service: &str, wanted: &Group) -> Joining {
     }
     let made = OURS.with_borrow_mut(|ours| {
         if ours.is_none() {
-            *ours = Some(Groups::of_this_process()?);
+            *ours = Some(Groups::of_this_process(std::env::var_os(GIVEN_BACK).is_some())?);
         }
         let Some(ours) = ours else { return Err(String::new()) };
         set(ours, service, wanted, &mut joining.unkept)

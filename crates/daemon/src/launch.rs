@@ -86,6 +86,7 @@ const OUR_VARIABLES: &[&str] = &[
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
     "FDSTORE",
+    groups::GIVEN_BACK,
 ];
 
 fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {

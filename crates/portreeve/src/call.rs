@@ -96,6 +96,10 @@ fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if arguments.first().is_some_and(|word| word == DIGEST) {
         return crate::digest::for_supervisor();
     }
+    if arguments.first().is_some_and(|word| word == GROUPS) {
+        portreeve_sys::cgroup::give_back();
+        return ExitCode::SUCCESS;
+    }
     match portreeve_sys::stdio::take_third() {
         // It reads its settings while it is root.
         Some(channel) if arguments.first().is_some_and(|word| word == "ledger") => {
@@ -114,6 +118,8 @@ fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 const BANS: &str = "bans";
 /// The supervisor's word for the digest of a program.
 const DIGEST: &str = "digest";
+/// The unit's word when the supervisor is gone: controllers of control groups are given back.
+const GROUPS: &str = "groups";
 /// The longest answer: what a pipe takes while nobody reads it.
 const MOST_SAID: usize = 60 * 1024;
 

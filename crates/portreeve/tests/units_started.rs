@@ -17,7 +17,8 @@ const INSIDE: &str = r#"#!/bin/sh
 say() { echo "$*" >> /out/result; }
 of() { systemctl show -p "$2" --value "$1" | tr '\n' ' '; }
 say began
-say "analyzed $(systemd-analyze verify --man=no /etc/systemd/system/portreeve*.service /etc/systemd/system/portreeve*.timer 2>&1 | tr '\n' ' ')"
+# Before systemd 254 it is not known, and said to be ignored.
+say "analyzed $(systemd-analyze verify --man=no /etc/systemd/system/portreeve*.service /etc/systemd/system/portreeve*.timer 2>&1 | grep -v "'DelegateSubgroup'" | tr '\n' ' ')"
 
 portreeve listeners accept --owner test --expires 2099-01-01 > /dev/null
 systemctl start portreeve-verify.service; say "verify $?"

@@ -19,31 +19,36 @@ pub struct Groups {
     place: OwnedFd,
     /// The kernel's root group, which needs no leaf.
     root: bool,
+    /// Whose the place is.
+    kind: Kind,
+    /// Whether whoever ends this process calls [`give_back`].
+    given_back: bool,
     own: OwnedFd,
     name: String,
+}
+
+/// What is known of a place that may be divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A unit of systemd's, whose processes begin in the group itself.
+    Unit,
+    /// One whose processes begin in the leaf.
+    UnitWithLeaf,
+    /// The root of what is seen, where others may be.
+    Shared,
 }
 
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 impl Groups {
-    /// Those of this process; what was left by others that are gone, and is empty, is removed.
+    /// Those of this process; what was left by others that are gone, and is empty, is removed. `given_back`: whoever ends this process
+    /// calls [`give_back`].
     ///
     /// # Errors
     /// A sentence: what is missing.
-    pub fn of_this_process() -> Result<Self, String> {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let (root, mounted) =
-            mount_of(&mounts).ok_or("no file system of control groups, version 2, is mounted")?;
-        let line = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let here = line.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-        let below = Path::new(here).strip_prefix(&root).map_err(|_| {
-            format!("the control group `{here}` is not within what is mounted at {}", mounted.display())
-        })?;
-        let here = mounted.join(below);
-        let place = delegated(&here, &mounted).ok_or_else(|| {
-            format!("the control group {} is not delegated (a unit needs `Delegate=yes`)", here.display())
-        })?;
+    pub fn of_this_process(given_back: bool) -> Result<Self, String> {
+        let (place, kind) = place()?;
         let text = |error: io::Error| format!("{}: {error}", place.display());
         let root = !place.join("cgroup.events").exists();
         let fd = rustix::fs::open(&place, DIRECTORY, Mode::empty()).map_err(|e| text(e.into()))?;
@@ -53,16 +58,22 @@ impl Groups {
         let name = format!("{PREFIX}{name}-{}", std::process::id());
         let own = make(&fd, &name).map_err(text)?;
         rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared).map_err(|e| text(e.into()))?;
-        let groups = Self { place: fd, root, own, name };
+        let groups = Self { place: fd, root, kind, given_back, own, name };
         groups.remove_others();
         Ok(groups)
     }
 
     /// Whether limits of this controller (`memory`, `pids`) can be set in the groups; makes it so where it can be.
     ///
+    /// A group with controllers for others takes no process, so systemd could not start its unit again while somebody is left in it.
+    ///
     /// # Errors
     /// Why not.
     pub fn enable(&self, controller: &str) -> io::Result<()> {
+        if self.kind == Kind::Unit && !self.given_back {
+            let text = "the unit could not be started again (it needs `DelegateSubgroup=supervisor`, or `ExecStopPost=` as ours has it)";
+            return Err(io::Error::other(text));
+        }
         let there = read(&self.place, "cgroup.controllers")?;
         if !there.split_ascii_whitespace().any(|known| known == controller) {
             let text = format!("the controller `{controller}` is not there");
@@ -82,7 +93,7 @@ impl Groups {
         if on(&self.own)? { Ok(()) } else { write(&self.own, "cgroup.subtree_control", &word) }
     }
 
-    /// Moves all processes that are in the place itself, which are ours, into the leaf.
+    /// Moves all processes that are in the place itself into the leaf. Where others may be, nobody is moved unless all are ours.
     fn leave(&self) -> io::Result<()> {
         /// Each round finds who came meanwhile.
         const ROUNDS: usize = 8;
@@ -91,6 +102,13 @@ impl Groups {
             let here = read(&self.place, "cgroup.procs")?;
             if here.trim().is_empty() {
                 break;
+            }
+            let stranger = || here.split_ascii_whitespace().find(|pid| !is_kin(pid));
+            if self.kind == Kind::Shared
+                && let Some(pid) = stranger()
+            {
+                let text = format!("process {pid}, which is not ours, is in the control group to be divided");
+                return Err(io::Error::other(text));
             }
             for pid in here.split_ascii_whitespace() {
                 match write(&leaf, "cgroup.procs", pid) {
@@ -140,6 +158,9 @@ impl Groups {
         self.all().iter().for_each(|(name, _)| self.remove(name));
         let _ = rustix::fs::unlinkat(&self.place, &*self.name, AtFlags::REMOVEDIR);
         self.remove_others();
+        if self.kind == Kind::Unit {
+            no_controllers(&self.place);
+        }
     }
 
     /// Removes what others have left that are gone, where nobody is in it any more.
@@ -250,24 +271,81 @@ fn mount_of(mounts: &str) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
-/// The group that this process may divide: its own or the one above, where systemd says so, or the root of what it sees.
-fn delegated(here: &Path, mounted: &Path) -> Option<PathBuf> {
-    let said = |path: &Path| {
-        ["trusted.delegate", "user.delegate"].iter().any(|name| {
-            let mut value = [0; 8];
-            let read = rustix::fs::getxattr(path, *name, &mut value[..]);
-            read.is_ok_and(|length| value.get(..length) == Some(b"1"))
-        })
-    };
-    let above = || here.parent().filter(|above| above.starts_with(mounted));
-    let in_leaf = here.file_name().is_some_and(|name| name == LEAF) && above() == Some(mounted);
-    if said(here) || here == mounted {
-        Some(here.to_owned())
-    } else if in_leaf || above().is_some_and(said) {
-        above().map(Path::to_owned)
-    } else {
-        None
+/// The group that this process may divide.
+fn place() -> Result<(PathBuf, Kind), String> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let (root, mounted) =
+        mount_of(&mounts).ok_or("no file system of control groups, version 2, is mounted")?;
+    let line = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let here = line.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let below = Path::new(here).strip_prefix(&root).map_err(|_| {
+        format!("the control group `{here}` is not within what is mounted at {}", mounted.display())
+    })?;
+    let here = mounted.join(below);
+    delegated(&here, &mounted, is_said).ok_or_else(|| {
+        format!("the control group {} is not delegated (a unit needs `Delegate=yes`)", here.display())
+    })
+}
+
+/// Whether systemd says that a group is for its processes to divide.
+fn is_said(path: &Path) -> bool {
+    ["trusted.delegate", "user.delegate"].iter().any(|name| {
+        let mut value = [0; 8];
+        let read = rustix::fs::getxattr(path, *name, &mut value[..]);
+        read.is_ok_and(|length| value.get(..length) == Some(b"1"))
+    })
+}
+
+/// Its own or the one above, where systemd says so, or the root of what it sees.
+fn delegated(here: &Path, mounted: &Path, said: impl Fn(&Path) -> bool) -> Option<(PathBuf, Kind)> {
+    let above = here.parent().filter(|above| above.starts_with(mounted));
+    let in_leaf = here.file_name().is_some_and(|name| name == LEAF);
+    match above {
+        Some(above) if in_leaf && said(above) => Some((above.to_owned(), Kind::UnitWithLeaf)),
+        _ if said(here) => Some((here.to_owned(), Kind::Unit)),
+        Some(above) if said(above) => Some((above.to_owned(), Kind::Unit)),
+        Some(above) if in_leaf && above == mounted => Some((above.to_owned(), Kind::Shared)),
+        _ if here == mounted => Some((here.to_owned(), Kind::Shared)),
+        _ => None,
     }
+}
+
+/// Takes the controllers of this process's unit away from what is left in it, so that systemd can start it again: in a group that hands
+/// them on to others no process may be. The limits of who is left go with them. Nothing, where there is no unit.
+pub fn give_back() {
+    let Ok((path, Kind::Unit | Kind::UnitWithLeaf)) = place() else { return };
+    let Ok(place) = rustix::fs::open(&path, DIRECTORY, Mode::empty()) else { return };
+    no_controllers(&place);
+}
+
+fn no_controllers(place: &OwnedFd) {
+    let off = |dir: &OwnedFd| {
+        let on = read(dir, "cgroup.subtree_control").unwrap_or_default();
+        for controller in on.split_ascii_whitespace() {
+            let _ = write(dir, "cgroup.subtree_control", &format!("-{controller}"));
+        }
+    };
+    for name in children(place).iter().filter(|name| is_of_ours(name)) {
+        let _ = open(place, name).map(|dir| off(&dir));
+    }
+    off(place);
+}
+
+/// Whether a process is this one, one that it comes from, or one that comes from it.
+fn is_kin(pid: &str) -> bool {
+    /// No line of descent is longer.
+    const GENERATIONS: usize = 64;
+    let parent = |pid: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:").map(|pid| pid.trim().to_owned()))
+    };
+    let comes_from = |young: &str, old: &str| {
+        let mut line = std::iter::successors(Some(young.to_owned()), |pid| parent(pid));
+        line.by_ref().take(GENERATIONS).any(|pid| pid == old)
+    };
+    let own = std::process::id().to_string();
+    // One of another namespace has no number; one that is gone is nobody.
+    pid != "0" && (parent(pid).is_none() || comes_from(pid, &own) || comes_from(&own, pid))
 }
 
 #[cfg(test)]
@@ -298,6 +376,40 @@ mod tests {
             ("portreeve-7-", false),
         ] {
             assert_eq!(is_of_ours(name), ours, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_is_kin() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let own = std::process::id().to_string();
+        let parent = std::os::unix::process::parent_id().to_string();
+        let known = [own, parent, child.id().to_string()].map(|pid| is_kin(&pid));
+        // Of another namespace, and one whose parent is gone.
+        let mut sh = std::process::Command::new("sh");
+        let stranger = sh.args(["-c", "sleep 60 >&- 2>&- & echo $!"]).output().unwrap();
+        let stranger = String::from_utf8(stranger.stdout).unwrap();
+        let others = ["0", stranger.trim()].map(is_kin);
+        std::process::Command::new("kill").arg(stranger.trim()).status().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((known, others), ([true; 3], [false; 2]));
+    }
+
+    #[test]
+    fn a_place_to_divide() {
+        for (here, unit, wanted) in [
+            ("/g/s/p", "/g/s/p", Some(("/g/s/p", Kind::Unit))),
+            ("/g/s/p/supervisor", "/g/s/p", Some(("/g/s/p", Kind::UnitWithLeaf))),
+            ("/g/s/p/.control", "/g/s/p", Some(("/g/s/p", Kind::Unit))),
+            ("/g/s/p", "", None),
+            ("/g/s/p/supervisor", "", None),
+            ("/g/supervisor", "", Some(("/g", Kind::Shared))),
+            ("/g", "", Some(("/g", Kind::Shared))),
+            ("/g", "/", Some(("/g", Kind::Shared))),
+        ] {
+            let found = delegated(Path::new(here), Path::new("/g"), |path| path == Path::new(unit));
+            assert_eq!(found, wanted.map(|(path, kind)| (PathBuf::from(path), kind)), "{here} {unit}");
         }
     }
 
