@@ -313,6 +313,76 @@ exit 0";
     }
 }
 
+/// Services of one id have a group each; and who is restricted stays so, whatever a reload says.
+#[test]
+fn nobody_frees_another_of_devices() {
+    if hierarchy().is_none() {
+        return skip(Reason::NoControlGroups);
+    }
+    ours(|world| {
+        let strict =
+            || script(world, "a", 2001, LOOP, "DevicePolicy=strict DeviceAllow=/dev/null").set("id", "x");
+        let other = || script(world, "b", 2002, LOOP, "TasksMax=100").set("id", "x");
+        let daemon = world.start(&Config::of(strict()).with(other()));
+        let mut one = dial("127.0.0.1", 2001).expect("a connection");
+        assert_eq!(ask(&mut one, "x"), "none\n");
+        let mut two = dial("127.0.0.1", 2002).expect("a connection");
+        assert!(ask(&mut two, "x").starts_with("zero "));
+        // Without devices, and with an amount: for those who come later.
+        let amount = script(world, "a", 2001, LOOP, "TasksMax=100").set("id", "x");
+        daemon.reload(&Config::of(amount).with(other()));
+        assert_eq!(ask(&mut one, "x"), "none\n");
+        let mut later = dial("127.0.0.1", 2001).expect("a connection");
+        assert!(ask(&mut later, "x").starts_with("zero "));
+        // Groups that are removed behind the daemon are made again.
+        for connection in [&mut one, &mut two, &mut later] {
+            connection.finish();
+            connection.read_all();
+        }
+        daemon.reload(&Config::of(strict()).with(other()));
+        let (place, _) = hierarchy().expect("as before");
+        let dirs = || {
+            let all = std::fs::read_dir(&place).expect("the groups").flatten().map(|entry| entry.path());
+            all.filter(|path| path.join("service-x").is_dir()).collect::<Vec<_>>()
+        };
+        must("nobody is in them", || {
+            dirs().iter().all(|dir| {
+                let inner = std::fs::read_dir(dir).expect("its groups").flatten().map(|entry| entry.path());
+                inner.filter(|path| path.is_dir()).for_each(|path| drop(std::fs::remove_dir(path)));
+                std::fs::remove_dir(dir).is_ok()
+            })
+        });
+        assert_eq!(dirs(), Vec::<PathBuf>::new());
+        daemon.reload(&Config::of(strict()).with(other()));
+        let mut one = dial("127.0.0.1", 2001).expect("a connection");
+        assert_eq!(ask(&mut one, "x"), "none\n");
+    });
+}
+
+/// Shared memory by name goes with the process.
+#[test]
+fn a_user_that_is_made_leaves_nothing_in_memory() {
+    ours(|world| {
+        let name = format!("portreeve-left-{}", std::process::id());
+        world.run(&["/bin/sh", "-c", "mkdir -p /dev/shm && chmod 1777 /dev/shm"], &[]);
+        let write = format!("echo x >/dev/shm/{name} && cat /dev/shm/{name}");
+        let config = Config::of(script(world, "bare", 2001, &write, "DynamicUser")).with(script(
+            world,
+            "devices",
+            2002,
+            &write,
+            "DynamicUser PrivateDevices",
+        ));
+        let _daemon = world.start(&config);
+        for port in [2001, 2002] {
+            assert_eq!(said(port), "x\n");
+            let (_, left) =
+                world.run(&["/bin/sh", "-c", &format!("cat /dev/shm/{name}; rm -f /dev/shm/{name}")], &[]);
+            assert_eq!(left, "", "{port}");
+        }
+    });
+}
+
 /// Where it cannot be told who has a number nobody is started, as nobody else either.
 #[test]
 fn without_its_user_no_program_starts() {

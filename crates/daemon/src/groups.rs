@@ -31,18 +31,44 @@ pub struct Joining {
     pub unkept: Vec<String>,
 }
 
-/// The group of a service, with the limits that it is to have from now on, for whoever runs in it too.
-pub fn join(service: &str, wanted: &Group) -> Joining {
+impl Joining {
+    /// The same way once more, for another start.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let mut again = Self { procs: None, refused: self.refused.clone(), unkept: self.unkept.clone() };
+        match self.procs.as_ref().map(OwnedFd::try_clone) {
+            Some(Ok(procs)) => again.procs = Some(procs),
+            Some(Err(error)) => {
+                again.refused = Some(format!("its control group: {}", crate::machine::percent_m(&error)));
+            }
+            None => {}
+        }
+        again
+    }
+}
+
+/// The name of a service's group. Several may have one id, and what devices one may have says nothing of another; and whoever is
+/// restricted in one stays so, whatever a reload says of those who come later.
+fn name(service: &str, nth: u32, wanted: &Group) -> String {
+    // No name has a full stop of its own.
+    let which = if nth == 0 { String::new() } else { format!(".{nth}") };
+    let kind = if wanted.devices.is_some() { "" } else { ".amounts" };
+    format!("{}{which}{kind}", cgroup::spelled(service))
+}
+
+/// The group of a service, which is the `nth` with its id, with the limits that it is to have from now on, for whoever runs in it too.
+pub fn join(service: &str, nth: u32, wanted: &Group) -> Joining {
     let mut joining = Joining::default();
     if !wanted.is_needed() {
         return joining;
     }
     let made = OURS.with_borrow_mut(|ours| {
-        if ours.is_none() {
+        // They may have been removed behind us.
+        if !ours.as_ref().is_some_and(Groups::are_there) {
             *ours = Some(Groups::of_this_process(std::env::var_os(GIVEN_BACK).is_some())?);
         }
         let Some(ours) = ours else { return Err(String::new()) };
-        set(ours, service, wanted, &mut joining.unkept)
+        set(ours, &name(service, nth, wanted), wanted, &mut joining.unkept)
     });
     match made {
         Ok(procs) => joining.procs = Some(procs),
@@ -52,12 +78,11 @@ pub fn join(service: &str, wanted: &Group) -> Joining {
     joining
 }
 
-fn set(ours: &Groups, service: &str, wanted: &Group, unkept: &mut Vec<String>) -> Result<OwnedFd, String> {
+fn set(ours: &Groups, name: &str, wanted: &Group, unkept: &mut Vec<String>) -> Result<OwnedFd, String> {
     let text = |error: std::io::Error| format!("its control group: {}", crate::machine::percent_m(&error));
-    let dir = ours.group(service).map_err(text)?;
-    match &wanted.devices {
-        Some(devices) => device_filter::restrict(&dir, &rules(devices)).map_err(text)?,
-        None => device_filter::release(&dir),
+    let dir = ours.group(name).map_err(text)?;
+    if let Some(devices) = &wanted.devices {
+        device_filter::restrict(&dir, &rules(devices)).map_err(text)?;
     }
     for (key, controller, file, amount) in [
         ("MemoryMax", "memory", "memory.max", wanted.memory_max),
@@ -186,19 +211,19 @@ impl Supervisor {
         OURS.with_borrow(|ours| {
             let Some(ours) = ours else { return };
             ours.remove_others();
-            let (mut wanted, mut known) = (HashSet::new(), HashSet::new());
+            let (mut wanted, mut idle) = (HashSet::new(), HashSet::new());
             for slot in self.slots.values() {
-                let name = cgroup::spelled(slot.id());
-                if slot.service.sandbox.as_ref().is_some_and(|sandbox| sandbox.group.is_needed()) {
-                    wanted.insert(name.clone());
+                let group = slot.service.sandbox.as_ref().map(|sandbox| &sandbox.group);
+                match group.filter(|group| group.is_needed()) {
+                    Some(group) => drop(wanted.insert(name(slot.id(), slot.nth, group))),
+                    None => drop(idle.insert(cgroup::spelled(slot.id()))),
                 }
-                known.insert(name);
             }
             for (name, populated) in ours.all() {
                 if wanted.contains(&name) {
                     continue;
                 }
-                if populated && known.contains(&name) {
+                if populated && name.split('.').next().is_some_and(|name| idle.contains(name)) {
                     ours.lift(&name);
                 }
                 ours.remove(&name);

@@ -2,9 +2,10 @@
 //! Everything that can block is done in the plan; the start itself is one clone and one execve (ARCHITECTURE §5).
 
 use crate::dynamic_users;
-use crate::groups;
+use crate::groups::{self, Joining};
 use crate::hosts::Orders;
 use crate::sandbox;
+use crate::slot::Slot;
 use portreeve_conf::{Action, Endpoint, Service, Verify};
 use portreeve_policy::Peer;
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
@@ -23,6 +24,8 @@ pub struct LaunchPlan {
     pub server: String,
     /// What of its sandbox is not kept on this machine, and why.
     pub unkept: Vec<String>,
+    /// The way into its control group, for what is started in its place.
+    pub joining: Joining,
     /// The name of its descriptors, where it gets its sockets as systemd hands them over.
     pub listen_fds: Option<CString>,
 }
@@ -34,17 +37,17 @@ pub struct Plan(OnceCell<Option<Rc<LaunchPlan>>>);
 
 impl Plan {
     /// For a service as it was read.
-    pub fn of(service: &Service, inherited: &Inherited) -> Self {
+    pub fn of(service: &Service, nth: u32, inherited: &Inherited) -> Self {
         let plan = Self::default();
         if service.sandbox.is_some() {
-            plan.get(service, inherited);
+            plan.get(service, nth, inherited);
         }
         plan
     }
 
     /// The plan; `None` when the service starts no program.
-    pub fn get(&self, service: &Service, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
-        self.0.get_or_init(|| plan(service, inherited).map(Rc::new)).clone()
+    pub fn get(&self, service: &Service, nth: u32, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
+        self.0.get_or_init(|| plan(service, nth, inherited).map(Rc::new)).clone()
     }
 }
 
@@ -89,16 +92,31 @@ const OUR_VARIABLES: &[&str] = &[
     groups::GIVEN_BACK,
 ];
 
-fn plan(service: &Service, inherited: &Inherited) -> Option<LaunchPlan> {
+fn plan(service: &Service, nth: u32, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, .. } = &service.action else { return None };
-    let (builder, unkept) = confined(service, program(service, inherited, &Orders::default())?);
+    let joining = group(service, nth);
+    let mut used = joining.again();
+    let unkept = std::mem::take(&mut used.unkept);
+    let builder = confined(service, used, program(service, inherited, &Orders::default())?);
     let listen_fds = service.listen_fds.as_ref().map(|name| c_string(name.as_bytes()));
-    Some(LaunchPlan { image: builder.build(), server: server.to_string(), unkept, listen_fds })
+    Some(LaunchPlan { image: builder.build(), server: server.to_string(), unkept, joining, listen_fds })
 }
 
 /// The program of a service, with the changes that hosts.allow or hosts.deny order; `None` when it starts none.
-pub fn altered(service: &Service, inherited: &Inherited, orders: &Orders) -> Option<Image> {
-    Some(confined(service, program(service, inherited, orders)?).0.build())
+pub fn altered(slot: &Slot, inherited: &Inherited, orders: &Orders) -> Option<Image> {
+    let program = program(&slot.service, inherited, orders)?;
+    Some(confined(&slot.service, joined(slot, inherited), program).build())
+}
+
+/// The group of a service as its plan has it: nothing is made or set for one client.
+pub fn joined(slot: &Slot, inherited: &Inherited) -> Joining {
+    let plan = slot.service.sandbox.as_ref().and_then(|_| slot.plan(inherited));
+    plan.map_or_else(|| group(&slot.service, slot.nth), |plan| plan.joining.again())
+}
+
+fn group(service: &Service, nth: u32) -> Joining {
+    let wanted = service.sandbox.as_ref().map(|sandbox| &sandbox.group);
+    wanted.map_or_else(Joining::default, |wanted| groups::join(&service.id, nth, wanted))
 }
 
 fn program(service: &Service, inherited: &Inherited, orders: &Orders) -> Option<ImageBuilder> {
@@ -145,13 +163,12 @@ fn image(
     }
 }
 
-/// The same in the sandbox of the service, which is what answers its clients; and what of that is not kept, and why.
-pub fn confined(service: &Service, image: ImageBuilder) -> (ImageBuilder, Vec<String>) {
-    let Some(sandbox) = &service.sandbox else { return (image, Vec::new()) };
+/// The same in the sandbox of the service, which is what answers its clients.
+pub fn confined(service: &Service, mut joining: Joining, image: ImageBuilder) -> ImageBuilder {
+    let Some(sandbox) = &service.sandbox else { return image };
     // Who has no ids of its own runs as we do.
     let own = || (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let ids = image.ids.as_ref().map_or_else(own, |ids| (ids.uid, ids.gid));
-    let mut joining = groups::join(&service.id, &sandbox.group);
     if sandbox.dynamic_user
         && let Err(why) = dynamic_users::of(&service.id)
     {
@@ -161,8 +178,7 @@ pub fn confined(service: &Service, image: ImageBuilder) -> (ImageBuilder, Vec<St
         Verify::Refuse => sandbox::prepare(&sandbox::with_execveat(sandbox), ids, joining.refused),
         Verify::No | Verify::Warn => sandbox::prepare(sandbox, ids, joining.refused),
     };
-    let image = ImageBuilder { sandbox: Some(Box::new(prepared)), cgroup_procs: joining.procs, ..image };
-    (image, joining.unkept)
+    ImageBuilder { sandbox: Some(Box::new(prepared)), cgroup_procs: joining.procs, ..image }
 }
 
 /// Without root `sys` leaves the supplementary groups alone, as xinetd does.

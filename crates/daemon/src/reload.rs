@@ -234,8 +234,7 @@ impl Supervisor {
                 return;
             }
         };
-        let mut slot = self.new_slot(service, self.answers.clone(), sink);
-        slot.nth = nth;
+        let mut slot = self.new_slot(service, nth, self.answers.clone(), sink);
         for worker in slot.workers() {
             self.need_worker(worker);
         }
@@ -250,15 +249,15 @@ impl Supervisor {
     }
 
     /// A slot without a socket, that has served nobody.
-    pub fn new_slot(&mut self, service: Rc<Service>, origin: Rc<Answers>, sink: SinkId) -> Slot {
+    pub fn new_slot(&mut self, service: Rc<Service>, nth: u32, origin: Rc<Answers>, sink: SinkId) -> Slot {
         let targets = Targets::following(Rare::default(), &service, self.stamp.mono());
         Slot {
             origin,
-            nth: 0,
+            nth,
             targets,
             proxies: translate::proxies(&service).map(Rc::new),
             policy: Policy::of(&service),
-            plan: Plan::of(&service, &self.inherited),
+            plan: Plan::of(&service, nth, &self.inherited),
             edition: Rc::default(),
             trust: crate::verify::Trust::default(),
             awaits: None,
@@ -300,7 +299,7 @@ impl Supervisor {
             slot.policy = Policy::of(&service);
             if service.sandbox.is_some() {
                 // Links that it names may lead elsewhere by now.
-                slot.plan = Plan::of(&service, &self.inherited);
+                slot.plan = Plan::of(&service, nth, &self.inherited);
             }
             (slot.service, slot.origin, slot.nth) = (service, answers, nth);
             return false;
@@ -323,7 +322,7 @@ impl Supervisor {
         let (places, service_rights) = (service.listen.endpoints(), service.listen.rights);
         let stays = listeners::stays(&old.listen, &service.listen);
         let other_places = !stays || old.listen.endpoints() != places;
-        let plan = Plan::of(&service, &self.inherited);
+        let plan = Plan::of(&service, nth, &self.inherited);
         let tls = self.tls_worker(&service);
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let manner = slot.manner();

@@ -254,7 +254,7 @@ impl Slot {
 
     /// How to start its program; `None` when it starts none.
     pub fn plan(&self, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
-        self.plan.get(&self.service, inherited)
+        self.plan.get(&self.service, self.nth, inherited)
     }
 
     /// Whether clients are accepted one by one from a listening socket.

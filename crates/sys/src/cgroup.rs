@@ -56,8 +56,7 @@ impl Groups {
         let name = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default().display().to_string();
         let name: String = name.chars().filter(char::is_ascii_digit).collect();
         let name = format!("{PREFIX}{name}-{}", std::process::id());
-        let own = make(&fd, &name).map_err(text)?;
-        rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared).map_err(|e| text(e.into()))?;
+        let own = locked(&fd, &name).map_err(text)?;
         let groups = Self { place: fd, root, kind, given_back, own, name };
         groups.remove_others();
         Ok(groups)
@@ -120,12 +119,18 @@ impl Groups {
         Ok(())
     }
 
-    /// The group of this name, made where it is not there. The name is any text.
+    /// Whether nobody has removed them.
+    #[must_use]
+    pub fn are_there(&self) -> bool {
+        is_there(&self.own)
+    }
+
+    /// The group of this name, made where it is not there. The name is [`spelled`], with letters behind it that no such name has.
     ///
     /// # Errors
     /// `ENAMETOOLONG`, `EACCES`, `EROFS`, `EAGAIN` (there are too many).
     pub fn group(&self, name: &str) -> io::Result<OwnedFd> {
-        make(&self.own, &spelled(name))
+        make(&self.own, name)
     }
 
     /// What there is; each by its name as it is spelled, with whether a process is in it.
@@ -241,6 +246,33 @@ fn make(dir: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
         Ok(()) | Err(Errno::EXIST) => open(dir, name),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// A group that nobody else removes. Until it is locked another one that tidies up may do so, and holds the lock meanwhile.
+fn locked(place: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    const TRIES: u32 = 50;
+    let mut last = io::Error::from(Errno::AGAIN);
+    for _ in 0..TRIES {
+        let made = make(place, name).and_then(|own| {
+            rustix::fs::flock(&own, FlockOperation::NonBlockingLockShared)?;
+            Ok(own)
+        });
+        match made {
+            Ok(own) if is_there(&own) => return Ok(own),
+            Ok(_) => {}
+            Err(error) if [libc::EAGAIN, libc::ENOENT].map(Some).contains(&error.raw_os_error()) => {
+                last = error
+            }
+            Err(error) => return Err(error),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Err(last)
+}
+
+/// A group that is removed has no files any more.
+fn is_there(dir: &OwnedFd) -> bool {
+    read(dir, "cgroup.procs").is_ok()
 }
 
 fn read(dir: &OwnedFd, file: &str) -> io::Result<String> {

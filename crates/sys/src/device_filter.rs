@@ -84,7 +84,6 @@ fn program(rules: &[Rule]) -> Vec<Insn> {
 
 const PROG_LOAD: c_long = 5;
 const PROG_ATTACH: c_long = 8;
-const PROG_DETACH: c_long = 9;
 const TYPE: u32 = 15;
 const ATTACH_TYPE: u32 = 6;
 
@@ -102,7 +101,7 @@ struct Load {
     flags: u32,
 }
 
-/// The same for BPF_PROG_ATTACH and BPF_PROG_DETACH.
+/// The same for BPF_PROG_ATTACH.
 #[repr(C)]
 struct Attach {
     group: u32,
@@ -140,17 +139,12 @@ pub fn restrict(group: &OwnedFd, rules: &[Rule]) -> io::Result<()> {
     // SAFETY: the kernel has just made this descriptor for us, close-on-exec as all of its kind.
     let program = unsafe { OwnedFd::from_raw_fd(program) };
     // Without a flag there is one program of the group's own at a time; those of groups above run too.
-    bpf(PROG_ATTACH, &attach(group, Some(&program))).map(drop)
+    bpf(PROG_ATTACH, &attach(group, &program)).map(drop)
 }
 
-/// Takes the rules of a group back.
-pub fn release(group: &OwnedFd) {
-    let _ = bpf(PROG_DETACH, &attach(group, None));
-}
-
-fn attach(group: &OwnedFd, program: Option<&OwnedFd>) -> Attach {
+fn attach(group: &OwnedFd, program: &OwnedFd) -> Attach {
     let number = |fd: &OwnedFd| fd.as_raw_fd().cast_unsigned();
-    Attach { group: number(group), program: program.map_or(0, number), kind: ATTACH_TYPE, flags: 0 }
+    Attach { group: number(group), program: number(program), kind: ATTACH_TYPE, flags: 0 }
 }
 
 /// The numbers of a node, and whether it is a block device; `None` where there is no device.

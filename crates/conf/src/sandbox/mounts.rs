@@ -86,6 +86,10 @@ pub(super) fn plan(words: &[Word]) -> Option<Vec<Mount>> {
     if on("PrivateDevices") {
         all.add("/dev", MountKind::Devices, false, "PrivateDevices");
     }
+    // What is in shared memory by name lies there; there systemd removes what is left in the end (RemoveIPC).
+    if on("DynamicUser") {
+        all.add("/dev/shm", empty(TMP, false), true, "DynamicUser");
+    }
     if on("ProtectKernelTunables") {
         for path in [
             "/proc/sys",

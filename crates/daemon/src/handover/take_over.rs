@@ -232,8 +232,7 @@ impl Supervisor {
                 log::SinkId::None
             }
         };
-        let mut slot = self.new_slot(service, origin, sink);
-        slot.nth = left.nth;
+        let mut slot = self.new_slot(service, left.nth, origin, sink);
         slot.state = ServiceState::restored(&rate(&left.rate), &left.starts);
         slot.order = Order {
             duty: match left.duty {

@@ -115,11 +115,12 @@ impl Supervisor {
             let ids = self.hook_ids(slot);
             let shell = launch::shell(&slot.service, &self.inherited, ids, command, orders);
             // It answers the client in the place of the program.
-            return Some(launch::confined(&slot.service, shell).0.build());
+            let joining = launch::joined(slot, &self.inherited);
+            return Some(launch::confined(&slot.service, joining, shell).build());
         }
         if !orders.change_the_program() {
             return None;
         }
-        launch::altered(&slot.service, &self.inherited, orders)
+        launch::altered(slot, &self.inherited, orders)
     }
 }
