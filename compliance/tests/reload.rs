@@ -333,7 +333,10 @@ fn family_changes_of_datagrams() {
             let entry = if n % 2 == 0 { entry() } else { entry().first("flags = IPv4") };
             daemon.reload(&Config::of(entry));
             let to = if n % 2 == 0 { "::1" } else { "127.0.0.1" };
-            must("it answers", || ask(&datagram_socket(to, 2001), b"two", DEADLINE).is_some());
+            // What was sent to the socket of before, while it was closed, is lost with it, with xinetd as well: asked again, as clients do.
+            must("it answers", || {
+                ask(&datagram_socket(to, 2001), b"two", Duration::from_millis(250)).is_some()
+            });
         }
         assert_eq!(world.daemon_log_count("bind failed"), 0);
         assert_eq!(world.daemon_log_count("bind retry"), 0);
