@@ -89,7 +89,7 @@ impl Switch {
 fn line_at(bytes: &[u8], start: usize) -> (&[u8], &[u8]) {
     let rest = bytes.get(start..).unwrap_or_default();
     let whole = rest.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
-    let text = whole.strip_suffix(b"\n").unwrap_or(whole);
-    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    // A carriage return alone, where the file ends, is no line end.
+    let text = whole.strip_suffix(b"\r\n").or_else(|| whole.strip_suffix(b"\n")).unwrap_or(whole);
     (text, whole.get(text.len()..).unwrap_or_default())
 }

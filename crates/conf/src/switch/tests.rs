@@ -51,6 +51,9 @@ fn a_line_is_added_in_the_form_of_the_file() {
         ),
         ("service a\n{\n\n# note\n id += b\n}\n", "service a\n{\n disable = yes\n\n# note\n id += b\n}\n"),
         ("\u{feff}service a\n{\n}\n", "\u{feff}service a\n{\n\tdisable = yes\n}\n"),
+        // The file ends with its brace, and with half a line end.
+        ("service a\n{", "service a\n{\n\tdisable = yes"),
+        ("service a\n{\r", "service a\n{\r\n\tdisable = yes"),
     ] {
         assert_eq!(turned(before), after);
     }
