@@ -50,7 +50,8 @@ impl Supervisor {
         let Some(plan) = slot.plan(&self.inherited) else { return };
         let bound = slot.sole().and_then(|l| l.address.address()).filter(|a| !a.ip().is_unspecified());
         let local = bound.or(client.local).or_else(|| local_address(&client.fd).ok());
-        let path = local::bound_to(&client.fd);
+        // One that has an address is no unix socket, and need not be asked once more.
+        let path = if local.is_some() { None } else { local::bound_to(&client.fd) };
         let ends = Ends { peer: Some(client.peer), local, path: path.as_ref() };
         let mut variables = client.shield.as_mut().map_or_else(Vec::new, |shield| shield.variables.clone());
         variables.extend(client_variables(&ends, true));

@@ -130,7 +130,14 @@ pub fn host_name_of(address: SocketAddr) -> Result<Vec<u8>, NameError> {
 /// # Errors
 /// Only for lack of memory.
 pub fn address_text(address: SocketAddr) -> Result<Vec<u8>, NameError> {
-    name_info(address, libc::NI_NUMERICHOST)
+    // Asked twice for each client that the tables are asked about. Of other IPv6 addresses libc has its own spelling (`::1.2.3.4`) and scopes.
+    match address {
+        SocketAddr::V4(address) => Ok(address.ip().to_string().into_bytes()),
+        SocketAddr::V6(address) if address.scope_id() == 0 && address.ip().to_ipv4_mapped().is_some() => {
+            Ok(address.ip().to_string().into_bytes())
+        }
+        SocketAddr::V6(_) => name_info(address, libc::NI_NUMERICHOST),
+    }
 }
 
 fn name_info(address: SocketAddr, flags: c_int) -> Result<Vec<u8>, NameError> {
