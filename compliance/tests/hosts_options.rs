@@ -98,7 +98,7 @@ fn twist_after_the_daemon_has_asked() {
             .with(Entry::internal("echo", "forks", 2002, "stream").first("flags = IPv4"))
             .with(Entry::internal("daytime", "exempt", 2003, "stream").first("flags = IPv4 NOLIBWRAP"))
             .with(Entry::internal("daytime", "asks", 2004, "stream").first("flags = IPv4"));
-        let _daemon = world.start(&config);
+        let daemon = world.start(&config);
         let rule = "echo: ALL : twist /bin/echo no\n";
         let twisted = |port: u16| answers(world, &[(rule, port, "no\n")]);
         // Neither a process that was started, nor who is asked for nothing, makes it one.
@@ -114,6 +114,9 @@ fn twist_after_the_daemon_has_asked() {
         if world.is_ours() {
             let said = "ERROR: error: /etc/hosts.allow, line 1: twist option in resident process (the tables were asked before for daytime";
             assert_eq!(world.daemon_log_count(said), 1, "{:?}", world.daemon_log());
+            // Another version is still the same process.
+            assert!(daemon.control("upgrade").contains("\"ok\":true"), "{:?}", world.daemon_log());
+            answers(world, &[(rule, 2001, ""), (rule, 2002, "")]);
         }
     });
 }

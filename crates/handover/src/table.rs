@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 /// What a state begins with.
 pub(crate) const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -114,6 +114,8 @@ records! {
         7 strikes: Vec<StrikeState>,
         /// The policy of bans was being read, and is to be read again.
         8 settings_awaited: bool,
+        /// The tables were asked for what xinetd answers in its own process, which from then on may not `twist`.
+        9 tables_asked: bool,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {

@@ -135,6 +135,7 @@ impl Supervisor {
             scores: self.leave_scores(),
             strikes: self.leave_strikes(),
             settings_awaited: self.ban_settings.reader().is_some(),
+            tables_asked: self.hosts.resident,
         }
     }
 

@@ -153,6 +153,7 @@ impl Supervisor {
             self.timers.set(hook.until, Alarm::Hook(hook.pid));
         }
         self.hooks.counts(&state.hook_counts);
+        self.hosts.resident = state.tables_asked;
         if let Some(control) = state.control {
             let mut restored = Control::default();
             restored.take_over(self, control)?;
