@@ -53,7 +53,7 @@ fn a_directory_is_served() {
         unit(
             world,
             "broken@.service",
-            "[Service]\nRootDirectory=/srv\nExecStart=/bin/true\nStandardInput=socket\n",
+            "[Service]\nRootImage=/srv\nExecStart=/bin/true\nStandardInput=socket\n",
         );
         let daemon = start(world, &Config::of(Entry::program("own", 2004)));
         let said = report(&talk("127.0.0.1", 2001, b""));
@@ -64,7 +64,7 @@ fn a_directory_is_served() {
         for port in [2002, 2003] {
             assert_eq!(talk("127.0.0.1", port, b""), Answer::refused(), "{port}");
         }
-        assert!(world.read("daemon.log").contains("`broken.socket` is not served: `RootDirectory=`"));
+        assert!(world.read("daemon.log").contains("`broken.socket` is not served: `RootImage=`"));
         let explained = daemon.control("explain a 127.0.0.9");
         assert!(explained.contains("units/socket.d/all.conf"), "{explained}");
         assert!(

@@ -245,12 +245,24 @@ fn sandbox(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         return bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `sandbox`"));
     }
     match crate::sandbox::build(&set.value, None) {
+        Ok(Some(sandbox)) if sandbox.root.is_some() && looks_at_program(draft) => {
+            let message = format!(
+                "service `{}` has a `RootDirectory`, and `verify_server` and LABELED look at the program of the host",
+                draft.id()
+            );
+            bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove one of them"))
+        }
         Ok(_) => Ok(()),
         Err(why) => {
             let message = format!("service `{}`: {why}", draft.id());
             bench.refuse_ourselves(&codes::SANDBOX_VOID, draft, message, None)
         }
     }
+}
+
+/// Whether it is looked at before it is started.
+fn looks_at_program(draft: &Draft) -> bool {
+    draft.verify_server.is_some_and(|verify| verify != crate::verify::Verify::No) || draft.flag(Flag::Labeled)
 }
 
 /// The kernel has a bound for descriptors, and a program that waits is given one socket, as its descriptor 0.

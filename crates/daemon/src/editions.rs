@@ -6,10 +6,11 @@ use crate::slot::{Slot, SlotId};
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Action, Text};
 use portreeve_sys::clock;
+use portreeve_sys::sandbox::path_in;
 use portreeve_sys::source::{Identity, Source};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,13 +37,16 @@ impl Editions {
     /// What the program of a new slot is.
     pub fn of(&mut self, slot: &Slot) -> Rc<Edition> {
         let Action::External { server, .. } = &slot.service.action else { return Rc::clone(&self.1) };
-        if let Some(seen) = self.0.get(server) {
+        let rooted = slot.service.sandbox.as_ref().is_some_and(|sandbox| sandbox.root.is_some());
+        if let Some(seen) = self.0.get(server).filter(|_| !rooted) {
             return Rc::clone(seen);
         }
         let mut edition = Edition::default();
-        edition.look(Path::new(server));
+        edition.look(&self::server(slot).unwrap_or_default());
         let edition = Rc::new(edition);
-        self.0.insert(server.clone(), Rc::clone(&edition));
+        if !rooted {
+            self.0.insert(server.clone(), Rc::clone(&edition));
+        }
         edition
     }
 }
@@ -117,19 +121,20 @@ fn script(server: &Path) -> Option<u64> {
     })
 }
 
-/// The program of a slot that starts one.
-fn server(slot: &Slot) -> Option<&Path> {
-    match &slot.service.action {
-        Action::External { server, .. } => Some(Path::new(server)),
-        _ => None,
-    }
+/// The program of a slot that starts one, where it lies outside of a root of its own.
+fn server(slot: &Slot) -> Option<PathBuf> {
+    let Action::External { server, .. } = &slot.service.action else { return None };
+    let server = Path::new(server);
+    let root = slot.service.sandbox.as_ref().and_then(|sandbox| sandbox.root.as_deref());
+    // Where nothing is there, nothing is looked at in its place.
+    Some(root.map_or_else(|| server.to_owned(), |root| path_in(Path::new(root), server).unwrap_or_default()))
 }
 
 impl Supervisor {
     /// Looks at the program of a service.
     fn look_at_program(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        let Some(server) = server(slot).map(Path::to_owned) else { return };
+        let Some(server) = server(slot) else { return };
         Rc::make_mut(&mut slot.edition).look(&server);
     }
 

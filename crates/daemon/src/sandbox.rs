@@ -46,8 +46,16 @@ pub fn prepare(sandbox: &Sandbox, (uid, gid): (u32, u32), refused: Option<String
     let ambient = sandbox.ambient == 0 || sandbox.ambient & CAP_SYS_ADMIN != 0;
     let may_filter = uid == 0 && ambient && sandbox.bounding & CAP_SYS_ADMIN != 0 && sys::may_filter();
     let needed = sandbox.filters() && !may_filter;
-    let (mounts, links) = sandbox.mounts.as_deref().map(resolved).unzip();
+    let outside = sandbox.root.as_deref();
+    let root = outside.map(|written| {
+        let path = without_links("", written).unwrap_or_else(|| written.to_owned());
+        let link = (path != written).then(|| sys::Link { name: text(written), path: text(&path) });
+        sys::Root { path: text(&path), link, api: sandbox.api }
+    });
+    let resolve = |mounts| resolved(outside.unwrap_or_default(), mounts);
+    let (mounts, links) = sandbox.mounts.as_deref().map(resolve).unzip();
     sys::Sandbox {
+        root,
         mounts: mounts.map(|mounts: Vec<_>| mounts.iter().map(mount).collect()),
         links: links.unwrap_or_default(),
         keyring: match sandbox.keyring {
@@ -93,10 +101,10 @@ pub fn with_execveat(sandbox: &Sandbox) -> Sandbox {
 
 /// Each path as it is without links: a link into what another step covers, or uncovers, would undo that step. And the links, so that
 /// none of them leads elsewhere by the time of a start.
-fn resolved(mounts: &[portreeve_conf::Mount]) -> (Vec<portreeve_conf::Mount>, Vec<sys::Link>) {
+fn resolved(root: &str, mounts: &[portreeve_conf::Mount]) -> (Vec<portreeve_conf::Mount>, Vec<sys::Link>) {
     let mut links = Vec::new();
     let mut resolve = |mount: &portreeve_conf::Mount| {
-        let path = without_links(&mount.path).unwrap_or_else(|| mount.path.clone());
+        let path = without_links(root, &mount.path).unwrap_or_else(|| mount.path.clone());
         if path != mount.path {
             links.push(sys::Link { name: text(&mount.path), path: text(&path) });
         }
@@ -106,9 +114,9 @@ fn resolved(mounts: &[portreeve_conf::Mount]) -> (Vec<portreeve_conf::Mount>, Ve
     (portreeve_conf::in_order(mounts), links)
 }
 
-/// The place that a path names, although its end may not be there yet. `None` where it cannot be told; such a path stays as it is, and
+/// The place below `root` that a path names there, although its end may not be there yet. `None` where it cannot be told; such a path stays as it is, and
 /// with a link in it no start succeeds.
-fn without_links(path: &str) -> Option<String> {
+fn without_links(root: &str, path: &str) -> Option<String> {
     /// As the kernel.
     const MOST_LINKS: usize = 40;
     let parts = |path: &Path| -> Vec<OsString> {
@@ -127,7 +135,8 @@ fn without_links(path: &str) -> Option<String> {
             continue;
         }
         place.push(part);
-        if let Ok(target) = std::fs::read_link(&place) {
+        let outside = Path::new(root).join(place.strip_prefix("/").unwrap_or(&place));
+        if let Ok(target) = std::fs::read_link(if root.is_empty() { &place } else { &outside }) {
             links += 1;
             if links > MOST_LINKS {
                 return None;
@@ -295,6 +304,8 @@ mod tests {
             place: None,
             no_new_privileges: false,
             mounts: None,
+            root: None,
+            api: false,
             keyring: Keyring::Inherit,
             network: false,
             ipc: false,
@@ -358,9 +369,15 @@ mod tests {
             ("/dangling/x", Some("/no/such/x".to_owned())),
             ("/one", None),
         ] {
-            assert_eq!(without_links(&format!("{here}{path}")), wanted, "{path}");
+            assert_eq!(without_links("", &format!("{here}{path}")), wanted, "{path}");
         }
-        assert_eq!(without_links("/"), Some("/".to_owned()));
+        assert_eq!(without_links("", "/"), Some("/".to_owned()));
+        // Below a root of its own a link leads below it, and no way leads above.
+        for (path, wanted) in
+            [("/dangling/x", "/no/such/x"), ("/inner", "/a/b"), ("/a/self/../../../inner/x", "/a/b/x")]
+        {
+            assert_eq!(without_links(&here, path).as_deref(), Some(wanted), "{path}");
+        }
         std::fs::remove_dir_all(here).unwrap();
     }
 

@@ -3,6 +3,8 @@
 
 use crate::finding::Finding;
 use portreeve_conf::{Action, Mount, MountKind, Reading, Sandbox, Service, Severity, Users};
+use portreeve_sys::sandbox::path_in;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// What this kernel can do.
@@ -79,15 +81,28 @@ fn of_kernel(service: &Service, sandbox: &Sandbox, kernel: &Kernel) -> Vec<Findi
 fn of(service: &Service, sandbox: &Sandbox, views: bool) -> Vec<Finding> {
     let Some(mounts) = &sandbox.mounts else { return Vec::new() };
     let id = &service.id;
-    if !views && !mounts.is_empty() {
+    if !views && (!mounts.is_empty() || sandbox.root.is_some()) {
         let text = format!("service `{id}`: this kernel has no mount_setattr(2), which its `sandbox` needs");
         let help = "Linux 5.12 has it; before that take the settings about the file system out";
         return vec![finding(service, sandbox, "sandbox-kernel", text, help)];
     }
-    let missing = |mount: &&Mount| {
-        // Whoever may not look cannot tell.
-        !mount.optional && Path::new(&mount.path).try_exists().is_ok_and(|exists| !exists)
+    let root = sandbox.root.as_deref();
+    // Whoever may not look cannot tell.
+    let is_gone = |path: &str| match root {
+        None => Path::new(path).try_exists().is_ok_and(|exists| !exists),
+        Some(root) => {
+            path_in(Path::new(root), Path::new(path)).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        }
     };
+    if let Some(root) = root.filter(|root| Path::new(root).try_exists().is_ok_and(|exists| !exists)) {
+        let text = format!("service `{id}`: `RootDirectory={root}`: there is no `{root}`");
+        return vec![finding(service, sandbox, "sandbox-path", text, "make it, or take the setting out")];
+    }
+    // What is put there need not be there before.
+    let given = |path: &str| {
+        sandbox.api && ["/proc", "/sys", "/dev", "/run"].iter().any(|api| Path::new(path).starts_with(api))
+    };
+    let missing = |mount: &&Mount| !mount.optional && !given(&mount.path) && is_gone(&mount.path);
     let mut found: Vec<Finding> = mounts
         .iter()
         .filter(missing)
@@ -98,6 +113,11 @@ fn of(service: &Service, sandbox: &Sandbox, views: bool) -> Vec<Finding> {
         })
         .collect();
     let Action::External { server, .. } = &service.action else { return found };
+    if let Some(root) = root.filter(|_| is_gone(server)) {
+        let text = format!("service `{id}`: there is no `{server}` below `{root}`");
+        let help = "the program, its interpreter and its libraries must be there";
+        found.push(finding(service, sandbox, "sandbox-path", text, help));
+    }
     if let Some(mount) = mounts.iter().rev().find(|mount| Path::new(server).starts_with(&mount.path)) {
         let gone = matches!(
             mount.kind,

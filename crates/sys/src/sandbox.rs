@@ -7,8 +7,10 @@
 
 mod mounts;
 mod privileges;
+mod root;
 
 pub use mounts::{Link, Mount, MountKind};
+pub use root::{Root, path_in};
 
 use crate::filter::Insn;
 use std::ffi::{c_int, c_long};
@@ -42,6 +44,8 @@ pub type Capabilities = u64;
 /// What to confine a program to. The default confines nothing.
 #[derive(Debug)]
 pub struct Sandbox {
+    /// The directory that becomes its root, before all mounts.
+    pub root: Option<Root>,
     /// Mounts in a namespace of its own, in this order; `None` leaves it in the supervisor's.
     pub mounts: Option<Vec<Mount>>,
     /// Names that led to a path of those when they were made: where one leads elsewhere by now, nothing is started.
@@ -88,6 +92,7 @@ pub struct At(AtomicUsize);
 impl Default for Sandbox {
     fn default() -> Self {
         Self {
+            root: None,
             mounts: None,
             links: Vec::new(),
             keyring: Keyring::Inherit,
@@ -106,7 +111,7 @@ impl Default for Sandbox {
 }
 
 /// Parts that are neither mounts nor links, by their numbers in `at`; behind them a mount is its index, and a link its index behind those.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "",
     "a namespace of its own",
     "the loopback interface of its network",
@@ -118,6 +123,7 @@ const PARTS: [&str; 11] = [
     "",
     "the session keyring",
     "its user namespace",
+    "its root directory",
 ];
 const NAMESPACE: usize = 1;
 const LOOPBACK: usize = 2;
@@ -129,6 +135,7 @@ const FILTER: usize = 7;
 const IMPOSSIBLE: usize = 8;
 const KEYRING: usize = 9;
 const USERS: usize = 10;
+const ROOT: usize = 11;
 
 impl Sandbox {
     /// What could not be put on, after a start that failed at [`crate::spawn::Stage::Sandbox`].
@@ -157,6 +164,10 @@ impl Sandbox {
             return Err(libc::ENOSYS);
         }
         self.namespaces()?;
+        if let Some(root) = &self.root {
+            self.at(ROOT);
+            root.enter()?;
+        }
         if let Some(mounts) = &self.mounts {
             mounts::lead_there(&self.links, |index| self.at(PARTS.len() + mounts.len() + index))?;
             self.at(VIEW);
@@ -212,7 +223,7 @@ impl Sandbox {
 
     fn namespaces(&self) -> Result<(), c_int> {
         let flag = |on: bool, flag: c_int| if on { flag } else { 0 };
-        let flags = flag(self.mounts.is_some(), libc::CLONE_NEWNS)
+        let flags = flag(self.mounts.is_some() || self.root.is_some(), libc::CLONE_NEWNS)
             | flag(self.network, libc::CLONE_NEWNET)
             | flag(self.ipc, libc::CLONE_NEWIPC)
             | flag(self.host_name, libc::CLONE_NEWUTS);

@@ -15,8 +15,10 @@ pub(crate) enum Shape {
     Choice(&'static [&'static str]),
     /// One of these, none of which is a `yes`.
     Word(&'static [&'static str]),
-    /// A path, with `-` where it need not be there.
+    /// A path, with `-` where it need not be there, and `+` where it is one below the root directory.
     Path,
+    /// The directory that is the root.
+    Root,
     /// A path and `:options`.
     Empty,
     /// A capability, `~` before it, or `none`.
@@ -38,7 +40,10 @@ pub(crate) enum Shape {
 impl Shape {
     /// Whether several words of this key go together; else the last one counts.
     pub(crate) fn is_list(self) -> bool {
-        !matches!(self, Self::Switch | Self::Choice(_) | Self::Word(_) | Self::Error | Self::Amount)
+        !matches!(
+            self,
+            Self::Switch | Self::Choice(_) | Self::Word(_) | Self::Root | Self::Error | Self::Amount
+        )
     }
 }
 
@@ -62,6 +67,8 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("ProtectHostname", Shape::Switch),
     ("ProtectProc", Shape::Word(&["noaccess", "invisible", "ptraceable", "default"])),
     ("ProcSubset", Shape::Word(&["all", "pid"])),
+    ("RootDirectory", Shape::Root),
+    ("MountAPIVFS", Shape::Word(&["yes", "no"])),
     ("ReadWritePaths", Shape::Path),
     ("ReadOnlyPaths", Shape::Path),
     ("InaccessiblePaths", Shape::Path),
@@ -105,6 +112,16 @@ impl Word {
             (Shape::Switch | Shape::Choice(_), "yes") => self.key.to_owned(),
             (_, value) => format!("{}={value}", self.key),
         }
+    }
+
+    /// Whether it names a root directory.
+    pub(crate) fn is_root(&self) -> bool {
+        self.shape == Shape::Root && self.value != "/"
+    }
+
+    /// Whether it asks for anything: a switch that is off does not.
+    pub(super) fn asks(&self) -> bool {
+        self.value != "no" || matches!(self.shape, Shape::Word(_))
     }
 
     /// Its value without `~`, and whether there was one.
@@ -160,7 +177,8 @@ fn form(key: &str, shape: Shape) -> String {
         Shape::Switch => key.to_owned(),
         Shape::Choice(words) => format!("{key} or {key}={}", words.join("|")),
         Shape::Word(words) => format!("{key}={}", words.join("|")),
-        Shape::Path => format!("{key}=[-]/PATH"),
+        Shape::Path => format!("{key}=[-][+]/PATH"),
+        Shape::Root => format!("{key}=/PATH"),
         Shape::Empty => format!("{key}=/PATH[:OPTION,…]"),
         Shape::Capability => format!("{key}=[~]CAP_NAME or {key}=none"),
         Shape::Call => format!("{key}=[~]CALL or {key}=[~]@SET"),
@@ -184,8 +202,15 @@ fn read(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
             let words = if let Shape::Choice(words) = shape { words } else { &[] };
             choice(key, shape, value, words)
         }
-        Shape::Word(words) => choice(key, shape, value, words),
+        Shape::Word(words) => match crate::systemd::boolean(value).filter(|_| words.contains(&"no")) {
+            Some(on) => Ok(if on { "yes" } else { "no" }.to_owned()),
+            None => choice(key, shape, value, words),
+        },
         Shape::Path => path(key, shape, value),
+        Shape::Root => match path(key, shape, value)? {
+            path if path.starts_with('/') => Ok(path),
+            _ => fault(format!("`{value}` is no absolute path without `..`"), form(key, shape)),
+        },
         Shape::Empty => empty(key, shape, value),
         Shape::Capability if none => Ok("none".to_owned()),
         Shape::Capability if inverted && bare.is_empty() => Ok("~".to_owned()),
@@ -243,12 +268,8 @@ fn choice(key: &str, shape: Shape, value: &str, words: &[&str]) -> Result<String
 
 /// Absolute, without steps back, so that what it is about can be told from its text.
 fn path(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
-    // `+` is about a root directory of the unit's own.
-    let (dash, rest) = match value.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", value),
-    };
-    let rest = rest.strip_prefix('+').unwrap_or(rest);
+    let (dash, rest) = value.strip_prefix('-').map_or(("", value), |rest| ("-", rest));
+    let (plus, rest) = rest.strip_prefix('+').map_or(("", rest), |rest| ("+", rest));
     if !rest.starts_with('/') || rest.split('/').any(|part| part == "..") || rest.contains('\0') {
         return fault(format!("`{rest}` is no absolute path without `..`"), form(key, shape));
     }
@@ -257,7 +278,7 @@ fn path(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
         // A cover over the root does not cover who has it as root already.
         return fault("`/` cannot be covered".to_owned(), form(key, shape));
     }
-    Ok(format!("{dash}{path}"))
+    Ok(format!("{dash}{plus}{path}"))
 }
 
 /// A path without `.`, doubled slashes and one at its end.
@@ -269,7 +290,7 @@ pub(super) fn clean(path: &str) -> String {
 fn empty(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
     let (place, options) = value.split_once(':').map_or((value, None), |(place, more)| (place, Some(more)));
     let place = path(key, shape, place)?;
-    if place == "/" || place.starts_with('-') {
+    if place == "/" || !place.starts_with('/') {
         return fault(format!("`{place}` cannot be covered"), form(key, shape));
     }
     for option in options.iter().flat_map(|options| options.split(',')) {

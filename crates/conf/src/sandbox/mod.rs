@@ -84,6 +84,10 @@ pub struct Sandbox {
     pub no_new_privileges: bool,
     /// Mounts, in their order; `None` leaves the program in the view of the daemon.
     pub mounts: Option<Vec<Mount>>,
+    /// The directory that is its root; the paths of `mounts` are below it.
+    pub root: Option<String>,
+    /// Whether it has /proc, /sys, /dev and /run of outside there (`MountAPIVFS`).
+    pub api: bool,
     /// `KeyringMode`.
     pub keyring: Keyring,
     /// A network of its own.
@@ -171,11 +175,18 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
         let names = capability_names(ambient & !bounding).join(", ");
         return Err(format!("`AmbientCapabilities` gives {names}, which is not in the bounding set"));
     }
+    let root = root(words);
+    let whole = |word: &&Word| mounts::below_root(&word.value, root).is_some_and(|(path, _)| path == "/");
+    if let Some(word) = of("InaccessiblePaths").find(whole) {
+        return Err(format!("`{}` covers all that there is", word.text()));
+    }
     let sandbox = Sandbox {
         words: told(words),
         place,
         no_new_privileges: on("NoNewPrivileges"),
-        mounts: plan(words),
+        mounts: plan(words, root),
+        root: root.map(str::to_owned),
+        api: root.is_some() && value("MountAPIVFS") != Some("no"),
         keyring: match value("KeyringMode") {
             Some("private") => Keyring::Private,
             Some("shared") => Keyring::Shared,
@@ -218,6 +229,12 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
     Ok(Some(sandbox).filter(|_| !nothing))
 }
 
+/// The root directory, where it is another one.
+fn root(words: &[Word]) -> Option<&str> {
+    let last = words.iter().rev().find(|word| word.key == "RootDirectory");
+    last.map(|word| word.value.as_str()).filter(|path| *path != "/")
+}
+
 /// What `DynamicUser` brings with it, so that nothing is left behind of a user who is another one's next time. It cannot be taken back.
 /// Each with what is enough in its place.
 const IMPLIED: &[(&str, &[&str])] = &[
@@ -249,7 +266,7 @@ fn told(words: &[Word]) -> Vec<String> {
         let of: Vec<&Word> = words.iter().filter(|word| word.key == *key).collect();
         match shape.is_list() {
             true => all.extend(of.iter().map(|word| word.text())),
-            false => all.extend(of.last().filter(|word| word.value != "no").map(|word| word.text())),
+            false => all.extend(of.last().filter(|word| word.asks()).map(|word| word.text())),
         }
     }
     all

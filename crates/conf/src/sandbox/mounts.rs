@@ -48,11 +48,11 @@ pub struct Mount {
 const TMP: &str = "mode=1777,size=10%";
 
 /// The steps in their order; `None` where no word is about the file system.
-pub(super) fn plan(words: &[Word]) -> Option<Vec<Mount>> {
+pub(super) fn plan(words: &[Word], root: Option<&str>) -> Option<Vec<Mount>> {
     let mut all = Plan { mounts: Vec::new(), view: false };
     let value = |key: &str| words.iter().rev().find(|word| word.key == key).map(|word| word.value.as_str());
     let on = |key: &str| value(key) == Some("yes");
-    all.view |= on("PrivateMounts") || on("PrivateIPC");
+    all.view |= on("PrivateMounts") || on("PrivateIPC") || root.is_some();
     let system = value("ProtectSystem").filter(|value| *value != "no");
     if let Some(how) = system {
         let because = words.iter().rev().find(|word| word.key == "ProtectSystem").map(Word::text);
@@ -143,11 +143,25 @@ pub(super) fn plan(words: &[Word]) -> Option<Vec<Mount>> {
             }
             _ => continue,
         };
-        let (path, optional) =
-            word.value.strip_prefix('-').map_or((word.value.as_str(), false), |path| (path, true));
-        all.add(path, kind, optional, &word.text());
+        // What lies outside of the root is not to be seen at all.
+        if let Some((path, optional)) = below_root(&word.value, root) {
+            all.add(path, kind, optional, &word.text());
+        }
     }
     (all.view || !all.mounts.is_empty()).then(|| in_order(all.mounts))
+}
+
+/// The path below the root that a word names, and whether it need not be there; `None` where it lies outside. As in systemd a path is
+/// one of the host's, and with `+` one below the root directory.
+pub(super) fn below_root<'a>(value: &'a str, root: Option<&str>) -> Option<(&'a str, bool)> {
+    let (path, optional) = value.strip_prefix('-').map_or((value, false), |path| (path, true));
+    let path = match (path.strip_prefix('+'), root) {
+        (Some(path), _) => path,
+        (None, None) => path,
+        (None, Some(root)) if path == root => "/",
+        (None, Some(root)) => path.strip_prefix(root).filter(|rest| rest.starts_with('/'))?,
+    };
+    Some((path, optional))
 }
 
 fn empty(options: &str, read_only: bool) -> MountKind {

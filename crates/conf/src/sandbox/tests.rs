@@ -35,7 +35,8 @@ fn the_table_of_attributes_has_every_key() {
         assert!(!forms.is_empty(), "{key}");
         for word in forms {
             let (_, value) = word.split_once('=').unwrap_or((word, "yes"));
-            let fine = value.is_empty() == shape.is_list() || matches!(shape, Shape::Error | Shape::Amount);
+            let fine = value.is_empty() == shape.is_list()
+                || matches!(shape, Shape::Error | Shape::Amount | Shape::Root);
             assert!(fine, "{word}");
             assert!(value.is_empty() || super::word(word).is_ok(), "{word}");
         }
@@ -51,7 +52,9 @@ fn a_word_is_read_as_systemd_reads_the_setting() {
         ("nonewprivileges=true", "NoNewPrivileges"),
         ("ProtectSystem=Full", "ProtectSystem=full"),
         ("ReadOnlyPaths=-/a//b/./c/", "ReadOnlyPaths=-/a/b/c"),
-        ("ReadOnlyPaths=+/a", "ReadOnlyPaths=/a"),
+        ("ReadOnlyPaths=-+/a/", "ReadOnlyPaths=-+/a"),
+        ("RootDirectory=/a//b/", "RootDirectory=/a/b"),
+        ("MountAPIVFS=false", "MountAPIVFS=no"),
         ("CapabilityBoundingSet=~cap_sys_admin", "CapabilityBoundingSet=~CAP_SYS_ADMIN"),
         ("RestrictAddressFamilies=af_inet", "RestrictAddressFamilies=AF_INET"),
         ("TemporaryFileSystem=/a:ro,mode=0700", "TemporaryFileSystem=/a:ro,mode=0700"),
@@ -79,13 +82,14 @@ fn what_is_no_word_is_named_with_the_nearest() {
         ("SystemCallFilter=read:EWHAT", "`EWHAT` is no error; EPERM, another error, or kill"),
         ("RestrictAddressFamilies=AF_INET7", "`AF_INET7` is no address family; did you mean `AF_INET`?"),
         ("RestrictNamespaces=nett", "`nett` is no kind of namespace; did you mean `net`?"),
-        ("ReadOnlyPaths=etc", "`etc` is no absolute path without `..`; ReadOnlyPaths=[-]/PATH"),
-        ("ReadOnlyPaths=/a/../b", "`/a/../b` is no absolute path without `..`; ReadOnlyPaths=[-]/PATH"),
+        ("ReadOnlyPaths=etc", "`etc` is no absolute path without `..`; ReadOnlyPaths=[-][+]/PATH"),
+        ("ReadOnlyPaths=/a/../b", "`/a/../b` is no absolute path without `..`; ReadOnlyPaths=[-][+]/PATH"),
         (
             "TemporaryFileSystem=/a:context=x",
             "`context=x` is no option of a file system in memory; size=, nr_inodes=, mode=, uid=, gid=, ro, noexec, nosuid, nodev",
         ),
-        ("ReadOnlyPaths", "`ReadOnlyPaths` needs a value; ReadOnlyPaths=[-]/PATH"),
+        ("ReadOnlyPaths", "`ReadOnlyPaths` needs a value; ReadOnlyPaths=[-][+]/PATH"),
+        ("RootDirectory=-/a", "`-/a` is no absolute path without `..`; RootDirectory=/PATH"),
     ] {
         assert_eq!(fault(text), wanted);
     }
@@ -301,5 +305,32 @@ proptest! {
         for mount in &mounts {
             prop_assert!(mount.path.starts_with('/') && !mount.path.split('/').any(|part| part == ".."), "{}", mount.path);
         }
+    }
+}
+
+/// Paths of words are the host's, and below the root with `+`; what switches are about lies below it.
+#[test]
+fn paths_below_a_root_directory() {
+    for (text, wanted) in [
+        ("RootDirectory=/srv/a", ""),
+        ("RootDirectory=/", "none"),
+        ("RootDirectory=/srv/a ReadOnlyPaths=/srv/a/etc ReadOnlyPaths=/etc ReadOnlyPaths=/srv/ab", "/etcR"),
+        ("RootDirectory=/srv/a ReadOnlyPaths=-+/etc ReadWritePaths=+/srv/a", "/etc?R /srv/aA"),
+        ("RootDirectory=/srv/a ReadOnlyPaths=/srv/a", "/R"),
+        ("ReadOnlyPaths=+/etc", "/etcR"),
+        ("RootDirectory=/srv/a ProtectHome=yes", "/home?I /root?I /run/user?I"),
+    ] {
+        let built = build(&words(text), None).unwrap();
+        let found = built.map_or_else(|| "none".to_owned(), |_| mounts(text));
+        assert_eq!(found, wanted, "{text}");
+    }
+    let told = |text: &str| (sandbox(text).root, sandbox(text).api, sandbox(text).words.join(" "));
+    assert_eq!(told("PrivateTmp"), (None, false, "PrivateTmp".to_owned()));
+    let root = Some("/a".to_owned());
+    assert_eq!(told("RootDirectory=/a"), (root.clone(), true, "RootDirectory=/a".to_owned()));
+    let none = "RootDirectory=/a MountAPIVFS=no";
+    assert_eq!(told(none), (root, false, none.to_owned()));
+    for text in ["RootDirectory=/a InaccessiblePaths=/a", "RootDirectory=/a InaccessiblePaths=-/a"] {
+        assert!(build(&words(text), None).unwrap_err().ends_with("covers all that there is"), "{text}");
     }
 }

@@ -107,6 +107,7 @@ const OURS: &[(&str, &str)] = &[
         StartLimitBurst OOMPolicy",
         "says how systemd watches over the program",
     ),
+    ("RootDirectoryStartOnly PermissionsStartOnly", "portreeve runs the command of `ExecStart=` alone"),
     (
         "SyslogIdentifier SyslogFacility SyslogLevel SyslogLevelPrefix LogLevelMax LogExtraFields LogRateLimitIntervalSec \
         LogRateLimitBurst LogFilterPatterns LogNamespace",

@@ -30,6 +30,7 @@ pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<
             Shape::Switch | Shape::Choice(_) | Shape::Word(_) | Shape::Error | Shape::Amount => {
                 one(key, *shape, last, out)
             }
+            Shape::Root => root(key, last, name)?,
             Shape::Device => devices(key, &settings, name, out),
             _ => several(key, *shape, &settings, name, out),
         };
@@ -81,6 +82,9 @@ fn one(key: &str, shape: Shape, setting: &Setting, out: &mut Out<'_>) -> Vec<Str
             return Vec::new();
         }
         (Shape::Switch | Shape::Choice(_), Some(true)) => key.to_owned(),
+        (Shape::Word(words), Some(on)) if words.contains(&"no") => {
+            format!("{key}={}", if on { "yes" } else { "no" })
+        }
         _ if key == "SystemCallArchitectures" && ours => format!("{key}=native"),
         _ if key == "SystemCallArchitectures" && value != "native" => {
             let why = "portreeve allows the calls of this machine's own architecture, or none";
@@ -131,6 +135,23 @@ fn several(key: &str, shape: Shape, settings: &[&Setting], name: &str, out: &mut
         }
     }
     all
+}
+
+/// A directory; `/` and nothing are the root that there is. What is none leaves no program to start: another one would be.
+fn root(key: &str, setting: &Setting, name: &str) -> Result<Vec<String>, String> {
+    let refused = |why: &str| format!("`{key}=`: {why}");
+    let path = expand(&setting.value, name).map_err(|why| refused(&why))?;
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    if path.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(refused("a path with blanks has no place in a word of `sandbox`"));
+    }
+    let word = format!("{key}={path}");
+    match sandbox::word(&word) {
+        Ok(_) => Ok(vec![word]),
+        Err(fault) => Err(refused(&fault.message)),
+    }
 }
 
 /// A device and what may be done with it are one value, parted by a blank.

@@ -55,10 +55,10 @@ pub(super) fn service(
     passing: &Passing,
     out: &mut Out<'_>,
 ) -> Result<Vec<(&'static str, String)>, String> {
-    for key in ["RootDirectory", "RootImage"] {
-        if unit.last(SECTION, key).is_some() {
-            return Err(format!("`{key}=` locks it into a directory, which has no counterpart yet"));
-        }
+    if unit.last(SECTION, "RootImage").is_some_and(|setting| !setting.value.is_empty()) {
+        let why = "`RootImage=` is a file system in a file, which portreeve neither verifies nor mounts: mount it, and name the place in \
+             `RootDirectory=`";
+        return Err(why.to_owned());
     }
     let variables = environment(unit, name, out);
     let commands = unit.list(SECTION, "ExecStart");

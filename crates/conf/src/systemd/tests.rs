@@ -237,8 +237,13 @@ fn what_cannot_be_carried_over_is_named_at_its_place() {
         ),
         (
             SOCKET.into(),
-            format!("{SERVICE}RootDirectory=/srv\n"),
-            "/u/a.socket:1: `a.socket` is not carried over: `RootDirectory=",
+            format!("{SERVICE}RootImage=/srv/image.raw\n"),
+            "/u/a.socket:1: `a.socket` is not carried over: `RootImage=` is a file system in a file",
+        ),
+        (
+            SOCKET.into(),
+            format!("{SERVICE}RootDirectory=srv\n"),
+            "/u/a.socket:1: `a.socket` is not carried over: `RootDirectory=`: `srv` is no absolute path",
         ),
         (
             SOCKET.replace("Accept=yes", "Accept=maybe"),

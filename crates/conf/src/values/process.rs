@@ -17,6 +17,11 @@ pub(super) fn server(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
         return Err(Bad::new(message, classic).code(&codes::RELATIVE_PATH));
     }
     let path = Path::new(text);
+    if draft.rooted {
+        // Where that leads below another root is seen when it is started, and by `check`.
+        draft.server = line.set(line.kept(0));
+        return Ok(());
+    }
     if let Err(error) = line.host.executable(path) {
         let message = format!("the program `{text}` cannot be executed: {}", error.text);
         return Err(Bad::new(message, classic).code(&codes::NOT_EXECUTABLE));

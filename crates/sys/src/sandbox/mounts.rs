@@ -61,10 +61,10 @@ impl Mount {
 }
 
 const NONE: c_int = -1;
-const HERE: usize = libc::AT_FDCWD as usize;
-const RECURSIVE: usize = 0x8000; // AT_RECURSIVE
+pub(super) const HERE: usize = libc::AT_FDCWD as usize;
+pub(super) const RECURSIVE: usize = 0x8000; // AT_RECURSIVE
 const CLONE: usize = 1 | libc::O_CLOEXEC as usize; // OPEN_TREE_CLONE
-const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
+pub(super) const EMPTY_PATH: usize = libc::AT_EMPTY_PATH as usize;
 const FROM_TREE: usize = 0x4; // MOVE_MOUNT_F_EMPTY_PATH
 const TO_DESCRIPTOR: usize = 0x40; // MOVE_MOUNT_T_EMPTY_PATH
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
@@ -83,15 +83,21 @@ struct Attributes {
     userns: u64,
 }
 
-fn pointer(text: &CStr) -> usize {
+pub(super) fn pointer(text: &CStr) -> usize {
     text.as_ptr() as usize
 }
 
-fn close(fd: c_int) {
+pub(super) fn close(fd: c_int) {
     let _ = call(libc::SYS_close, [fd as usize, 0, 0, 0, 0]);
 }
 
-fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: u64, options: &CStr) -> Result<(), c_int> {
+pub(super) fn mount(
+    source: &CStr,
+    target: &CStr,
+    kind: &CStr,
+    flags: u64,
+    options: &CStr,
+) -> Result<(), c_int> {
     let all = [pointer(source), pointer(target), pointer(kind), flags as usize, pointer(options)];
     call(libc::SYS_mount, all).map(|_| ())
 }
@@ -105,10 +111,10 @@ struct How {
 }
 
 /// A place in the file system, for as long as this lives.
-struct Place(c_int);
+pub(super) struct Place(pub(super) c_int);
 
 impl Place {
-    fn of(path: &CStr, more: c_int) -> Result<Self, c_int> {
+    pub(super) fn of(path: &CStr, more: c_int) -> Result<Self, c_int> {
         let flags = (libc::O_PATH | libc::O_CLOEXEC | more) as u64;
         let how = How { flags, mode: 0, resolve: NO_LINKS };
         let all = [HERE, pointer(path), (&raw const how) as usize, size_of::<How>(), 0];
@@ -116,14 +122,14 @@ impl Place {
     }
 
     /// Lays a tree over it.
-    fn cover(&self, tree: c_int) -> Result<(), c_int> {
+    pub(super) fn cover(&self, tree: c_int) -> Result<(), c_int> {
         let flags = FROM_TREE | TO_DESCRIPTOR;
         let all = [tree as usize, pointer(c""), self.0 as usize, pointer(c""), flags];
         call(libc::SYS_move_mount, all).map(|_| ())
     }
 
     /// Mounts something new over it: mount(2) takes paths alone, and this one has no part that could be a link.
-    fn mount(&self, kind: &CStr, flags: u64, options: &CStr) -> Result<(), c_int> {
+    pub(super) fn mount(&self, kind: &CStr, flags: u64, options: &CStr) -> Result<(), c_int> {
         call(libc::SYS_fchdir, [self.0 as usize, 0, 0, 0, 0])?;
         mount(kind, c".", kind, flags, options)
     }
@@ -136,12 +142,12 @@ impl Drop for Place {
 }
 
 /// A tree that can be put elsewhere.
-fn take(path: &CStr, how: usize) -> Result<c_int, c_int> {
+pub(super) fn take(path: &CStr, how: usize) -> Result<c_int, c_int> {
     call(libc::SYS_open_tree, [HERE, pointer(path), CLONE | how, 0, 0]).map(|fd| fd as c_int)
 }
 
 /// The same, of a place.
-fn take_at(place: &Place) -> Result<c_int, c_int> {
+pub(super) fn take_at(place: &Place) -> Result<c_int, c_int> {
     let how = CLONE | RECURSIVE | EMPTY_PATH;
     call(libc::SYS_open_tree, [place.0 as usize, pointer(c""), how, 0, 0]).map(|fd| fd as c_int)
 }
@@ -182,11 +188,14 @@ pub(super) fn lead_there(links: &[Link], at: impl Fn(usize)) -> Result<(), c_int
     Ok(())
 }
 
+/// What is mounted outside from now on is seen in here, and nothing the other way.
+pub(super) fn apart() -> Result<(), c_int> {
+    mount(c"none", c"/", c"", libc::MS_REC | libc::MS_SLAVE, c"")
+}
+
 /// Carries the steps out; `at` is told of each one. This process has a mount namespace of its own.
 pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<(), c_int> {
-    // What is mounted outside from now on is seen in here, and nothing the other way.
-    let flags = libc::MS_REC | libc::MS_SLAVE;
-    mount(c"none", c"/", c"", flags, c"")?;
+    apart()?;
     let devices = mounts.iter().position(|step| step.kind == MountKind::Devices);
     let mut kept = Kept::nothing();
     if let Some(index) = devices {
@@ -236,7 +245,7 @@ pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<()
     call(libc::SYS_chdir, [pointer(c"/"), 0, 0, 0, 0]).map(|_| ())
 }
 
-const NO_PROGRAMS: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+pub(super) const NO_PROGRAMS: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
 /// Takes for each inaccessible path what will cover it: an empty directory, or an empty file, that nobody may open. They are made in a
 /// file system in memory that lies over /dev for as long as that takes.
