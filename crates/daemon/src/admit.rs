@@ -48,6 +48,8 @@ pub struct Client {
     pub attempts: u32,
     /// The rate has counted it.
     pub counted: bool,
+    /// It has waited for a seat.
+    pub waited: bool,
     /// What was found out about it.
     pub known: Box<Known>,
     /// What hosts.allow and hosts.deny say of it.
@@ -80,6 +82,7 @@ impl Client {
             local: None,
             attempts: 0,
             counted: false,
+            waited: false,
             known: Box::default(),
             consulted: None,
             asked: false,
@@ -235,7 +238,11 @@ impl Supervisor {
                         return;
                     }
                     Verdict::Refuse(refusal) => {
-                        self.refuse(client, &refusal);
+                        let id = client.slot;
+                        match self.wait_for_seat(client, &refusal) {
+                            Some(client) => self.refuse(client, &refusal),
+                            None => self.watch_rate(id),
+                        }
                         return;
                     }
                     Verdict::NeedNames => Want::Names,

@@ -164,6 +164,10 @@ pub struct Children {
     pub orphans: crate::orphans::Orphans,
     /// Clients whose program could not be started, in the order of their next try.
     pub put_off: Vec<PutOff>,
+    /// Clients that wait a moment for a seat, the first of them first, and until when.
+    pub seatless: VecDeque<PutOff>,
+    /// The moment for which the alarm of the first of them was set last.
+    pub seatless_alarm: Duration,
     /// The programs that were started last, the newest behind; some of them have ended.
     recent: VecDeque<i32>,
     /// Of each slot those that were started last and run, the newest behind.
@@ -288,6 +292,14 @@ impl Children {
         found
     }
 
+    /// Drops the clients of a slot that wait to be served; how many of them for another start.
+    pub fn drop_waiting(&mut self, slot: SlotId) -> usize {
+        self.seatless.retain(|p| p.client.slot != slot);
+        let before = self.put_off.len();
+        self.put_off.retain(|p| p.client.slot != slot);
+        before - self.put_off.len()
+    }
+
     /// Process ids of a slot's programs.
     pub fn of(&self, slot: SlotId) -> Vec<i32> {
         self.programs.iter().filter(|(_, c)| c.slot == slot).map(|(&pid, _)| pid).collect()
@@ -299,7 +311,7 @@ impl Children {
             || self.sessions.values().any(|s| s.slot == slot)
             || self.carried.values().any(|s| s.slot == slot)
             || self.sealed.values().any(|s| s.slot == slot)
-            || self.put_off.iter().any(|p| p.client.slot == slot)
+            || self.put_off.iter().chain(&self.seatless).any(|p| p.client.slot == slot)
     }
 
     /// Monotonic start of the oldest instance of a slot.

@@ -131,7 +131,7 @@ impl Supervisor {
             }
         }
         if order.duty == Duty::Stop {
-            self.children.put_off.retain(|p| p.client.slot != id);
+            self.children.drop_waiting(id);
             self.end_programs(id, Signal::TERM);
             self.end_sessions(id);
             self.end_carried(id);

@@ -155,7 +155,11 @@ impl Supervisor {
         let load = slot.rules().rules().max_load.and_then(|_| limits::load_average());
         match decide_front(slot.rules(), &slot.state, &self.host, &arrival, trusted, load, &now) {
             Verdict::Admit(seat) => self.await_header(client, seat, Preamble::Proxy),
-            Verdict::Refuse(refusal) => self.refuse(client, &refusal),
+            Verdict::Refuse(refusal) => {
+                if let Some(client) = self.wait_for_seat(client, &refusal) {
+                    self.refuse(client, &refusal);
+                }
+            }
             Verdict::NeedNames | Verdict::NeedTables => {}
         }
     }

@@ -142,7 +142,8 @@ impl Supervisor {
         }
     }
 
-    fn hear_leaving(&mut self, number: u32) -> bool {
+    /// Hears one packet; whether there may be more.
+    pub fn hear_leaving(&mut self, number: u32) -> bool {
         let Some(leaving) = self.staff.leaving.iter().find(|leaving| leaving.number == number) else {
             return false;
         };

@@ -73,6 +73,7 @@ mod rekeyed;
 mod reload;
 mod sandbox;
 mod seal;
+mod seats;
 mod sensor;
 mod serve;
 mod shaking;

@@ -10,10 +10,9 @@ use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::Peer;
+use portreeve_sys::process;
 use portreeve_sys::reap::{Pid, Reaped, Signal, Status, reap_next, reap_one};
-use portreeve_sys::{process, signals};
 use portreeve_workers::protocol::Usage;
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Most ends handled at once; the rest come with the next alarm, because the signal that told of them has been read.
@@ -22,7 +21,7 @@ const ENDS: usize = 256;
 const REST: Duration = Duration::from_millis(1);
 /// From so many running programs on nobody asks the kernel for any that has ended: it walks over all that run, for each that it finds.
 /// They are asked for by their numbers, which costs a fifth of a microsecond whatever runs besides.
-const CROWD: usize = 128;
+pub const CROWD: usize = 128;
 /// At a signal so many of the newest are asked for, beside the one that it names.
 const NEWEST: usize = 32;
 /// All that are remembered as new, after so long: a client sees its connection closed before its program is one that has ended, and so
@@ -60,35 +59,6 @@ impl Supervisor {
         if crowd { self.bury_in_crowd() } else { self.bury() }
     }
 
-    /// Somebody asks for a seat: where there is none, programs that have ended give theirs back first. Else whoever comes again at the
-    /// end of its connection keeps the loop accepting, and is refused, while nobody takes the ended ones. What is not full costs
-    /// nothing; what is, one look at the newest for each time that the kernel tells of an end, so a flood of refusals buys none.
-    pub fn seek_seat(&mut self, id: SlotId, source: Option<IpAddr>) {
-        let Some(slot) = self.slots.get(&id) else { return };
-        let here = self.children.may_end(id) && slot.state.is_full(slot.rules(), source);
-        let host = self.host.is_full();
-        if !here && !host {
-            return;
-        }
-        if let Some(pid) = signals::take_child() {
-            self.children.told += 1;
-            // The others that it may stand for, and what is no program, are for the end of this turn.
-            let now = self.stamp.mono();
-            if self.children.programs.len() >= CROWD {
-                self.timers.set(now, Alarm::Ended(pid));
-            } else if self.children.looks.all != Some(now) {
-                self.look_at_all(now);
-            }
-        }
-        let mut pids = if here { self.children.unseen_of(id) } else { Vec::new() };
-        if host {
-            pids.append(&mut self.children.unseen());
-        }
-        for pid in pids {
-            self.bury_one(pid);
-        }
-    }
-
     /// The rest of what a SIGCHLD told that was taken before its turn.
     pub fn ended_meanwhile(&mut self, pid: i32) {
         self.bury_one(pid);
@@ -119,7 +89,8 @@ impl Supervisor {
         hashing.chain(probe).chain(self.hooks.running()).collect()
     }
 
-    fn look_at_all(&mut self, at: Duration) {
+    /// Has all looked at by then.
+    pub fn look_at_all(&mut self, at: Duration) {
         self.children.looks.all = Some(at);
         self.timers.set(at, Alarm::Ends);
     }
@@ -141,7 +112,7 @@ impl Supervisor {
     }
 
     /// Whether it had ended.
-    fn bury_one(&mut self, pid: i32) -> bool {
+    pub fn bury_one(&mut self, pid: i32) -> bool {
         let ended = Pid::from_raw(pid).and_then(reap_one);
         if let Some(ended) = &ended {
             self.ended(ended);

@@ -58,6 +58,7 @@ impl Supervisor {
             while let Some(alarm) = self.timers.due(self.stamp.mono()) {
                 self.ring(alarm);
             }
+            self.seat_who_waits();
             self.renew_filters();
             if self.registry.stale {
                 self.tell_keepers();
@@ -113,8 +114,8 @@ impl Supervisor {
             Alarm::Keepers => self.tell_keepers(),
             Alarm::Watchdog => self.sign_of_life(),
             Alarm::Devices => self.look_at_devices(),
-            // The turn itself sends them.
-            Alarm::Events => {}
+            // The turn itself looks after these.
+            Alarm::Events | Alarm::Seats => {}
             Alarm::Ledger => self.ledger_again(),
             Alarm::Import => self.go_on_with_import(),
             Alarm::Unban => self.go_on_with_removal(),

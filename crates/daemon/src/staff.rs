@@ -105,6 +105,10 @@ pub struct Link {
     pub started: Duration,
     /// How often it died soon.
     pub failures: u32,
+    /// Messages that were heard out of turn, in the wake-up of that moment.
+    pub out_of_turn: (Duration, usize),
+    /// A packet of it is being heard.
+    hears: bool,
 }
 
 impl Link {
@@ -130,6 +134,8 @@ impl Link {
             wants_write: false,
             started: Duration::ZERO,
             failures: 0,
+            out_of_turn: (Duration::ZERO, 0),
+            hears: false,
         }
     }
 
@@ -246,20 +252,32 @@ impl Supervisor {
         if flags.contains(epoll::EventFlags::OUT) {
             self.push_waiting(index);
         }
-        let mut buffer = std::mem::take(&mut self.staff.buffer);
-        buffer.resize(MAX_MESSAGE, 0);
         // A bounded number of messages a wake-up, so that a chatty worker cannot starve the clients.
         let mut heard = 0;
         while heard < HEARD {
-            match self.hear(index, &mut buffer) {
+            match self.hear_packet(index) {
                 0 => break,
                 messages => heard += messages,
             }
         }
-        self.staff.buffer = buffer;
     }
 
-    /// Hears the messages of one packet; how many, 0 when there is nothing more to hear.
+    /// Hears the messages of one packet; how many, 0 when there is nothing more to hear, or one is being heard.
+    pub fn hear_packet(&mut self, index: u32) -> usize {
+        let Some(link) = self.staff.link_mut(index) else { return 0 };
+        if std::mem::replace(&mut link.hears, true) {
+            return 0;
+        }
+        let mut buffer = std::mem::take(&mut self.staff.buffer);
+        buffer.resize(MAX_MESSAGE, 0);
+        let heard = self.hear(index, &mut buffer);
+        self.staff.buffer = buffer;
+        if let Some(link) = self.staff.link_mut(index) {
+            link.hears = false;
+        }
+        heard
+    }
+
     fn hear(&mut self, index: u32, buffer: &mut [u8]) -> usize {
         let Some(link) = self.staff.link_mut(index) else { return 0 };
         let Some(channel) = &link.channel else { return 0 };

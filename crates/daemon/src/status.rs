@@ -98,6 +98,7 @@ impl Supervisor {
         bound("clients waiting for names", self.parked.len(), MOST_PARKED, 0);
         bound("commands of hosts.allow and hosts.deny", self.hooks.len(), MOST_HOOKS, self.hooks.dropped);
         bound("clients waiting for a process", self.children.put_off.len(), crate::children::MOST_PUT_OFF, 0);
+        bound("clients waiting for a seat", self.children.seatless.len(), crate::seats::MOST_WAITING, 0);
         bound("connections to unix sockets being begun", self.ways.len(), crate::path_ways::MOST, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
         bound("programs being hashed", self.hashing.len(), MOST_HASHED, 0);

@@ -46,6 +46,7 @@ impl Supervisor {
         self.parked = Parked::default();
         self.headers = Headers::default();
         self.children.put_off.clear();
+        self.children.seatless.clear();
         self.children.sealed.values_mut().for_each(|behind| behind.client = None);
         self.end_asked_hooks();
         let _ = portreeve_sys::systemd::notify("STOPPING=1");

@@ -76,6 +76,8 @@ pub enum Alarm {
     Unban,
     /// A ledger that could not be opened is to be tried again.
     Ledger,
+    /// Who waits for a seat has waited long enough; the turn itself looks.
+    Seats,
     /// The interfaces of listeners are to be looked at.
     Devices,
 }
