@@ -137,7 +137,7 @@ pub fn build(
         spawner: Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?,
         inherited,
         spare: Spare::default(),
-        keepers: Keepers::default(),
+        keepers: Keepers::within(before.soft),
         answers: Rc::default(),
         said: None,
         upgrade: Upgrade::default(),

@@ -4,11 +4,14 @@
 //! Devices are a matter of security: without its group a program does not start. An amount is not kept where the machine cannot, as
 //! under systemd, and that is said.
 
+use crate::launch::Plan;
+use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
-use portreeve_conf::{Amount, Device, Devices, Group, Level};
+use portreeve_conf::{Amount, Device, Devices, Group, Level, Service};
 use portreeve_sys::cgroup::{self, Groups};
 use portreeve_sys::device_filter::{self, MAKE, READ, Rule, WRITE};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use std::cell::RefCell;
 use std::collections::HashSet;
 
@@ -49,15 +52,16 @@ impl Joining {
 
 /// The name of a service's group. Several may have one id, and what devices one may have says nothing of another; and whoever is
 /// restricted in one stays so, whatever a reload says of those who come later.
-fn name(service: &str, nth: u32, wanted: &Group) -> String {
+fn name(service: &str, number: u32, wanted: &Group) -> String {
     // No name has a full stop of its own.
-    let which = if nth == 0 { String::new() } else { format!(".{nth}") };
+    let which = if number == 0 { String::new() } else { format!(".{number}") };
     let kind = if wanted.devices.is_some() { "" } else { ".amounts" };
     format!("{}{which}{kind}", cgroup::spelled(service))
 }
 
-/// The group of a service, which is the `nth` with its id, with the limits that it is to have from now on, for whoever runs in it too.
-pub fn join(service: &str, nth: u32, wanted: &Group) -> Joining {
+/// The group of a service, which has this number among those of its id, with the limits that it is to have from now on, for whoever runs
+/// in it too.
+pub fn join(service: &str, number: u32, wanted: &Group) -> Joining {
     let mut joining = Joining::default();
     if !wanted.is_needed() {
         return joining;
@@ -68,7 +72,7 @@ pub fn join(service: &str, nth: u32, wanted: &Group) -> Joining {
             *ours = Some(Groups::of_this_process(std::env::var_os(GIVEN_BACK).is_some())?);
         }
         let Some(ours) = ours else { return Err(String::new()) };
-        set(ours, &name(service, nth, wanted), wanted, &mut joining.unkept)
+        set(ours, &name(service, number, wanted), wanted, &mut joining.unkept)
     });
     match made {
         Ok(procs) => joining.procs = Some(procs),
@@ -205,6 +209,26 @@ pub fn end() {
 }
 
 impl Supervisor {
+    /// The least number that no service with this id has; of one that is gone its instances may be in their group still.
+    pub fn free_group(&self, service: &Service, nth: u32) -> u32 {
+        if self.generation == 0 {
+            // At the start they are counted already.
+            return nth;
+        }
+        let same = self.slots.values().filter(|slot| slot.id().eq_ignore_ascii_case(&service.id));
+        let taken: HashSet<u32> = same.map(|slot| slot.group).collect();
+        (0..=u32::MAX).find(|number| !taken.contains(number)).unwrap_or(nth)
+    }
+
+    /// A child could not join the group of its service. Where somebody else has removed it, it is made again; whether it was.
+    pub fn regroup(&mut self, id: SlotId, errno: Errno) -> bool {
+        let Some(slot) = self.slots.get_mut(&id).filter(|_| errno == Errno::NODEV) else { return false };
+        slot.plan = Plan::of(&slot.service, slot.group, &self.inherited);
+        let text = format!("service {}: somebody has removed its control group; it is made again", slot.id());
+        self.say(Level::Notice, &text);
+        true
+    }
+
     /// Groups that no service has any more go when they are empty; one that a service has no use for any more keeps nobody within
     /// anything.
     pub fn tidy_groups(&self) {
@@ -215,7 +239,7 @@ impl Supervisor {
             for slot in self.slots.values() {
                 let group = slot.service.sandbox.as_ref().map(|sandbox| &sandbox.group);
                 match group.filter(|group| group.is_needed()) {
-                    Some(group) => drop(wanted.insert(name(slot.id(), slot.nth, group))),
+                    Some(group) => drop(wanted.insert(name(slot.id(), slot.group, group))),
                     None => drop(idle.insert(cgroup::spelled(slot.id()))),
                 }
             }

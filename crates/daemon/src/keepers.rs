@@ -27,8 +27,20 @@ pub struct Keepers {
     pub watcher: Option<OwnedFd>,
     /// The names that the service manager has.
     pub stored: Vec<String>,
+    /// As many as a service manager can give back; `None`: not known.
+    pub room: Option<u64>,
     /// There are too many, and it was said.
     full: bool,
+}
+
+/// systemd gives them back under numbers below the soft limit of what it starts, beside some of its own.
+const BESIDE: u64 = 64;
+
+impl Keepers {
+    /// Of a process that was started with this soft limit of descriptors.
+    pub fn within(soft: u64) -> Self {
+        Self { room: Some(soft.saturating_sub(BESIDE)), ..Self::default() }
+    }
 }
 
 /// Behind it, of one whose file we have not made: whoever handed it to us has it too, and its file is theirs.
@@ -149,10 +161,17 @@ impl Supervisor {
             slot.listeners.iter().map(|l| (name(l, slot.is_stream()), l.fd.as_fd(), l.file.is_some()))
         });
         let sockets: Vec<_> = sockets.collect();
-        let many = sockets.len() > MOST;
+        let room = self.keepers.room.filter(|_| store).and_then(|room| usize::try_from(room).ok());
+        let most = room.map_or(MOST, |room| room.min(MOST));
+        let many = sockets.len() > most;
         if many && !self.keepers.full {
-            let text =
-                format!("{} sockets are open; a watcher or service manager holds {MOST}", sockets.len());
+            let why = if most < MOST {
+                ", the soft limit of descriptors that it has set (LimitNOFILE=)"
+            } else {
+                ""
+            };
+            let held = if store { "the service manager" } else { "the watcher" };
+            let text = format!("{} sockets are open; {held} holds {most}{why}", sockets.len());
             self.log.say(&self.stamp, Level::Warning, &text);
         }
         self.keepers.full = many;
@@ -191,9 +210,13 @@ impl Supervisor {
                     again = true;
                 }
             }
-            for (name, fd, _) in sockets.iter().take(MOST) {
+            for (name, fd, _) in &sockets {
                 if self.keepers.stored.contains(name) {
                     continue;
+                }
+                // One more than it can give back, and it starts nobody any more.
+                if self.keepers.stored.len() >= most {
+                    break;
                 }
                 if systemd::notify_with(&format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}"), *fd).is_ok() {
                     self.keepers.stored.push(name.clone());

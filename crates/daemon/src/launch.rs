@@ -36,18 +36,18 @@ pub struct LaunchPlan {
 pub struct Plan(OnceCell<Option<Rc<LaunchPlan>>>);
 
 impl Plan {
-    /// For a service as it was read.
-    pub fn of(service: &Service, nth: u32, inherited: &Inherited) -> Self {
+    /// For a service as it was read; `number` is that of its control group.
+    pub fn of(service: &Service, number: u32, inherited: &Inherited) -> Self {
         let plan = Self::default();
         if service.sandbox.is_some() {
-            plan.get(service, nth, inherited);
+            plan.get(service, number, inherited);
         }
         plan
     }
 
     /// The plan; `None` when the service starts no program.
-    pub fn get(&self, service: &Service, nth: u32, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
-        self.0.get_or_init(|| plan(service, nth, inherited).map(Rc::new)).clone()
+    pub fn get(&self, service: &Service, number: u32, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
+        self.0.get_or_init(|| plan(service, number, inherited).map(Rc::new)).clone()
     }
 }
 
@@ -92,9 +92,9 @@ const OUR_VARIABLES: &[&str] = &[
     groups::GIVEN_BACK,
 ];
 
-fn plan(service: &Service, nth: u32, inherited: &Inherited) -> Option<LaunchPlan> {
+fn plan(service: &Service, number: u32, inherited: &Inherited) -> Option<LaunchPlan> {
     let Action::External { server, .. } = &service.action else { return None };
-    let joining = group(service, nth);
+    let joining = group(service, number);
     let mut used = joining.again();
     let unkept = std::mem::take(&mut used.unkept);
     let builder = confined(service, used, program(service, inherited, &Orders::default())?);
@@ -111,12 +111,12 @@ pub fn altered(slot: &Slot, inherited: &Inherited, orders: &Orders) -> Option<Im
 /// The group of a service as its plan has it: nothing is made or set for one client.
 pub fn joined(slot: &Slot, inherited: &Inherited) -> Joining {
     let plan = slot.service.sandbox.as_ref().and_then(|_| slot.plan(inherited));
-    plan.map_or_else(|| group(&slot.service, slot.nth), |plan| plan.joining.again())
+    plan.map_or_else(|| group(&slot.service, slot.group), |plan| plan.joining.again())
 }
 
-fn group(service: &Service, nth: u32) -> Joining {
+fn group(service: &Service, number: u32) -> Joining {
     let wanted = service.sandbox.as_ref().map(|sandbox| &sandbox.group);
-    wanted.map_or_else(Joining::default, |wanted| groups::join(&service.id, nth, wanted))
+    wanted.map_or_else(Joining::default, |wanted| groups::join(&service.id, number, wanted))
 }
 
 fn program(service: &Service, inherited: &Inherited, orders: &Orders) -> Option<ImageBuilder> {

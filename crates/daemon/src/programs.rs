@@ -74,6 +74,13 @@ impl Supervisor {
                     self.hear_witness(pid, ends, source, client.front.is_proxied());
                 }
             }
+            Err(SpawnError::Child { pid, stage: Stage::Cgroup, errno })
+                if client.attempts == 0 && self.regroup(client.slot, errno) =>
+            {
+                self.was_no_start(pid.as_raw_nonzero().get());
+                client.attempts += 1;
+                self.start_program(client, seat);
+            }
             Err(SpawnError::Child { pid, stage, errno }) => {
                 let pid = pid.as_raw_nonzero().get();
                 self.started(client.slot, pid, Some(client.peer), Some(seat), false);
@@ -90,7 +97,7 @@ impl Supervisor {
     }
 
     /// Starts the command that answers an admitted client instead of the service (`twist`).
-    pub fn start_twist(&mut self, client: Client, seat: Seat) {
+    pub fn start_twist(&mut self, mut client: Client, seat: Seat) {
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(orders) = client.orders() else { return };
         let Some(image) = self.changed_program(slot, orders) else { return };
@@ -105,6 +112,13 @@ impl Supervisor {
         match self.spawner.spawn_labeled(&image, &variables, stdio, label.as_deref()) {
             Ok(pid) => {
                 self.started(client.slot, pid.as_raw_nonzero().get(), Some(client.peer), Some(seat), false);
+            }
+            Err(SpawnError::Child { pid, stage: Stage::Cgroup, errno })
+                if client.attempts == 0 && self.regroup(client.slot, errno) =>
+            {
+                self.was_no_start(pid.as_raw_nonzero().get());
+                client.attempts += 1;
+                self.start_twist(client, seat);
             }
             Err(SpawnError::Child { pid, stage, errno }) => {
                 let pid = pid.as_raw_nonzero().get();
@@ -185,6 +199,12 @@ impl Supervisor {
         };
         self.is_a_child(pid);
         self.children.begin(pid, child);
+    }
+
+    /// A process that came to nothing, and whose start is tried again.
+    fn was_no_start(&mut self, pid: i32) {
+        self.is_a_child(pid);
+        self.staff.retire(pid);
     }
 
     /// The process came to be and the program did not: said in xinetd's words. The child exits with status 1.

@@ -271,7 +271,7 @@ fn asked_for(question: &Question) -> String {
         Question::Protocol(name) => format!("protocol {name}"),
         Question::RpcNumber(name) => format!("RPC program {name}"),
         Question::Network(name) => format!("network {name}"),
-        Question::Addresses(name, _) => format!("host {name}"),
+        Question::Addresses(name, _) | Question::Target(name, _) => format!("host {name}"),
         Question::InNetgroup(group, host) => format!("host {host} in netgroup {group}"),
     }
 }

@@ -193,7 +193,7 @@ impl Answers {
                 let list: Vec<IpAddr> = self.find(&question(kind::ADDRESSES, &[name.as_bytes()], number))?;
                 (!list.is_empty()).then_some(Answer::Addresses(list))
             }
-            Question::InNetgroup(..) => return None,
+            Question::InNetgroup(..) | Question::Target(..) => return None,
         };
         Some(answer.unwrap_or(Answer::NotFound))
     }

@@ -234,7 +234,7 @@ impl Supervisor {
                 return;
             }
         };
-        let mut slot = self.new_slot(service, nth, self.answers.clone(), sink);
+        let mut slot = self.new_slot(service, (nth, None), self.answers.clone(), sink);
         for worker in slot.workers() {
             self.need_worker(worker);
         }
@@ -249,15 +249,23 @@ impl Supervisor {
     }
 
     /// A slot without a socket, that has served nobody.
-    pub fn new_slot(&mut self, service: Rc<Service>, nth: u32, origin: Rc<Answers>, sink: SinkId) -> Slot {
+    pub fn new_slot(
+        &mut self,
+        service: Rc<Service>,
+        (nth, group): (u32, Option<u32>),
+        origin: Rc<Answers>,
+        sink: SinkId,
+    ) -> Slot {
+        let group = group.unwrap_or_else(|| self.free_group(&service, nth));
         let targets = Targets::following(Rare::default(), &service, self.stamp.mono());
         Slot {
             origin,
             nth,
+            group,
             targets,
             proxies: translate::proxies(&service).map(Rc::new),
             policy: Policy::of(&service),
-            plan: Plan::of(&service, nth, &self.inherited),
+            plan: Plan::of(&service, group, &self.inherited),
             edition: Rc::default(),
             trust: crate::verify::Trust::default(),
             awaits: None,
@@ -299,7 +307,7 @@ impl Supervisor {
             slot.policy = Policy::of(&service);
             if service.sandbox.is_some() {
                 // Links that it names may lead elsewhere by now.
-                slot.plan = Plan::of(&service, nth, &self.inherited);
+                slot.plan = Plan::of(&service, slot.group, &self.inherited);
             }
             (slot.service, slot.origin, slot.nth) = (service, answers, nth);
             return false;
@@ -322,7 +330,8 @@ impl Supervisor {
         let (places, service_rights) = (service.listen.endpoints(), service.listen.rights);
         let stays = listeners::stays(&old.listen, &service.listen);
         let other_places = !stays || old.listen.endpoints() != places;
-        let plan = Plan::of(&service, nth, &self.inherited);
+        let group = self.slots.get(&id).map_or(0, |slot| slot.group);
+        let plan = Plan::of(&service, group, &self.inherited);
         let tls = self.tls_worker(&service);
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let manner = slot.manner();
@@ -433,10 +442,9 @@ impl Supervisor {
     }
 
     fn end_instances(&mut self, id: SlotId, how: OnRemove) {
-        let before = self.children.put_off.len();
-        self.children.put_off.retain(|p| p.client.slot != id);
+        let dropped = self.children.drop_waiting(id);
         let name = crate::programs::slot_name(self, id);
-        for _ in self.children.put_off.len()..before {
+        for _ in 0..dropped {
             self.say(Level::Notice, &format!("dropping retry attempt for service {name}"));
         }
         if how == OnRemove::Drain {

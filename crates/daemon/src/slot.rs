@@ -170,6 +170,8 @@ pub struct Slot {
     pub nth: u32,
     /// Who may send a PROXY header; `None` where none is read.
     pub proxies: Option<Rc<AddressSet>>,
+    /// The number of its control group among those of services with this id. It stays, wherever its entry moves.
+    pub group: u32,
     /// Its policy, once somebody has asked.
     pub policy: Policy,
     /// Limits and rate.
@@ -254,7 +256,7 @@ impl Slot {
 
     /// How to start its program; `None` when it starts none.
     pub fn plan(&self, inherited: &Inherited) -> Option<Rc<LaunchPlan>> {
-        self.plan.get(&self.service, self.nth, inherited)
+        self.plan.get(&self.service, self.group, inherited)
     }
 
     /// Whether clients are accepted one by one from a listening socket.

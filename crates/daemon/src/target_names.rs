@@ -1,4 +1,5 @@
-//! Target names of redirected services, looked up again: every minute, and at once when a target did not accept. The
+//! Target names of redirected services, looked up again: when the TTL of their addresses is over, every minute where no TTL is known, and
+//! at once when a target did not accept. The
 //! resolver worker is asked and never waited for; the addresses so far serve until its answer is there.
 
 use crate::slot::SlotId;
@@ -42,7 +43,7 @@ impl Supervisor {
         self.need_worker(Worker::Resolver);
         let ticket = self.ticket();
         let family = if ask.v6 { Family::V6 } else { Family::V4 };
-        let question = Question::Addresses(ask.host.to_string(), family);
+        let question = Question::Target(ask.host.to_string(), family);
         let mut bytes = Vec::new();
         let message = ToResolver::Lookup { ticket, question };
         let asked = message.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None);
@@ -58,15 +59,23 @@ impl Supervisor {
 
     /// An answer of the resolver. False: it was to no question about a target.
     pub fn target_answer(&mut self, ticket: u64, answer: &Answer) -> bool {
-        let addresses = match answer {
-            Answer::Addresses(list) => Some(list.as_slice()),
-            Answer::NotFound => Some([].as_slice()),
-            _ => None,
+        let (addresses, seconds) = match answer {
+            Answer::Target(list, seconds) => (Some(list.as_slice()), *seconds),
+            Answer::NotFound => (Some([].as_slice()), None),
+            _ => (None, None),
         };
         for (&id, slot) in &mut self.slots {
             let Some(targets) = slot.targets.made() else { continue };
             let name = slot.service.id.clone();
-            let text = match targets.answered(ticket, addresses) {
+            let answered = targets.answered(ticket, addresses, seconds);
+            let next = targets.next_refresh();
+            if answered != Answered::NotOurs
+                && let Some(next) = next
+            {
+                // How long they hold was not known when the last alarm was set.
+                self.timers.set(next, Alarm::Targets(id));
+            }
+            let text = match answered {
                 Answered::NotOurs => continue,
                 Answered::Same => return true,
                 Answered::Ask(ask) => {

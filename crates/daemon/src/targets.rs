@@ -2,6 +2,7 @@
 //! and which addresses a name has now. Decides; connects to nothing and asks nobody.
 
 use portreeve_conf::{Action, MOST_TARGET_ADDRESSES, Nothing, Rare, Service, Target};
+use portreeve_handover::TargetNameState;
 use rustix::io::Errno;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -15,8 +16,12 @@ const MOST_TRIES: usize = 8;
 const LONGEST_ASIDE: Duration = Duration::from_secs(60);
 /// So long is a target that was set aside left to the one client that tries it.
 const ONE_TRIES: Duration = Duration::from_secs(6);
-/// So often names are looked up. The resolver is getaddrinfo(3), which tells no TTL.
+/// So often names are looked up whose source tells no TTL, and those that have no address now.
 const REFRESH: Duration = Duration::from_secs(60);
+/// The least and the greatest TTL that is believed: a name server of somebody else's does not order more questions than that, and a
+/// mistake in a zone is not kept for days.
+const LEAST: Duration = Duration::from_secs(5);
+const GREATEST: Duration = Duration::from_secs(3600);
 /// So often at most because a target did not accept.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -64,6 +69,8 @@ struct Named {
     /// A question under way, and whether it is the second one, for IPv6.
     asked: Option<(u64, bool)>,
     last: Duration,
+    /// So long its addresses hold since then.
+    lasts: Duration,
     /// What the last answer lacked.
     lacks: Lacks,
 }
@@ -154,15 +161,11 @@ impl Targets {
             if let Target::Host { host, .. } = target
                 && target.is_named()
             {
+                let known = before.names.iter().find(|named| *named.host == *host.as_str());
+                let lasts = known.map_or_else(|| first_look(host), |known| known.lasts);
                 let (host, port) = (host.as_str().into(), target.port().unwrap_or_default());
-                self.names.push(Named {
-                    target: at,
-                    host,
-                    port,
-                    asked: None,
-                    last: now,
-                    lacks: Lacks::Nothing,
-                });
+                let (asked, lacks) = (None, Lacks::Nothing);
+                self.names.push(Named { target: at, host, port, asked, last: now, lasts, lacks });
             }
         }
     }
@@ -242,13 +245,13 @@ impl Targets {
 
     /// When names are next to be looked up; `None`: there are none.
     pub fn next_refresh(&self) -> Option<Duration> {
-        self.names.iter().map(|named| named.last + REFRESH).min()
+        self.names.iter().map(|named| named.last + named.lasts).min()
     }
 
     /// The names that are due; all that were not asked about just now, where a target did not accept.
     pub fn due(&mut self, failed: bool, now: Duration) -> Vec<Ask> {
-        let patience = if failed { AT_ONCE } else { REFRESH };
-        let due = |named: &Named| named.last + patience <= now;
+        let due =
+            |named: &Named| named.last + if failed { AT_ONCE.min(named.lasts) } else { named.lasts } <= now;
         let mut asks = Vec::new();
         for (number, named) in self.names.iter_mut().enumerate().filter(|(_, named)| due(named)) {
             named.last = now;
@@ -265,8 +268,9 @@ impl Targets {
         }
     }
 
-    /// An answer has come: the addresses of a name, none where there are none, `None` where nobody could be asked.
-    pub fn answered(&mut self, ticket: u64, addresses: Option<&[IpAddr]>) -> Answered {
+    /// An answer has come: the addresses of a name, none where there are none, `None` where nobody could be asked; and for how many
+    /// seconds they hold, where that is known.
+    pub fn answered(&mut self, ticket: u64, addresses: Option<&[IpAddr]>, seconds: Option<u32>) -> Answered {
         let ours = |named: &Named| named.asked.is_some_and(|(asked, _)| asked == ticket);
         let Some(number) = self.names.iter().position(ours) else { return Answered::NotOurs };
         let Some(named) = self.names.get_mut(number) else { return Answered::NotOurs };
@@ -275,6 +279,8 @@ impl Targets {
         match addresses {
             Some([]) if !v6 => return Answered::Ask(Ask { number, host, v6: true }),
             None | Some([]) => {
+                // The TTL is of what was there before.
+                named.lasts = named.lasts.min(REFRESH);
                 let lacks = if addresses.is_none() { Lacks::Answer } else { Lacks::Address };
                 return match std::mem::replace(&mut named.lacks, lacks) {
                     before if before == lacks => Answered::Same,
@@ -284,8 +290,16 @@ impl Targets {
             }
             Some(_) => named.lacks = Lacks::Nothing,
         }
+        let lasts = |seconds| Duration::from_secs(u64::from(seconds)).clamp(LEAST, GREATEST);
+        named.lasts = seconds.map_or(REFRESH, lasts);
+        if self.have(number, addresses.unwrap_or_default()) { Answered::Moved(host) } else { Answered::Same }
+    }
+
+    /// A name has these addresses; whether they are others than before.
+    fn have(&mut self, number: usize, addresses: &[IpAddr]) -> bool {
+        let Some(named) = self.names.get(number) else { return false };
         let (target, port) = (named.target, named.port);
-        let addresses = addresses.unwrap_or_default().iter().take(MOST_TARGET_ADDRESSES);
+        let addresses = addresses.iter().take(MOST_TARGET_ADDRESSES);
         let places: Vec<Place> = addresses.map(|&ip| Place::Ip(SocketAddr::new(ip, port))).collect();
         let old: Vec<&Place> = self
             .candidates
@@ -295,7 +309,7 @@ impl Targets {
             .collect();
         // Name servers turn the order with each answer: the same addresses in another order are nothing new.
         if old.len() == places.len() && places.iter().all(|place| old.contains(&place)) {
-            return Answered::Same;
+            return false;
         }
         let new = self.at(target, places);
         let at = self
@@ -305,145 +319,49 @@ impl Targets {
             .unwrap_or(self.candidates.len());
         self.candidates.retain(|candidate| candidate.target != target);
         self.candidates.splice(at..at, new);
-        Answered::Moved(host)
+        true
     }
+
+    /// What is known of the names, for the next supervisor: the file may have been read long ago.
+    pub fn leave(&self) -> Vec<TargetNameState> {
+        let addresses = |named: &Named| {
+            let of = self.candidates.iter().filter(|candidate| candidate.target == named.target);
+            of.filter_map(|candidate| match candidate.place {
+                Place::Ip(address) => Some(address.ip()),
+                Place::Path(_) => None,
+            })
+            .collect()
+        };
+        let name = |named: &Named| TargetNameState {
+            host: named.host.to_string(),
+            port: named.port,
+            addresses: addresses(named),
+            last: named.last,
+            lasts: named.lasts,
+        };
+        self.names.iter().map(name).collect()
+    }
+
+    /// What a former supervisor knew of names that there still are.
+    pub fn take_over(&mut self, left: &[TargetNameState]) {
+        for left in left.iter().filter(|left| !left.addresses.is_empty()) {
+            let same = |named: &Named| *named.host == *left.host && named.port == left.port;
+            let numbers = self.names.iter().enumerate().filter(|(_, named)| same(named)).map(|(at, _)| at);
+            for number in numbers.collect::<Vec<_>>() {
+                self.have(number, &left.addresses);
+                if let Some(named) = self.names.get_mut(number) {
+                    (named.last, named.lasts) = (left.last, left.lasts.clamp(LEAST, GREATEST));
+                }
+            }
+        }
+    }
+}
+
+/// How long after its addresses were read a name is first looked up, which tells how long they hold: soon, and not all names at once.
+fn first_look(host: &str) -> Duration {
+    let sum = host.bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    LEAST + Duration::from_millis(sum % 5000)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn at(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn ip(text: &str) -> Place {
-        Place::Ip(text.parse().unwrap())
-    }
-
-    /// Two targets: an address, and a name with two.
-    fn targets() -> Targets {
-        let candidate =
-            |target, place| Candidate { target, place, failures: 0, aside: at(0), news: at(0), error: None };
-        let lacks = Lacks::Nothing;
-        let named = Named { target: 1, host: "two".into(), port: 80, asked: None, last: at(100), lacks };
-        Targets {
-            candidates: vec![
-                candidate(0, ip("192.0.2.1:80")),
-                candidate(1, ip("192.0.2.2:80")),
-                candidate(1, ip("192.0.2.3:80")),
-            ],
-            names: vec![named],
-            round: at(0),
-        }
-    }
-
-    fn places(targets: &Targets) -> Vec<String> {
-        targets.iter().map(|candidate| candidate.place.to_string()).collect()
-    }
-
-    #[test]
-    fn the_first_that_is_well_and_never_the_same_twice() {
-        let mut targets = targets();
-        let mut tried = Vec::new();
-        let mut next = |targets: &mut Targets| {
-            let choice = targets.choose(&tried, at(100))?;
-            tried.push(choice.place.clone());
-            Some((choice.place.to_string(), choice.last))
-        };
-        assert_eq!(next(&mut targets), Some(("192.0.2.1:80".to_owned(), false)));
-        assert_eq!(next(&mut targets), Some(("192.0.2.2:80".to_owned(), false)));
-        assert_eq!(next(&mut targets), Some(("192.0.2.3:80".to_owned(), true)));
-        assert_eq!(next(&mut targets), None);
-    }
-
-    #[test]
-    fn one_that_fails_is_set_aside_for_longer_each_time_and_one_client_finds_it_well() {
-        let mut targets = targets();
-        let first = ip("192.0.2.1:80");
-        let chosen = |targets: &mut Targets, now| targets.choose(&[], at(now)).unwrap();
-        targets.failed(&first, Errno::CONNREFUSED, at(100), at(100));
-        assert_eq!(chosen(&mut targets, 100).place, ip("192.0.2.2:80"));
-        let choice = chosen(&mut targets, 101);
-        assert_eq!((choice.place, choice.doubtful), (first.clone(), true));
-        assert_eq!(chosen(&mut targets, 101).place, ip("192.0.2.2:80"), "one client tries it");
-        targets.failed(&first, Errno::CONNREFUSED, at(101), at(101));
-        assert_eq!(chosen(&mut targets, 102).place, ip("192.0.2.2:80"));
-        assert_eq!(chosen(&mut targets, 103).place, first);
-        targets.reached(&first, at(103));
-        let choice = chosen(&mut targets, 103);
-        assert_eq!((choice.place, choice.doubtful), (first, false));
-    }
-
-    #[test]
-    fn where_none_is_well_the_first_is_tried() {
-        let mut targets = targets();
-        for place in ["192.0.2.1:80", "192.0.2.2:80", "192.0.2.3:80"] {
-            for round in 0..99 {
-                let now = at(100 + 60 * round);
-                targets.failed(&ip(place), Errno::CONNREFUSED, now, now);
-            }
-        }
-        let last = 100 + 60 * 98;
-        assert_eq!(targets.iter().map(|candidate| candidate.aside).max(), Some(at(last + 60)));
-        assert_eq!(targets.choose(&[], at(last)).unwrap().place, ip("192.0.2.1:80"));
-    }
-
-    #[test]
-    fn clients_that_fail_together_count_as_one() {
-        let mut targets = targets();
-        let place = ip("192.0.2.1:80");
-        let aside = |targets: &Targets| targets.iter().next().map(|first| (first.failures, first.aside));
-        for _ in 0..7 {
-            targets.failed(&place, Errno::CONNREFUSED, at(100), at(100));
-        }
-        assert_eq!(aside(&targets), Some((1, at(101))));
-        // Begun while the first of them was under way, and over long after it.
-        targets.failed(&place, Errno::TIMEDOUT, at(100), at(105));
-        assert_eq!(aside(&targets), Some((1, at(101))));
-        // The next try, and somebody who was sent there meanwhile because none is well.
-        assert_eq!(targets.choose(&[], at(102)).map(|choice| choice.place), Some(place.clone()));
-        targets.failed(&place, Errno::CONNREFUSED, at(102), at(103));
-        targets.failed(&place, Errno::CONNREFUSED, at(104), at(104));
-        assert_eq!(aside(&targets), Some((2, at(105))));
-        // Who was sent there before it accepted somebody says nothing about how it is now.
-        targets.reached(&place, at(106));
-        targets.failed(&place, Errno::TIMEDOUT, at(105), at(107));
-        assert_eq!(aside(&targets), Some((0, at(0))));
-        targets.failed(&place, Errno::CONNREFUSED, at(107), at(107));
-        assert_eq!(aside(&targets), Some((1, at(108))));
-    }
-
-    #[test]
-    fn names_are_asked_about_and_old_addresses_serve_on() {
-        let mut targets = targets();
-        assert_eq!((targets.next_refresh(), targets.due(false, at(159))), (Some(at(160)), vec![]));
-        let ask = targets.due(false, at(160)).remove(0);
-        assert_eq!(ask, Ask { number: 0, host: "two".into(), v6: false });
-        targets.asked(&ask, 7);
-        let turned: Vec<IpAddr> = ["192.0.2.3", "192.0.2.2"].map(|text| text.parse().unwrap()).into();
-        assert_eq!(targets.answered(8, Some(&turned)), Answered::NotOurs);
-        assert_eq!(targets.answered(7, Some(&turned)), Answered::Same);
-        assert!(targets.due(true, at(164)).is_empty(), "just asked");
-        let ask = targets.due(true, at(165)).remove(0);
-        targets.asked(&ask, 9);
-        assert_eq!(targets.answered(9, None), Answered::Unasked("two".into()));
-        targets.asked(&ask, 9);
-        assert_eq!(targets.answered(9, None), Answered::Same, "said once");
-        let none = |targets: &mut Targets| {
-            targets.asked(&Ask { v6: true, ..ask.clone() }, 9);
-            targets.answered(9, Some(&[]))
-        };
-        assert_eq!(none(&mut targets), Answered::Lost("two".into()));
-        assert_eq!(none(&mut targets), Answered::Same);
-        assert_eq!(places(&targets).len(), 3);
-        targets.failed(&ip("192.0.2.3:80"), Errno::CONNREFUSED, at(165), at(165));
-        targets.asked(&ask, 10);
-        assert_eq!(targets.answered(10, Some(&[])), Answered::Ask(Ask { v6: true, ..ask.clone() }));
-        targets.asked(&Ask { v6: true, ..ask }, 11);
-        let moved: Vec<IpAddr> = ["2001:db8::1", "192.0.2.3"].map(|text| text.parse().unwrap()).into();
-        assert_eq!(targets.answered(11, Some(&moved)), Answered::Moved("two".into()));
-        assert_eq!(places(&targets), ["192.0.2.1:80", "[2001:db8::1]:80", "192.0.2.3:80"]);
-        assert_eq!(targets.iter().last().unwrap().failures, 1, "what is known of it stays known");
-    }
-}
+mod tests;

@@ -60,7 +60,7 @@ impl Supervisor {
         for slot in self.slots.values_mut().filter(|slot| slot.status != State::Removed) {
             if slot.service.sandbox.is_some() {
                 // Links that it names may lead elsewhere by now.
-                slot.plan = Plan::of(&slot.service, slot.nth, &self.inherited);
+                slot.plan = Plan::of(&slot.service, slot.group, &self.inherited);
             }
             let text = format!("readjusting service {}", slot.id());
             self.log.say(&self.stamp, Level::Notice, &text);

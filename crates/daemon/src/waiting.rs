@@ -16,7 +16,7 @@ use portreeve_policy::{
     Arrival, Cause, Facts, Pattern, Peer, Prefix, Proof, RateChange, Reason, Rule, Seat, Tables, Verdict,
     WaitVerdict, decide, decide_wait,
 };
-use portreeve_sys::spawn::SpawnError;
+use portreeve_sys::spawn::{SpawnError, Stage};
 use portreeve_sys::{clock, filter, limits, socket};
 use rustix::fd::AsFd;
 use rustix::net::RecvFlags;
@@ -214,6 +214,10 @@ impl Supervisor {
         let pid = match outcome {
             Ok(pid) => pid.as_raw_nonzero().get(),
             Err(SpawnError::Child { pid, stage, errno }) => {
+                if stage == Stage::Cgroup {
+                    // For the next start.
+                    self.regroup(id, errno);
+                }
                 self.say_not_executed(id, &plan.server, part(image), stage, errno);
                 pid.as_raw_nonzero().get()
             }

@@ -116,6 +116,10 @@ records! {
         8 settings_awaited: bool,
         /// The tables were asked for what xinetd answers in its own process, which from then on may not `twist`.
         9 tables_asked: bool,
+        /// Numbers of services that systemd must not give to others.
+        9 dynamic_users: Vec<DynamicUserState>,
+        /// As many sockets as the service manager can give back.
+        9 store_room: Option<u64>,
     }
     /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
     ReadingState {
@@ -170,6 +174,32 @@ records! {
         3 starts: Vec<(Duration, Option<IpAddr>)>,
         /// Flows of datagrams that made room.
         6 crowded: u64,
+        /// Its targets that are names.
+        9 names: Vec<TargetNameState>,
+        /// The number of its control group among those of its id.
+        9 group: Option<u32>,
+    }
+    /// A number that a service has as its user, and that systemd is kept from giving to another.
+    DynamicUserState {
+        /// The id of the service.
+        9 service: String,
+        /// Its number.
+        9 id: u32,
+        /// systemd's file for it, which is locked.
+        9 lock: Fd,
+    }
+    /// A target that is a name.
+    TargetNameState {
+        /// The name.
+        9 host: String,
+        /// The port of the target.
+        9 port: u16,
+        /// The addresses that it has.
+        9 addresses: Vec<IpAddr>,
+        /// When they were asked for.
+        9 last: Duration,
+        /// How long they hold since then.
+        9 lasts: Duration,
     }
     /// An open socket of a service.
     ListenerState {

@@ -3,6 +3,7 @@
 //! use it, never the accept path.
 
 mod confirm;
+mod dns;
 mod hosts;
 mod interfaces;
 mod netgroups;
@@ -10,6 +11,7 @@ mod numbers;
 mod users;
 
 pub use confirm::{HostEntry, Spelling, address_text, host_entry, host_name_of};
+pub use dns::dns_answer;
 pub use hosts::{Family, addresses, reverse};
 pub use interfaces::is_interface;
 pub use netgroups::{in_netgroup, netgroup_has_members};

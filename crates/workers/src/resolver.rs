@@ -7,6 +7,7 @@
 //! is bounded, and what does not fit is answered `Unavailable` at once. Deadlines are the supervisor's.
 
 mod ident;
+mod lifetime;
 mod lookup;
 mod pool;
 mod queue;

@@ -4,6 +4,7 @@ pub mod address_set;
 pub mod address_words;
 pub mod certificate_facts;
 pub mod conversions;
+pub mod dns_answer;
 pub mod handover_state;
 pub mod hosts_expand;
 pub mod hosts_image;
@@ -36,4 +37,5 @@ pub const ALL: &[Target] = &[
     ("units", units::run),
     ("switches", switches::run),
     ("conversions", conversions::run),
+    ("dns_answer", dns_answer::run),
 ];

@@ -79,7 +79,8 @@ impl Supervisor {
                 .and_then(|pid| self.witnesses.get(&pid))
                 .map(crate::witnesses::leave),
         });
-        let put_off = self.children.put_off.iter().map(|put_off| (&put_off.client, Some(put_off.at)));
+        let put_off = self.children.put_off.iter().chain(&self.children.seatless);
+        let put_off = put_off.map(|put_off| (&put_off.client, Some(put_off.at)));
         // Who is refused already waits for nothing but a line in the log.
         let parked = self.parked.undecided().map(|client| (client, None));
         let decided = put_off.chain(parked).map(leave_client);
@@ -124,8 +125,10 @@ impl Supervisor {
             asked_by: None,
             watcher: self.keepers.watcher.as_ref().map(fd),
             stored: self.keepers.stored.clone(),
+            store_room: self.keepers.room,
             sealed: self.children.sealed.iter().map(leave_sealed).collect(),
             leaving: self.staff.leaving.iter().map(|one| one.leave(&self.children.orphans)).collect(),
+            dynamic_users: crate::dynamic_users::leave(),
             lifeline: self.lifeline.as_ref().map(|line| (fd(&line.read), fd(&line.write))),
             guard: None,
             ledger: Some(self.announcer.ledger.leave()),
@@ -188,6 +191,8 @@ fn leave_slot(slot: &Slot) -> SlotState {
         lost: slot.counts.lost,
         gone: slot.counts.gone,
         crowded: slot.counts.crowded,
+        names: slot.targets.leave(),
+        group: Some(slot.group),
         last_refused: slot.last_refused,
         overloaded: slot.overloaded,
         unfiltered: slot.unfiltered,

@@ -101,7 +101,7 @@ impl Supervisor {
         if let Some(next) = self.host.denied.next_expiry() {
             self.timers.set(next, Alarm::Denied);
         }
-        self.keepers.stored = state.stored;
+        (self.keepers.stored, self.keepers.room) = (state.stored, state.store_room);
         if let Some(channel) = state.watcher {
             let channel = self.adopt(channel)?;
             self.have_watcher(channel);
@@ -115,6 +115,9 @@ impl Supervisor {
         self.staff.retired_before(&state.retired);
         for leaving in &state.leaving {
             self.take_over_leaving(leaving)?;
+        }
+        for user in state.dynamic_users {
+            crate::dynamic_users::have(user.service, user.id, self.adopt(user.lock)?);
         }
         let leaves = self.take_over_workers(&state.workers)?;
         for (slot, service) in state.slots.into_iter().zip(services) {
@@ -233,7 +236,9 @@ impl Supervisor {
                 log::SinkId::None
             }
         };
-        let mut slot = self.new_slot(service, left.nth, origin, sink);
+        // A former version told its groups apart by the place of the entry.
+        let numbers = (left.nth, Some(left.group.unwrap_or(left.nth)));
+        let mut slot = self.new_slot(service, numbers, origin, sink);
         slot.state = ServiceState::restored(&rate(&left.rate), &left.starts);
         slot.order = Order {
             duty: match left.duty {
@@ -265,6 +270,9 @@ impl Supervisor {
             crowded: left.crowded,
         });
         slot.last_refused = left.last_refused;
+        if let Some(targets) = slot.targets.made() {
+            targets.take_over(&left.names);
+        }
         slot.overloaded = left.overloaded;
         slot.unfiltered = left.unfiltered;
         slot.hold_logged = left.hold_logged;

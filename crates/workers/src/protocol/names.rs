@@ -54,6 +54,8 @@ pub enum Question {
     Network(String),
     /// getaddrinfo(3) of a host name. Answered by [`Answer::Addresses`].
     Addresses(String, Family),
+    /// The same of the target of a redirected service. Answered by [`Answer::Target`].
+    Target(String, Family),
     /// innetgr(3) of a netgroup and a host. Answered by [`Answer::Member`].
     InNetgroup(String, String),
 }
@@ -139,6 +141,8 @@ pub enum Answer {
     Network(u32),
     /// At least one address, at most [`MAX_ADDRESSES`].
     Addresses(Vec<IpAddr>),
+    /// The same, and for how many seconds they hold, where that is known.
+    Target(Vec<IpAddr>, Option<u32>),
     /// Whether the host is in the netgroup.
     Member(bool),
 }
@@ -370,13 +374,11 @@ fn put_question(writer: &mut Writer<'_>, question: &Question) -> Result<(), BadM
         }
         Question::Addresses(name, family) => {
             writer.u8(8);
-            writer.host("host name", name)?;
-            writer.u8(match family {
-                Family::Any => 0,
-                Family::V4 => 4,
-                Family::V6 => 6,
-            });
-            Ok(())
+            put_host(writer, name, *family)
+        }
+        Question::Target(name, family) => {
+            writer.u8(10);
+            put_host(writer, name, *family)
         }
         Question::InNetgroup(group, host) => {
             writer.u8(9);
@@ -384,6 +386,27 @@ fn put_question(writer: &mut Writer<'_>, question: &Question) -> Result<(), BadM
             writer.name("host", host)
         }
     }
+}
+
+fn put_host(writer: &mut Writer<'_>, name: &str, family: Family) -> Result<(), BadMessage> {
+    writer.host("host name", name)?;
+    writer.u8(match family {
+        Family::Any => 0,
+        Family::V4 => 4,
+        Family::V6 => 6,
+    });
+    Ok(())
+}
+
+fn take_host(input: &mut Reader<'_>) -> Result<(String, Family), BadMessage> {
+    let name = input.host("host name")?;
+    let family = match input.u8()? {
+        0 => Family::Any,
+        4 => Family::V4,
+        6 => Family::V6,
+        _ => return Err(BadMessage::BadValue("family")),
+    };
+    Ok((name, family))
 }
 
 fn take_question(input: &mut Reader<'_>) -> Result<Question, BadMessage> {
@@ -397,14 +420,12 @@ fn take_question(input: &mut Reader<'_>) -> Result<Question, BadMessage> {
         6 => Question::RpcNumber(input.name("rpc program")?),
         7 => Question::Network(input.name("network")?),
         8 => {
-            let name = input.host("host name")?;
-            let family = match input.u8()? {
-                0 => Family::Any,
-                4 => Family::V4,
-                6 => Family::V6,
-                _ => return Err(BadMessage::BadValue("family")),
-            };
+            let (name, family) = take_host(input)?;
             Question::Addresses(name, family)
+        }
+        10 => {
+            let (name, family) = take_host(input)?;
+            Question::Target(name, family)
         }
         9 => Question::InNetgroup(input.name("netgroup")?, input.name("host")?),
         _ => return Err(BadMessage::BadValue("question")),
@@ -451,6 +472,13 @@ fn put_answer(writer: &mut Writer<'_>, answer: &Answer) -> Result<(), BadMessage
             writer.count("addresses", list.len(), MAX_ADDRESSES)?;
             list.iter().for_each(|address| writer.ip(*address));
         }
+        Answer::Target(list, seconds) => {
+            writer.u8(11);
+            writer.count("addresses", list.len(), MAX_ADDRESSES)?;
+            list.iter().for_each(|address| writer.ip(*address));
+            writer.flag(seconds.is_some());
+            writer.u32(seconds.unwrap_or_default());
+        }
         Answer::Member(member) => {
             writer.u8(10);
             writer.flag(*member);
@@ -472,6 +500,11 @@ fn take_answer(input: &mut Reader<'_>) -> Result<Answer, BadMessage> {
         8 => Answer::Network(input.u32()?),
         9 => Answer::Addresses(input.list("addresses", MAX_ADDRESSES, Reader::ip)?),
         10 => Answer::Member(input.flag("member")?),
+        11 => {
+            let addresses = input.list("addresses", MAX_ADDRESSES, Reader::ip)?;
+            let (known, seconds) = (input.flag("time")?, input.u32()?);
+            Answer::Target(addresses, known.then_some(seconds))
+        }
         _ => return Err(BadMessage::BadValue("answer")),
     })
 }

@@ -1,5 +1,6 @@
 //! One question to the name service, and what counts as an answer: a true negative, an entry, or nobody could be asked.
 
+use super::lifetime::{is_about, lifetime};
 use crate::protocol::{
     Answer, Family, FromResolver, HostName, MAX_ADDRESSES, MAX_GROUPS, Mismatch, NamesAnswer, Question,
 };
@@ -16,6 +17,8 @@ pub(super) trait Lookup: Send + Sync + 'static {
     fn name_of(&self, address: SocketAddr) -> Result<Vec<u8>, NameError>;
     /// getaddrinfo in the family of `like`, with the official name.
     fn host_entry(&self, name: &[u8], like: SocketAddr) -> Result<HostEntry, NameError>;
+    /// An answer of the domain name system about a name that it has to say of, as it came.
+    fn domain(&self, name: &str, v6: bool) -> Option<Vec<u8>>;
     /// The databases of this host.
     fn entry(&self, question: &Question) -> Result<Answer, NameError>;
 }
@@ -47,6 +50,10 @@ impl Lookup for NameService {
         names::host_entry(name, family, Spelling::Name)
     }
 
+    fn domain(&self, name: &str, v6: bool) -> Option<Vec<u8>> {
+        if is_local(name) { None } else { names::dns_answer(name, v6) }
+    }
+
     fn entry(&self, question: &Question) -> Result<Answer, NameError> {
         let user = |user: names::User| Answer::User { name: user.name, uid: user.uid, gid: user.gid };
         Ok(match question {
@@ -59,11 +66,35 @@ impl Lookup for NameService {
             Question::RpcNumber(name) => Answer::RpcNumber(names::rpc_number(name)?),
             Question::Network(name) => Answer::Network(names::network(name)?),
             Question::Addresses(name, family) => Answer::Addresses(self.addresses(name, *family)?),
+            Question::Target(name, family) => target(self, name, *family)?,
             Question::InNetgroup(group, host) => {
                 Answer::Member(names::in_netgroup(group.as_bytes(), host.as_bytes())?)
             }
         })
     }
+}
+
+/// Whether the hosts file has the name. What is not read of a huge one is not known to be there.
+fn is_local(name: &str) -> bool {
+    use std::io::{BufRead, BufReader, Read};
+    /// So much of it is read.
+    const MOST: u64 = 16 << 20;
+    let Ok(file) = std::fs::File::open("/etc/hosts") else { return false };
+    let mut lines = BufReader::new(file.take(MOST)).split(b'\n').map_while(Result::ok);
+    lines.any(|line| is_about(&String::from_utf8_lossy(&line), name))
+}
+
+/// The addresses of a name by the order of sources of this host, and for how many seconds the domain name system lets them hold, where they
+/// are its own: another source says no time.
+pub(super) fn target(service: &dyn Lookup, name: &str, family: Family) -> Result<Answer, NameError> {
+    let addresses = service.addresses(name, family)?;
+    let own = || {
+        let message = service.domain(name, family == Family::V6)?;
+        let (seconds, said) = lifetime(&message)?;
+        said.iter().any(|address| addresses.contains(address)).then_some(seconds)
+    };
+    let lasts = own();
+    Ok(Answer::Target(addresses, lasts))
 }
 
 /// The host names of `address` that are confirmed: whoever owns the reverse zone can write any name there, so a name counts
@@ -133,6 +164,11 @@ pub(super) fn entry(service: &dyn Lookup, question: &Question) -> Answer {
         Ok(Answer::Addresses(mut list)) => {
             list.truncate(MAX_ADDRESSES);
             Answer::Addresses(list)
+        }
+        Ok(Answer::Target(list, _)) if list.is_empty() => Answer::NotFound,
+        Ok(Answer::Target(mut list, lasts)) => {
+            list.truncate(MAX_ADDRESSES);
+            Answer::Target(list, lasts)
         }
         Ok(Answer::Groups(list)) if list.len() > MAX_GROUPS => Answer::Unavailable,
         Ok(answer) => answer,

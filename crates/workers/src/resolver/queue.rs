@@ -28,7 +28,9 @@ impl Job {
     fn is_slow(&self) -> bool {
         matches!(
             self,
-            Job::Names(_) | Job::Host(_) | Job::Entry(Question::Addresses(..) | Question::InNetgroup(..))
+            Job::Names(_)
+                | Job::Host(_)
+                | Job::Entry(Question::Addresses(..) | Question::Target(..) | Question::InNetgroup(..))
         )
     }
 }

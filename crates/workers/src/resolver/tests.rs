@@ -47,6 +47,22 @@ impl Lookup for Zone {
         }
     }
 
+    fn domain(&self, name: &str, v6: bool) -> Option<Vec<u8>> {
+        let records: &[(&str, u8)] = match name {
+            "dot.example" => &[("192.0.2.8", 30)],
+            // The hosts file, or another source, has others.
+            "good.example" => &[("192.0.2.99", 30)],
+            _ => return None,
+        };
+        let mut message = vec![0, 7, 0x81, 0x80, 0, 0, 0, records.len() as u8, 0, 0, 0, 0];
+        for (address, seconds) in records {
+            let IpAddr::V4(address) = ip(address) else { continue };
+            message.extend([0, 0, 1, 0, 1, 0, 0, 0, *seconds, 0, 4]);
+            message.extend(address.octets());
+        }
+        (!v6).then_some(message)
+    }
+
     fn name_of(&self, address: SocketAddr) -> Result<Vec<u8>, NameError> {
         match address.to_string().as_str() {
             "192.0.2.10:0" => Ok(b"alias.example".to_vec()),
@@ -76,6 +92,18 @@ impl Lookup for Zone {
     fn entry(&self, _: &Question) -> Result<Answer, NameError> {
         Ok(Answer::Group(7))
     }
+}
+
+/// Only addresses that are the domain name system's own hold for the time that it says.
+#[test]
+fn a_target_lasts_as_long_as_its_own_addresses() {
+    let asked = |name: &str, family| lookup::target(&Zone, name, family);
+    let dot = Answer::Target(vec![ip("192.0.2.8")], Some(30));
+    assert_eq!(asked("dot.example", Family::V4), Ok(dot));
+    assert_eq!(asked("dot.example", Family::V6), Ok(Answer::Target(vec![ip("192.0.2.8")], None)));
+    let good = asked("good.example", Family::V4).unwrap();
+    assert!(matches!(good, Answer::Target(list, None) if list.len() == 2));
+    assert_eq!(asked("later.example", Family::V4), Err(TEMPORARY));
 }
 
 #[test]
@@ -142,6 +170,10 @@ impl Lookup for Gate {
 
     fn addresses(&self, _: &str, _: Family) -> Result<Vec<IpAddr>, NameError> {
         Err(NameError::NotFound)
+    }
+
+    fn domain(&self, _: &str, _: bool) -> Option<Vec<u8>> {
+        None
     }
 
     fn name_of(&self, address: SocketAddr) -> Result<Vec<u8>, NameError> {
