@@ -353,9 +353,78 @@ fn nobody_frees_another_of_devices() {
             })
         });
         assert_eq!(dirs(), Vec::<PathBuf>::new());
-        daemon.reload(&Config::of(strict()).with(other()));
+        // At the next start, for the client that comes, and each once.
         let mut one = dial("127.0.0.1", 2001).expect("a connection");
         assert_eq!(ask(&mut one, "x"), "none\n");
+        let mut two = dial("127.0.0.1", 2002).expect("a connection");
+        assert!(ask(&mut two, "x").starts_with("zero "));
+        assert_eq!(world.daemon_log_count("somebody has removed its control group"), 2);
+        assert_eq!(daemon.count("x", "/start_failures"), 0);
+        daemon.reload(&Config::of(strict()).with(other()));
+        assert_eq!(ask(&mut one, "x"), "none\n");
+    });
+}
+
+/// Wherever a reload moves its entry, and whoever comes or goes before it, a service keeps its group.
+#[test]
+fn a_group_stays_with_its_service() {
+    if hierarchy().is_none() {
+        return skip(Reason::NoControlGroups);
+    }
+    ours(|world| {
+        let of = |id: &str, port| script(world, id, port, LOOP, "TasksMax=100").set("id", "x");
+        let group = |port| {
+            let mut connection = dial("127.0.0.1", port).expect("a connection");
+            ask(&mut connection, "x")
+        };
+        let (a, b, c) = (|| of("a", 2001), || of("b", 2002), || of("c", 2003));
+        let daemon = world.start(&Config::of(a()).with(b()));
+        let before = [group(2001), group(2002)];
+        assert_ne!(before[0], before[1]);
+        let mut runs = dial("127.0.0.1", 2002).expect("a connection");
+        assert_eq!(ask(&mut runs, "x"), before[1]);
+        daemon.reload(&Config::of(c()).with(b()).with(a()));
+        assert_eq!([group(2001), group(2002)], before);
+        let third = group(2003);
+        assert!(!before.contains(&third), "{third}");
+        let answer = daemon.control("upgrade");
+        assert!(answer.contains("\"ok\":true"), "{answer}");
+        assert_eq!(
+            [group(2001), group(2002), group(2003)],
+            [&before[0], &before[1], &third].map(String::clone)
+        );
+        daemon.reload(&Config::of(b()));
+        assert_eq!((group(2002), ask(&mut runs, "x")), (before[1].clone(), before[1].clone()));
+    });
+}
+
+/// Where systemd is, its file of the number is locked: over an upgrade too, and one that it has locked is not taken.
+#[test]
+fn systemd_is_kept_from_giving_a_number_twice() {
+    ours(|world| {
+        let place = world.inside("/run/systemd/dynamic-uid");
+        std::fs::create_dir_all(&place).expect("a directory");
+        let free = |id: u32| {
+            let file = std::fs::File::open(place.join(id.to_string())).expect("its file");
+            let lock = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+            rustix::fs::flock(&file, lock).is_ok().then_some(file)
+        };
+        let id = || said(2001).trim().parse::<u32>().expect("a number");
+        let config = Config::of(script(world, "a", 2001, "id -u", "DynamicUser"));
+        let daemon = world.start(&config);
+        let one = id();
+        assert!(free(one).is_none());
+        let answer = daemon.control("upgrade");
+        assert!(answer.contains("\"ok\":true"), "{answer}");
+        assert!(id() == one && free(one).is_none());
+        daemon.reload(&config);
+        assert!(id() == one && free(one).is_none());
+        assert_eq!(daemon.stop(), portreeve_compliance::Ended::Status(0));
+        let theirs = free(one).expect("it is free");
+        let _daemon = world.start(&config);
+        let other = id();
+        assert!(other != one && free(other).is_none());
+        drop(theirs);
     });
 }
 

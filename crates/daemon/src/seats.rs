@@ -7,6 +7,7 @@
 
 use crate::admit::Client;
 use crate::children::PutOff;
+use crate::hosts::source_of;
 use crate::reap::CROWD;
 use crate::slot::{Slot, SlotId};
 use crate::staff::{FIRST_TLS, Staff};
@@ -25,8 +26,10 @@ const OUT_OF_TURN: usize = 256;
 /// So many clients wait for a seat at once: as many as one wake-up accepts. In a flood the others are refused at once, and cost no more
 /// than ever.
 pub const MOST_WAITING: usize = 64;
+/// Of one source: one that floods leaves room for others.
+const MOST_OF_SOURCE: usize = 16;
 /// How long.
-const MOMENT: Duration = Duration::from_millis(50);
+const MOMENT: Duration = Duration::from_millis(200);
 
 impl Supervisor {
     /// A client that is to be refused: it waits for a seat where that is all that it lacks, else it is given back.
@@ -35,6 +38,11 @@ impl Supervisor {
             matches!(refusal.cause, Cause::ServiceLimit | Cause::PerSourceLimit | Cause::ProcessLimit);
         let more = refusal.change.is_some() || refusal.rest.is_some() || refusal.sensor.is_some();
         if !lacks || more || client.waited || self.children.seatless.len() >= MOST_WAITING {
+            return Some(client);
+        }
+        let source = source_of(client.peer.source());
+        let of_source = |waits: &&PutOff| source_of(waits.client.peer.source()) == source;
+        if self.children.seatless.iter().filter(of_source).count() >= MOST_OF_SOURCE {
             return Some(client);
         }
         client.waited = true;
