@@ -33,7 +33,9 @@ macro_rules! records {
 }
 
 mod bans;
+mod found;
 pub use bans::*;
+pub use found::*;
 
 records! {
     /// Everything. Times are the monotonic clock's, which goes on over an exec.
@@ -179,28 +181,6 @@ records! {
         /// The number of its control group among those of its id.
         9 group: Option<u32>,
     }
-    /// A number that a service has as its user, and that systemd is kept from giving to another.
-    DynamicUserState {
-        /// The id of the service.
-        9 service: String,
-        /// Its number.
-        9 id: u32,
-        /// systemd's file for it, which is locked.
-        9 lock: Fd,
-    }
-    /// A target that is a name.
-    TargetNameState {
-        /// The name.
-        9 host: String,
-        /// The port of the target.
-        9 port: u16,
-        /// The addresses that it has.
-        9 addresses: Vec<IpAddr>,
-        /// When they were asked for.
-        9 last: Duration,
-        /// How long they hold since then.
-        9 lasts: Duration,
-    }
     /// An open socket of a service.
     ListenerState {
         /// It.
@@ -211,24 +191,6 @@ records! {
         1 place: String,
         /// The file of a unix socket, where it is ours to remove.
         4 file: Option<FileState>,
-    }
-    /// A file that we have made.
-    FileState {
-        /// Device.
-        4 dev: u64,
-        /// Inode.
-        4 ino: u64,
-        /// To whom it was given.
-        4 owner: Option<u32>,
-    }
-    /// A client on a unix socket.
-    LocalState {
-        /// Process.
-        4 pid: i32,
-        /// User.
-        4 uid: u32,
-        /// Group.
-        4 gid: u32,
     }
     /// The state of cps; see `portreeve_policy::SavedRate`.
     RateState {

@@ -9,6 +9,7 @@
 //! panics, every length has a bound, every string is checked, a byte too many is an error. [`Referee`] holds the table of
 //! who may say what; a message that breaks it is the supervisor's reason to kill the worker.
 
+mod answers;
 mod bundle;
 mod datagrams;
 mod firewall;
@@ -34,6 +35,7 @@ mod to_proxy;
 mod to_tls;
 mod wire;
 
+pub use answers::{Answer, MAX_ADDRESSES, MAX_GROUPS};
 pub use bundle::{Bundle, MOST_IN_BUNDLE, parts};
 pub use datagrams::{Datagrams, MAX_REPORTED, RateNote, Refusal};
 pub use firewall::{FromFirewall, Hold, MAX_BANS, ToFirewall};
@@ -44,9 +46,7 @@ pub use from_proxy::{Carried, FromProxy};
 pub use from_tls::{FromTls, MAX_SUBJECT, MAX_WHY, Sealed, WrongFile};
 pub use identity::{HostName, IdentAnswer, IdentFailure, MAX_IDENT, Mismatch};
 pub use kept::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON, Maker};
-pub use names::{
-    Answer, Family, FromResolver, MAX_ADDRESSES, MAX_GROUPS, MAX_NAMES, NamesAnswer, Question, ToResolver,
-};
+pub use names::{Family, FromResolver, MAX_NAMES, NamesAnswer, Question, ToResolver};
 pub use parting::{LEAVE, over, version};
 pub use policy::{MAX_TABLE, Policy, TableSent};
 pub use referee::{Missing, Referee, Worker};
