@@ -449,6 +449,15 @@ fn allowed(worker: Worker) -> io::Result<Rules> {
             rules.insert(libc::SYS_clone, vec![when(&[(0, Dword, MaskedEq(thread), thread)])?]);
         }
     }
+    if !matches!(worker, Worker::Resolver | Worker::Sensor) {
+        // Without connect(2), a socket whose connect has failed would still go wherever its next bytes are sent. Landlock does not see it.
+        let fastopen = number(libc::MSG_FASTOPEN);
+        for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+            if let Some(rule) = rules.get_mut(&call) {
+                *rule = vec![when(&[(flags, Dword, MaskedEq(fastopen), 0)])?];
+            }
+        }
+    }
     Ok(rules)
 }
 

@@ -5,6 +5,7 @@ use crate::skip::{Reason, skip};
 use portreeve_workers::confine;
 use portreeve_workers::protocol::{Missing, Worker};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::process::Pid;
 use rustix::thread::CapabilitySets;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -68,12 +69,19 @@ fn attempts(socket: &OwnedFd, parent: Pid) -> Vec<(&'static str, bool)> {
         ("write /dev/null", std::fs::write("/dev/null", b"x").is_ok()),
         ("socket", UdpSocket::bind("127.0.0.1:0").is_ok()),
         ("connect", refused(rustix::net::connect(socket, &listener))),
+        ("connect by sending", refused(fast_open(socket, listener))),
         ("listen", TcpListener::bind("127.0.0.1:0").is_ok()),
         ("thread", std::thread::Builder::new().spawn(|| ()).is_ok_and(|thread| thread.join().is_ok())),
         ("process", Command::new("/bin/true").spawn().is_ok()),
         ("signal parent", rustix::process::test_kill_process(parent).is_ok()),
         ("memory", vec![1u8; 8 << 20].iter().map(|&b| u64::from(b)).sum::<u64>() == 8 << 20),
     ]
+}
+
+/// MSG_FASTOPEN: bytes that connect.
+fn fast_open(socket: &OwnedFd, to: SocketAddr) -> rustix::io::Result<()> {
+    let flags = SendFlags::from_bits_retain(0x2000_0000) | SendFlags::NOSIGNAL;
+    rustix::net::sendto(socket, b"x", flags, &to).map(drop)
 }
 
 /// The parent's side.
