@@ -3,6 +3,7 @@
 
 use super::flow::{Desk, Flow, Side};
 use crate::protocol::Carried;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -105,11 +106,42 @@ impl Carriage {
         self.target.is_none()
     }
 
-    /// A target comes. Nothing was carried before, so it gets all that the client has said.
-    pub(super) fn aim(&mut self, aim: Aim, now: Duration) {
-        self.target = Some(Side::new(aim.target));
+    /// A target comes. Nothing was carried before, so it gets all that the client has said: at once, since one that is near has mostly
+    /// accepted by now. Nothing is watched yet, so what is taken here brings no event.
+    pub(super) fn aim(&mut self, aim: Aim, desk: &mut Desk, now: Duration) -> Next {
+        let target = self.target.insert(Side::new(aim.target));
         self.tell = (aim.tell, false);
         self.aimed = now.saturating_add(aim.patience);
+        match self.up.knock(&mut self.client, target, desk) {
+            Ok(true) => {
+                self.reached(now);
+                self.carry(desk, now)
+            }
+            Ok(false) => {
+                target.writable = false;
+                Next::Wait
+            }
+            Err(errno) => self.unreached(errno, now),
+        }
+    }
+
+    /// The target has accepted.
+    fn reached(&mut self, now: Duration) {
+        self.connected = true;
+        self.tell.1 = self.tell.0;
+        self.moved = now;
+    }
+
+    /// It has not.
+    fn unreached(&mut self, errno: Errno, now: Duration) -> Next {
+        self.lose_target(now);
+        Next::Unreached(u16::try_from(errno.raw_os_error()).unwrap_or(0))
+    }
+
+    /// Both ends, as far as there are two.
+    pub(super) fn sides(&mut self) -> impl Iterator<Item = (End, &mut Side)> {
+        let target = self.target.as_mut().map(|target| (End::Target, target));
+        std::iter::once((End::Client, &mut self.client)).chain(target)
     }
 
     /// Whether it is to be told now that the target has accepted; true once.
@@ -189,19 +221,22 @@ impl Carriage {
                     // A connect that came to nothing has left an error, and then epoll says so.
                     let error = signs.broken.then(|| rustix::net::sockopt::socket_error(&target.fd));
                     if let Some(Ok(Err(errno)) | Err(errno)) = error {
-                        self.lose_target(now);
-                        return Next::Unreached(u16::try_from(errno.raw_os_error()).unwrap_or(0));
+                        return self.unreached(errno, now);
                     }
-                    self.connected = true;
-                    self.tell.1 = self.tell.0;
-                    self.moved = now;
+                    self.reached(now);
                 }
                 _ => return Next::Wait,
             }
         }
+        self.carry(desk, now)
+    }
+
+    /// Carries what can be carried now; the target has accepted.
+    fn carry(&mut self, desk: &mut Desk, now: Duration) -> Next {
+        let Some(target) = &mut self.target else { return Next::Wait };
         let halves = (self.up.ended(), self.down.ended());
-        let up = self.up.pump(&mut self.client, target, desk);
-        let down = self.down.pump(target, &mut self.client, desk);
+        let up = self.up.pump(&mut self.client, target, desk, self.down.ended());
+        let down = self.down.pump(target, &mut self.client, desk, self.up.ended());
         if up.source_broke || down.sink_broke {
             self.down.die(desk);
         }
@@ -235,7 +270,7 @@ impl Carriage {
         self.up.drop_kept(desk);
         self.down.drop_kept(desk);
         if self.up.ended() && self.down.ended() && !self.broke {
-            // Both ends were told already.
+            // One was told already, and closing tells the other: of what it has said nothing is unread.
             return;
         }
         if !self.connected {

@@ -1,7 +1,7 @@
 //! All carried connections: a bounded table, who is watched, who gets another turn, who has been idle too long.
 
 use super::carriage::{Aim, Carriage, End, Next, Signs};
-use super::flow::Desk;
+use super::flow::{Desk, Side, Watched};
 use crate::outbox::Outbox;
 use crate::protocol::{Carried, FromProxy};
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -29,10 +29,20 @@ pub(super) fn number(ticket: u64, end: End) -> u64 {
     ticket << 1 | u64::from(end == End::Target)
 }
 
-/// Told of changes, once for each: what each end can do is remembered in between.
-fn watch(epoll: &OwnedFd, fd: &OwnedFd, ticket: u64, end: End) -> rustix::io::Result<()> {
-    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-    epoll::add(epoll, fd, EventData::new_u64(number(ticket, end)), flags)
+/// Told of changes, once for each: what each end can do is remembered in between. That it takes more is told of one that did not.
+fn watch(epoll: &OwnedFd, side: &mut Side, ticket: u64, end: End) -> rustix::io::Result<()> {
+    let (before, wanted) = (side.watched, side.wanted());
+    if before == wanted {
+        return Ok(());
+    }
+    side.watched = wanted;
+    let mut flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+    flags.set(EventFlags::OUT, wanted == Watched::Room);
+    let data = EventData::new_u64(number(ticket, end));
+    match before {
+        Watched::Nothing => epoll::add(epoll, &side.fd, data, flags),
+        Watched::Words | Watched::Room => epoll::modify(epoll, &side.fd, data, flags),
+    }
 }
 
 /// All connections by ticket. Tickets are the supervisor's and never used twice, so an event of one that has ended cannot
@@ -41,6 +51,8 @@ pub(super) struct Carriages {
     most: usize,
     places: HashMap<u64, Carriage>,
     again: VecDeque<u64>,
+    /// Of whom something is to be watched that is not yet.
+    unwatched: Vec<u64>,
     desk: Desk,
     next_sweep: Option<Duration>,
     /// Nobody names a target any more, and nobody new comes.
@@ -49,8 +61,8 @@ pub(super) struct Carriages {
 
 impl Carriages {
     pub(super) fn new(most: usize) -> Self {
-        let (places, again) = (HashMap::new(), VecDeque::new());
-        Carriages { most, places, again, desk: Desk::new(), next_sweep: None, leaving: false }
+        let (places, again, unwatched) = (HashMap::new(), VecDeque::new(), Vec::new());
+        Carriages { most, places, again, unwatched, desk: Desk::new(), next_sweep: None, leaving: false }
     }
 
     /// Whether there is one of this ticket.
@@ -64,13 +76,7 @@ impl Carriages {
     }
 
     /// Takes a client in; its target comes later.
-    pub(super) fn begin(
-        &mut self,
-        arrived: Arrived,
-        epoll: &OwnedFd,
-        out: &mut Outbox<FromProxy>,
-        now: Duration,
-    ) {
+    pub(super) fn begin(&mut self, arrived: Arrived, out: &mut Outbox<FromProxy>, now: Duration) {
         let Arrived { ticket, banner, head, idle_seconds, client } = arrived;
         let idle = Duration::from_secs(u64::from(idle_seconds.max(1)));
         let carriage = Carriage::new(client, banner, head, idle, &mut self.desk, now);
@@ -78,34 +84,31 @@ impl Carriages {
             self.over(ticket, carriage, Carried::Full, out);
             return;
         }
-        if watch(epoll, &carriage.client.fd, ticket, End::Client).is_err() {
-            self.over(ticket, carriage, Carried::Broken, out);
-            return;
-        }
         self.look_at(carriage.deadline());
         self.places.insert(ticket, carriage);
+        self.unwatched.push(ticket);
     }
 
-    /// A client gets a target, whose connect is under way.
-    pub(super) fn aim(
-        &mut self,
-        ticket: u64,
-        aim: Aim,
-        epoll: &OwnedFd,
-        out: &mut Outbox<FromProxy>,
-        now: Duration,
-    ) {
+    /// A client gets a target, whose connect is under way or over.
+    pub(super) fn aim(&mut self, ticket: u64, aim: Aim, out: &mut Outbox<FromProxy>, now: Duration) {
         let Some(carriage) = self.places.get_mut(&ticket).filter(|carriage| carriage.wants_target()) else {
             return;
         };
-        let watched = watch(epoll, &aim.target, ticket, End::Target);
-        carriage.aim(aim, now);
+        let next = carriage.aim(aim, &mut self.desk, now);
         let deadline = carriage.deadline();
-        if watched.is_err() {
-            self.finish(ticket, Carried::Broken, out);
-            return;
-        }
+        self.unwatched.push(ticket);
         self.look_at(deadline);
+        self.follow(ticket, next, out);
+    }
+
+    /// Once a turn, when all that could be done is done: watches who is new, and whoever is to take more again.
+    pub(super) fn watch(&mut self, epoll: &OwnedFd, out: &mut Outbox<FromProxy>) {
+        while let Some(ticket) = self.unwatched.pop() {
+            let Some(carriage) = self.places.get_mut(&ticket) else { continue };
+            if carriage.sides().any(|(end, side)| watch(epoll, side, ticket, end).is_err()) {
+                self.finish(ticket, Carried::Broken, out);
+            }
+        }
     }
 
     fn look_at(&mut self, deadline: Duration) {
@@ -128,20 +131,28 @@ impl Carriages {
         let Some(carriage) = self.places.get_mut(&ticket) else { return };
         let before = carriage.deadline();
         let next = carriage.step(signs, &mut self.desk, now);
-        if carriage.reached_to_tell() {
+        let deadline = carriage.deadline();
+        if carriage.sides().any(|(_, side)| side.watched != side.wanted()) {
+            self.unwatched.push(ticket);
+        }
+        // Progress puts it off; only what has become shorter must be looked at earlier.
+        if deadline < before {
+            self.look_at(deadline);
+        }
+        self.follow(ticket, next, out);
+    }
+
+    /// What comes of a step.
+    fn follow(&mut self, ticket: u64, next: Next, out: &mut Outbox<FromProxy>) {
+        if self.places.get_mut(&ticket).is_some_and(Carriage::reached_to_tell) {
             out.put(FromProxy::Reached { ticket });
         }
-        let deadline = carriage.deadline();
         match next {
             Next::Unreached(_) if self.leaving => self.finish(ticket, Carried::Broken, out),
             Next::Unreached(errno) => out.put(FromProxy::Unreached { ticket, errno }),
             Next::Over(outcome) => self.finish(ticket, outcome, out),
             Next::Again => self.again.push_back(ticket),
             Next::Wait => {}
-        }
-        // Progress puts it off; only what has become shorter must be looked at earlier.
-        if deadline < before {
-            self.look_at(deadline);
         }
     }
 

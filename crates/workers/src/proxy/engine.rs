@@ -86,6 +86,7 @@ impl Engine {
         }
         events.clear();
         self.events = events;
+        self.carriages.watch(&self.epoll, &mut self.out);
         self.carriages.sweep(&mut self.out, now);
         self.datagrams.tick(&mut self.out, now);
         self.out.send()?;
@@ -189,13 +190,13 @@ impl Engine {
         match (message, fd) {
             (ToProxy::Client { ticket, idle_seconds, banner, head }, Some(client)) => {
                 let arrived = Arrived { ticket, banner, head, idle_seconds, client };
-                self.carriages.begin(arrived, &self.epoll, &mut self.out, now);
+                self.carriages.begin(arrived, &mut self.out, now);
             }
             (ToProxy::Target { ticket, patience_seconds, tell }, Some(target)) => {
                 if self.carriages.knows(ticket) {
                     let aim =
                         Aim { target, patience: Duration::from_secs(u64::from(patience_seconds)), tell };
-                    self.carriages.aim(ticket, aim, &self.epoll, &mut self.out, now);
+                    self.carriages.aim(ticket, aim, &mut self.out, now);
                 } else {
                     self.datagrams.aim(ticket, target, tell, &mut turn!(self, now));
                 }

@@ -38,11 +38,29 @@ pub(super) struct Side {
     pub(super) writable: bool,
     /// It has closed its half: a short read is not the last one.
     pub(super) closing: bool,
+    /// What is watched of it.
+    pub(super) watched: Watched,
+}
+
+/// What of an end brings an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    Nothing,
+    /// What it says, and its end.
+    Words,
+    /// And that it takes more.
+    Room,
 }
 
 impl Side {
+    /// Whoever comes takes something: that it does not is seen when it is tried, and only then waited for.
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Side { fd, readable: false, writable: false, closing: false }
+        Side { fd, readable: false, writable: true, closing: false, watched: Watched::Nothing }
+    }
+
+    /// What must be watched of it now.
+    pub(super) fn wanted(&self) -> Watched {
+        if self.writable && self.watched != Watched::Room { Watched::Words } else { Watched::Room }
     }
 }
 
@@ -117,8 +135,52 @@ impl Flow {
         (self.kept, self.sent) = (Vec::new(), 0);
     }
 
-    /// Carries what can be carried now.
-    pub(super) fn pump(&mut self, source: &mut Side, sink: &mut Side, desk: &mut Desk) -> Pumped {
+    /// Sends what there is to a sink whose connect may be under way: who takes it has accepted. Whether it has; where not, nothing is
+    /// lost.
+    ///
+    /// # Errors
+    /// How its connect failed.
+    pub(super) fn knock(
+        &mut self,
+        source: &mut Side,
+        sink: &mut Side,
+        desk: &mut Desk,
+    ) -> Result<bool, Errno> {
+        if self.kept.is_empty() {
+            let Some(buffer) = desk.chunk.get_mut(..self.size).filter(|_| self.stage == Stage::Open) else {
+                return Ok(false);
+            };
+            let n = match read(&source.fd, buffer) {
+                Moved::Bytes(0) => {
+                    self.stage = Stage::Ending;
+                    0
+                }
+                Moved::Bytes(n) => n,
+                // What broke says so to whoever watches it.
+                Moved::Later | Moved::Gone => 0,
+            };
+            source.readable = n == self.size;
+            self.bytes += n as u64;
+            self.kept = buffer.get(..n).unwrap_or_default().to_vec();
+            desk.kept += n;
+        }
+        if self.kept.is_empty() {
+            return Ok(false);
+        }
+        let sent = send(&sink.fd, &self.kept);
+        self.sent = *sent.as_ref().unwrap_or(&0);
+        if self.sent >= self.kept.len() {
+            self.drop_kept(desk);
+        }
+        match sent {
+            Ok(_) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Carries what can be carried now. Where it is the `last` direction, its end is told by closing.
+    pub(super) fn pump(&mut self, source: &mut Side, sink: &mut Side, desk: &mut Desk, last: bool) -> Pumped {
         let mut pumped = Pumped { moved: false, more: false, source_broke: false, sink_broke: false };
         for _ in 0..ROUNDS {
             if let Some(rest) = self.kept.get(self.sent..).filter(|rest| !rest.is_empty()) {
@@ -144,7 +206,9 @@ impl Flow {
             match self.stage {
                 Stage::Ended => return pumped,
                 Stage::Ending => {
-                    let _ = rustix::net::shutdown(&sink.fd, Shutdown::Write);
+                    if !last {
+                        let _ = rustix::net::shutdown(&sink.fd, Shutdown::Write);
+                    }
                     self.stage = Stage::Ended;
                     return pumped;
                 }
@@ -225,12 +289,13 @@ fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Moved {
 }
 
 fn write(fd: &OwnedFd, bytes: &[u8]) -> Moved {
-    loop {
-        return match rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(n) => Moved::Bytes(n),
-            Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => Moved::Later,
-            Err(_) => Moved::Gone,
-        };
+    match send(fd, bytes) {
+        Ok(n) => Moved::Bytes(n),
+        Err(Errno::AGAIN) => Moved::Later,
+        Err(_) => Moved::Gone,
     }
+}
+
+fn send(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    rustix::io::retry_on_intr(|| rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
 }

@@ -7,11 +7,13 @@ use crate::protocol::{Carried, FromProxy, parts};
 use portreeve_sys::seqpacket;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct Bench {
     carriages: Carriages,
@@ -42,10 +44,15 @@ impl Bench {
         }
         let arrived =
             Arrived { ticket, banner: banner.into(), head: Vec::new(), idle_seconds, client: theirs.into() };
-        self.carriages.begin(arrived, &self.epoll, &mut self.out, self.now);
-        let aim = Aim { target: ours.into(), patience: Duration::from_secs(30), tell: false };
-        self.carriages.aim(ticket, aim, &self.epoll, &mut self.out, self.now);
+        self.carriages.begin(arrived, &mut self.out, self.now);
+        self.aim(ticket, ours.into());
         (client, target)
+    }
+
+    fn aim(&mut self, ticket: u64, target: OwnedFd) {
+        let aim = Aim { target, patience: Duration::from_secs(30), tell: false };
+        self.carriages.aim(ticket, aim, &mut self.out, self.now);
+        self.carriages.watch(&self.epoll, &mut self.out);
     }
 
     /// Until nothing happens any more by itself.
@@ -62,6 +69,7 @@ impl Bench {
             for event in &events {
                 self.carriages.wake(event.data.u64(), event.flags, &mut self.out, self.now);
             }
+            self.carriages.watch(&self.epoll, &mut self.out);
         }
         self.carriages.sweep(&mut self.out, self.now);
         self.out.send().unwrap();
@@ -87,6 +95,81 @@ fn said(mut end: &UnixStream) -> String {
         Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
     }
     String::from_utf8(all).unwrap()
+}
+
+/// A socket on its way to a port of this host.
+fn on_its_way_to(port: u16) -> OwnedFd {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+    let _ = rustix::net::connect(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    socket
+}
+
+/// What the client said was sent to the first target already when that turned out to have refused: the next one gets it all the same.
+#[test]
+fn what_a_refusing_target_did_not_take_the_next_one_gets() {
+    let mut bench = Bench::new(8);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (client, theirs) = UnixStream::pair().unwrap();
+    (&client).write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let (banner, head) = (b"hello\n".to_vec(), b"PROXY\n".to_vec());
+    let arrived = Arrived { ticket: 1, banner, head, idle_seconds: 60, client: theirs.into() };
+    bench.carriages.begin(arrived, &mut bench.out, bench.now);
+    for _ in 0..2 {
+        bench.aim(1, on_its_way_to(nobody));
+        bench.out.send().unwrap();
+        let mut buffer = [0; 64];
+        let received = seqpacket::recv(&bench.supervisor, &mut buffer).unwrap();
+        let errno = Errno::CONNREFUSED.raw_os_error() as u16;
+        let said = FromProxy::decode(&buffer[..received.len]);
+        assert_eq!(said, Ok(FromProxy::Unreached { ticket: 1, errno }));
+    }
+    let (target, ours) = UnixStream::pair().unwrap();
+    target.set_nonblocking(true).unwrap();
+    client.set_nonblocking(true).unwrap();
+    bench.aim(1, ours.into());
+    assert_eq!(bench.settle(), []);
+    assert_eq!((said(&client).as_str(), said(&target).as_str()), ("hello\n", "PROXY\nquestion$"));
+    target.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bench.settle(), [(1, 8, 0, Carried::Complete)]);
+}
+
+/// A target whose queue is full accepts when there is room, and then gets what was said in the meantime.
+#[test]
+fn a_target_that_accepts_late_gets_everything_in_order() {
+    let mut bench = Bench::new(8);
+    let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let listener = TcpListener::from(listener);
+    let port = listener.local_addr().unwrap().port();
+    let before = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (client, theirs) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    (&client).write_all(b"one ").unwrap();
+    let (banner, head) = (b"hello\n".to_vec(), Vec::new());
+    let arrived = Arrived { ticket: 1, banner, head, idle_seconds: 60, client: theirs.into() };
+    bench.carriages.begin(arrived, &mut bench.out, bench.now);
+    bench.aim(1, on_its_way_to(port));
+    (&client).write_all(b"two").unwrap();
+    assert_eq!(bench.settle(), []);
+    assert_eq!(said(&client), "", "nobody has accepted");
+    drop(listener.accept().unwrap());
+    // Its SYN is sent again after a second.
+    let (mut target, _) = listener.accept().unwrap();
+    target.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let begun = Instant::now();
+    let mut got = [0; 7];
+    target.set_nonblocking(true).unwrap();
+    let mut have = 0;
+    while have < got.len() && begun.elapsed() < Duration::from_secs(10) {
+        assert_eq!(bench.settle(), []);
+        have += target.read(&mut got[have..]).unwrap_or(0);
+    }
+    assert_eq!(&got, b"one two");
+    assert_eq!(said(&client), "hello\n");
+    drop(before);
 }
 
 #[test]
