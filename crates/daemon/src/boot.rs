@@ -109,8 +109,8 @@ pub fn build(
     let umask = set_umask();
     let mut daemon_log = open_log(options)?;
     daemon_log.new_pid();
-    let inherited =
-        Inherited { umask, files: if before.hard > CHILD_FILES_MOST { CHILD_FILES } else { before.hard } };
+    let files = if before.hard > CHILD_FILES_MOST { CHILD_FILES } else { before.hard };
+    let inherited = Inherited { umask, files, root: process::is_root() };
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| format!("epoll: {e}"))?;
     let epoll = highfd::park(epoll, base).map_err(|e| format!("epoll: {e}"))?;
     let supervisor = Supervisor {

@@ -9,7 +9,7 @@ use crate::slot::SlotId;
 use crate::targets::Place;
 use portreeve_policy::{Peer, Seat};
 use portreeve_sys::reap::Status;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -158,6 +158,8 @@ pub struct Children {
     pub flows: usize,
     /// Connections to targets, with the ticket: a client that comes by one comes round.
     pub ends: BTreeMap<Ends, u64>,
+    /// The ports at which connections are, or were, accepted: one to another port does not come round.
+    pub doors: BTreeSet<u16>,
     /// Connections that a worker of TLS has, by ticket; those of redirected services are in `carried` too.
     pub sealed: HashMap<u64, Behind>,
     /// Those of the programs that are not our children.

@@ -58,6 +58,8 @@ pub struct Inherited {
     pub umask: u32,
     /// RLIMIT_NOFILE of children: the hard limit the supervisor was started with, 4096 where it is unlimited.
     pub files: u64,
+    /// Whether it is root, which it stays.
+    pub root: bool,
 }
 
 /// Variables that describe the client. They are removed from what is inherited, so that nobody believes a stale one.

@@ -18,7 +18,6 @@ use crate::targets::{Choice, Place};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{Peer, Seat};
-use portreeve_sys::process;
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, ToProxy, Worker};
 use rustix::fd::OwnedFd;
@@ -173,7 +172,7 @@ impl Supervisor {
             };
             leg.tried.push(choice.place.clone());
             leg.began = now;
-            let ids = crate::launch::ids(&slot.service).filter(|_| process::is_root());
+            let ids = crate::launch::ids(&slot.service).filter(|_| self.inherited.root);
             let transparent = peer.filter(|_| slot.service.transparent);
             let way = Way {
                 keepalive: slot.service.listen.keepalive,
@@ -208,8 +207,10 @@ impl Supervisor {
             Ok(begun) => {
                 leg.busy = None;
                 let goes = match choice.place {
-                    Place::Ip(to) => local_address(&begun).ok().map(|from| canonical(from, to)),
-                    Place::Path(_) => None,
+                    Place::Ip(to) if !slot.is_stream() || self.children.doors.contains(&to.port()) => {
+                        local_address(&begun).ok().map(|from| canonical(from, to))
+                    }
+                    Place::Ip(_) | Place::Path(_) => None,
                 };
                 if let Some(old) = std::mem::replace(&mut leg.goes, goes) {
                     self.children.ends.remove(&old);

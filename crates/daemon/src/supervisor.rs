@@ -275,6 +275,9 @@ impl Supervisor {
             };
             if done.is_ok() {
                 listener.polled = on;
+                if on && let Some(address) = listener.address.address() {
+                    self.children.doors.insert(address.port());
+                }
             }
         }
     }
