@@ -268,14 +268,20 @@ fn connections_of_ipv6_are_found_mapped_ones_too() {
 
 /// Fills a set of the witness.
 fn fill(house: &House<'_>, set: &str) {
-    let elements: Vec<String> =
-        (0..65_536).map(|n| format!("192.0.{}.{} . 9 . {HERE} . 9", n / 256, n % 256)).collect();
-    house.world.write("fill", format!("add element inet {WITNESS} {set} {{ {} }}\n", elements.join(", ")));
-    sh(house, "nft -f /run/w/fill");
+    // Others fill it, too.
+    for first in (0..65_536).step_by(1024) {
+        let element = |n: i32| format!("192.0.{}.{} . 9 . {HERE} . 9", n / 256, n % 256);
+        let elements: Vec<String> = (first..first + 1024).map(element).collect();
+        let line = format!("add element inet {WITNESS} {set} {{ {} }}\n", elements.join(", "));
+        house.world.write(&format!("fill{first:05}"), line);
+    }
+    sh(house, "for part in /run/w/fill*; do nft -f $part 2>/dev/null || :; done");
+    let one_more = format!("nft -c create element inet {WITNESS} {set} '{{ 192.0.2.1 . 7 . {HERE} . 7 }}'");
+    must("it is full", || house.shell(&one_more).text.contains("Too many open files"));
 }
 
 #[test]
-fn a_crowd_keeps_nobody_from_confirming_for_good() {
+fn a_crowd_keeps_nobody_from_confirming() {
     house("\"10.7.0.2\"", |house| {
         // Those at other ports are none of ssh's.
         let token = apply(house);
@@ -293,10 +299,60 @@ fn a_crowd_keeps_nobody_from_confirming_for_good() {
         );
         sh(house, &format!("nft flush set inet {WITNESS} ssh4"));
         fill(house, "ssh4");
-        refused(&confirm(house, &[], HERE, &token), "so many begin that it may not have been noted");
-        // As time does it.
-        sh(house, &format!("nft flush set inet {WITNESS} ssh4"));
+        // Nobody was watched: whoever tries is from then on, and what came before is not taken for seen.
+        refused(&confirm(house, &[], HERE, &token), CROWDED);
+        refused(&confirm(house, &["-S", "/run/w/first"], HERE, &token), CROWDED);
         confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+    });
+}
+
+const CROWDED: &str =
+    "so many begin that it may not have been noted. One that comes from 10.7.0.2 from now on will be";
+
+/// Sends SYNs to ssh from forged addresses of 10.0.0.0/8, as fast as it can.
+const FORGER: &str = r#"
+import os, random, socket, struct
+def total(data):
+    words = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    while words >> 16:
+        words = (words & 0xffff) + (words >> 16)
+    return ~words & 0xffff
+to = socket.inet_aton('10.7.0.1')
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+while True:
+    source = bytes([10]) + os.urandom(3)
+    head = struct.pack('!HHIIBBHHH', random.randrange(1024, 65536), 2222, random.getrandbits(32), 0, 0x50, 2, 64240, 0, 0)
+    check = total(source + to + struct.pack('!HH', 6, 20) + head)
+    head = head[:16] + struct.pack('!H', check) + head[18:]
+    s.sendto(struct.pack('!BBHHHBBH', 0x45, 0, 40, 0, 0, 64, 6, 0) + source + to + head, ('10.7.0.1', 0))
+"#;
+
+#[test]
+fn a_flood_of_forged_senders_keeps_nobody_from_confirming() {
+    house("\"10.0.0.0/8\"", |house| {
+        house.world.write("forger.py", FORGER);
+        let path = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"];
+        let forge = ["ip", "netns", "exec", "next", "python3", "/run/w/forger.py"];
+        let (one, other) =
+            (house.world.spawn("forger", &forge, &path), house.world.spawn("another", &forge, &path));
+        // From a session, which is watched from the first moment on.
+        let applied = house.ssh(&[], &format!("{} firewall {APPLY}", house.program()));
+        let token =
+            applied.text.split("firewall confirm ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let token = token.unwrap_or_else(|| panic!("{applied:?}")).to_owned();
+        fill(house, "ssh4");
+        confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+        // From none: whoever tries is watched, should there be no room for once.
+        let token = apply(house);
+        fill(house, "ssh4");
+        let first = confirm(house, &[], HERE, &token);
+        if first.code == 0 {
+            confirmed(house, &first, ONE);
+        } else {
+            refused(&first, CROWDED);
+            confirmed(house, &confirm(house, &[], HERE, &token), ONE);
+        }
+        assert!(house.world.signal(one, 9) && house.world.signal(other, 9), "both have run");
     });
 }
 
@@ -373,7 +429,7 @@ fn an_nft_that_fails_confirms_nothing() {
         // An answer that is none.
         other_nft(
             house,
-            "case $* in *get*) [ -e /run/w/well ] || { echo 'Error: Out of memory' >&2; exit 1; };; esac",
+            "case $* in *create*) [ -e /run/w/well ] || { echo 'Error: Out of memory' >&2; exit 1; };; esac",
         );
         let token = apply(house);
         refused(

@@ -87,6 +87,10 @@ fn judge(
         Testimony::Unseen(why) => Err(format!(
             "{whose} was not seen to begin under the rules on trial ({why}), so it proves nothing about them: begin a new one"
         )),
+        Testimony::Crowded => Err(format!(
+            "{whose} may be new: so many begin that it may not have been noted. One that comes from {peer} from now on will be: log in once more \
+             (ssh -o ControlPath=none)"
+        )),
         Testimony::Unknown(why) => {
             Err(format!("{whose} may be new, and its beginning cannot be asked for ({why}): try again"))
         }
@@ -162,6 +166,7 @@ mod tests {
                 "held by sshd 5, was not seen to begin under the rules on trial (gone)",
             ),
             (&loaded, Testimony::Unknown("no memory".to_owned()), "(no memory): try again"),
+            (&loaded, Testimony::Crowded, "One that comes from 198.51.100.1 from now on will be"),
             (&former, Testimony::Seen, "--console"),
         ] {
             let facts = Facts { typed: &typed, loaded, listening: &listening, own: &own, tick: 10 };

@@ -6,9 +6,11 @@ use super::root_only;
 use crate::escape;
 use crate::failure::{Exit, Failure, system_text};
 use crate::firewall::host::{self, Configuration, Seen};
+use crate::firewall::sessions::Typed;
 use crate::firewall::state::{Store, Trial, since_boot};
 use crate::firewall::{text, trial, watchdog, witness};
 use crate::output::{Output, Paint};
+use portreeve_sys::sock_diag::Connection;
 use serde_json::json;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -77,7 +79,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, F
             return Err(Failure::new(format!("nothing was loaded: {failure}")));
         }
     }
-    let witness = witness::table(&seen.plan, arguments.confirm_within);
+    let sessions: Vec<&Connection> = match &seen.typed {
+        Typed::Remotely(held) => held.iter().map(|(_, connection)| connection).collect(),
+        Typed::Console(_) | Typed::Unknown => Vec::new(),
+    };
+    let witness = witness::table(&seen.plan, arguments.confirm_within, &sessions);
     let unwitnessed = trial::load(&store, &lock, &pending, &witness, arguments.confirm_within)?;
     drop(lock);
     let token = &pending.token;
