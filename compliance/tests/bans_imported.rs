@@ -208,3 +208,31 @@ fn a_hundred_thousand_bans_come_back() {
         enforced(&daemon, 0);
     });
 }
+
+/// Whoever has a long list applied hears that it goes on, and is answered in the end.
+#[test]
+fn a_list_that_takes_long_keeps_its_client_waiting() {
+    if !has_programs(&["nft"]) {
+        return;
+    }
+    ours(|world| {
+        let _next = world.neighbour(&["10.7.0.2"]);
+        let daemon = start(world);
+        ban(world, &["add", "198.51.100.1"]);
+        enforced(&daemon, 1);
+        // The kernel's worker stands still, so each part waits for it as long as a part does.
+        let worker = world.processes("worker firewall");
+        assert!(worker.len() == 1 && world.signal(worker[0], signals::STOP));
+        let list: String = (0..1000u32)
+            .map(|n| format!("{} forever listed\n", std::net::Ipv4Addr::from((100 << 24) + n)))
+            .collect();
+        let answer = daemon.control(&format!("import {}\n{}", list.len(), list.trim_end()));
+        assert!(world.signal(worker[0], signals::CONT));
+        let white: String = answer.chars().take_while(|c| c.is_ascii_whitespace()).collect();
+        let spaces = white.chars().filter(|c| *c == ' ').count();
+        assert!((30..=100).contains(&spaces), "hundredths of it: {white:?}");
+        let told: Value = serde_json::from_str(&answer).expect("JSON");
+        assert_eq!((told["ok"].as_bool(), told["imported"].as_u64()), (Some(true), Some(1000)), "{told}");
+        enforced(&daemon, 1001);
+    });
+}

@@ -273,6 +273,8 @@ impl Supervisor {
         self.keep_together(&networks, last);
         importing.applied.extend(networks);
         if !last {
+            let done = importing.applied.len();
+            self.tell_progress(importing.client, done, done + importing.left.len());
             self.set_aside_for(importing.left.len());
             self.bans.importing = Some(importing);
             return true;

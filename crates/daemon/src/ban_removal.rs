@@ -105,6 +105,8 @@ impl Supervisor {
         self.forget_together(&gone, looked.len() != most);
         if let Some(last) = looked.last().filter(|_| looked.len() == most) {
             removing.after = Some(*last);
+            let done = removing.removed.iter().sum();
+            self.tell_progress(removing.client, done, done + self.host.denied.len());
             self.bans.removing = Some(removing);
             return true;
         }

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LIST_CHUNK: usize = 32 * 1024;
 /// How long a reload may keep its client waiting.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
+/// A client whose order takes long hears of it so often at most, and so often at least.
+const SPEAKS: Duration = Duration::from_secs(1);
+const SILENT: Duration = Duration::from_secs(10);
 /// How long the socket rests when no descriptor is left.
 const STARVED: Duration = Duration::from_millis(200);
 
@@ -55,6 +58,9 @@ struct ControlClient {
     list: Option<BanImport>,
     answer: Option<Vec<u8>>,
     until: Duration,
+    /// Hundredths of its order that it has heard of, and when it heard last.
+    heard: usize,
+    spoken: Duration,
 }
 
 impl Control {
@@ -115,7 +121,17 @@ impl Control {
             let (may_change, until) = (client.may_change, client.until);
             self.clients.insert(
                 client.number,
-                ControlClient { fd, may_change, uid: None, request, list: None, answer, until },
+                ControlClient {
+                    fd,
+                    may_change,
+                    uid: None,
+                    request,
+                    list: None,
+                    answer,
+                    until,
+                    heard: 0,
+                    spoken: supervisor.stamp.mono(),
+                },
             );
         }
         Ok(())
@@ -172,6 +188,8 @@ impl Supervisor {
                 list: None,
                 answer: None,
                 until,
+                heard: 0,
+                spoken: self.stamp.mono(),
             };
             self.control.clients.insert(number, client);
         }
@@ -358,6 +376,28 @@ impl Supervisor {
         client.answer = Some(text.into_bytes());
         client.until = self.stamp.mono() + PATIENCE;
         self.send_answer(number);
+    }
+
+    /// So much of what a client has ordered is done. As long as it goes on the client is kept waiting, and hears a space for each hundredth, or
+    /// a tab now and then: in front of JSON they are nothing.
+    pub fn tell_progress(&mut self, number: u32, done: usize, of: usize) {
+        let now = self.stamp.mono();
+        let Some(client) = self.control.clients.get_mut(&number).filter(|client| client.answer.is_none())
+        else {
+            return;
+        };
+        client.until = now + RELOAD_PATIENCE;
+        let silent = now.saturating_sub(client.spoken);
+        let hundredths = done.saturating_mul(100) / of.max(1);
+        let words = match hundredths.saturating_sub(client.heard) {
+            _ if silent < SPEAKS => return,
+            0 if silent < SILENT => return,
+            0 => "\t".to_owned(),
+            more => " ".repeat(more),
+        };
+        (client.heard, client.spoken) = (hundredths.max(client.heard), now);
+        // One that does not read loses a word of these, and not the answer.
+        let _ = portreeve_sys::socket::send_now(&client.fd, words.as_bytes());
     }
 
     fn send_answer(&mut self, number: u32) {

@@ -77,12 +77,18 @@ impl Socket {
 
 impl Socket {
     /// Sends a list of bans behind `import`; the daemon's answer, a refusal too.
-    pub fn import(&self, list: &str, cut: bool) -> Result<Value, Unanswered> {
+    /// `progress` hears how many hundredths of it are applied, where that takes long.
+    pub fn import(
+        &self,
+        list: &str,
+        cut: bool,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Value, Unanswered> {
         let path = self.path();
         let shown = escape::os(path.as_os_str());
         let request = format!("import {}{}\n{list}", list.len(), if cut { " cut" } else { "" });
-        let bytes =
-            exchange_bytes(&path, request.as_bytes()).map_err(|error| unreachable_socket(&shown, &error))?;
+        let bytes = exchange_bytes(&path, request.as_bytes(), progress)
+            .map_err(|error| unreachable_socket(&shown, &error))?;
         serde_json::from_slice(&bytes).map_err(|error| {
             Unanswered::Failed(Failure::new(format!("the answer from {shown} is not JSON: {error}")))
         })
@@ -100,17 +106,42 @@ fn default_path(root: bool, variable: impl Fn(&str) -> Option<std::ffi::OsString
 }
 
 fn exchange(path: &Path, request: &str) -> io::Result<Vec<u8>> {
-    exchange_bytes(path, format!("{request}\n").as_bytes())
+    exchange_bytes(path, format!("{request}\n").as_bytes(), &mut |_| {})
 }
 
-fn exchange_bytes(path: &Path, request: &[u8]) -> io::Result<Vec<u8>> {
+/// What is white in front of the answer are words of progress, a space for each hundredth. Each of them renews the patience.
+fn exchange_bytes(path: &Path, request: &[u8], progress: &mut dyn FnMut(usize)) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     // One that refuses may do so before it has read everything: what it says counts.
     let written = stream.write_all(request);
-    let mut bytes = Vec::new();
-    let read = stream.take(ANSWER_LIMIT + 1).read_to_end(&mut bytes);
+    let (mut bytes, mut hundredths) = (Vec::new(), 0);
+    let mut chunk = vec![0; 64 * 1024];
+    let read = loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => break Ok(()),
+            Ok(count) => {
+                let mut came = chunk.get(..count).unwrap_or_default();
+                if bytes.is_empty() {
+                    let answer = came.trim_ascii_start();
+                    let white = came.len() - answer.len();
+                    let spaces = came.iter().take(white).filter(|byte| **byte == b' ').count();
+                    if spaces > 0 {
+                        hundredths += spaces;
+                        progress(hundredths);
+                    }
+                    came = answer;
+                }
+                bytes.extend_from_slice(came);
+                if bytes.len() as u64 > ANSWER_LIMIT {
+                    break Ok(());
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
     if bytes.len() as u64 > ANSWER_LIMIT {
         return Err(io::Error::other("the answer is longer than 64 MiB"));
     }
@@ -175,6 +206,15 @@ mod tests {
         let (socket, thread) = answering("ok", b"{\"ok\":true,\"pid\":7}\n");
         assert_eq!(socket.ask("status").unwrap()["pid"], 7);
         assert_eq!(thread.join().unwrap(), b"status\n");
+    }
+
+    #[test]
+    fn white_in_front_of_an_answer_is_progress() {
+        let (socket, thread) = answering("slow", b"  \t {\"ok\":true, \"imported\":7}\n");
+        let mut said = Vec::new();
+        let answer = socket.import("x\n", false, &mut |hundredths| said.push(hundredths)).unwrap();
+        assert_eq!((&answer["imported"], said.last()), (&Value::from(7), Some(&3)));
+        assert_eq!(thread.join().unwrap(), b"import 2\n");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure, system_text};
 use crate::output::Output;
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
 /// The longest list that is imported, in bytes.
@@ -44,7 +44,18 @@ pub(super) fn import(what: &Import, out: &mut Output<'_>) -> Result<Exit, Failur
         writeln!(out, "{shown} bans nobody")?;
         return Ok(Exit::Found);
     }
-    let answer = what.socket.import(&request, what.cut)?;
+    let terminal = std::io::stderr().is_terminal();
+    let mut spoken = false;
+    let answer = what.socket.import(&request, what.cut, &mut |hundredths| {
+        if terminal {
+            spoken = true;
+            let _ = write!(std::io::stderr(), "\r{hundredths} % are banned ");
+        }
+    });
+    if spoken {
+        let _ = writeln!(std::io::stderr());
+    }
+    let answer = answer?;
     if answer.get("ok").and_then(Value::as_bool) != Some(true) {
         let why = text(&answer, "error");
         let line =
