@@ -338,6 +338,13 @@ def packets(neighbour, work, enforce):
     return row
 
 
+def repairs(enforce):
+    """ms until what others do to a table without an owner is undone."""
+    row = json.loads(run('timeout', '300', enforce, 'repair', str(MANY)))
+    subprocess.run(['nft', 'delete', 'table', 'inet', 'portreeve'], stderr=subprocess.DEVNULL)
+    return row
+
+
 def main():
     result, work, reps = sys.argv[1], sys.argv[2], int(sys.argv[3])
     neighbour = Neighbour()
@@ -350,6 +357,8 @@ def main():
             rows.append(dict(ours(neighbour, work, gate, portreeve), server='new', cell='bans', rep=rep))
             print(rows[-1], file=sys.stderr)
             rows.append(dict(packets(neighbour, work, enforce), server='new', cell='packets', rep=rep))
+            print(rows[-1], file=sys.stderr)
+            rows.append(dict(repairs(enforce), server='new', cell='repair', rep=rep))
             print(rows[-1], file=sys.stderr)
     neighbour.held.kill()
     with open(result, 'w') as file:

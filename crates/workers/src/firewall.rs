@@ -15,10 +15,11 @@ mod tests;
 mod wanted;
 
 pub use beside::{Beside, beside};
-pub use comparison::Found;
+pub use comparison::{Found, Scope};
 pub use enforcer::Enforcer;
 pub use table::TABLE;
 
+use crate::protocol::Hold;
 use engine::{Engine, Goes};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -28,7 +29,16 @@ pub(crate) const DESCRIPTORS: u64 = 16;
 
 /// Serves until the supervisor closes `channel`. Says nothing of its own accord: `Ready` was sent by the caller.
 pub fn run_firewall(channel: OwnedFd) -> ExitCode {
-    match serve(channel) {
+    run(channel, enforcer::HOLDS)
+}
+
+/// The same with a table that has no owner, as on a kernel before 5.12: to measure what becomes of one that others change.
+pub fn run_firewall_openly(channel: OwnedFd) -> ExitCode {
+    run(channel, enforcer::OPEN)
+}
+
+fn run(channel: OwnedFd, holds: &'static [Hold]) -> ExitCode {
+    match serve(channel, holds) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if crate::entry::supervisor_has_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -38,8 +48,8 @@ pub fn run_firewall(channel: OwnedFd) -> ExitCode {
     }
 }
 
-fn serve(channel: OwnedFd) -> std::io::Result<()> {
-    let mut engine = Engine::new(channel);
+fn serve(channel: OwnedFd, holds: &'static [Hold]) -> std::io::Result<()> {
+    let mut engine = Engine::new(channel, holds);
     while engine.turn()? == Goes::On {}
     Ok(())
 }

@@ -74,7 +74,9 @@ mod tls;
 pub use builtin::{most_clients, run_builtin};
 pub use confine::{Ids, builtin_ids, confine, worker_ids};
 pub use entry::{complain, enter, main, supervisor_has_gone};
-pub use firewall::{Beside, Enforcer, Found, TABLE as FIREWALL_TABLE, beside, run_firewall};
+pub use firewall::{
+    Beside, Enforcer, Found, Scope, TABLE as FIREWALL_TABLE, beside, run_firewall, run_firewall_openly,
+};
 pub use header::{
     Endpoints, MAX_MUX_LINE, MAX_MUX_NAME, MAX_PROXY_HEADER, MuxLine, ProxyHeader, Unreadable, most_read,
     mux_line, proxy_header, run_header,

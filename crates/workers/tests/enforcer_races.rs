@@ -6,7 +6,7 @@
 mod skip;
 
 use portreeve_policy::Prefix;
-use portreeve_workers::{Enforcer, Found};
+use portreeve_workers::{Enforcer, Found, Scope};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -112,6 +112,9 @@ fn now() -> Duration {
 
 struct Race {
     enforcer: Enforcer,
+    /// What was found, and whether all that is wanted was looked for.
+    found: Option<Found>,
+    halves: u8,
     model: BTreeMap<Prefix, bool>,
 }
 
@@ -125,7 +128,12 @@ impl Race {
             portreeve_sys::netlink::asking().expect("a socket"),
         );
         let bans = model.keys().map(|prefix| (*prefix, Some(end)));
-        Race { enforcer: Enforcer::begin_open(sockets, bans, now()).expect("a table"), model }
+        Race {
+            enforcer: Enforcer::begin_open(sockets, bans, now()).expect("a table"),
+            found: None,
+            halves: 0,
+            model,
+        }
     }
 
     fn ban(&mut self, networks: impl Iterator<Item = Prefix>, ends: bool) {
@@ -150,20 +158,33 @@ impl Race {
             Act::BanMany(from) => self.ban(many(*from), true),
             Act::PardonMany(from) => self.pardon(many(*from)),
             Act::Expire => self.enforcer.expire(now()),
-            Act::Step(count) => (0..*count).for_each(|_| {
-                self.enforcer.compare_on(now()).expect("it looks");
-            }),
+            Act::Step(count) => (0..*count).for_each(|_| self.step()),
+        }
+    }
+
+    fn begin_to_compare(&mut self) {
+        self.enforcer.begin_to_compare(Scope::Wanted);
+    }
+
+    /// One of a look for what is wanted, and of one for what is not.
+    fn step(&mut self) {
+        let had = self.found;
+        self.found = self.enforcer.compare_on(now()).expect("it looks").or(had);
+        if !self.enforcer.compares() {
+            self.halves += 1;
+            if self.halves == 1 {
+                self.enforcer.begin_to_compare(Scope::Strangers);
+            }
         }
     }
 
     /// What was found, where it was not over already.
     fn finish(&mut self) -> Option<Found> {
-        let mut found = None;
         for _ in 0..10_000 {
-            found = self.enforcer.compare_on(now()).expect("it looks").or(found);
             if !self.enforcer.compares() {
-                return found;
+                return self.found;
             }
+            self.step();
         }
         panic!("it does not end");
     }
@@ -178,7 +199,7 @@ fn run(before: &[Foreign], acts: &[Act], meanwhile: &[Foreign]) -> Result<(), Te
     let mut race = Race::begin();
     prop_assert_eq!(&kernel(), &race.model);
     disturb(before);
-    race.enforcer.begin_to_compare();
+    race.begin_to_compare();
     let half = acts.len() / 2;
     acts.iter().take(half).for_each(|act| race.act(act));
     disturb(meanwhile);

@@ -1,10 +1,11 @@
 //! What the kernel has, compared with what it is to have, and mended: in steps, so that a ban that comes meanwhile waits for one of
-//! them at most. Never undoes such a ban nor misses it: whatever changes while a comparison goes on is not judged by it.
+//! them at most. Never undoes such a ban nor misses it: what changes meanwhile changes the list and the kernel together.
 //!
-//! A dump alone proves nothing missing: while the kernel makes a set's hash larger, and while elements come and go, it leaves out some
-//! that are in force. So whatever it lacks is asked for by itself.
+//! Who is to be there is asked for by name: that costs the same for the first and the millionth. What else is there only a dump tells, for
+//! each portion of which the kernel walks over all that it has told, and which proves nothing missing: while the kernel makes a set's hash
+//! larger, and while elements come and go, it leaves out some that are in force. So a dump is made only where somebody may have put one in.
 
-use super::enforcer::{Enforcer, SLACK, left};
+use super::enforcer::{Enforcer, SLACK};
 use super::table::{Kin, TABLE, elements_in, kind};
 use super::wanted::Met;
 use portreeve_policy::Prefix;
@@ -13,16 +14,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::time::Duration;
 
-/// Entries of the list that one step looks through for those that were not met.
-const LOOKED_THROUGH: usize = 4096;
+/// Elements that one step asks for, and puts back: half a millisecond.
+const ASKED: usize = 128;
+/// After one that is missing the next is asked for with so few others: more may be.
+const FEW_ASKED: usize = 2;
+/// After so many in a row that are missing, a step asks for one, and where that is missing puts so many back.
+const CONVINCED: usize = 512;
+const UNASKED: usize = 512;
 /// Elements of a portion that the kernel did not fill: it has come to the end of the set.
 const FEW: usize = 256;
-/// Elements that one step asks for by themselves.
-const ASKED: usize = 128;
-/// After so many in a row that are missing indeed, the others are taken to be.
-const CONVINCED: usize = 512;
-/// Elements that one step mends, in one transaction: about two milliseconds.
-const MENDED: usize = 256;
+/// Elements that one step takes out, in one transaction.
+const TAKEN_OUT: usize = 256;
 /// Looks at table, chains and rules, where somebody changes others meanwhile.
 const TRIES: usize = 8;
 
@@ -39,57 +41,64 @@ pub struct Found {
     pub rebuilt: bool,
 }
 
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// What is wanted, and whether it is there.
+    Wanted,
+    /// What is there, and nobody wants.
+    Strangers,
+}
+
 /// A comparison on its way.
 #[derive(Debug)]
 pub(super) struct Comparison {
     stage: Stage,
-    /// Wanted, and in no dump.
-    doubtful: VecDeque<Prefix>,
-    /// So many of these in a row were missing indeed.
+    scope: Scope,
+    /// Wanted and not there, and so many of the last ones in a row.
+    missing: usize,
     missing_in_a_row: usize,
-    /// Missing indeed, or there with another end.
-    missing: BTreeSet<Prefix>,
-    /// There, and not wanted, or with another end.
+    /// There with another end.
+    differed: usize,
+    /// There, and not wanted; those that were taken out already.
     strange: BTreeSet<Prefix>,
+    taken_out: usize,
     /// Let in since it began: what was told before that may still name them.
     pardoned: BTreeSet<Prefix>,
-    found: Found,
 }
 
 #[derive(Debug)]
 enum Stage {
     /// Table, chains and rules.
     Skeleton,
+    /// The list behind this one.
+    List(Option<Prefix>),
     /// The elements of these sets; `true`: of the first one they are coming.
     Sets(VecDeque<Kin>, bool),
-    /// Those behind this one that nobody told of.
-    Unmet(Option<Prefix>),
-    /// Each of these by itself.
-    Doubts,
-    Mend,
+    /// What nobody wants.
+    Strange,
 }
 
 impl Comparison {
-    fn new() -> Self {
+    fn new(scope: Scope) -> Self {
         Comparison {
             stage: Stage::Skeleton,
-            doubtful: VecDeque::new(),
+            scope,
+            missing: 0,
             missing_in_a_row: 0,
-            missing: BTreeSet::new(),
+            differed: 0,
             strange: BTreeSet::new(),
+            taken_out: 0,
             pardoned: BTreeSet::new(),
-            found: Found::default(),
         }
     }
 
-    /// This one is given to the kernel now, or taken from it. `before`: the list says that the kernel has it; whether it has.
+    /// This one is given to the kernel now, or taken from it. `before`: the list says that the kernel has it; whether it has, as far as is known.
     pub(super) fn changed(&mut self, prefix: &Prefix, pardoned: bool, before: bool) -> bool {
-        let strange = self.strange.remove(prefix);
-        let missing = self.missing.remove(prefix);
         if pardoned {
             self.pardoned.insert(*prefix);
         }
-        strange || (before && !missing)
+        self.strange.remove(prefix) || before
     }
 }
 
@@ -99,7 +108,21 @@ impl Enforcer {
     /// # Errors
     /// It could not be repaired.
     pub fn compare(&mut self) -> io::Result<Found> {
-        self.begin_to_compare();
+        let missing = self.compare_all(Scope::Wanted)?;
+        if missing.rebuilt {
+            return Ok(missing);
+        }
+        let strange = self.compare_all(Scope::Strangers)?;
+        let lacked = missing.wanted - missing.enforced;
+        Ok(Found {
+            enforced: strange.enforced.saturating_sub(lacked),
+            strange: missing.strange + strange.strange,
+            ..strange
+        })
+    }
+
+    fn compare_all(&mut self, scope: Scope) -> io::Result<Found> {
+        self.begin_to_compare(scope);
         loop {
             if let Some(found) = self.compare_on(clock::monotonic())? {
                 return Ok(found);
@@ -108,9 +131,10 @@ impl Enforcer {
     }
 
     /// Begins a comparison, in place of one that goes on.
-    pub fn begin_to_compare(&mut self) {
+    pub fn begin_to_compare(&mut self, scope: Scope) {
         self.wanted.begin_round();
-        self.comparison = Some(Comparison::new());
+        self.made_anew();
+        self.comparison = Some(Comparison::new(scope));
     }
 
     /// Whether a comparison goes on.
@@ -118,63 +142,59 @@ impl Enforcer {
         self.comparison.is_some()
     }
 
-    /// Whether one has come to what is missing, or may be.
-    pub(super) fn mends(&self) -> bool {
-        let stage = self.comparison.as_ref().map(|comparison| &comparison.stage);
-        matches!(stage, Some(Stage::Doubts | Stage::Mend))
+    /// Whether one goes on that is for this.
+    pub(super) fn compares_for(&self, scope: Scope) -> bool {
+        self.comparison.as_ref().is_some_and(|comparison| comparison.scope == scope)
     }
 
-    /// One step of it: milliseconds at most, unless the whole table has to be made anew. What it found, once it is over and all is mended.
+    /// One step of it: a millisecond at most, unless the whole table has to be made anew; one of a dump as long as the kernel takes to walk over
+    /// the set. What it found, once it is over and all is mended.
     ///
     /// # Errors
     /// It could not be repaired. Then it is over, too.
     pub fn compare_on(&mut self, now: Duration) -> io::Result<Option<Found>> {
         let Some(mut comparison) = self.comparison.take() else { return Ok(None) };
-        let next = match std::mem::replace(&mut comparison.stage, Stage::Mend) {
+        let next = match std::mem::replace(&mut comparison.stage, Stage::Strange) {
             Stage::Skeleton => match self.is_intact()? {
+                true if comparison.scope == Scope::Wanted => Stage::List(None),
                 true => Stage::Sets(self.kin.iter().copied().collect(), false),
-                false => return self.replace_table(comparison.found, now).map(Some),
+                false => return self.replace_table(&comparison, now).map(Some),
+            },
+            Stage::List(after) => match self.go_through_list(&mut comparison, after, now)? {
+                Some(last) => Stage::List(Some(last)),
+                None => Stage::Strange,
             },
             Stage::Sets(mut left, begun) => {
-                match self.look_at_set(&mut comparison, left.front().copied(), begun, now) {
+                match self.look_at_set(&mut comparison, left.front().copied(), begun) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return self.replace_table(comparison.found, now).map(Some);
+                        return self.replace_table(&comparison, now).map(Some);
                     }
                     Ok(true) => Stage::Sets(left, true),
                     Ok(false) => {
                         left.pop_front();
-                        if left.is_empty() { Stage::Unmet(None) } else { Stage::Sets(left, false) }
+                        if left.is_empty() { Stage::Strange } else { Stage::Sets(left, false) }
                     }
                     Err(error) => return Err(error),
                 }
             }
-            Stage::Unmet(after) => {
-                let (unmet, next) = self.wanted.unmet(after, LOOKED_THROUGH);
-                comparison.doubtful.extend(unmet);
-                next.map_or(Stage::Doubts, |next| Stage::Unmet(Some(next)))
-            }
-            Stage::Doubts if comparison.doubtful.is_empty() => {
+            Stage::Strange if comparison.strange.is_empty() => {
                 self.wanted.expire(now);
                 let wanted = self.wanted.len();
-                // Those with another end are in force, too.
-                let missing = comparison.missing.difference(&comparison.strange).count();
-                let enforced = wanted.saturating_sub(missing);
-                let strange = comparison.strange.len();
-                comparison.found = Found { wanted, enforced, strange, rebuilt: false };
-                Stage::Mend
+                return Ok(Some(Found {
+                    wanted,
+                    enforced: wanted.saturating_sub(comparison.missing),
+                    strange: comparison.differed + comparison.taken_out,
+                    rebuilt: false,
+                }));
             }
-            Stage::Doubts => {
-                self.ask_for_doubtful(&mut comparison, now)?;
-                Stage::Doubts
-            }
-            Stage::Mend if comparison.missing.is_empty() && comparison.strange.is_empty() => {
-                return Ok(Some(comparison.found));
-            }
-            Stage::Mend => {
-                self.mend_some(&mut comparison, now)?;
-                Stage::Mend
+            Stage::Strange => {
+                self.take_out_some(&mut comparison, now)?;
+                Stage::Strange
             }
         };
+        if self.made_anew() {
+            return Ok(Some(self.made_anew_of(&comparison)));
+        }
         comparison.stage = next;
         self.comparison = Some(comparison);
         Ok(None)
@@ -198,10 +218,110 @@ impl Enforcer {
         Ok(false)
     }
 
-    fn replace_table(&mut self, found: Found, now: Duration) -> io::Result<Found> {
+    fn replace_table(&mut self, comparison: &Comparison, now: Duration) -> io::Result<Found> {
         self.rebuild(now)?;
-        // What of it was in force is not known: somebody else's rules may have stood before ours.
-        Ok(Found { wanted: self.wanted.len(), enforced: 0, rebuilt: true, ..found })
+        Ok(self.made_anew_of(comparison))
+    }
+
+    /// What of it was in force is not known: somebody else's rules may have stood before ours.
+    fn made_anew_of(&self, comparison: &Comparison) -> Found {
+        let strange = comparison.differed + comparison.taken_out;
+        Found { wanted: self.wanted.len(), enforced: 0, strange, rebuilt: true }
+    }
+
+    /// Asks for some of the list behind this one, and puts back what is missing; the last of them, `None` where there are no more.
+    fn go_through_list(
+        &mut self,
+        comparison: &mut Comparison,
+        after: Option<Prefix>,
+        now: Duration,
+    ) -> io::Result<Option<Prefix>> {
+        let mut convinced = comparison.missing_in_a_row >= CONVINCED;
+        let most = if convinced { UNASKED } else { ASKED };
+        let mut some = self.wanted.behind(after, most);
+        // Or it would go on for as long as there is one more behind it in each step: who is banned meanwhile is in the kernel.
+        let end = some.len() < most;
+        if let Some(&(first, _)) = some.first().filter(|_| convinced)
+            && !self.told_of(Kin::of(&first), &[(first, None)])?.is_empty()
+        {
+            (convinced, comparison.missing_in_a_row) = (false, 0);
+            some.truncate(ASKED);
+        }
+        let last = some.last().map(|(last, _)| *last).filter(|_| !end || some.len() == ASKED && most > ASKED);
+        // One that ends about now is not waited for.
+        some.retain(|(_, until)| until.is_none_or(|until| until > now + SLACK));
+        let (mut gone, mut new) = (BTreeSet::new(), BTreeMap::new());
+        if convinced {
+            new.extend(some);
+        } else {
+            some.sort_by_key(|(prefix, _)| Kin::of(prefix));
+            for of_kin in some.chunk_by(|one, other| Kin::of(&one.0) == Kin::of(&other.0)) {
+                self.judge(comparison, of_kin, now, &mut gone, &mut new)?;
+            }
+        }
+        comparison.differed += gone.len();
+        comparison.missing += new.len() - gone.len();
+        self.change(&gone, &new, now)?;
+        Ok(last)
+    }
+
+    /// Which of these, all of one set, have to be put in, or taken out and put in again.
+    fn judge(
+        &mut self,
+        comparison: &mut Comparison,
+        mut rest: &[(Prefix, Option<Duration>)],
+        now: Duration,
+        gone: &mut BTreeSet<Prefix>,
+        new: &mut BTreeMap<Prefix, Option<Duration>>,
+    ) -> io::Result<()> {
+        let slack = SLACK + self.late;
+        let mut most = rest.len();
+        while let Some((first, _)) = rest.first() {
+            let told = self.told_of(Kin::of(first), rest.get(..most).unwrap_or(rest))?;
+            for ((prefix, until), millis) in rest.iter().zip(&told) {
+                if !agree(millis.map(Duration::from_millis), *until, now, slack) {
+                    gone.insert(*prefix);
+                    new.insert(*prefix, *until);
+                }
+            }
+            let (has, behind) = rest.split_at(told.len());
+            let row = &mut comparison.missing_in_a_row;
+            *row = if has.is_empty() { *row } else { 0 };
+            rest = match behind.split_first() {
+                // The kernel stops at one that it does not have, and what was asked behind it was asked in vain.
+                Some(((missing, until), behind)) if told.len() < most => {
+                    new.insert(*missing, *until);
+                    *row += 1;
+                    most = FEW_ASKED;
+                    behind
+                }
+                _ => {
+                    most *= 2;
+                    behind
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// What the kernel says of these, all of one set, up to the first that it does not have: milliseconds left, `None` being for ever.
+    fn told_of(&mut self, kin: Kin, some: &[(Prefix, Option<Duration>)]) -> io::Result<Vec<Option<u64>>> {
+        let mut told = Vec::with_capacity(some.len());
+        let asked = self.netlink.ask(
+            kind::GET_ELEMENTS,
+            false,
+            |question| question.keys(kin, some.iter().map(|(prefix, _)| prefix)),
+            |message| told.extend(elements_in(message.attributes()).map(|(_, millis)| millis)),
+        );
+        match asked {
+            Ok(()) if told.len() == some.len() => Ok(told),
+            Ok(()) => Err(io::Error::other("the kernel has not told of all that it was asked for")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                told.truncate(some.len().saturating_sub(1));
+                Ok(told)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads a portion of a set; whether there is more of it.
@@ -210,7 +330,6 @@ impl Enforcer {
         comparison: &mut Comparison,
         kin: Option<Kin>,
         begun: bool,
-        now: Duration,
     ) -> io::Result<bool> {
         let Some(kin) = kin else { return Ok(false) };
         if !begun {
@@ -221,22 +340,17 @@ impl Enforcer {
             })?;
             return Ok(true);
         }
-        let (wanted, slack) = (&mut self.wanted, SLACK + self.late);
+        let wanted = &mut self.wanted;
         let (mut told, mut before) = (0, 0);
         let more = self.looking.portion(|message| {
             for (key, millis) in elements_in(message.attributes()) {
                 told += 1;
                 let Some(prefix) = kin.prefix(key) else { continue };
-                let end = millis.map(Duration::from_millis);
                 match wanted.meet(&prefix) {
                     Met::Before => before += 1,
-                    Met::Now(until) if agree(end, until, now, slack) => {}
-                    Met::Now(_) => {
-                        comparison.strange.insert(prefix);
-                        comparison.missing.insert(prefix);
-                    }
+                    Met::Now => {}
                     // It goes by itself about now; or it has been taken out since that was told.
-                    Met::Unwanted if end.is_some_and(|end| end <= SLACK) => {}
+                    Met::Unwanted if millis.is_some_and(|left| Duration::from_millis(left) <= SLACK) => {}
                     Met::Unwanted if comparison.pardoned.contains(&prefix) => {}
                     Met::Unwanted => drop(comparison.strange.insert(prefix)),
                 }
@@ -246,83 +360,11 @@ impl Enforcer {
         Ok(more && (told == 0 || told > FEW || before < told))
     }
 
-    fn ask_for_doubtful(&mut self, comparison: &mut Comparison, now: Duration) -> io::Result<()> {
-        let lasting = |until: Option<Duration>| until.is_none_or(|until| until > now + SLACK);
-        let mut asked: Vec<Prefix> = Vec::new();
-        while asked.len() < ASKED
-            && let Some(prefix) = comparison.doubtful.pop_front()
-        {
-            // One that has changed since is not judged, and one that ends about now is not waited for.
-            if matches!(self.wanted.meet(&prefix), Met::Now(until) if lasting(until)) {
-                asked.push(prefix);
-            }
-        }
-        if comparison.missing_in_a_row >= CONVINCED {
-            comparison.missing.extend(asked);
-            return Ok(());
-        }
-        let mut rest = &asked[..];
-        while let Some((first, others)) = rest.split_first() {
-            let kin = Kin::of(first);
-            let same = 1 + others.iter().take_while(|prefix| Kin::of(prefix) == kin).count();
-            let (of_kin, behind) = rest.split_at(same.min(rest.len()));
-            let has = self.has_from_the_first(kin, of_kin)?;
-            match of_kin.get(has) {
-                // The kernel stops at one that it does not have.
-                Some(missing) => {
-                    comparison.missing.insert(*missing);
-                    comparison.missing_in_a_row = if has == 0 { comparison.missing_in_a_row + 1 } else { 1 };
-                    rest = rest.get(has + 1..).unwrap_or_default();
-                }
-                None => {
-                    comparison.missing_in_a_row = 0;
-                    rest = behind;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// How many of these the kernel has, counted until the first that it has not.
-    fn has_from_the_first(&mut self, kin: Kin, prefixes: &[Prefix]) -> io::Result<usize> {
-        let mut has = 0;
-        let asked = self.netlink.ask(
-            kind::GET_ELEMENTS,
-            false,
-            |question| question.keys(kin, prefixes),
-            |message| has += elements_in(message.attributes()).count(),
-        );
-        match asked {
-            Ok(()) => Ok(prefixes.len()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(has.min(prefixes.len().saturating_sub(1)))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn mend_some(&mut self, comparison: &mut Comparison, now: Duration) -> io::Result<()> {
-        let strange = comparison.strange.iter().take(MENDED);
-        let some: BTreeSet<Prefix> = strange.chain(comparison.missing.iter().take(MENDED)).copied().collect();
-        let (mut gone, mut new) = (BTreeSet::new(), BTreeMap::new());
-        for prefix in &some {
-            if comparison.strange.remove(prefix) {
-                gone.insert(*prefix);
-            }
-            if comparison.missing.remove(prefix)
-                && let Some(until) = self.wanted.get(prefix)
-                && left(until, now).is_some()
-            {
-                new.insert(*prefix, until);
-            }
-        }
-        self.change(&gone, &new, now)?;
-        if self.made_anew() {
-            // With everything in it.
-            (comparison.missing, comparison.strange) = Default::default();
-            comparison.found.rebuilt = true;
-        }
-        Ok(())
+    fn take_out_some(&mut self, comparison: &mut Comparison, now: Duration) -> io::Result<()> {
+        let some: BTreeSet<Prefix> = comparison.strange.iter().take(TAKEN_OUT).copied().collect();
+        comparison.strange.retain(|prefix| !some.contains(prefix));
+        comparison.taken_out += some.len();
+        self.change(&some, &BTreeMap::new(), now)
     }
 }
 

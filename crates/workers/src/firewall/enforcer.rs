@@ -22,6 +22,10 @@ use std::time::Duration;
 /// A difference of ends that is none: the kernel counts in its own ticks, and a dump takes its time.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
 
+/// How the table is held, the best way first; and as on a kernel before 5.12.
+pub(super) const HOLDS: &[Hold] = &[Hold::OwnedAndKept, Hold::Owned, Hold::Open];
+pub(super) const OPEN: &[Hold] = &[Hold::Open];
+
 /// The kernel's bans.
 #[derive(Debug)]
 pub struct Enforcer {
@@ -52,7 +56,7 @@ impl Enforcer {
         bans: impl IntoIterator<Item = (Prefix, Option<Duration>)>,
         now: Duration,
     ) -> io::Result<Self> {
-        Self::begin_as(&[Hold::OwnedAndKept, Hold::Owned, Hold::Open], sockets, bans, now)
+        Self::begin_as(HOLDS, sockets, bans, now)
     }
 
     /// The same with a table that has no owner, as on a kernel before 5.12.
@@ -64,10 +68,11 @@ impl Enforcer {
         bans: impl IntoIterator<Item = (Prefix, Option<Duration>)>,
         now: Duration,
     ) -> io::Result<Self> {
-        Self::begin_as(&[Hold::Open], sockets, bans, now)
+        Self::begin_as(OPEN, sockets, bans, now)
     }
 
-    fn begin_as(
+    /// The same with the first of these that the kernel has.
+    pub(super) fn begin_as(
         holds: &[Hold],
         sockets: (OwnedFd, OwnedFd),
         bans: impl IntoIterator<Item = (Prefix, Option<Duration>)>,
@@ -368,7 +373,7 @@ fn by_kin<'a>(prefixes: impl Iterator<Item = &'a Prefix>) -> BTreeMap<Kin, Vec<&
 }
 
 /// The time that is left of a ban, the inner `None` being for ever; one that has ended is none.
-pub(super) fn left(until: Option<Duration>, now: Duration) -> Option<Option<Duration>> {
+fn left(until: Option<Duration>, now: Duration) -> Option<Option<Duration>> {
     match until {
         None => Some(None),
         Some(until) => until.checked_sub(now).filter(|left| !left.is_zero()).map(Some),

@@ -1,13 +1,13 @@
 //! The loop: takes bans from the supervisor to the kernel, and looks after them when somebody else has changed the tables, and
-//! every half minute. A look is made in steps between the messages, so that no ban waits for one; nor does a repair wait for bans. Never gives up: what the kernel
-//! refuses is tried again, and said.
+//! every half minute. A look is made in steps between the messages, so that no ban waits for one; nor does a repair wait for bans. What should not be
+//! there is looked for where somebody may have put it there. Never gives up: what the kernel refuses is tried again, and said.
 
-use super::comparison::Found;
+use super::comparison::{Found, Scope};
 use super::enforcer::Enforcer;
 use super::netlink::Netlink;
-use super::pace::{Haste, Pace, ROUTINE};
+use super::pace::{Pace, ROUTINE};
 use crate::outbox::Outbox;
-use crate::protocol::{BadMessage, FromFirewall, MAX_MESSAGE, ToFirewall};
+use crate::protocol::{BadMessage, FromFirewall, Hold, MAX_MESSAGE, ToFirewall};
 use portreeve_policy::{MOST_BANS, Prefix};
 use portreeve_sys::{clock, seqpacket, sock_destroy};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Changes within this time are looked at together; a restart of a firewall is many.
 const SETTLE: Duration = Duration::from_millis(50);
+/// So many bans are looked at from both sides each time: what nobody has put there is not there, and to see it costs little.
+const SMALL: usize = 10_000;
 /// After the kernel has refused.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Bans that wait for the rest of their list; no list is longer.
@@ -38,6 +40,8 @@ pub(super) enum Goes {
 
 /// The worker's whole state.
 pub(super) struct Engine {
+    /// How the table may be held, the best way first.
+    holds: &'static [Hold],
     out: Outbox<FromFirewall>,
     message: Box<[u8]>,
     /// Given to the enforcer when the list is whole.
@@ -58,13 +62,17 @@ pub(super) struct Engine {
     look: Duration,
     reason: Option<Duration>,
     pace: Pace,
+    /// Somebody else may have put elements into our sets; and a look for those goes on, or has not ended well.
+    strangers: bool,
+    seeks: bool,
     /// The kernel has taken, or had, all that it was to have when this was told last.
     stands: bool,
 }
 
 impl Engine {
-    pub(super) fn new(channel: OwnedFd) -> Self {
+    pub(super) fn new(channel: OwnedFd, holds: &'static [Hold]) -> Self {
         Engine {
+            holds,
             out: Outbox::new(channel),
             message: vec![0; MAX_MESSAGE].into(),
             asking: None,
@@ -79,6 +87,8 @@ impl Engine {
             look: clock::monotonic() + ROUTINE,
             reason: None,
             pace: Pace::default(),
+            strangers: false,
+            seeks: false,
             stands: false,
         }
     }
@@ -101,10 +111,9 @@ impl Engine {
         self.looks() && self.pace.next_step() > clock::monotonic()
     }
 
-    /// Whether a look has come to what is missing.
-    #[cfg(test)]
-    pub(super) fn mends(&self) -> bool {
-        self.enforcer.as_ref().is_some_and(Enforcer::mends)
+    /// Whether a look goes on that is for what the kernel has and should not.
+    pub(super) fn looks_for_strangers(&self) -> bool {
+        self.enforcer.as_ref().is_some_and(|enforcer| enforcer.compares_for(Scope::Strangers))
     }
 
     fn next_look(&self) -> Duration {
@@ -132,26 +141,28 @@ impl Engine {
             self.note_changes();
         }
         let now = clock::monotonic();
-        if self.looks() {
-            if self.pace.next_step() <= now {
-                self.look_on(now);
-            }
-        } else if self.whole && self.next_look() <= now {
+        // What may be missing does not wait for the end of a dump.
+        let free = !self.looks() || self.reason.is_some() && self.looks_for_strangers();
+        if free && self.whole && self.next_look() <= now {
             self.look = now + self.pace.routine();
-            self.pace.begin(self.reason.map_or(Haste::Routine, |_| Haste::Reason));
+            self.pace.begin();
             // What is heard within the next moments may come behind what this look has seen.
             self.reason = self.reason.filter(|reason| *reason > now);
             self.look_after(now);
+        } else if self.looks() && self.pace.next_step() <= now {
+            self.look_on(now);
         }
         self.out.send()?;
         Ok(Goes::On)
     }
 
     fn wait(&self) -> io::Result<(bool, bool)> {
-        let left = match self.looks() {
-            true => self.pace.next_step().saturating_sub(clock::monotonic()),
-            false => self.next_look().saturating_sub(clock::monotonic()),
+        let next = match self.reason {
+            Some(reason) if self.looks_for_strangers() => self.pace.next_step().min(reason),
+            _ if self.looks() => self.pace.next_step(),
+            _ => self.next_look(),
         };
+        let left = next.saturating_sub(clock::monotonic());
         let timeout = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(30),
             tv_nsec: left.subsec_nanos().into(),
@@ -320,20 +331,18 @@ impl Engine {
         let own = self.enforcer.as_ref().and_then(Enforcer::port);
         match listening.heard(own) {
             Ok(heard) if !heard.ours && !heard.lost => return,
-            Ok(_) => {}
+            Ok(heard) => self.strangers |= heard.added || heard.lost,
             // One that cannot tell any more: there is still the routine.
             Err(_) => self.listening = None,
         }
         let soon = clock::monotonic() + SETTLE;
         self.reason = Some(self.reason.map_or(soon, |reason| reason.min(soon)));
-        // A look that goes on may find it; the next one begins when it is over.
-        self.pace.hurry(Haste::Reason);
     }
 
     /// Makes the kernel's bans what they are to be: at once where there is no table yet, or in the steps that follow.
     fn look_after(&mut self, now: Duration) {
         match &mut self.enforcer {
-            Some(enforcer) => enforcer.begin_to_compare(),
+            Some(enforcer) => enforcer.begin_to_compare(Scope::Wanted),
             None => match self.begin(now) {
                 Ok(found) => self.tell(found),
                 Err(error) => self.refused(&error, now),
@@ -341,17 +350,29 @@ impl Engine {
         }
     }
 
-    /// The next step of a look; tells once it is over.
+    /// The next step of a look; tells once it is over. One for strangers follows, where there may be any.
     fn look_on(&mut self, now: Duration) {
-        match self.enforcer.as_mut().map(|enforcer| enforcer.compare_on(now)) {
-            Some(Ok(Some(found))) => self.tell(found),
-            Some(Err(error)) => self.refused(&error, now),
-            Some(Ok(None)) | None => {}
+        let strangers = self.looks_for_strangers();
+        let Some(enforcer) = &mut self.enforcer else { return };
+        match enforcer.compare_on(now) {
+            Ok(None) => {}
+            Ok(Some(found)) if strangers => {
+                self.seeks = false;
+                if found.strange > 0 || found.rebuilt {
+                    self.tell(found);
+                }
+            }
+            Ok(Some(found)) => {
+                // What is heard from now on asks for another one.
+                self.seeks |= std::mem::take(&mut self.strangers) || self.listening.is_none();
+                if self.seeks || enforcer.len() <= SMALL {
+                    enforcer.begin_to_compare(Scope::Strangers);
+                }
+                self.tell(found);
+            }
+            Err(error) => self.refused(&error, now),
         }
-        self.pace.step(now, clock::monotonic(), !self.looks());
-        if self.enforcer.as_ref().is_some_and(Enforcer::mends) {
-            self.pace.hurry(Haste::Mends);
-        }
+        self.pace.step(now, clock::monotonic(), strangers, !self.looks());
     }
 
     fn begin(&mut self, now: Duration) -> io::Result<Found> {
@@ -360,7 +381,7 @@ impl Engine {
             _ => return Err(Errno::BADF.into()),
         };
         let bans = std::mem::take(&mut self.gathered);
-        let enforcer = match Enforcer::begin(sockets, bans.clone(), now) {
+        let enforcer = match Enforcer::begin_as(self.holds, sockets, bans.clone(), now) {
             Ok(enforcer) => enforcer,
             Err(error) => {
                 self.gathered = bans;

@@ -13,6 +13,9 @@ use std::io;
 const ERROR: u16 = 2;
 /// The end of a dump.
 const DONE: u16 = 3;
+/// Changes that are read at once.
+const HEARD: usize = 256;
+
 /// A socket to nf_tables.
 #[derive(Debug)]
 pub(super) struct Netlink {
@@ -30,6 +33,8 @@ pub(super) struct Netlink {
 pub(super) struct Heard {
     /// Something in our own table changed, by another socket than ours.
     pub(super) ours: bool,
+    /// Among that an element that was put into one of our sets.
+    pub(super) added: bool,
     /// More changed than could be kept for us.
     pub(super) lost: bool,
 }
@@ -235,25 +240,31 @@ impl Netlink {
         self.port
     }
 
-    /// What has changed, as told to a listening socket, by others than the socket `own`.
+    /// What has changed, as told to a listening socket, by others than the socket `own`: some of it, where there is much, so that nobody
+    /// waits for all of a storm to be read.
     ///
     /// # Errors
     /// The socket is of no use any more.
     pub(super) fn heard(&mut self, own: Option<u32>) -> io::Result<Heard> {
         let mut heard = Heard::default();
-        // A hundred rounds of what does not fit: a storm of changes is as good as one.
-        for _ in 0..100 {
-            let came = self.receive(|message| {
+        for _ in 0..HEARD {
+            let count = match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((_, count)) => count,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::NOBUFS) => {
+                    heard.lost = true;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for message in messages(self.buffer.get(..count).unwrap_or_default()) {
                 let table = message.family() == INET
                     && message.kind != kind::GENERATION
                     && message.attributes().str(1) == Some(super::table::TABLE);
-                heard.ours |= table && Some(message.port) != own;
-                Ok(())
-            });
-            match came {
-                Ok(()) => return Ok(heard),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => heard.lost = true,
-                Err(error) => return Err(error),
+                let ours = table && Some(message.port) != own;
+                heard.ours |= ours;
+                heard.added |= ours && message.kind == kind::NEW_ELEMENTS;
             }
         }
         Ok(heard)

@@ -247,7 +247,7 @@ impl Messages {
     }
 
     /// A set of our table, and keys of it: a question for these alone.
-    pub(super) fn keys(&mut self, kin: Kin, prefixes: &[Prefix]) {
+    pub(super) fn keys<'a>(&mut self, kin: Kin, prefixes: impl Iterator<Item = &'a Prefix>) {
         self.put_str(1, TABLE);
         self.put_str(2, &kin.set());
         self.nest(3, |out| {

@@ -1,5 +1,5 @@
-//! Whom the kernel is to drop, and until when: the list, its ends in their order, and which of it the comparison that goes on has
-//! accounted for. Pure; neither decides who is banned nor asks the kernel.
+//! Whom the kernel is to drop, and until when: the list, its ends in their order, and which of it the dump that goes on has
+//! told of. Pure; neither decides who is banned nor asks the kernel.
 
 use portreeve_policy::Prefix;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::time::Duration;
 struct Entry {
     /// Monotonic; `None` is for ever.
     until: Option<Duration>,
-    /// The comparison that has last met it.
+    /// The comparison whose dump has last told of it.
     met: u32,
 }
 
@@ -81,28 +81,22 @@ impl Wanted {
         self.round = self.round.wrapping_add(1);
     }
 
-    /// The comparison meets one: its end, where it is the first time.
+    /// The comparison meets one.
     pub(super) fn meet(&mut self, prefix: &Prefix) -> Met {
         match self.entries.get_mut(prefix) {
             None => Met::Unwanted,
             Some(entry) if entry.met == self.round => Met::Before,
             Some(entry) => {
                 entry.met = self.round;
-                Met::Now(entry.until)
+                Met::Now
             }
         }
     }
 
-    /// Of the next `most` behind `after` those that were not met, and where to go on; `None` when these were the last.
-    pub(super) fn unmet(&self, after: Option<Prefix>, most: usize) -> (Vec<Prefix>, Option<Prefix>) {
-        let (mut unmet, mut last, mut count) = (Vec::new(), None, 0);
-        for (prefix, entry) in self.entries.range((after.map_or(Unbounded, Excluded), Unbounded)).take(most) {
-            (last, count) = (Some(*prefix), count + 1);
-            if entry.met != self.round {
-                unmet.push(*prefix);
-            }
-        }
-        (unmet, last.filter(|_| count == most))
+    /// The next `most` behind `after`, with their ends.
+    pub(super) fn behind(&self, after: Option<Prefix>, most: usize) -> Vec<(Prefix, Option<Duration>)> {
+        let behind = self.entries.range((after.map_or(Unbounded, Excluded), Unbounded));
+        behind.take(most).map(|(prefix, entry)| (*prefix, entry.until)).collect()
     }
 }
 
@@ -113,8 +107,8 @@ pub(super) enum Met {
     Unwanted,
     /// It was met already, or has changed since the comparison began.
     Before,
-    /// It is to be there, until then.
-    Now(Option<Duration>),
+    /// It is to be there.
+    Now,
 }
 
 #[cfg(test)]
@@ -155,21 +149,13 @@ mod tests {
     fn what_is_taken_in_while_a_round_goes_on_is_none_of_its_business() {
         let mut wanted = Wanted::new((0..5).map(|n| (host(n), None)));
         wanted.begin_round();
-        assert_eq!(wanted.meet(&host(0)), Met::Now(None));
+        assert_eq!(wanted.meet(&host(0)), Met::Now);
         assert_eq!(wanted.meet(&host(0)), Met::Before);
         assert_eq!(wanted.meet(&host(9)), Met::Unwanted);
         wanted.insert(host(1), Some(Duration::from_secs(1)));
         wanted.insert(host(9), None);
         assert_eq!((wanted.meet(&host(1)), wanted.meet(&host(9))), (Met::Before, Met::Before));
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let (unmet, next) = wanted.unmet(after, 2);
-            found.extend(unmet);
-            after = next;
-            if after.is_none() {
-                break;
-            }
-        }
-        assert_eq!(found, [host(2), host(3), host(4)]);
+        assert_eq!(wanted.behind(None, 2), [(host(0), None), (host(1), Some(Duration::from_secs(1)))]);
+        assert_eq!(wanted.behind(Some(host(3)), 9), [(host(4), None), (host(9), None)]);
     }
 }
