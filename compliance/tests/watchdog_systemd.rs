@@ -22,23 +22,34 @@ served() { [ "$(busybox nc -w 3 127.0.0.1 2001 < /dev/null)" = served ]; }
 service 2001 > /etc/xinetd.conf
 grep -q '^WatchdogSec=' /etc/systemd/system/portreeve.service; say "the unit asks for it $?"
 mkdir -p /etc/systemd/system/portreeve.service.d
-printf '[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n' > /etc/systemd/system/portreeve.service.d/tried.conf
+printf '[Service]\nWatchdogSec=8\nTimeoutAbortSec=1\n' > /etc/systemd/system/portreeve.service.d/tried.conf
 systemctl daemon-reload
 systemctl start portreeve
 first=$(main)
-sleep 5
+sleep 17
 same $first && served; say "lives $?"
 for n in $(seq 3000 5000); do service $n; done >> /etc/xinetd.conf
 # Many services, for longer than the time within which a sign must come.
 for n in 1 2 3 4 5 6 7 8 9 10; do echo '# again' >> /etc/xinetd.conf; systemctl reload portreeve; done
 say "reloads $?"
-sleep 3
+sleep 10
 same $first && served; say "still $?"
 /usr/sbin/portreeve upgrade > /run/said 2>&1; say "upgrade $?"
-sleep 5
+sleep 10
 same $first && served; say "after it $?"
 kill -STOP $first
 soon another $first; say "another one serves then $?"
+soon served; say "served $?"
+systemctl show -p NRestarts --value portreeve | grep -qx 1; say "at once $?"
+systemctl stop portreeve
+# systemd starts nobody whose store holds more than it can give back.
+printf '[Service]\nLimitNOFILE=1024:524288\n' > /etc/systemd/system/portreeve.service.d/tried.conf
+systemctl daemon-reload
+systemctl start portreeve
+first=$(main)
+sleep 2
+kill -9 $first
+soon another $first; say "with few descriptors too $?"
 soon served; say "served $?"
 systemctl show -p NRestarts --value portreeve | grep -qx 1; say "at once $?"
 systemctl stop portreeve
@@ -68,6 +79,9 @@ fn a_loop_that_stands_still_gives_no_sign_of_life() {
             "upgrade 0",
             "after it 0",
             "another one serves then 0",
+            "served 0",
+            "at once 0",
+            "with few descriptors too 0",
             "served 0",
             "at once 0",
             "over",

@@ -33,13 +33,14 @@ pub struct Keepers {
     full: bool,
 }
 
-/// systemd gives them back under numbers below the soft limit of what it starts, beside some of its own.
-const BESIDE: u64 = 64;
+/// systemd gives them back under numbers below the soft limit of what it starts, beside some of its own. It moves each to the next number
+/// that is free above its place, and fails where there is none: with half of the numbers there always is.
+const BESIDE: u64 = 32;
 
 impl Keepers {
     /// Of a process that was started with this soft limit of descriptors.
     pub fn within(soft: u64) -> Self {
-        Self { room: Some(soft.saturating_sub(BESIDE)), ..Self::default() }
+        Self { room: Some((soft / 2).saturating_sub(BESIDE)), ..Self::default() }
     }
 }
 
