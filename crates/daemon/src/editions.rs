@@ -6,6 +6,7 @@ use crate::slot::{Slot, SlotId};
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Action, Text};
 use portreeve_sys::clock;
+use portreeve_sys::mounts::Mounts;
 use portreeve_sys::sandbox::path_in;
 use portreeve_sys::source::{Identity, Source};
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ pub struct Edition {
     text: Option<u64>,
     /// Since when it has had this content, in nanoseconds since 1970.
     since: i64,
+    /// It lies where somebody else answers.
+    elsewhere: bool,
 }
 
 /// The programs of one reading that were looked at: a thousand services of one program are one look.
@@ -35,14 +38,14 @@ pub struct Editions(HashMap<Text, Rc<Edition>>, Rc<Edition>);
 
 impl Editions {
     /// What the program of a new slot is.
-    pub fn of(&mut self, slot: &Slot) -> Rc<Edition> {
+    pub fn of(&mut self, slot: &Slot, mounts: &mut Mounts) -> Rc<Edition> {
         let Action::External { server, .. } = &slot.service.action else { return Rc::clone(&self.1) };
         let rooted = slot.service.sandbox.as_ref().is_some_and(|sandbox| sandbox.root.is_some());
         if let Some(seen) = self.0.get(server).filter(|_| !rooted) {
             return Rc::clone(seen);
         }
         let mut edition = Edition::default();
-        edition.look(&self::server(slot).unwrap_or_default());
+        edition.look(&self::server(slot).unwrap_or_default(), mounts);
         let edition = Rc::new(edition);
         if !rooted {
             self.0.insert(server.clone(), Rc::clone(&edition));
@@ -74,8 +77,12 @@ impl Program {
 }
 
 impl Edition {
-    /// Looks at the file again.
-    pub fn look(&mut self, server: &Path) {
+    /// Looks at the file again. Where looking could wait for somebody else, nothing is known.
+    pub fn look(&mut self, server: &Path, mounts: &mut Mounts) {
+        self.elsewhere = mounts.remote(server).is_some();
+        if self.elsewhere {
+            return;
+        }
         let now = Identity::at(server).ok().flatten();
         if now == self.seen {
             return;
@@ -135,7 +142,7 @@ impl Supervisor {
     fn look_at_program(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(server) = server(slot) else { return };
-        Rc::make_mut(&mut slot.edition).look(&server);
+        Rc::make_mut(&mut slot.edition).look(&server, &mut self.mounts);
     }
 
     /// Looks at the programs of all services that have instances.
@@ -146,10 +153,10 @@ impl Supervisor {
         ids.into_iter().for_each(|id| self.look_at_program(id));
     }
 
-    /// What an instance was started from, and whether that is a script.
+    /// What an instance was started from, and whether that is a script; `None` of one that lies where nobody here looks.
     pub fn program_of(&self, slot: SlotId, started: Duration) -> Option<(Program, bool)> {
         let slot = self.slots.get(&slot)?;
-        server(slot)?;
+        server(slot).filter(|_| !slot.edition.elsewhere)?;
         let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         let age = clock::monotonic().saturating_sub(started);
         let started = nanoseconds(clock::wall()).saturating_sub(nanoseconds(age));
@@ -197,30 +204,30 @@ mod tests {
                 std::env::temp_dir().join(format!("portreeve-edition-{}-{}", std::process::id(), text.len()));
             fs::write(&at, text).unwrap();
             later(&at);
-            let mut edition = Edition::default();
-            edition.look(&at);
+            let (mut edition, mut mounts) = (Edition::default(), Mounts::default());
+            edition.look(&at, &mut mounts);
             let started = now();
             assert_eq!(edition.of(started), Program::Current);
             later(&at);
             // touch(1), and for scripts the same text by rename.
             let touched = fs::File::options().append(true).open(&at).unwrap();
             touched.set_modified(std::time::SystemTime::now()).unwrap();
-            edition.look(&at);
+            edition.look(&at, &mut mounts);
             assert_eq!(edition.of(started), Program::Current, "{text}");
             if edition.is_script() {
                 fs::write(at.with_extension("new"), text).unwrap();
                 fs::rename(at.with_extension("new"), &at).unwrap();
-                edition.look(&at);
+                edition.look(&at, &mut mounts);
                 assert_eq!(edition.of(started), Program::Current);
             }
             fs::write(at.with_extension("new"), other).unwrap();
             fs::rename(at.with_extension("new"), &at).unwrap();
-            edition.look(&at);
+            edition.look(&at, &mut mounts);
             assert_eq!(edition.of(started), Program::Older, "{text}");
             later(&at);
             assert_eq!(edition.of(now()), Program::Current);
             fs::remove_file(&at).unwrap();
-            edition.look(&at);
+            edition.look(&at, &mut mounts);
             assert_eq!(edition.of(now()), Program::Gone);
         }
     }

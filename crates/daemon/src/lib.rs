@@ -27,6 +27,7 @@ mod dump;
 mod duty;
 mod dynamic_users; // numbers that nobody has
 mod editions; // the program of a service, and what is older
+mod elsewhere; // programs that lie where somebody else answers
 mod escape;
 mod evidence;
 mod explain;

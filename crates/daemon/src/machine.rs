@@ -3,6 +3,7 @@
 //! So the supervisor never calls the name service and a slow one never stalls its loop.
 
 use portreeve_conf::{DirEntry, Family, Host, SystemError, User};
+use portreeve_sys::mounts::Mounts;
 use portreeve_workers::protocol::{self, Answer, Question};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 pub struct Machine {
     answers: HashMap<Question, Answer>,
     wanted: RefCell<Vec<Question>>,
+    mounts: RefCell<Mounts>,
 }
 
 impl Machine {
@@ -82,6 +84,9 @@ impl Host for Machine {
     }
 
     fn is_directory(&self, path: &Path) -> Result<bool, SystemError> {
+        if self.mounts.borrow_mut().remote(path).is_some() {
+            return Err(system_error(rustix::io::Errno::AGAIN.into()));
+        }
         std::fs::metadata(path).map(|m| m.is_dir()).map_err(system_error)
     }
 
@@ -90,6 +95,10 @@ impl Host for Machine {
     }
 
     fn executable(&self, path: &Path) -> Result<(), SystemError> {
+        // Looking it up there could wait for ever: its start will say it.
+        if self.mounts.borrow_mut().remote(path).is_some() {
+            return Ok(());
+        }
         rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(|e| system_error(e.into()))
     }
 

@@ -238,7 +238,7 @@ impl Supervisor {
         for worker in slot.workers() {
             self.need_worker(worker);
         }
-        slot.edition = editions.of(&slot);
+        slot.edition = editions.of(&slot, &mut self.mounts);
         self.slots.insert(id, slot);
         self.watch_targets(id);
         self.open_slot(id);

@@ -2,7 +2,7 @@
 
 use crate::control::MOST_CLIENTS;
 use crate::duty::{Duty, order_note, order_word};
-use crate::hashing::MOST_WAITING as MOST_HASHED;
+use crate::hashing::{MOST_ELSEWHERE, MOST_WAITING as MOST_HASHED};
 use crate::hosts::MOST_HOOKS;
 use crate::json::Json;
 use crate::ledger::MOST_BATCHES;
@@ -102,6 +102,7 @@ impl Supervisor {
         bound("connections to unix sockets being begun", self.ways.len(), crate::path_ways::MOST, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
         bound("programs being hashed", self.hashing.len(), MOST_HASHED, 0);
+        bound("programs elsewhere being looked at", self.hashing.elsewhere(), MOST_ELSEWHERE, 0);
         let ledger = &self.announcer.ledger;
         let batches = ledger.waiting() + self.staff.link(Worker::Ledger).backlog();
         bound("batches waiting for the ledger", batches, MOST_BATCHES, ledger.dropped);

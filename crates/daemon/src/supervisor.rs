@@ -7,6 +7,7 @@ use crate::bans::Bans;
 use crate::children::Children;
 use crate::control::Control;
 use crate::duty::Duty;
+use crate::elsewhere::Elsewhere;
 use crate::evidence::Reported;
 use crate::handover::Upgrade;
 use crate::hashing::Hashing;
@@ -35,6 +36,7 @@ use portreeve_conf::Level;
 use portreeve_policy::evidence::Scorebook;
 use portreeve_policy::{HostState, Now};
 use portreeve_sys::lifeline::Lifeline;
+use portreeve_sys::mounts::Mounts;
 use portreeve_sys::process::Readiness;
 use portreeve_sys::signals::SignalFd;
 use portreeve_sys::spawn::Spawner;
@@ -144,6 +146,10 @@ pub struct Supervisor {
     pub ban_settings: BanSettings,
     /// The digests of programs.
     pub hashing: Hashing,
+    /// Programs that lie where somebody else answers.
+    pub elsewhere: Elsewhere,
+    /// Where that is.
+    pub mounts: Mounts,
     /// The programs that somebody answers for.
     pub trusted: Trusted,
     /// Instances that tell of their clients.

@@ -92,6 +92,8 @@ impl Supervisor {
         self.end_passing_orders();
         self.tell_builtin_ports();
         (self.registry.stale, self.registry.doubtful) = (true, true);
+        let slots = &self.slots;
+        self.elsewhere.keep_only(|server| slots.values().any(|slot| crate::verify::is_of(slot, server)));
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             self.verify_ahead(id);
             self.attach_filter(id);

@@ -1,15 +1,17 @@
 //! Whether the program of a service may be started: is its content one that somebody answers for (`verify_server`). What is asked here
 //! and what is executed is one open file, so nothing comes between. Opens and compares; hashes nothing (`hashing`), and knows of the
-//! list only what `trusted` says. What cannot be told is no: with `refuse` nobody is served then.
+//! list only what `trusted` says. What cannot be told is no: with `refuse` nobody is served then. A path that leads to where somebody else
+//! answers is never looked up (`elsewhere`).
 
+use crate::elsewhere::Seen;
 use crate::programs::slot_name;
 use crate::slot::{Slot, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_conf::{Action, Level, Verify};
+use portreeve_conf::{Action, Level, ProgramDigest, Verify};
 use portreeve_policy::Reason;
 use portreeve_sys::program::Program;
-use portreeve_sys::source::{Identity, reason};
+use portreeve_sys::source::reason;
 use portreeve_sys::spawn::Stays;
 use rustix::fd::OwnedFd;
 use std::path::Path;
@@ -57,48 +59,77 @@ fn asked(slot: &Slot) -> Option<(Verify, &str)> {
     }
 }
 
+/// Whether a slot's program is this one, and is to be verified.
+pub fn is_of(slot: &Slot, server: &str) -> bool {
+    asked(slot).is_some_and(|(_, own)| own == server)
+}
+
 impl Supervisor {
     /// Whether a slot's program may be started now.
     pub fn fit(&mut self, id: SlotId) -> Fit {
         let Some((verify, server)) = self.slots.get(&id).and_then(asked) else { return Fit::ByPath };
         let server = server.to_owned();
         self.trusted.refresh();
-        let now = self.stamp.mono();
-        let (trust, program) = match Program::open(Path::new(&server)) {
-            Err(error) => (Trust::Not(format!("it cannot be opened: {}", reason(&error))), None),
-            Ok(program) if program.is_loose => {
-                (Trust::Not("others than root may write to it".to_owned()), None)
-            }
-            Ok(program) => match self.hashing.of(&program.identity, now).map(|known| known.found.clone()) {
-                None => {
-                    let awaited = program.identity;
-                    // First: it may be over at once.
-                    if let Some(slot) = self.slots.get_mut(&id) {
-                        slot.awaits = Some(awaited);
-                    }
-                    self.hash(awaited, program.fd);
-                    (Trust::Unknown, None)
-                }
-                Some(Err(why)) => (Trust::Not(why), None),
-                Some(Ok((digest, stays))) => match self.trusted.has(&server, &digest) {
-                    Ok(()) => (Trust::Listed, Some((program.fd, stays))),
-                    Err(why) => (Trust::Not(why), None),
-                },
-            },
-        };
+        let is_elsewhere = self.mounts.remote(Path::new(&server)).is_some();
+        let (trust, program) =
+            if is_elsewhere { self.looked_at_elsewhere(&server) } else { self.looked_at(id, &server) };
         let fit = match (verify, &trust, program) {
+            // By the path it would be looked up.
+            (Verify::Warn, Trust::Listed | Trust::Not(_), Some((fd, stays))) if is_elsewhere => {
+                Fit::This(fd, stays)
+            }
             // What is started all the same is started as always.
-            (Verify::Warn | Verify::No, ..) => Fit::ByPath,
+            (Verify::Warn, ..) if !is_elsewhere => Fit::ByPath,
+            (Verify::No, ..) => Fit::ByPath,
             (Verify::Refuse, Trust::Listed, Some((fd, stays))) => Fit::This(fd, stays),
-            (Verify::Refuse, Trust::Unknown, _) => Fit::UnderWay,
-            (Verify::Refuse, ..) => Fit::Refused,
+            (_, Trust::Unknown, _) => Fit::UnderWay,
+            _ => Fit::Refused,
         };
-        self.note_trust(id, verify, &server, trust);
+        let is_started = !matches!(fit, Fit::Refused);
+        self.note_trust(id, is_started, &server, trust);
         fit
     }
 
+    /// What is to be said of a program, and what to start; nothing where it is being hashed.
+    fn looked_at(&mut self, id: SlotId, server: &str) -> (Trust, Option<(OwnedFd, Stays)>) {
+        let now = self.stamp.mono();
+        let program = match Program::open(Path::new(server)) {
+            Err(error) => return (Trust::Not(format!("it cannot be opened: {}", reason(&error))), None),
+            Ok(program) if program.is_loose => {
+                return (Trust::Not("others than root may write to it".to_owned()), None);
+            }
+            Ok(program) => program,
+        };
+        match self.hashing.of(&program.identity, now).map(|known| known.found.clone()) {
+            None => {
+                let awaited = program.identity;
+                // First: it may be over at once.
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.awaits = Some(awaited);
+                }
+                self.hash(awaited, program.fd);
+                (Trust::Unknown, None)
+            }
+            Some(Err(why)) => (Trust::Not(why), None),
+            Some(Ok((digest, stays))) => (self.listed(server, &digest), Some((program.fd, stays))),
+        }
+    }
+
+    /// The same of one that nobody here may look up.
+    fn looked_at_elsewhere(&mut self, server: &str) -> (Trust, Option<(OwnedFd, Stays)>) {
+        match self.seen_elsewhere(server) {
+            Seen::UnderWay => (Trust::Unknown, None),
+            Seen::Nothing(why) => (Trust::Not(why), None),
+            Seen::This(digest, stays, memory) => (self.listed(server, &digest), Some((memory, stays))),
+        }
+    }
+
+    fn listed(&self, server: &str, digest: &ProgramDigest) -> Trust {
+        self.trusted.has(server, digest).map_or_else(Trust::Not, |()| Trust::Listed)
+    }
+
     /// Says what is new of a program, once.
-    fn note_trust(&mut self, id: SlotId, verify: Verify, server: &str, trust: Trust) {
+    fn note_trust(&mut self, id: SlotId, is_started: bool, server: &str, trust: Trust) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         if trust == Trust::Unknown || slot.trust == trust {
             return;
@@ -106,7 +137,7 @@ impl Supervisor {
         let before = std::mem::replace(&mut slot.trust, trust.clone());
         let name = slot_name(self, id);
         match trust {
-            Trust::Not(why) if verify == Verify::Refuse => {
+            Trust::Not(why) if !is_started => {
                 let text = format!("service {name}: {server} is not started: {why}");
                 self.say(Level::Error, &text);
             }
@@ -145,9 +176,8 @@ impl Supervisor {
         let _ = self.fit(id);
     }
 
-    /// This has been hashed: whoever waited for it goes on.
-    pub fn programs_known(&mut self, content: &Identity) {
-        let waited = |slot: &Slot| slot.awaits.as_ref() == Some(content);
+    /// Something has been hashed: whoever waited for it goes on.
+    pub fn programs_known(&mut self, waited: impl Fn(&Slot) -> bool) {
         let ids: Vec<SlotId> =
             self.slots.iter().filter(|(_, slot)| waited(slot)).map(|(&id, _)| id).collect();
         for &id in &ids {

@@ -32,8 +32,10 @@ macro_rules! records {
     )*};
 }
 
+mod asked;
 mod bans;
 mod found;
+pub use asked::*;
 pub use bans::*;
 pub use found::*;
 
@@ -122,11 +124,8 @@ records! {
         9 dynamic_users: Vec<DynamicUserState>,
         /// As many sockets as the service manager can give back.
         9 store_room: Option<u64>,
-    }
-    /// What one reading of the configuration asked of the machine, and the answers, as [`crate::Field`] writes them.
-    ReadingState {
-        /// Question and answer.
-        1 answers: Vec<(Bytes, Bytes)>,
+        /// Programs that lie where somebody else answers, as they were read.
+        9 elsewhere: Vec<ElsewhereState>,
     }
     /// A service.
     SlotState {

@@ -93,8 +93,10 @@ fn worker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if arguments.first().is_some_and(|word| word == BANS) {
         return bans_for_supervisor();
     }
-    if arguments.first().is_some_and(|word| word == DIGEST) {
-        return crate::digest::for_supervisor();
+    if let Some((word, words)) = arguments.split_first()
+        && word == DIGEST
+    {
+        return crate::digest::for_supervisor(words);
     }
     if arguments.first().is_some_and(|word| word == GROUPS) {
         portreeve_sys::cgroup::give_back();

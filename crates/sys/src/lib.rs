@@ -40,6 +40,7 @@
 //! | [`handover`] | become another version of oneself, with descriptors and a sealed state |
 //! | [`source`] | a file that is read whole, and what tells its contents apart |
 //! | [`program`] | a program that is hashed, and then executed by its descriptor |
+//! | [`mounts`] | where looking up a path may wait for somebody else |
 //! | [`systemd`] | readiness and inherited sockets |
 //! | [`lifeline`] | workers end with the last who has the other end of a pipe |
 //! | [`orphan`] | processes that are no children of ours: signals, and how they ended |
@@ -83,6 +84,7 @@ pub mod limits;
 mod listen_pid;
 pub mod local;
 pub mod main_process;
+pub mod mounts;
 pub mod names;
 pub mod netlink;
 pub mod orphan;

@@ -139,6 +139,7 @@ impl Supervisor {
             strikes: self.leave_strikes(),
             settings_awaited: self.ban_settings.reader().is_some(),
             tables_asked: self.hosts.resident,
+            elsewhere: self.elsewhere.leave(),
         }
     }
 

@@ -113,6 +113,10 @@ impl Supervisor {
             self.lifeline = Some(Lifeline { read: self.adopt(read)?, write: self.adopt(write)? });
         }
         self.staff.retired_before(&state.retired);
+        for left in state.elsewhere {
+            let memory = self.adopt(left.memory)?;
+            self.elsewhere.take_over(left, memory);
+        }
         for leaving in &state.leaving {
             self.take_over_leaving(leaving)?;
         }

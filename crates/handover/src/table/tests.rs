@@ -48,6 +48,13 @@ fn full() -> State {
         }],
         leaving: vec![LeavingState { name: "tls".into(), channel: Fd(13), ..Default::default() }],
         guard: Some(Fd(14)),
+        elsewhere: vec![ElsewhereState {
+            server: "/net/x".into(),
+            identity: "1:2:3:-4:5".into(),
+            digest: "00".repeat(32),
+            script: true,
+            memory: Fd(17),
+        }],
         lifeline: Some((Fd(15), Fd(16))),
         denied: vec![DeniedState {
             address: Some("192.0.2.1".parse().unwrap()),

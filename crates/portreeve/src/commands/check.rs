@@ -85,8 +85,8 @@ fn check(
     of_machine.extend(reading.iter().flat_map(|reading| confinement::findings(reading, &kernel)));
     of_machine.extend(reading.iter().flat_map(trusting::findings));
     of_machine.extend(of_settings(Path::new(settings::PATH)));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    of_machine.extend(reading.iter().flat_map(|reading| remote_targets::findings(reading, &mounts)));
+    let mut mounts = portreeve_sys::mounts::Mounts::default();
+    of_machine.extend(reading.iter().flat_map(|reading| remote_targets::findings(reading, &mut mounts)));
     if as_json {
         out.json(&to_json(reading.as_ref(), &held, tables, &[&of_machine[..], &findings].concat()))?;
     } else {
