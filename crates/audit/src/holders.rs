@@ -1,5 +1,5 @@
-//! Who holds which sockets: the descriptors of all processes, read with all processors. A process may end at any moment: what has gone is
-//! counted and no error. Reads links of /proc and opens nothing that a process holds.
+//! Who holds which sockets: the descriptors of all processes, read with all processors, while the kernel still lists the sockets. A process may
+//! end at any moment: what has gone is counted and no error. Reads links of /proc and opens nothing that a process holds.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
@@ -9,14 +9,16 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Holders of one socket that are looked at.
 const MOST_HOLDERS: usize = 64;
 /// Descriptors of other sockets that one thread tells.
 const MOST_OTHERS: usize = 1 << 16;
 /// Threads, whatever the machine has.
-const MOST_THREADS: usize = 16;
+const MOST_THREADS: usize = 8;
+/// Descriptors that one thread keeps before it is known which are wanted.
+const MOST_UNSIFTED: usize = 1 << 16;
 /// A process with more descriptors than this is looked at by several threads, so many descriptors at a time.
 const PART: usize = 512;
 /// Bytes of a listing that the kernel gives at once: a part's entries and a few, so that a part is handed over while the next is listed.
@@ -58,6 +60,8 @@ struct Part {
 /// What one thread has found.
 #[derive(Default)]
 struct Found {
+    /// All sockets, of which it is not known yet whether they are wanted.
+    unsifted: Vec<Descriptor>,
     sockets: Vec<(u32, u32)>,
     vanished: Vec<u32>,
     hidden: Vec<u32>,
@@ -73,53 +77,89 @@ impl Found {
             _ => self.vanished.push(pid),
         }
     }
+
+    /// Keeps what is wanted.
+    fn sift(&mut self, wanted: &Wanted) {
+        for descriptor in self.unsifted.drain(..) {
+            if wanted.inodes.contains(&descriptor.inode) {
+                self.sockets.push((descriptor.inode, descriptor.pid));
+            } else if wanted.others.is_some_and(|most| self.others.len() < most) {
+                self.others.push(descriptor);
+            } else {
+                self.not_told += usize::from(wanted.others.is_some());
+            }
+        }
+    }
 }
 
-/// Looks through the descriptors of these processes for these sockets; `others`: what other sockets they hold is told, too.
-pub fn holders(proc: &Path, pids: &[u32], wanted: &HashSet<u32>, others: bool) -> Holders {
-    search(proc, pids, Wanted { inodes: wanted, others: others.then_some(MOST_OTHERS) })
+/// What is looked for.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    inodes: HashSet<u32>,
+    /// So many other sockets of each thread, too.
+    others: Option<usize>,
 }
 
-fn search(proc: &Path, pids: &[u32], wanted: Wanted<'_>) -> Holders {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
+impl Wanted {
+    /// These sockets; `others`: what other sockets there are is told, too.
+    pub fn these(inodes: HashSet<u32>, others: bool) -> Self {
+        Self { inodes, others: others.then_some(MOST_OTHERS) }
+    }
+}
+
+/// Looks through the descriptors of these processes, while `first` finds out for which sockets: what it is told of those, and what `first`
+/// gave.
+pub fn holders<T>(proc: &Path, pids: &[u32], first: impl FnOnce() -> (Wanted, T)) -> (Holders, T) {
     let search = Search {
         proc,
         pids,
-        wanted,
+        wanted: OnceLock::new(),
         next: AtomicUsize::new(0),
         desk: Mutex::new(Desk { parts: Vec::new(), at_work: 0 }),
         more: Condvar::new(),
     };
     let go = || search.work();
-    let all = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads)
+    std::thread::scope(|scope| {
+        // However `first` ends: who waits to be told would wait for ever.
+        let told = Told(&search);
+        let others: Vec<_> = (0..threads())
             // With fewer it takes longer.
             .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, go).ok())
             .collect();
+        let (wanted, other) = first();
+        let _ = search.wanted.set(wanted);
+        drop(told);
         let own = go();
-        others.into_iter().filter_map(|other| other.join().ok()).chain([own]).collect()
-    });
-    together(all)
+        let all = others.into_iter().filter_map(|other| other.join().ok()).chain([own]).collect();
+        (together(all), other)
+    })
+}
+
+/// How many look at once.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS)
+}
+
+/// Says that nothing is wanted where nobody has said anything.
+struct Told<'a, 'b>(&'a Search<'b>);
+
+impl Drop for Told<'_, '_> {
+    fn drop(&mut self) {
+        self.0.wanted.get_or_init(Wanted::default);
+    }
 }
 
 /// What the threads share.
 struct Search<'a> {
     proc: &'a Path,
     pids: &'a [u32],
-    wanted: Wanted<'a>,
+    /// Known after a while.
+    wanted: OnceLock<Wanted>,
     /// The place of the next process that nobody has begun.
     next: AtomicUsize,
     desk: Mutex<Desk>,
     /// There are parts, or nobody is left who could make some.
     more: Condvar,
-}
-
-/// What is looked for.
-#[derive(Clone, Copy)]
-struct Wanted<'a> {
-    inodes: &'a HashSet<u32>,
-    /// So many other sockets of each thread, too.
-    others: Option<usize>,
 }
 
 struct Desk {
@@ -148,6 +188,8 @@ impl Search<'_> {
                     break None;
                 }
                 if desk.at_work == 0 {
+                    drop(desk);
+                    found.sift(self.wanted.wait());
                     return found;
                 }
                 desk = self.more.wait(desk).unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +197,7 @@ impl Search<'_> {
             drop(desk);
             match part {
                 Some(Part { pid, directory, numbers }) => {
-                    look(pid, &directory, &numbers, self.wanted, &mut found);
+                    look(pid, &directory, &numbers, &self.wanted, &mut found);
                 }
                 None => {
                     let _leaving = Leaving(self);
@@ -196,7 +238,7 @@ impl Search<'_> {
                 hand_over(std::mem::take(&mut numbers));
             }
         }
-        look(pid, &directory, &numbers, self.wanted, found);
+        look(pid, &directory, &numbers, &self.wanted, found);
         Ok(())
     }
 }
@@ -245,25 +287,23 @@ fn together(all: Vec<Found>) -> Holders {
     holders
 }
 
-fn look(pid: u32, directory: &OwnedFd, numbers: &[u32], wanted: Wanted<'_>, found: &mut Found) {
+fn look(pid: u32, directory: &OwnedFd, numbers: &[u32], wanted: &OnceLock<Wanted>, found: &mut Found) {
     let mut name = [0; 11];
     let mut link = [MaybeUninit::uninit(); 64];
-    for number in numbers {
-        let link = rustix::fs::readlinkat_raw(directory, decimal(*number, &mut name), &mut link);
-        match link {
+    for &number in numbers {
+        match rustix::fs::readlinkat_raw(directory, decimal(number, &mut name), &mut link) {
             // A longer one is none of a socket.
-            Ok((link, _)) => match socket(link) {
-                Some(inode) if wanted.inodes.contains(&inode) => found.sockets.push((inode, pid)),
-                Some(inode) if wanted.others.is_some_and(|most| found.others.len() < most) => {
-                    found.others.push(Descriptor { inode, pid, number: *number });
-                }
-                Some(_) => found.not_told += usize::from(wanted.others.is_some()),
-                _ => {}
-            },
+            Ok((link, _)) => {
+                let descriptor = socket(link).map(|inode| Descriptor { inode, pid, number });
+                found.unsifted.extend(descriptor);
+            }
             Err(error @ (Errno::ACCESS | Errno::PERM)) => return found.failed(pid, error),
             // It was closed meanwhile.
             Err(_) => {}
         }
+    }
+    if found.unsifted.len() >= MOST_UNSIFTED {
+        found.sift(wanted.wait());
     }
 }
 
@@ -326,7 +366,7 @@ mod tests {
         };
         let wanted: HashSet<u32> = sockets.iter().map(inode).collect();
         let own = std::process::id();
-        let found = holders(Path::new("/proc"), &[own], &wanted, false);
+        let (found, ()) = holders(Path::new("/proc"), &[own], || (Wanted::these(wanted.clone(), false), ()));
         assert_eq!(found.by_socket.len(), wanted.len());
         assert!(found.by_socket.values().all(|pids| *pids == [own]));
     }
@@ -350,20 +390,21 @@ mod tests {
         link(9, many, "socket:[12]");
         let mut wanted: HashSet<u32> = (1000..1000 + many).collect();
         wanted.insert(12);
-        let found = holders(&proc, &[9, 7, 8], &wanted, false);
+        let these = |others| || (Wanted::these(wanted.clone(), others), ());
+        let (found, ()) = holders(&proc, &[9, 7, 8], these(false));
         assert_eq!(found.by_socket.len(), wanted.len());
         assert_eq!(found.by_socket[&12], [7, 9]);
         assert!((1000..1000 + many).all(|inode| found.by_socket[&inode] == [9]));
         assert_eq!((found.vanished, found.hidden), (1, 0));
         // What is beyond the bound is counted: it may be what is looked for.
         let others = |most: usize| {
-            let inodes = HashSet::from([12]);
-            let found = search(&proc, &[9], Wanted { inodes: &inodes, others: Some(most) });
+            let wanted = Wanted { inodes: HashSet::from([12]), others: Some(most) };
+            let (found, ()) = holders(&proc, &[9], || (wanted, ()));
             (found.others.len() + found.not_told, found.not_told > 0)
         };
         let many = usize::try_from(many).unwrap();
         assert_eq!((others(many), others(2)), ((many, false), (many, true)));
-        assert_eq!(holders(&proc, &[9], &wanted, true).not_told, 0);
+        assert_eq!(holders(&proc, &[9], these(true)).0.not_told, 0);
         std::fs::remove_dir_all(&proc).unwrap();
     }
 }

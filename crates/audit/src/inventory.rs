@@ -1,7 +1,7 @@
 //! Every listener with all that is known of it: sockets of all namespaces, joined with processes, packages and our services.
 
 use crate::bounded;
-use crate::holders;
+use crate::holders::{self, Wanted};
 use crate::namespaces::{self, Namespace};
 use crate::packages::{Owner, Owners};
 use crate::ports::{self, Secrecy};
@@ -13,11 +13,12 @@ use crate::reach::ways::Spaces;
 use crate::scope::Scope;
 use crate::sockets::{self, Place, Socket};
 use crate::vsock;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+mod json;
 
 /// Namespaces whose firewalls are looked into.
 const MOST_FIREWALLS: usize = 256;
@@ -36,7 +37,7 @@ pub struct Listener {
     /// The service of ours.
     pub service: Option<String>,
     /// Who reaches it; None where that was not asked.
-    pub reach: Option<Reach>,
+    pub reach: Option<Arc<Reach>>,
     /// When that service served last, and how often, by the ledger.
     pub served: Option<Served>,
 }
@@ -58,7 +59,7 @@ impl Listener {
 
     /// Whether anybody on any network could reach it: bound so, and no firewall that is understood keeps them out.
     pub fn open_to_all(&self) -> bool {
-        self.socket.scope().from_everywhere() && self.reach.as_ref().is_none_or(Reach::maybe_anyone)
+        self.socket.scope().from_everywhere() && self.reach.as_ref().is_none_or(|reach| reach.maybe_anyone())
     }
 
     /// The usual protocol of its port, and what that shows.
@@ -69,106 +70,6 @@ impl Listener {
     /// The user it runs as: the process's, else the socket's.
     pub fn uid(&self) -> Option<u32> {
         self.process().map_or(self.socket.uid, |process| process.uid)
-    }
-
-    /// The fields for machines.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.json_text(&mut HashMap::new())).unwrap_or(Value::Null)
-    }
-
-    /// The same as text: ten thousand listeners are written without a tree of values for each. `known`: processes that were written.
-    fn json_text(&self, known: &mut HashMap<u32, String>) -> String {
-        let package = match &self.package {
-            Owner::Package(name) => Some(name.as_str()),
-            _ => None,
-        };
-        let v6_only = match self.socket.place {
-            Place::Ip { v6_only, address, .. } if address.is_ipv6() => Some(v6_only),
-            _ => None,
-        };
-        let mut object = Object::default();
-        object.text("protocol", Some(self.socket.protocol.word()));
-        object.text("address", Some(&self.socket.address()));
-        object.plain("port", self.socket.port());
-        object.text("interface", self.socket.interface.as_deref());
-        object.plain("v6_only", v6_only);
-        object.text("namespace", Some(&self.namespace));
-        object.text("scope", Some(self.socket.scope().word()));
-        object.plain("reach", self.reach.as_ref().map(|reach| reach.json().to_string()));
-        object.plain("inode", Some(self.socket.inode));
-        object.plain("socket_uid", self.socket.uid);
-        object.plain("uid", self.uid());
-        let mut processes = String::from("[");
-        for (at, process) in self.processes.iter().enumerate() {
-            if at > 0 {
-                processes.push(',');
-            }
-            processes.push_str(known.entry(process.pid).or_insert_with(|| process_json(process).to_string()));
-        }
-        processes.push(']');
-        object.plain("processes", Some(processes));
-        object.text("package", package);
-        object.plain("package_known", Some(!matches!(self.package, Owner::Unknown(_))));
-        object.text("service", self.service.as_deref());
-        object.plain("last_served", self.served.filter(|served| served.times > 0).map(|served| served.last));
-        object.plain("times_served", self.served.map(|served| served.times));
-        object.text("usual", self.usual().map(|(name, _)| name));
-        object.text("secrecy", Some(self.usual().map_or(Secrecy::Unknown, |(_, secrecy)| secrecy).word()));
-        object.end()
-    }
-}
-
-fn process_json(process: &Process) -> Value {
-    json!({
-        "pid": process.pid,
-        "name": process.name,
-        "executable": process.executable,
-        "image": process.image.word(),
-        "arguments": process.arguments,
-        "uid": process.uid,
-        "unit": process.home.unit,
-        "container": process.home.container.as_ref().map(|c| json!({"runtime": c.runtime, "name": c.name})),
-    })
-}
-
-/// An object of JSON that is written as it comes.
-#[derive(Default)]
-struct Object(String);
-
-impl Object {
-    fn name(&mut self, name: &str) {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.0.push('"');
-        self.0.push_str(name);
-        self.0.push_str("\":");
-    }
-
-    /// A text, with what JSON escapes.
-    fn text(&mut self, name: &str, value: Option<&str>) {
-        self.name(name);
-        match value {
-            None => self.0.push_str("null"),
-            Some(text) if text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\') => {
-                self.0.push('"');
-                self.0.push_str(text);
-                self.0.push('"');
-            }
-            Some(text) => self.0.push_str(&Value::from(text).to_string()),
-        }
-    }
-
-    /// What is JSON as it is printed.
-    fn plain(&mut self, name: &str, value: Option<impl std::fmt::Display>) {
-        self.name(name);
-        match value {
-            None => self.0.push_str("null"),
-            Some(value) => self.0.push_str(&value.to_string()),
-        }
-    }
-
-    fn end(mut self) -> String {
-        self.0.push('}');
-        self.0
     }
 }
 
@@ -253,8 +154,6 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     let pids = namespaces::processes(places.proc)?;
     let spaces = namespaces::find(places.proc, &pids)?;
     let mut inventory = Inventory { served_since: daemon.served_since, ..Inventory::default() };
-    let mut found = listed(&spaces.all, &mut inventory)?;
-    in_order(&mut found);
     if spaces.hidden > 0 {
         inventory
             .gaps
@@ -263,16 +162,21 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     if spaces.cut > 0 {
         inventory.gaps.push(format!("{} network namespaces were left out", spaces.cut));
     }
-    // The firewalls' programs run while /proc is read.
-    let (mut reach, mut held) = std::thread::scope(|scope| {
-        let reach = places.firewalls.then(|| scope.spawn(|| firewalls(&spaces.all, &found)));
-        let held = holding(places.proc, &pids, &found, &mut inventory);
+    // The firewalls' programs run, and /proc is read, while the kernel lists the sockets.
+    let (mut reach, (mut held, found)) = std::thread::scope(|scope| {
+        let mut reach = None;
+        let held = holding(places.proc, &pids, &mut inventory, |inventory| {
+            let found = listed(&spaces.all, inventory)?;
+            let wanted = reachable(&found);
+            let spaces = &spaces.all;
+            reach = places.firewalls.then(|| scope.spawn(move || firewalls(spaces, &wanted)));
+            Ok(found)
+        });
         (reach.and_then(|reach| reach.join().ok()), held)
     });
-    if !held.vsock.is_empty() {
-        found.append(&mut held.vsock);
-        in_order(&mut found);
-    }
+    let mut found = found?;
+    found.append(&mut held.vsock);
+    in_order(&mut found);
     let files = held.processes.values().filter(|process| process.our_root);
     let owners = Owners::of(
         places.dpkg,
@@ -345,11 +249,21 @@ struct Held {
     vsock: Vec<(String, Socket)>,
 }
 
-fn holding(proc: &Path, pids: &[u32], found: &[(String, Socket)], inventory: &mut Inventory) -> Held {
-    let wanted: HashSet<u32> =
-        found.iter().map(|(_, socket)| socket.inode).filter(|inode| *inode != 0).collect();
-    let unlisted = inventory.gaps.iter().any(|gap| gap == sockets::NO_VSOCK);
-    let mut holders = holders::holders(proc, pids, &wanted, unlisted);
+type Listed = io::Result<Vec<(String, Socket)>>;
+
+/// Who holds what `list` finds, which goes on beside it.
+fn holding(
+    proc: &Path,
+    pids: &[u32],
+    inventory: &mut Inventory,
+    list: impl FnOnce(&mut Inventory) -> Listed,
+) -> (Held, Listed) {
+    let (mut holders, (unlisted, found)) = holders::holders(proc, pids, || {
+        let found = list(inventory);
+        let sockets = found.iter().flatten().map(|(_, socket)| socket.inode);
+        let unlisted = inventory.gaps.iter().any(|gap| gap == sockets::NO_VSOCK);
+        (Wanted::these(sockets.filter(|inode| *inode != 0).collect(), unlisted), (unlisted, found))
+    });
     inventory.vanished = holders.vanished;
     if holders.hidden > 0 {
         inventory.gaps.push(format!("{} processes hide what they hold from this user", holders.hidden));
@@ -374,22 +288,29 @@ fn holding(proc: &Path, pids: &[u32], found: &[(String, Socket)], inventory: &mu
             None => inventory.vanished += 1,
         }
     }
-    Held { by_socket: holders.by_socket, processes, vsock }
+    (Held { by_socket: holders.by_socket, processes, vsock }, found)
 }
 
-/// The firewalls of the namespaces in which something can be reached from elsewhere; and the own one's, through which others are.
-fn firewalls(spaces: &[Namespace], found: &[(String, Socket)]) -> Spaces {
-    let wanted: HashSet<&str> = found
-        .iter()
-        .filter(|(_, socket)| matches!(socket.place, Place::Ip { .. }) && socket.scope() != Scope::Host)
-        .map(|(label, _)| label.as_str())
-        .collect();
+/// The namespaces in which something can be reached from elsewhere.
+fn reachable(found: &[(String, Socket)]) -> HashSet<String> {
+    let mut labels: HashSet<String> = HashSet::new();
+    for (label, socket) in found {
+        let is_reachable = matches!(socket.place, Place::Ip { .. }) && socket.scope() != Scope::Host;
+        if is_reachable && !labels.contains(label) {
+            labels.insert(label.clone());
+        }
+    }
+    labels
+}
+
+/// Their firewalls; and the own one's, through which others are.
+fn firewalls(spaces: &[Namespace], wanted: &HashSet<String>) -> Spaces {
     let mut all = BTreeMap::new();
     for space in spaces {
         let label = space.label();
         let known = if all.len() >= MOST_FIREWALLS {
             Err(format!("the firewalls of {MOST_FIREWALLS} namespaces are looked into"))
-        } else if space.own || wanted.contains(label.as_str()) {
+        } else if space.own || wanted.contains(&label) {
             gather::space(space).map_err(|error| bounded::words(&error))
         } else {
             // Nothing there is bound beyond the host.
@@ -408,28 +329,6 @@ fn owner(owners: &Owners, process: Option<&Process>) -> Owner {
             Some(path) => owners.owner(path),
             None => Owner::Unknown("its executable may not be seen"),
         },
-    }
-}
-
-impl Inventory {
-    /// The whole for machines: JSON, a line for each listener.
-    pub fn json(&self) -> String {
-        let mut known = HashMap::new();
-        let mut text = String::from("{\"listeners\": [");
-        for (at, listener) in self.listeners.iter().enumerate() {
-            text.push_str(if at > 0 { ",\n" } else { "\n" });
-            text.push_str(&listener.json_text(&mut known));
-        }
-        let rest = json!({
-            "namespaces": self.namespaces,
-            "vanished": self.vanished,
-            "gaps": self.gaps,
-            "packages": self.no_packages.map_or("known", |_| "unknown"),
-            "served_since": self.served_since,
-        });
-        text.push_str("\n],\n");
-        text.push_str(rest.to_string().trim_start_matches('{'));
-        text
     }
 }
 

@@ -23,6 +23,7 @@ pub mod reach; //     who reaches a listener, through the firewalls
 pub mod report; //    findings with waivers, as JSON and as SARIF
 pub mod scope; //     from where an address can be reached
 pub mod sealed; //    files beside a signed baseline of them
+pub mod share; //     much of the same kind, by all processors
 pub mod sockets; //   the sockets of one network namespace
 pub mod stale; //     processes that run code that is no longer on disk
 pub mod suggest; //   what can be turned off, and why

@@ -1,6 +1,8 @@
-//! The network namespaces that this process can see: through the processes of /proc and the names that ip-netns(8) gives.
+//! The network namespaces that this process can see: through the processes of /proc, the names that ip-netns(8) gives, and where others have
+//! mounted one.
 
 use crate::bounded;
+use portreeve_sys::mounts;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Namespaces that are looked into.
 const MOST: usize = 4096;
+/// Bytes of the table of mounts.
+const LONGEST: usize = 16 << 20;
 /// Where ip-netns(8) keeps its names.
 const NAMES: &str = "/run/netns";
 
@@ -75,6 +79,14 @@ pub fn find(proc: &Path, pids: &[u32]) -> io::Result<Namespaces> {
         }
         let name = entry.file_name().to_string_lossy().into_owned();
         files.entry(there.ino()).or_insert_with(|| (entry.path(), None)).1.get_or_insert(name);
+    }
+    // A container runtime keeps those of its containers so.
+    let mounts = bounded::file(&proc.join("self/mountinfo"), LONGEST).unwrap_or_default();
+    for (number, path) in mounts::network_namespaces(&String::from_utf8_lossy(&mounts)).into_iter().take(MOST)
+    {
+        if std::fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), number)) {
+            files.entry(number).or_insert((path, None));
+        }
     }
     files.remove(&own.ino());
     let cut = files.len().saturating_sub(MOST);

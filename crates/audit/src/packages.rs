@@ -216,7 +216,13 @@ impl<'a> Wanted<'a> {
     }
 
     fn lines_of<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = &'a str> + 't {
-        let lines = text.split(|byte| *byte == b'\n');
+        let ends = memchr::memchr_iter(b'\n', text).chain([text.len()]);
+        let mut begin = 0;
+        let lines = ends.map(move |end| {
+            let line = text.get(begin..end).unwrap_or_default();
+            begin = end.saturating_add(1);
+            line
+        });
         let lines = lines.filter(|line| self.lengths.get(line.len()).copied().unwrap_or(false));
         lines.filter_map(|line| self.paths.get(line).copied())
     }

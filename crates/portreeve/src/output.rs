@@ -1,5 +1,6 @@
 //! Standard output with what is known about it: colour and width. Decides when colour is used.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 /// Where a command writes. `write!` works on it; errors end the command.
@@ -34,6 +35,14 @@ impl Paint {
             Self::Red => "\x1b[31m",
         }
     }
+
+    /// The text in this paint, where colour is wanted. The text must already be escaped.
+    pub fn on(self, text: &str, colour: bool) -> Cow<'_, str> {
+        if !colour || self == Paint::Plain {
+            return Cow::Borrowed(text);
+        }
+        Cow::Owned(format!("{}{text}\x1b[0m", self.code()))
+    }
 }
 
 impl<'a> Output<'a> {
@@ -51,10 +60,7 @@ impl<'a> Output<'a> {
 
     /// The text in a paint, or as it is where colour is not wanted. The text must already be escaped.
     pub fn paint(&self, paint: Paint, text: &str) -> String {
-        if !self.colour || paint == Paint::Plain {
-            return text.to_owned();
-        }
-        format!("{}{text}\x1b[0m", paint.code())
+        paint.on(text, self.colour).into_owned()
     }
 
     /// A JSON answer, escaped, with its line end.

@@ -2,21 +2,23 @@
 
 use crate::escape;
 use crate::output::{Output, Paint};
+use portreeve_audit::share;
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Bytes that are written at once.
-const AT_ONCE: usize = 32 << 10;
+/// Rows that are made into text at once.
+const AT_ONCE: usize = 1 << 14;
 
 /// A cell and its paint.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    text: String,
+    text: Cow<'static, str>,
     paint: Paint,
 }
 
 impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: escape::text(text.as_ref()).into_owned(), paint: Paint::Plain }
+        Self { text: escape::text(text.as_ref()).into_owned().into(), paint: Paint::Plain }
     }
 }
 
@@ -24,6 +26,20 @@ impl Cell {
     /// Characters.
     fn width(&self) -> usize {
         if self.text.is_ascii() { self.text.len() } else { self.text.chars().count() }
+    }
+
+    /// A text that is known to be plain.
+    pub fn fixed(text: &'static str) -> Self {
+        Self { text: Cow::Borrowed(text), paint: Paint::Plain }
+    }
+
+    /// A cell of a text of its own.
+    pub fn of(text: String) -> Self {
+        let escaped = match escape::text(&text) {
+            Cow::Owned(other) => Some(other),
+            Cow::Borrowed(_) => None,
+        };
+        Self { text: Cow::Owned(escaped.unwrap_or(text)), paint: Paint::Plain }
     }
 
     /// A cell with a paint.
@@ -50,6 +66,11 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Adds many.
+    pub fn rows(&mut self, rows: Vec<Vec<Cell>>) {
+        self.rows.extend(rows);
+    }
+
     /// Whether it has no row.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -58,7 +79,7 @@ impl Table {
     /// Writes it, indented by `indent` blanks.
     pub fn write(&self, out: &mut Output<'_>, indent: usize) -> io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).chain([self.heading.len()]).max().unwrap_or(0);
-        let mut widths = vec![0; columns];
+        let mut widths: Vec<usize> = vec![0; columns];
         let heading: Vec<Cell> = self.heading.iter().map(|h| Cell::painted(h, Paint::Dim)).collect();
         let with_heading = self.heading.iter().any(|h| !h.is_empty());
         for row in self.rows.iter().chain(with_heading.then_some(&heading)) {
@@ -67,30 +88,38 @@ impl Table {
             }
         }
         // One write for many rows: standard output alone writes each line by itself.
-        let mut line = String::new();
-        for row in with_heading.then_some(&heading).into_iter().chain(&self.rows) {
-            let last = row.iter().rposition(|cell| !cell.text.is_empty());
-            line.extend(std::iter::repeat_n(' ', indent));
-            for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                if Some(at) > last {
-                    break;
-                }
-                match cell.paint {
-                    Paint::Plain => line.push_str(&cell.text),
-                    paint => line.push_str(&out.paint(paint, &cell.text)),
-                }
-                if Some(at) < last {
-                    line.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
-                }
-            }
-            line.push('\n');
-            if line.len() >= AT_ONCE {
-                out.write_all(line.as_bytes())?;
-                line.clear();
+        if with_heading {
+            out.write_all(lines(std::slice::from_ref(&heading), &widths, out.colour, indent).as_bytes())?;
+        }
+        let (colour, widths) = (out.colour, &widths);
+        for rows in self.rows.chunks(AT_ONCE) {
+            for piece in share::pieces(rows, |rows| lines(rows, widths, colour, indent)) {
+                out.write_all(piece.as_bytes())?;
             }
         }
-        out.write_all(line.as_bytes())
+        Ok(())
     }
+}
+
+/// Rows as text.
+fn lines(rows: &[Vec<Cell>], widths: &[usize], colour: bool, indent: usize) -> String {
+    let likely: usize = indent + widths.iter().map(|width| width + 2).sum::<usize>();
+    let mut text = String::with_capacity(rows.len() * likely.min(256));
+    for row in rows {
+        let last = row.iter().rposition(|cell| !cell.text.is_empty());
+        text.extend(std::iter::repeat_n(' ', indent));
+        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            if Some(at) > last {
+                break;
+            }
+            text.push_str(&cell.paint.on(&cell.text, colour));
+            if Some(at) < last {
+                text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+            }
+        }
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::scope::{self, Scope};
 use crate::sockets::{Place, Protocol, Socket};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Names that are listed behind an answer.
 const MOST_NAMES: usize = 3;
@@ -23,7 +24,7 @@ pub struct Spaces {
     pub all: BTreeMap<String, Result<Space, String>>,
     /// Whether the own namespace forwards: IPv4, IPv6.
     pub forwards: (bool, bool),
-    answers: HashMap<Question, Reach>,
+    answers: HashMap<Question, Arc<Reach>>,
 }
 
 /// Listeners of the same question have the same answer.
@@ -65,16 +66,16 @@ impl Spaces {
     }
 
     /// Who reaches a socket of a namespace.
-    pub fn reach(&mut self, namespace: &str, socket: &Socket) -> Reach {
+    pub fn reach(&mut self, namespace: &str, socket: &Socket) -> Arc<Reach> {
         let (address, port, v6_only) = match &socket.place {
-            Place::Unix(_) => return Reach::plain(Who::Host, "this host"),
+            Place::Unix(_) => return Arc::new(Reach::plain(Who::Host, "this host")),
             Place::Packet(_) if socket.interface.as_deref() == Some("lo") => {
-                return Reach::plain(Who::Host, "this host");
+                return Arc::new(Reach::plain(Who::Host, "this host"));
             }
             // Before any rule but those of the device.
-            Place::Packet(_) => return Reach::plain(Who::Anyone, "anyone"),
-            Place::Vsock(1, _) => return Reach::plain(Who::Host, "this host"),
-            Place::Vsock(..) => return Reach::plain(Who::Some, "the hypervisor and its guests"),
+            Place::Packet(_) => return Arc::new(Reach::plain(Who::Anyone, "anyone")),
+            Place::Vsock(1, _) => return Arc::new(Reach::plain(Who::Host, "this host")),
+            Place::Vsock(..) => return Arc::new(Reach::plain(Who::Some, "the hypervisor and its guests")),
             Place::Ip { address, port, v6_only } => (*address, *port, *v6_only),
         };
         let protocol = match socket.protocol {
@@ -87,8 +88,8 @@ impl Spaces {
         let port = socket.port();
         let space = match self.all.get(namespace) {
             Some(Ok(space)) => space,
-            Some(Err(why)) => return Reach::unknown(why.clone()),
-            None => return Reach::unknown("its namespace was not looked into"),
+            Some(Err(why)) => return Arc::new(Reach::unknown(why.clone())),
+            None => return Arc::new(Reach::unknown("its namespace was not looked into")),
         };
         let own = self.all.get("own").and_then(|own| own.as_ref().ok());
         let address = match address {
@@ -105,7 +106,7 @@ impl Spaces {
             classes: port.map(|_| (class(Some(space)), class(own))),
         };
         if let Some(known) = self.answers.get(&question) {
-            return known.clone();
+            return Arc::clone(known);
         }
         let mut families = vec![Family::of(address)];
         if question.both {
@@ -124,7 +125,8 @@ impl Spaces {
             answers.push((family, self.family(space, own.filter(|_| namespace != "own"), &aim)));
         }
         let reach = together(answers);
-        self.answers.insert(question, reach.clone());
+        let reach = Arc::new(reach);
+        self.answers.insert(question, Arc::clone(&reach));
         reach
     }
 

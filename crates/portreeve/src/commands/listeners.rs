@@ -13,8 +13,8 @@ use portreeve_audit::inventory::{Inventory, Listener, Served};
 use portreeve_audit::packages::Owner;
 use portreeve_audit::ports::Secrecy;
 use portreeve_audit::process::Image;
-use portreeve_audit::reach::answer::Reach;
 use portreeve_audit::scope::Scope;
+use portreeve_audit::share;
 use portreeve_audit::suggest;
 use portreeve_audit::waivers::Day;
 use portreeve_sys::{clock, names};
@@ -207,7 +207,8 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     }
     let inventory = looking::all(&arguments.socket, arguments.ledger.as_deref())?;
     if arguments.json {
-        writeln!(out, "{}", escape::json_text(inventory.json()))?;
+        inventory.json(|part| out.write_all(escape::json_text(part).as_bytes()))?;
+        writeln!(out)?;
     } else {
         write(out, &inventory)?;
     }
@@ -217,7 +218,9 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
 }
 
 fn write(out: &mut Output<'_>, inventory: &Inventory) -> io::Result<()> {
-    let mut users = BTreeMap::new();
+    let users: BTreeMap<u32, String> =
+        inventory.listeners.iter().filter_map(Listener::uid).map(|uid| (uid, String::new())).collect();
+    let users: BTreeMap<u32, String> = users.into_keys().map(|uid| (uid, user(uid))).collect();
     for (at, group) in inventory.listeners.chunk_by(|a, b| a.namespace == b.namespace).enumerate() {
         let namespace = group.first().map_or("own", |listener| &listener.namespace);
         if namespace != "own" {
@@ -240,7 +243,10 @@ fn write(out: &mut Output<'_>, inventory: &Inventory) -> io::Result<()> {
             "served",
             "secrecy",
         ]);
-        group.iter().for_each(|listener| table.row(row(listener, &mut users)));
+        for rows in share::pieces(group, |group| group.iter().map(|listener| row(listener, &users)).collect())
+        {
+            table.rows(rows);
+        }
         table.write(out, 0)?;
         std::mem::forget(table);
     }
@@ -268,46 +274,46 @@ pub(super) fn write_gaps(out: &mut Output<'_>, gaps: &[String]) -> io::Result<()
     Ok(())
 }
 
-fn row(listener: &Listener, users: &mut BTreeMap<u32, String>) -> Vec<Cell> {
-    let reach = listener.reach.as_ref().map_or_else(|| "-".to_owned(), Reach::line);
+fn row(listener: &Listener, users: &BTreeMap<u32, String>) -> Vec<Cell> {
+    let nothing = || Cell::fixed("-");
     let open = listener.socket.scope() != Scope::Host && listener.open_to_all();
     let paint = if open { Paint::Yellow } else { Paint::Plain };
     let home = listener.process().map(|process| &process.home);
     let container = home.and_then(|home| home.container.as_ref());
     let unit = match (container, home.and_then(|home| home.unit.as_deref())) {
-        (Some(container), _) => format!("{} {}", container.runtime, container.name),
-        (None, Some(unit)) => unit.to_owned(),
-        (None, None) => "-".to_owned(),
+        (Some(container), _) => Cell::of(format!("{} {}", container.runtime, container.name)),
+        (None, Some(unit)) => unit.into(),
+        (None, None) => nothing(),
     };
     let package = match &listener.package {
-        Owner::Package(name) => name.as_str(),
-        Owner::Nobody => "none",
-        Owner::Unknown(_) => "-",
+        Owner::Package(name) => name.into(),
+        Owner::Nobody => Cell::fixed("none"),
+        Owner::Unknown(_) => nothing(),
     };
     let secrecy = match listener.usual() {
-        None | Some((_, Secrecy::Unknown)) => "-".to_owned(),
-        Some((name, secrecy)) => format!("{name}: {}", secrecy.word()),
+        None | Some((_, Secrecy::Unknown)) => nothing(),
+        Some((name, secrecy)) => Cell::of(format!("{name}: {}", secrecy.word())),
     };
     vec![
-        listener.socket.protocol.word().into(),
-        listener.socket.address().into(),
-        Cell::painted(reach, paint),
+        Cell::fixed(listener.socket.protocol.word()),
+        Cell::of(listener.socket.address()),
+        listener.reach.as_ref().map_or_else(nothing, |reach| Cell::painted(reach.line(), paint)),
         process(listener),
-        listener.uid().map_or("-", |uid| users.entry(uid).or_insert_with(|| user(uid))).into(),
-        unit.into(),
-        package.into(),
-        listener.service.as_deref().unwrap_or("-").into(),
-        served(listener).into(),
-        secrecy.into(),
+        listener.uid().and_then(|uid| users.get(&uid)).map_or_else(nothing, Cell::from),
+        unit,
+        package,
+        listener.service.as_ref().map_or_else(nothing, Cell::from),
+        served(listener),
+        secrecy,
     ]
 }
 
 /// When it served last, and how often.
-fn served(listener: &Listener) -> String {
+fn served(listener: &Listener) -> Cell {
     match listener.served {
-        None => "-".to_owned(),
-        Some(Served { times: 0, .. }) => "never".to_owned(),
-        Some(Served { last, times }) => format!("{} ({times}x)", since::local(last)),
+        None => Cell::fixed("-"),
+        Some(Served { times: 0, .. }) => Cell::fixed("never"),
+        Some(Served { last, times }) => Cell::of(format!("{} ({times}x)", since::local(last))),
     }
 }
 
@@ -317,7 +323,7 @@ fn user(uid: u32) -> String {
 }
 
 fn process(listener: &Listener) -> Cell {
-    let Some(process) = listener.process() else { return "-".into() };
+    let Some(process) = listener.process() else { return Cell::fixed("-") };
     let more = match listener.processes.len() {
         1 => String::new(),
         all => format!(" +{}", all - 1),

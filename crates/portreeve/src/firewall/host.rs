@@ -12,6 +12,7 @@ use crate::failure::{Failure, system_text};
 use crate::looking;
 use crate::machine::Machine;
 use crate::settings::{self, HostFirewall};
+use portreeve_audit::holders::Wanted;
 use portreeve_audit::inventory::{Inventory, Listener};
 use portreeve_audit::sockets::{Place, Protocol};
 use portreeve_audit::{holders, namespaces};
@@ -270,7 +271,8 @@ fn holders(connections: &[&Connection]) -> HashMap<u32, String> {
     let proc = Path::new("/proc");
     let wanted: HashSet<u32> = connections.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
     let Ok(pids) = namespaces::processes(proc) else { return HashMap::new() };
-    let found = holders::holders(proc, &pids, &wanted, false).by_socket.into_iter();
+    let (found, ()) = holders::holders(proc, &pids, || (Wanted::these(wanted, false), ()));
+    let found = found.by_socket.into_iter();
     found
         .filter_map(|(inode, pids)| {
             let pid = pids.first()?;
