@@ -121,7 +121,9 @@ fn reason(
         ));
     }
     if now.saturating_sub(shown.entered) < shown.interval {
-        return Some("it has just started; another start would count against its start limit".to_owned());
+        return Some(
+            "it started within the time of its start limit; another start would count against it".to_owned(),
+        );
     }
     None
 }
@@ -143,15 +145,33 @@ fn read_unit(text: &str) -> Unit {
     unit
 }
 
-/// systemd's spans: `10s`, `1min 30s`, `500ms`.
+/// systemd's spans: `10s`, `1min 30s`, `500ms`, `1.500000s`, `1w 2d`, `infinity`. What is not known is long: better left alone than restarted once too
+/// often.
 fn span(text: &str) -> Duration {
-    let units = [("ms", 1), ("us", 0), ("min", 60_000), ("s", 1000), ("h", 3_600_000), ("d", 86_400_000)];
+    const DAY: u64 = 86_400_000;
+    let units = [
+        ("us", 0),
+        ("ms", 1),
+        ("s", 1000),
+        ("min", 60_000),
+        ("h", 3_600_000),
+        ("d", DAY),
+        ("w", 7 * DAY),
+        ("month", 31 * DAY),
+        ("y", 366 * DAY),
+    ];
     let word = |word: &str| {
-        let (digits, unit) = word.split_at(word.find(|c: char| !c.is_ascii_digit())?);
+        if word == "0" {
+            return Some(0);
+        }
+        let (number, unit) = word.split_at(word.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
         let (_, milliseconds) = units.iter().find(|(name, _)| *name == unit)?;
-        digits.parse::<u64>().ok()?.checked_mul(*milliseconds)
+        let more = if part.is_empty() { 0 } else { *milliseconds };
+        whole.parse::<u64>().ok()?.checked_mul(*milliseconds)?.checked_add(more)
     };
-    Duration::from_millis(text.split(' ').filter_map(word).fold(0, u64::saturating_add))
+    let words: Option<Vec<u64>> = text.split(' ').map(word).collect();
+    words.map_or(Duration::MAX, |all| Duration::from_millis(all.into_iter().fold(0, u64::saturating_add)))
 }
 
 fn systemctl(arguments: &[&str]) -> Result<String, String> {
@@ -249,7 +269,13 @@ mod tests {
         };
         assert_eq!(read_unit(text), wanted);
         assert_eq!(span("10s"), Duration::from_secs(10));
-        assert_eq!(span("infinity"), Duration::ZERO);
-        assert_eq!(read_unit("MainPID=x\nStartLimitIntervalUSec=99999999999999999999s"), Unit::default());
+        for (text, seconds) in
+            [("0", 0), ("500us", 0), ("1.500000s", 2), ("1w 1d", 8 * 86_400), ("1month", 31 * 86_400)]
+        {
+            assert_eq!(span(text), Duration::from_secs(seconds), "{text}");
+        }
+        for long in ["infinity", "", "x", "99999999999999999999s"] {
+            assert_eq!(span(long), Duration::MAX, "{long}");
+        }
     }
 }
