@@ -4,7 +4,7 @@
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -27,8 +27,8 @@ const ROOM: usize = 16 * 1024;
 /// Who holds which sockets.
 #[derive(Debug, Default)]
 pub struct Holders {
-    /// Inode → processes, in order of their numbers.
-    pub by_socket: HashMap<u32, Vec<u32>>,
+    /// The processes of each socket.
+    pub by_socket: BySocket,
     /// Processes that ended while they were looked at.
     pub vanished: usize,
     /// Processes whose descriptors this process may not see.
@@ -37,6 +37,57 @@ pub struct Holders {
     pub others: Vec<Descriptor>,
     /// Descriptors of other sockets beyond that bound.
     pub not_told: usize,
+}
+
+/// Which processes hold which sockets: ten thousand sockets are one table.
+#[derive(Debug, Default)]
+pub struct BySocket {
+    /// Inodes in order, with where their processes begin.
+    sockets: Vec<(u32, usize)>,
+    /// Of each socket in order of their numbers.
+    pids: Vec<u32>,
+}
+
+impl BySocket {
+    /// Of pairs of socket and process, in order and each once.
+    fn of_pairs(pairs: &[(u32, u32)]) -> Self {
+        let mut all =
+            Self { sockets: Vec::with_capacity(pairs.len()), pids: Vec::with_capacity(pairs.len()) };
+        for holders in pairs.chunk_by(|a, b| a.0 == b.0) {
+            let inode = holders.first().map_or(0, |pair| pair.0);
+            all.sockets.push((inode, all.pids.len()));
+            all.pids.extend(holders.iter().take(MOST_HOLDERS).map(|pair| pair.1));
+        }
+        all
+    }
+
+    /// The processes that hold a socket, in order of their numbers.
+    pub fn of(&self, inode: u32) -> &[u32] {
+        let Ok(at) = self.sockets.binary_search_by_key(&inode, |socket| socket.0) else { return &[] };
+        let begin = self.sockets.get(at).map_or(0, |socket| socket.1);
+        let end = self.sockets.get(at + 1).map_or(self.pids.len(), |socket| socket.1);
+        self.pids.get(begin..end).unwrap_or_default()
+    }
+
+    /// The sockets that somebody holds.
+    pub fn sockets(&self) -> impl Iterator<Item = u32> {
+        self.sockets.iter().map(|socket| socket.0)
+    }
+
+    /// Whoever holds one, once for each.
+    pub fn processes(&self) -> impl Iterator<Item = u32> {
+        self.pids.iter().copied()
+    }
+
+    /// The holders of one more.
+    pub(crate) fn add(&mut self, inode: u32, pids: &[u32]) {
+        let mut pairs: Vec<(u32, u32)> =
+            self.sockets().flat_map(|inode| self.of(inode).iter().map(move |pid| (inode, *pid))).collect();
+        pairs.extend(pids.iter().map(|pid| (inode, *pid)));
+        pairs.sort_unstable();
+        pairs.dedup();
+        *self = Self::of_pairs(&pairs);
+    }
 }
 
 /// A descriptor of a socket.
@@ -277,12 +328,7 @@ fn together(all: Vec<Found>) -> Holders {
     sockets.sort_unstable();
     // Two descriptors of one socket are one holder.
     sockets.dedup();
-    for (socket, pid) in sockets {
-        let pids: &mut Vec<u32> = holders.by_socket.entry(socket).or_default();
-        if pids.len() < MOST_HOLDERS {
-            pids.push(pid);
-        }
-    }
+    holders.by_socket = BySocket::of_pairs(&sockets);
     (holders.vanished, holders.hidden) = (vanished.len(), hidden.len());
     holders
 }
@@ -367,8 +413,8 @@ mod tests {
         let wanted: HashSet<u32> = sockets.iter().map(inode).collect();
         let own = std::process::id();
         let (found, ()) = holders(Path::new("/proc"), &[own], || (Wanted::these(wanted.clone(), false), ()));
-        assert_eq!(found.by_socket.len(), wanted.len());
-        assert!(found.by_socket.values().all(|pids| *pids == [own]));
+        assert_eq!(found.by_socket.sockets().collect::<HashSet<_>>(), wanted);
+        assert!(wanted.iter().all(|inode| found.by_socket.of(*inode) == [own]));
     }
 
     #[test]
@@ -390,11 +436,18 @@ mod tests {
         link(9, many, "socket:[12]");
         let mut wanted: HashSet<u32> = (1000..1000 + many).collect();
         wanted.insert(12);
-        let these = |others| || (Wanted::these(wanted.clone(), others), ());
+        let these = |others: bool| {
+            let wanted = Wanted::these(wanted.clone(), others);
+            move || (wanted, ())
+        };
         let (found, ()) = holders(&proc, &[9, 7, 8], these(false));
-        assert_eq!(found.by_socket.len(), wanted.len());
-        assert_eq!(found.by_socket[&12], [7, 9]);
-        assert!((1000..1000 + many).all(|inode| found.by_socket[&inode] == [9]));
+        assert_eq!(found.by_socket.sockets().collect::<HashSet<_>>(), wanted);
+        assert_eq!(found.by_socket.of(12), [7, 9]);
+        assert!((1000..1000 + many).all(|inode| found.by_socket.of(inode) == [9]));
+        assert!(found.by_socket.of(13).is_empty());
+        let mut more = found.by_socket;
+        more.add(13, &[9, 8]);
+        assert_eq!((more.of(13), more.of(12), more.of(1000)), (&[8, 9][..], &[7, 9][..], &[9][..]));
         assert_eq!((found.vanished, found.hidden), (1, 0));
         // What is beyond the bound is counted: it may be what is looked for.
         let others = |most: usize| {

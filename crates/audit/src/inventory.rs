@@ -1,7 +1,7 @@
 //! Every listener with all that is known of it: sockets of all namespaces, joined with processes, packages and our services.
 
 use crate::bounded;
-use crate::holders::{self, Wanted};
+use crate::holders::{self, BySocket, Wanted};
 use crate::namespaces::{self, Namespace};
 use crate::packages::{Owner, Owners};
 use crate::ports::{self, Secrecy};
@@ -9,8 +9,9 @@ use crate::process::{self, Process};
 use crate::reach::answer::Reach;
 use crate::reach::gather;
 use crate::reach::space::Space;
-use crate::reach::ways::Spaces;
+use crate::reach::ways::{Answers, Spaces};
 use crate::scope::Scope;
+use crate::share;
 use crate::sockets::{self, Place, Socket};
 use crate::vsock;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -163,10 +164,11 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
         inventory.gaps.push(format!("{} network namespaces were left out", spaces.cut));
     }
     // The firewalls' programs run, and /proc is read, while the kernel lists the sockets.
-    let (mut reach, (mut held, found)) = std::thread::scope(|scope| {
+    let (reach, (mut held, found)) = std::thread::scope(|scope| {
         let mut reach = None;
         let held = holding(places.proc, &pids, &mut inventory, |inventory| {
-            let found = listed(&spaces.all, inventory)?;
+            let mut found = listed(&spaces.all, inventory)?;
+            in_order(&mut found);
             let wanted = reachable(&found);
             let spaces = &spaces.all;
             reach = places.firewalls.then(|| scope.spawn(move || firewalls(spaces, &wanted)));
@@ -175,8 +177,10 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
         (reach.and_then(|reach| reach.join().ok()), held)
     });
     let mut found = found?;
-    found.append(&mut held.vsock);
-    in_order(&mut found);
+    if !held.vsock.is_empty() {
+        found.append(&mut held.vsock);
+        in_order(&mut found);
+    }
     let files = held.processes.values().filter(|process| process.our_root);
     let owners = Owners::of(
         places.dpkg,
@@ -184,21 +188,32 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
         &files.filter_map(|process| process.executable.clone()).collect(),
     );
     inventory.no_packages = owners.missing();
-    inventory.listeners = found
-        .into_iter()
-        .map(|(namespace, socket)| {
-            let pids = held.by_socket.get(&socket.inode).map_or(&[][..], Vec::as_slice);
+    let facts = share::pieces(&found, |found| {
+        let mut answers = Answers::default();
+        let facts = |(namespace, socket): &(String, Socket)| {
+            let pids = held.by_socket.of(socket.inode);
             let mut processes: Vec<Arc<Process>> =
                 pids.iter().filter_map(|pid| held.processes.get(pid)).cloned().collect();
             // The first process of the system holds sockets for services: theirs is the answer, where they run.
             processes.sort_by_key(|process| (process.pid == 1, process.pid));
             let package = owner(&owners, processes.first().map(|process| &**process));
-            let service = daemon.service(&socket, pids);
+            let service = daemon.service(socket, pids);
             let served = service.as_deref().and_then(|service| daemon.served(service));
-            let reach = reach.as_mut().map(|spaces| spaces.reach(&namespace, &socket));
-            Listener { socket, namespace, processes, package, service, reach, served }
-        })
-        .collect();
+            let reach = reach.as_ref().map(|spaces| spaces.reach(&mut answers, namespace, socket));
+            (processes, package, service, served, reach)
+        };
+        found.iter().map(facts).collect::<Vec<_>>()
+    });
+    let listener = |((namespace, socket), (processes, package, service, served, reach))| Listener {
+        socket,
+        namespace,
+        processes,
+        package,
+        service,
+        reach,
+        served,
+    };
+    inventory.listeners = found.into_iter().zip(facts.into_iter().flatten()).map(listener).collect();
     Ok(inventory)
 }
 
@@ -243,7 +258,7 @@ fn listed(spaces: &[Namespace], inventory: &mut Inventory) -> io::Result<Vec<(St
 
 /// The processes that hold sockets.
 struct Held {
-    by_socket: HashMap<u32, Vec<u32>>,
+    by_socket: BySocket,
     processes: HashMap<u32, Arc<Process>>,
     /// Sockets that the kernel does not list.
     vsock: Vec<(String, Socket)>,
@@ -272,7 +287,7 @@ fn holding(
     if unlisted {
         let among = vsock::among(proc, &holders.others);
         for (socket, pids) in among.listening {
-            holders.by_socket.insert(socket.inode, pids);
+            holders.by_socket.add(socket.inode, &pids);
             vsock.push(("own".to_owned(), socket));
         }
         // Whatever was not looked at may be one.
@@ -280,7 +295,7 @@ fn holding(
             inventory.gaps.retain(|gap| gap != sockets::NO_VSOCK);
         }
     }
-    let holding: BTreeSet<u32> = holders.by_socket.values().flatten().copied().collect();
+    let holding: BTreeSet<u32> = holders.by_socket.processes().collect();
     let mut processes = HashMap::new();
     for pid in holding {
         match process::read(proc, pid) {

@@ -5,7 +5,7 @@ use portreeve_audit::reach::answer::{Reach, Who};
 use portreeve_audit::reach::model::{Ruleset, Sees};
 use portreeve_audit::reach::ranges::Family;
 use portreeve_audit::reach::space::Space;
-use portreeve_audit::reach::ways::Spaces;
+use portreeve_audit::reach::ways::{Answers, Spaces};
 use portreeve_audit::reach::{iptables, nft};
 use portreeve_audit::sockets::{Place, Protocol, Socket};
 use portreeve_sys::interfaces::Interface;
@@ -46,7 +46,11 @@ fn spaces(space: Space) -> Spaces {
 
 fn ask(spaces: &mut Spaces, namespace: &str, protocol: Protocol, address: &str, port: u16) -> Reach {
     let place = Place::Ip { address: address.parse().expect("good"), port, v6_only: false };
-    spaces.reach(namespace, &Socket { protocol, place, interface: None, uid: None, inode: 1 })
+    Reach::clone(&spaces.reach(
+        &mut Answers::default(),
+        namespace,
+        &Socket { protocol, place, interface: None, uid: None, inode: 1 },
+    ))
 }
 
 /// The texts for these ports of TCP on all addresses.

@@ -24,8 +24,11 @@ pub struct Spaces {
     pub all: BTreeMap<String, Result<Space, String>>,
     /// Whether the own namespace forwards: IPv4, IPv6.
     pub forwards: (bool, bool),
-    answers: HashMap<Question, Arc<Reach>>,
 }
+
+/// What was answered: listeners of the same question share an answer.
+#[derive(Debug, Default)]
+pub struct Answers(HashMap<Question, Arc<Reach>>);
 
 /// Listeners of the same question have the same answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,11 +65,11 @@ struct Found {
 impl Spaces {
     /// Namespaces by their labels.
     pub fn new(all: BTreeMap<String, Result<Space, String>>, forwards: (bool, bool)) -> Spaces {
-        Spaces { all, forwards, answers: HashMap::new() }
+        Spaces { all, forwards }
     }
 
     /// Who reaches a socket of a namespace.
-    pub fn reach(&mut self, namespace: &str, socket: &Socket) -> Arc<Reach> {
+    pub fn reach(&self, answers: &mut Answers, namespace: &str, socket: &Socket) -> Arc<Reach> {
         let (address, port, v6_only) = match &socket.place {
             Place::Unix(_) => return Arc::new(Reach::plain(Who::Host, "this host")),
             Place::Packet(_) if socket.interface.as_deref() == Some("lo") => {
@@ -105,7 +108,7 @@ impl Spaces {
             interface: socket.interface.clone(),
             classes: port.map(|_| (class(Some(space)), class(own))),
         };
-        if let Some(known) = self.answers.get(&question) {
+        if let Some(known) = answers.0.get(&question) {
             return Arc::clone(known);
         }
         let mut families = vec![Family::of(address)];
@@ -113,7 +116,7 @@ impl Spaces {
             families.insert(0, Family::V4);
         }
         let any = address.is_unspecified();
-        let mut answers = Vec::new();
+        let mut each = Vec::new();
         for family in families {
             let aim = Aim {
                 family,
@@ -122,11 +125,11 @@ impl Spaces {
                 address: (!any).then_some(address),
                 interface: socket.interface.as_deref(),
             };
-            answers.push((family, self.family(space, own.filter(|_| namespace != "own"), &aim)));
+            each.push((family, self.family(space, own.filter(|_| namespace != "own"), &aim)));
         }
-        let reach = together(answers);
+        let reach = together(each);
         let reach = Arc::new(reach);
-        self.answers.insert(question, Arc::clone(&reach));
+        answers.0.insert(question, Arc::clone(&reach));
         reach
     }
 

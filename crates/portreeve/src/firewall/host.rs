@@ -272,10 +272,10 @@ fn holders(connections: &[&Connection]) -> HashMap<u32, String> {
     let wanted: HashSet<u32> = connections.iter().map(|one| one.inode).filter(|inode| *inode != 0).collect();
     let Ok(pids) = namespaces::processes(proc) else { return HashMap::new() };
     let (found, ()) = holders::holders(proc, &pids, || (Wanted::these(wanted, false), ()));
-    let found = found.by_socket.into_iter();
-    found
-        .filter_map(|(inode, pids)| {
-            let pid = pids.first()?;
+    let held = &found.by_socket;
+    held.sockets()
+        .filter_map(|inode| {
+            let pid = held.of(inode).first()?;
             let name = std::fs::read_to_string(proc.join(pid.to_string()).join("comm")).unwrap_or_default();
             Some((inode, format!("{} {pid}", name.trim_end())))
         })
