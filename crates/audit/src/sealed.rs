@@ -3,6 +3,7 @@
 //! A baseline is what was seen of each path, signed with a key that this host need not have, and tied to the baseline before it.
 
 pub mod aide_database; // an AIDE database as a record
+pub mod aide_export; // a record as an AIDE database
 pub mod authority; // who may sign which baseline
 pub mod budget; //    what a run may take of the machine
 pub mod carried; //   the rules of AIDE and Tripwire

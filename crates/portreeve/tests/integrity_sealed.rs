@@ -37,6 +37,21 @@ fn from_a_key_to_an_accepted_change() {
     let (code, said, _) = home.run("explain --store store --public key.pub tree/a");
     assert!(code == 1 && said.contains("no package explains it") && said.contains("differs"), "{said}");
     home.fine("explain --store store --public key.pub tree/b");
+    // For others: as JSON, and as an AIDE database that is read again.
+    let whole: serde_json::Value =
+        serde_json::from_str(&home.fine("export --store store --public key.pub")).unwrap();
+    assert_eq!((&whole["baseline"], &whole["digest"]), (&1.into(), &first.as_str().into()));
+    let paths = whole["paths"].as_array().unwrap();
+    assert!(
+        paths
+            .iter()
+            .any(|path| path["path"].as_str().unwrap().ends_with("/tree/a") && path["mode"] == "0644")
+    );
+    let aide = home.fine("export --store store --public key.pub --format aide");
+    fs::write(home.path("aide.db"), &aide).unwrap();
+    home.fine("init --key key --store from-aide --from-aide aide.db");
+    let (code, said, _) = home.run("check --store from-aide --public key.pub");
+    assert!(code == 1 && said.contains("2 unexplained"), "{said}");
 
     let said = home.fine("accept --key key --store store tree/a");
     assert!(said.starts_with("1 changes accepted\nbaseline 2: 3 paths"), "{said}");

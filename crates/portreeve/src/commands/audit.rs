@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Look at the files of packages too, which takes seconds; see `portreeve integrity packages`
     #[arg(long)]
     pub packages: bool,
+    /// Everything: the files of packages too, and what changed since the last signed baseline (as `integrity check --quick`)
+    #[arg(long, conflicts_with = "packages")]
+    pub all: bool,
     /// Answer in JSON
     #[arg(long, conflicts_with = "sarif")]
     pub json: bool,
@@ -74,7 +77,9 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     inventory
         .gaps
         .extend(stale.gaps.into_iter().filter(|gap| !inventory.gaps.contains(gap)).collect::<Vec<_>>());
-    if arguments.packages {
+    if arguments.all && !super::integrity::has_packages(Path::new("/")) {
+        outcome.not_applicable.extend(FILES.map(|check| (check.id, "this host has no database of packages")));
+    } else if arguments.packages || arguments.all {
         let integrity = super::integrity::look(Path::new("/"), &[])?;
         let files = portreeve_audit::integrity::check::check(&integrity, false);
         outcome.findings.extend(files.findings);
@@ -83,11 +88,23 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     } else {
         outcome
             .not_applicable
-            .extend(FILES.map(|check| (check.id, "it takes seconds (portreeve audit --packages)")));
+            .extend(FILES.map(|check| (check.id, "it takes seconds (portreeve audit --packages, or --all)")));
     }
-    outcome
-        .not_applicable
-        .extend(SEALED.map(|check| (check.id, "it is asked by itself (portreeve integrity check)")));
+    let sealed = if arguments.all { super::sealed::check::for_audit()? } else { None };
+    match sealed {
+        Some((found, gaps)) => {
+            outcome.findings.extend(found.findings);
+            inventory.gaps.extend(gaps);
+        }
+        None => {
+            let why = if arguments.all {
+                "there is no signed baseline (portreeve integrity init)"
+            } else {
+                "it takes seconds (portreeve audit --all, or portreeve integrity check)"
+            };
+            outcome.not_applicable.extend(SEALED.map(|check| (check.id, why)));
+        }
+    }
     let report = Report::new(&inventory, outcome, &waivers, today);
     if arguments.json {
         out.json(&report.json())?;

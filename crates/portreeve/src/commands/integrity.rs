@@ -42,6 +42,8 @@ pub enum Verb {
     Explain(sealed::explain::Explain),
     /// Make the next baseline, with what some paths or all are now
     Accept(sealed::accept::Accept),
+    /// Write a baseline as JSON or as an AIDE database
+    Export(sealed::export::Export),
     /// Go through the chain of baselines
     History(chain::History),
     /// Write the list of programs that `verify_server` starts
@@ -107,6 +109,7 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         Verb::Check(arguments) => sealed::check::check(arguments, out),
         Verb::Explain(arguments) => sealed::explain::explain(arguments, out),
         Verb::Accept(arguments) => sealed::accept::accept(arguments, out),
+        Verb::Export(arguments) => sealed::export::export(arguments, out),
         Verb::History(arguments) => chain::history(arguments, out),
         Verb::Trust(arguments) => trust::trust(arguments, out),
         Verb::Watch(arguments) => integrity_watch::watch(arguments, out),
@@ -175,6 +178,11 @@ fn summary(integrity: &Integrity) -> String {
         text.push_str(&format!("; {} packages have no sums", integrity.without_sums));
     }
     text
+}
+
+/// Whether there is a database of packages that can be asked.
+pub(super) fn has_packages(root: &Path) -> bool {
+    root.join("var/lib/dpkg/status").exists() || rpm::is_there(root)
 }
 
 /// Looks, and shows how far it is where somebody looks on.

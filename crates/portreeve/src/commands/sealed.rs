@@ -1,9 +1,10 @@
-//! `portreeve integrity init|check|accept|explain`: files beside a signed baseline of them. What the four share: where baselines are, and who is
+//! `portreeve integrity init|check|accept|explain|export`: files beside a signed baseline of them. What the five share: where baselines are, and who is
 //! believed.
 
 pub mod accept; //  the next baseline
 pub mod check; //   what is there beside the last baseline
 pub mod explain; // one path
+pub mod export; //  a baseline for other programs
 pub mod init; //    the first baseline
 pub mod told; //    how changes are told
 

@@ -8,9 +8,11 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::progress::{Whole, watched};
 use crate::sealing;
-use portreeve_audit::sealed::chain::{Baseline, Store};
-use portreeve_audit::sealed::compare::{Comparison, Depth, Sample};
+use portreeve_audit::exposure;
+use portreeve_audit::sealed::chain::{Baseline, STORE, Store};
+use portreeve_audit::sealed::compare::{Change, Comparison, Depth, Sample};
 use portreeve_audit::sealed::entry::hex;
+use portreeve_audit::sealed::findings;
 use portreeve_audit::sealed::hash::Hash;
 use portreeve_audit::sealed::journal::Journal;
 use portreeve_audit::sealed::reading::Reading;
@@ -22,6 +24,9 @@ use std::time::Duration;
 
 /// Changes that are kept and told; the rest is counted.
 const MOST_CHANGES: usize = 50_000;
+
+/// A quick check reads one of so many untouched files.
+const SAMPLE: u64 = 50;
 
 /// How long what a check has read is believed by the next one.
 const JOURNAL: Duration = Duration::from_secs(86_400);
@@ -48,7 +53,7 @@ pub struct Check {
     #[arg(long)]
     pub quick: bool,
     /// With --quick: read one of this many untouched files all the same, others each time; 0 reads none
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = SAMPLE)]
     pub sample: u64,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -84,17 +89,44 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
     for anchor in &arguments.anchor {
         store.anchored(&baseline, &digest("--anchor", anchor)?).map_err(Failure::new)?;
     }
+    let Compared { changes, more, gaps, reading, begun } = compared(arguments, &baseline)?;
+    let outcome = Outcome {
+        judged: Judged::new(changes, &gaps, Path::new("/"), baseline.header.created),
+        gaps: &gaps,
+        more,
+        baseline: &baseline,
+        standing,
+        store: &arguments.place.store,
+        reading: &reading,
+        begun,
+        waivers: &waivers,
+    };
+    told::tell(&outcome, if arguments.json { Format::Json } else { arguments.format }, out)
+}
+
+/// What a comparison came to.
+struct Compared {
+    changes: Vec<Change>,
+    /// Changes that were not kept.
+    more: u64,
+    gaps: Vec<(Vec<u8>, String)>,
+    reading: Reading,
+    /// Seconds since 1970.
+    begun: i64,
+}
+
+fn compared(arguments: &Check, baseline: &Baseline) -> Result<Compared, Failure> {
     let reading = Reading {
         hash: baseline.header.hash,
         budget: arguments.sparing.budget(),
-        journal: journal(arguments, &baseline)?,
+        journal: journal(arguments, baseline)?,
         ..Reading::default()
     };
     let begun = i64::try_from(sealing::now()).unwrap_or(0);
     let rules = baseline.header.rules.clone();
     let comparison = Comparison {
         rules: &rules,
-        depth: depth(arguments, &baseline)?,
+        depth: depth(arguments, baseline)?,
         workers: sealing::workers(),
         reading: &reading,
     };
@@ -116,18 +148,43 @@ pub fn check(arguments: &Check, out: &mut Output<'_>) -> Result<Exit, Failure> {
     if let Some(journal) = &reading.journal {
         journal.remove();
     }
-    let outcome = Outcome {
-        judged: Judged::new(changes, &tree.gaps, Path::new("/"), baseline.header.created),
-        gaps: &tree.gaps,
-        more,
-        baseline: &baseline,
-        standing,
-        store: &arguments.place.store,
-        reading: &reading,
-        begun,
-        waivers: &waivers,
+    Ok(Compared { changes, more, gaps: tree.gaps, reading, begun })
+}
+
+/// What `audit` makes of it: a quick check by the last baseline, and what is not known. None where there is no baseline.
+pub(crate) fn for_audit() -> Result<Option<(exposure::Outcome, Vec<String>)>, Failure> {
+    let place = Where { store: STORE.into() };
+    let store = Store::new(&place.store);
+    let Some(last) = store.last().map_err(Failure::new)? else { return Ok(None) };
+    let mut gaps = Vec::new();
+    match trusted(Path::new(PUBLIC))? {
+        Some(key) => drop(standing(&store, &last, Some(&key))?),
+        None => {
+            gaps.push(format!("whether the host's key signed baseline {}: there is no {PUBLIC}", last.number))
+        }
+    }
+    let arguments = Check {
+        place,
+        public: PUBLIC.into(),
+        expect: None,
+        anchor: Vec::new(),
+        baseline: None,
+        quick: true,
+        sample: SAMPLE,
+        sparing: Sparing { max_rate: None, max_cpu: None },
+        journal: None,
+        format: Format::Text,
+        json: false,
+        waivers: waivers::PATH.into(),
     };
-    told::tell(&outcome, if arguments.json { Format::Json } else { arguments.format }, out)
+    let seen = compared(&arguments, &last)?;
+    let judged = Judged::new(seen.changes, &seen.gaps, Path::new("/"), last.header.created);
+    let gap = |(path, why): &(Vec<u8>, String)| format!("{}: {why}", String::from_utf8_lossy(path));
+    gaps.extend(seen.gaps.iter().map(gap));
+    if seen.more > 0 {
+        gaps.push(format!("{} more paths differ from baseline {}", seen.more, last.number));
+    }
+    Ok(Some((findings::findings(&judged.unexplained), gaps)))
 }
 
 fn depth(arguments: &Check, baseline: &Baseline) -> Result<Depth, Failure> {
