@@ -2,14 +2,15 @@
 //! connection keeps the loop accepting, and is refused, while nobody takes what has ended. Looks only at what could have freed the
 //! seat, never blocks, and leaves the rest to the loop's next turn.
 //!
-//! A client sees the end of its connection before anybody can tell of it here: the worker that has still to wake up, the program that has
-//! still to exit. So a few of those who find no seat wait for one, for a moment, before they are refused.
+//! A client of a worker sees the end of its connection before the worker can tell of it here. So a few of those who find no seat there
+//! wait for one, for a moment, before they are refused. Whoever comes for a program does not wait: the kernel knows which have ended.
 
 use crate::admit::Client;
 use crate::children::PutOff;
 use crate::hosts::source_of;
 use crate::reap::CROWD;
-use crate::slot::{Slot, SlotId};
+use crate::seal::is_sealed;
+use crate::slot::{Manner, Slot, SlotId};
 use crate::staff::{FIRST_TLS, Staff};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -36,8 +37,9 @@ impl Supervisor {
     pub fn wait_for_seat(&mut self, mut client: Client, refusal: &Refusal) -> Option<Client> {
         let lacks =
             matches!(refusal.cause, Cause::ServiceLimit | Cause::PerSourceLimit | Cause::ProcessLimit);
+        let by_worker = self.slots.get(&client.slot).is_some_and(is_held_by_worker);
         let more = refusal.change.is_some() || refusal.rest.is_some() || refusal.sensor.is_some();
-        if !lacks || more || client.waited || self.children.seatless.len() >= MOST_WAITING {
+        if !lacks || !by_worker || more || client.waited || self.children.seatless.len() >= MOST_WAITING {
             return Some(client);
         }
         let source = source_of(client.peer.source());
@@ -151,6 +153,12 @@ impl Supervisor {
             self.bury_one(pid);
         }
     }
+}
+
+/// Whether a client's seat is given back by the word of a worker.
+fn is_held_by_worker(slot: &Slot) -> bool {
+    let carries = matches!(slot.manner(), Manner::Builtin(_) | Manner::Mux | Manner::Redirect);
+    carries || is_sealed(&slot.service)
 }
 
 /// The workers that hold seats of this service, or of any.
