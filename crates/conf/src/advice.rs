@@ -82,10 +82,15 @@ impl Advice<'_> {
         if matches!(service.action, Action::Sensor) {
             return;
         }
-        if service.only_from.as_ref().is_some_and(Vec::is_empty) {
+        if service.limits.only_from.as_ref().is_some_and(Vec::is_empty) {
             let message = format!("`only_from` of service `{id}` is empty, so it refuses everybody");
             let help = "remove the line to admit everybody, or name who is admitted";
-            self.warn(&codes::REFUSES_EVERYBODY, service.only_from_place.as_ref(), message, Some(help));
+            self.warn(
+                &codes::REFUSES_EVERYBODY,
+                service.limits.only_from_place.as_ref(),
+                message,
+                Some(help),
+            );
         } else if open_to_all(&service.no_access, false) {
             let message =
                 format!("`no_access` of service `{id}` holds every address, so it refuses everybody");
@@ -93,7 +98,9 @@ impl Advice<'_> {
             let help = "an address in both lists is refused: name in `only_from` alone who is admitted";
             self.warn(&codes::REFUSES_EVERYBODY, place, message, Some(help));
         }
-        for (name, limit) in [("instances", &service.instances), ("per_source", &service.per_source)] {
+        for (name, limit) in
+            [("instances", &service.limits.instances), ("per_source", &service.limits.per_source)]
+        {
             if limit.value == Some(0) {
                 let message = format!("`{name} = 0` of service `{id}` refuses everybody");
                 self.warn(&codes::REFUSES_EVERYBODY, limit.place.as_ref(), message, None);
@@ -113,7 +120,7 @@ impl Advice<'_> {
             .endpoints()
             .iter()
             .all(|place| place.address().is_none_or(|a| a.ip().to_canonical().is_loopback()));
-        !local && open_to_all(&self.service.only_from, true)
+        !local && open_to_all(&self.service.limits.only_from, true)
     }
 
     fn plaintext(&mut self) {
@@ -211,12 +218,13 @@ impl Advice<'_> {
             AddressMatch::V6(_, bits) => *bits < 19,
             AddressMatch::Name(_) | AddressMatch::Suffix(_) => false,
         };
-        let found = service.only_from.iter().flatten().find(|entry| service.protect_only_from && wide(entry));
+        let found =
+            service.limits.only_from.iter().flatten().find(|entry| service.protect_only_from && wide(entry));
         if let Some(entry) = found {
             let message =
                 format!("`protect_only_from` of service `{}` protects all of {}", service.id, entry.text);
             self.warn(&codes::PROTECTS_EVERYBODY, Some(&entry.place), message, None);
-        } else if service.protect_only_from && service.only_from.is_none() {
+        } else if service.protect_only_from && service.limits.only_from.is_none() {
             let message = format!(
                 "`protect_only_from` has no effect on service `{}`, which has no `only_from`",
                 service.id
@@ -231,7 +239,7 @@ impl Advice<'_> {
         if !accepts_itself(service) {
             return;
         }
-        if let (Some(_), Some(place)) = (service.per_source.value, &service.per_source.place) {
+        if let (Some(_), Some(place)) = (service.limits.per_source.value, &service.limits.per_source.place) {
             let message =
                 format!("`per_source` has no effect on service `{}`, which accepts by itself", service.id);
             self.warn(&codes::WITHOUT_EFFECT, Some(place), message, Some("write `wait = no`, or remove it"));

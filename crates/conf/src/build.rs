@@ -5,7 +5,6 @@ use crate::check::BuiltinName;
 use crate::draft::{AddressSet, Draft, Flag, Type};
 use crate::fill::Implied;
 use crate::host::Host;
-use crate::place::Place;
 use crate::rare::{Nothing, Rare};
 use crate::seldom::Seldom;
 use crate::service::{
@@ -13,6 +12,8 @@ use crate::service::{
     SocketType,
 };
 use crate::text::Text;
+use crate::usual::{InCommon, Last, Limits, Socket, Usual};
+use crate::verdict::Bench;
 use crate::verify::Verify;
 use crate::words::Words;
 
@@ -25,19 +26,19 @@ const FLOW_IDLE: u32 = 120;
 /// The daemon's own user alone.
 pub(crate) const SOCKET_MODE: u32 = 0o600;
 
-/// The service; `None` where an attribute is missing that `check` has already missed.
+/// The service; `None` where an attribute is missing that `check` has already missed. What it says as others do it shares with them.
 pub(crate) fn build(
     draft: &Draft,
     implied: &Implied,
     builtin: Option<BuiltinName>,
-    host: &dyn Host,
-    place: &Place,
+    bench: &Bench<'_>,
+    common: &mut InCommon,
 ) -> Option<Service> {
+    let (host, place) = (bench.host, bench.place);
     let action = action(draft, builtin)?;
     let starts_program = matches!(action, Action::External { .. });
-    // Lists and ident are about addresses; `local.rs` has said so where `defaults` has one for a service without any.
-    let asks = |userid| userid && !implied.is_local();
     let seldom = seldom(draft, implied, host, starts_program);
+    let seldom = if seldom.is_unsaid() { Rare::default() } else { Rare::of(seldom) };
     Some(Service {
         name: draft.name_text(),
         id: draft.id_text(),
@@ -49,20 +50,33 @@ pub(crate) fn build(
             _ => None,
         },
         action,
-        types: Words::types(draft.types),
-        flags: Words::flags(draft.flags),
-        listen: listen(draft, implied)?,
-        rpc: rpc(draft, host),
-        mux: mux(draft),
-        wait: draft.wait?,
-        noretry: draft.flag(Flag::Noretry),
-        nolibwrap: draft.flag(Flag::Nolibwrap),
-        ids: ids(draft, host),
+        listen: listen(draft, implied, &mut common.sockets)?,
+        limits: common.limits.share(limits(draft, implied)),
+        usual: common.usual.share(usual(draft, implied, host, seldom)?),
+    })
+}
+
+fn limits(draft: &Draft, implied: &Implied) -> Limits {
+    Limits {
         instances: or(&draft.instances, None),
         per_source: or(&draft.per_source, None),
         cps: or(&draft.cps, CPS),
         only_from: about(&draft.only_from, implied).map(|set| set.entries()),
         only_from_place: about(&draft.only_from, implied).and_then(|set| set.place.clone()),
+    }
+}
+
+fn usual(draft: &Draft, implied: &Implied, host: &dyn Host, seldom: Rare<Seldom>) -> Option<Usual> {
+    // Lists and ident are about addresses; `local.rs` has said so where `defaults` has one for a service without any.
+    let asks = |userid| userid && !implied.is_local();
+    Some(Usual {
+        types: Words::types(draft.types),
+        flags: Words::flags(draft.flags),
+        mux: mux(draft),
+        wait: draft.wait?,
+        noretry: draft.flag(Flag::Noretry),
+        nolibwrap: draft.flag(Flag::Nolibwrap),
+        ids: ids(draft, host),
         nice: draft.nice,
         umask: draft.umask,
         rlimits: draft.rlimits.clone(),
@@ -80,7 +94,7 @@ pub(crate) fn build(
         evidence: draft.evidence == Some(true),
         protect_only_from: draft.protect_only_from == Some(true),
         transparent: draft.transparent == Some(true),
-        seldom: if seldom.is_unsaid() { Rare::default() } else { Rare::of(seldom) },
+        seldom,
     })
 }
 
@@ -93,6 +107,7 @@ fn seldom(draft: &Draft, implied: &Implied, host: &dyn Host, starts_program: boo
     let unsaid = Seldom::NOTHING;
     let path = |banner: &Option<Set<Text>>| banner.as_ref().map(|set| set.value.clone());
     Seldom {
+        rpc: rpc(draft, host),
         proxy_from: draft.proxy_from.as_ref().map(|set| set.entries()).unwrap_or_default(),
         proxy_protocol: draft.proxy_protocol,
         per_source_prefix: or(&draft.per_source_prefix, unsaid.per_source_prefix.value),
@@ -172,7 +187,7 @@ fn wrap_name(draft: &Draft, action: &Action) -> Text {
     }
 }
 
-fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
+fn listen(draft: &Draft, implied: &Implied, sockets: &mut Last<Socket>) -> Option<Listen> {
     let local = implied.is_local();
     let (port, last_port) = match draft.port {
         // A unix socket has none either; `refuse.rs` has seen to it that none was written.
@@ -183,7 +198,7 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
         None if draft.is(Type::Rpc) => (0, 0),
         ports => ports?,
     };
-    Some(Listen {
+    let how = Socket {
         socket: draft.socket?,
         protocol: draft.protocol.clone()?,
         rights: SocketRights {
@@ -191,8 +206,6 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
             group: draft.rights.group,
             mode: draft.rights.mode.unwrap_or(SOCKET_MODE),
         },
-        port,
-        last_port,
         bind: implied.bind.clone(),
         family: implied.family,
         v6only: !local && draft.v6only.unwrap_or(false),
@@ -200,7 +213,8 @@ fn listen(draft: &Draft, implied: &Implied) -> Option<Listen> {
         nodelay: !local && (draft.flag(Flag::Nodelay) || draft.is_redirected()),
         keepalive: draft.flag(Flag::Keepalive),
         freebind: draft.flag(Flag::Freebind),
-    })
+    };
+    Some(Listen { port, last_port, how: sockets.share(how) })
 }
 
 fn rpc(draft: &Draft, host: &dyn Host) -> Option<Rpc> {

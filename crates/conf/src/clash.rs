@@ -84,6 +84,8 @@ pub(crate) fn rpc_clash(a: &Service, b: &Service) -> bool {
 mod tests {
     use super::*;
     use crate::service::{FamilyFlag, SocketRights};
+    use crate::usual::Socket;
+    use std::rc::Rc;
 
     fn at(text: &str) -> Bind {
         let (address, device) = text.split_once('%').map_or((text, None), |(a, d)| (a, Some(d.to_owned())));
@@ -96,11 +98,9 @@ mod tests {
     }
 
     fn listen(bind: &str, family: FamilyFlag, v6only: bool, socket: SocketType) -> Listen {
-        Listen {
+        let how = Socket {
             socket,
             protocol: ("tcp".into(), 6),
-            port: 80,
-            last_port: 80,
             bind: (!bind.is_empty()).then(|| at(bind)).into_iter().collect(),
             family,
             v6only,
@@ -108,7 +108,14 @@ mod tests {
             nodelay: false,
             keepalive: false,
             freebind: false,
-        }
+        };
+        Listen { port: 80, last_port: 80, how: Rc::new(how) }
+    }
+
+    fn but(of: &Listen, change: impl FnOnce(&mut Socket)) -> Listen {
+        let mut how = Socket::clone(&of.how);
+        change(&mut how);
+        Listen { how: Rc::new(how), ..*of }
     }
 
     #[test]
@@ -140,16 +147,15 @@ mod tests {
         assert!(!clash(&a, &Listen { port: 81, last_port: 81, ..a.clone() }));
         let any = Listen { port: 0, last_port: 0, ..a.clone() };
         assert!(!clash(&any, &any));
-        assert!(!clash(&a, &Listen { protocol: ("sctp".into(), 132), ..a.clone() }));
+        assert!(!clash(&a, &but(&a, |how| how.protocol = ("sctp".into(), 132))));
     }
 
     #[test]
     fn ranges_interfaces_and_files() {
-        let on = |bind: &[&str], first, last| Listen {
-            port: first,
-            last_port: last,
-            bind: bind.iter().map(|text| at(text)).collect(),
-            ..listen("", FamilyFlag::Unset, false, SocketType::Stream)
+        let on = |bind: &[&str], first, last| {
+            let any = listen("", FamilyFlag::Unset, false, SocketType::Stream);
+            let bound = but(&any, |how| how.bind = bind.iter().map(|text| at(text)).collect());
+            Listen { port: first, last_port: last, ..bound }
         };
         for (a, b, expected) in [
             (on(&[], 80, 90), on(&[], 90, 95), true),
@@ -169,8 +175,8 @@ mod tests {
             assert_eq!(clash(&b, &a), expected, "{b:?} {a:?}");
         }
         let file = on(&["/run/a"], 0, 0);
-        assert!(clash(&file, &Listen { socket: SocketType::Dgram, ..file.clone() }));
+        assert!(clash(&file, &but(&file, |how| how.socket = SocketType::Dgram)));
         let name = on(&["@a"], 0, 0);
-        assert!(!clash(&name, &Listen { socket: SocketType::Dgram, ..name.clone() }));
+        assert!(!clash(&name, &but(&name, |how| how.socket = SocketType::Dgram)));
     }
 }

@@ -28,6 +28,7 @@ mod service;
 mod sources;
 mod steps;
 mod text; // words without copies
+mod usual; // what many say alike
 mod words;
 
 // The two tables.
@@ -108,5 +109,6 @@ pub use text::{Shared, Text};
 pub use trusted::{
     ProgramDigest, TrustedProgram, digest_text, program_digest, trusted_programs, trusted_text,
 };
+pub use usual::{Limits, Socket, Usual};
 pub use verify::Verify;
 pub use words::Words;

@@ -18,6 +18,11 @@ impl<T> Rare<T> {
         Self(Some(Box::new(value)))
     }
 
+    /// Whether nothing was written to it.
+    pub fn is_unmade(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The value where there is one to change; makes no room.
     pub fn made(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()
@@ -40,7 +45,7 @@ impl<T: Nothing> DerefMut for Rare<T> {
 
 impl<T: Nothing + PartialEq> PartialEq for Rare<T> {
     fn eq(&self, other: &Self) -> bool {
-        **self == **other
+        self.is_unmade() && other.is_unmade() || **self == **other
     }
 }
 

@@ -22,6 +22,7 @@ use crate::report::{AFTER, Finding, Order, Report};
 use crate::service::Service;
 use crate::sources::{Inetd, Sources};
 use crate::text::Text;
+use crate::usual::InCommon;
 use crate::verdict::{Bench, Refused};
 use std::path::Path;
 
@@ -304,6 +305,7 @@ struct Standing<'a> {
     served: Vec<(Service, &'a Found)>,
     bound: Bound,
     neighbours: Neighbours,
+    common: InCommon,
     /// Those that tcpmux finds by name, and those that rpcbind is told of.
     muxed: Vec<usize>,
     rpc: Vec<usize>,
@@ -344,7 +346,7 @@ fn judge(
         Earlier::new(draft, &implied).remember(&mut standing.bound);
     }
     refuse(draft, &implied, builtin, bench)?;
-    let Some(service) = build(draft, &implied, builtin, bench.host, bench.place) else {
+    let Some(service) = build(draft, &implied, builtin, bench, &mut standing.common) else {
         return Err(Refused("an attribute is missing".to_owned()));
     };
     let same = |other: &Service| other.name.eq_ignore_ascii_case(&service.name);

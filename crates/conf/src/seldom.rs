@@ -4,12 +4,14 @@ use crate::place::Place;
 use crate::rare::Nothing;
 use crate::redirect::ProxyProtocol;
 use crate::sandbox::Sandbox;
-use crate::service::{AddressEntry, AddressList, DenyTime, Limit, Overload, Set, Tls, Window};
+use crate::service::{AddressEntry, AddressList, DenyTime, Limit, Overload, Rpc, Set, Tls, Window};
 use crate::text::Text;
 
 /// What few services say; read as fields of the service itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seldom {
+    /// `type = RPC`.
+    pub rpc: Option<Rpc>,
     /// proxy_from; not empty where `proxy_protocol` accepts.
     pub proxy_from: Vec<AddressEntry>,
     /// proxy_protocol.
@@ -57,6 +59,7 @@ const fn unset<T>(value: T) -> Set<T> {
 
 impl Nothing for Seldom {
     const NOTHING: &'static Self = &Self {
+        rpc: None,
         proxy_from: Vec::new(),
         proxy_protocol: None,
         // One source: an IPv4 address, an IPv6 network of the size that one customer gets.

@@ -2,15 +2,12 @@
 
 use crate::host::User;
 use crate::place::Place;
-use crate::rare::Rare;
 use crate::redirect::Target;
-use crate::rlimits::Rlimits;
-use crate::seldom::Seldom;
 use crate::text::Text;
-use crate::verify::Verify;
-use crate::words::Words;
+use crate::usual::{Limits, Socket, Usual};
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::rc::Rc;
 
 /// A value with the place that set it; `None` for a built-in default. Equal is what has the same value, wherever it stands.
 #[derive(Clone, Debug)]
@@ -113,28 +110,20 @@ pub enum FamilyFlag {
 /// Where a service listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// socket_type.
-    pub socket: SocketType,
-    /// Protocol name and number; `unix` and 0 of a unix socket.
-    pub protocol: (Text, i32),
     /// Port in host order; the first of a range.
     pub port: u16,
     /// The last port of a range, else the same.
     pub last_port: u16,
-    /// `bind`, in order; none is every address. IP and unix sockets are never mixed.
-    pub bind: Vec<Bind>,
-    /// IPv4/IPv6 flags.
-    pub family: FamilyFlag,
-    /// v6only.
-    pub v6only: bool,
-    /// Who may connect to a unix socket in the file system.
-    pub rights: SocketRights,
-    /// Flag NODELAY.
-    pub nodelay: bool,
-    /// Flag KEEPALIVE.
-    pub keepalive: bool,
-    /// Flag FREEBIND.
-    pub freebind: bool,
+    /// How; read as fields of this.
+    pub how: Rc<Socket>,
+}
+
+impl Deref for Listen {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.how
+    }
 }
 
 /// socket_owner, socket_group, socket_mode.
@@ -366,70 +355,20 @@ pub struct Service {
     pub action: Action,
     /// Where `server` or `redirect` stands.
     pub action_place: Option<Place>,
-    /// Words of `type`, upper case, for the dump.
-    pub types: Words,
-    /// Words of `flags`, in xinetd's spelling, for the dump.
-    pub flags: Words,
     /// Socket.
     pub listen: Listen,
-    /// `type = RPC`.
-    pub rpc: Option<Rpc>,
-    /// It has no socket of its own: clients name it to tcpmux.
-    pub mux: Option<Mux>,
-    /// wait = yes.
-    pub wait: bool,
-    /// Flag NORETRY.
-    pub noretry: bool,
-    /// Flag NOLIBWRAP.
-    pub nolibwrap: bool,
     /// Daemon name for hosts.allow/hosts.deny.
     pub wrap_name: Text,
-    /// Ids of the program.
-    pub ids: Ids,
-    /// instances.
-    pub instances: Set<Limit>,
-    /// per_source.
-    pub per_source: Set<Limit>,
-    /// cps: connections per second (0 = off) and wait seconds.
-    pub cps: Set<(u32, u32)>,
-    /// only_from.
-    pub only_from: AddressList,
-    /// Place of the line that first set only_from.
-    pub only_from_place: Option<Place>,
-    /// nice.
-    pub nice: Option<i32>,
-    /// umask; `None` = inherited OR 022.
-    pub umask: Option<u32>,
-    /// Resource limits.
-    pub rlimits: Rare<Rlimits>,
-    /// log_type.
-    pub log_type: LogType,
-    /// log_on_success.
-    pub log_success: LogSuccess,
-    /// log_on_failure.
-    pub log_failure: LogFailure,
-    /// on_remove.
-    pub on_remove: OnRemove,
-    /// stop; `None` = not written (the way the supervisor was called decides).
-    pub stop: Option<Stop>,
-    /// transparent: the target of `redirect` sees the client's address.
-    pub transparent: bool,
-    /// idle_timeout of a built-in stream service, in seconds.
-    pub idle_timeout: u32,
-    /// verify_server.
-    pub verify: Verify,
-    /// evidence: the program has a descriptor to tell us of its client.
-    pub evidence: bool,
-    /// protect_only_from: no ban touches the addresses of only_from.
-    pub protect_only_from: bool,
-    /// What few services say.
-    pub seldom: Rare<Seldom>,
+    /// Who may have it.
+    pub limits: Rc<Limits>,
+    /// What else it says; read as fields of the service itself.
+    pub usual: Rc<Usual>,
 }
 
 impl Deref for Service {
-    type Target = Seldom;
+    type Target = Usual;
 
-    fn deref(&self) -> &Seldom {
-        &self.seldom
+    fn deref(&self) -> &Usual {
+        &self.usual
     }
 }

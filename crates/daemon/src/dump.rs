@@ -160,7 +160,7 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
         None if s.mux.is_some() || s.rpc.is_some_and(|_| s.listen.port == 0) => {}
         None => line("port", &s.listen.port_text()),
     }
-    if let Some(instances) = s.instances.value {
+    if let Some(instances) = s.limits.instances.value {
         line("Instances", &instances);
     }
     line("wait", &if s.wait { "yes" } else { "no" });
@@ -179,8 +179,8 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
     if let Some(nice) = s.nice {
         line("Nice", &nice);
     }
-    line("CPS", &format!("max conn:{} wait:{}", s.cps.value.0, s.cps.value.1));
-    line("PER_SOURCE", &s.per_source.value.map_or(-1, i64::from));
+    line("CPS", &format!("max conn:{} wait:{}", s.limits.cps.value.0, s.limits.cps.value.1));
+    line("PER_SOURCE", &s.limits.per_source.value.map_or(-1, i64::from));
     line("Bind", &s.listen.bind_text().as_deref().unwrap_or("All addresses."));
     match &s.action {
         Action::External { server, argv } => {
@@ -212,7 +212,7 @@ fn configuration(o: &mut String, s: &Service, port: Option<u16>) {
             times.value.iter().map(|w| format!("{}-{}", clock(w.from), clock(w.to))).collect();
         let _ = writeln!(o, "\t\tAccess times = {}", text.join(" "));
     }
-    let _ = writeln!(o, "\t\tOnly from: {}", addresses(&s.only_from, "All sites", "No sites"));
+    let _ = writeln!(o, "\t\tOnly from: {}", addresses(&s.limits.only_from, "All sites", "No sites"));
     let _ = writeln!(o, "\t\tNo access: {}", addresses(&s.no_access, "No blocked sites", "No blocked sites"));
     if s.action == Action::Sensor {
         let time = match s.deny_time.value {

@@ -17,8 +17,8 @@ impl Supervisor {
     /// Most flows of a slot, and most of one source of it.
     pub fn flow_bounds(&self, slot: &Slot) -> (usize, usize) {
         let of = |limit: Option<u32>| limit.map(|limit| limit as usize);
-        let most = of(slot.service.instances.value).unwrap_or(self.most_flows).min(self.most_flows);
-        (most, of(slot.service.per_source.value).unwrap_or(OF_ONE_SOURCE).min(most))
+        let most = of(slot.service.limits.instances.value).unwrap_or(self.most_flows).min(self.most_flows);
+        (most, of(slot.service.limits.per_source.value).unwrap_or(OF_ONE_SOURCE).min(most))
     }
 
     /// Tells the worker how many flows a slot may have.

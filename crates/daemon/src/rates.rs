@@ -30,7 +30,7 @@ impl Slot {
         if self.service.wait || self.order.duty == Duty::Hold {
             i32::MAX
         } else {
-            queue(self.service.cps.value)
+            queue(self.service.limits.cps.value)
         }
     }
 }
@@ -87,7 +87,7 @@ impl Supervisor {
         }
         slot.overloaded = overloaded;
         // xinetd names the service here, not its id.
-        let (name, seconds) = (&slot.service.name, slot.service.cps.value.1);
+        let (name, seconds) = (&slot.service.name, slot.service.limits.cps.value.1);
         let text = if overloaded {
             format!(
                 "Deactivating service {name} due to excessive incoming connections.  Restarting in {seconds} seconds."

@@ -148,7 +148,7 @@ impl Supervisor {
         match service.mux {
             Some(_) => j.text("address", "tcpmux"),
             None => {
-                let place = slot.sole().map_or_else(|| service.listen.summary(), |l| l.address.to_string());
+                let place = slot.sole().map_or_else(|| service.listen.summary(), |l| l.address().to_string());
                 j.text("address", place);
             }
         }
@@ -157,7 +157,7 @@ impl Supervisor {
             j.plain("wanted", if service.mux.is_some() { 0 } else { service.listen.count() });
         });
         j.list("not_open", |j| {
-            for missing in slot.missing.iter().take(MISSING_SHOWN) {
+            for missing in slot.trouble.missing.iter().take(MISSING_SHOWN) {
                 j.item(|j| {
                     j.text("address", &missing.place);
                     j.text("why", &missing.why);
@@ -189,15 +189,15 @@ impl Supervisor {
                     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
                     limit("flows", count(flows), Some(count(self.flow_bounds(slot).0)));
                 }
-                None => limit("instances", slot.state.running(), service.instances.value),
+                None => limit("instances", slot.state.running(), service.limits.instances.value),
             }
             if let Some(most) = service.starts_per_minute.value {
                 limit("starts_per_minute", slot.state.starts_in_the_minute(&self.now()), Some(most));
             }
             let sources = u32::try_from(slot.state.sources()).unwrap_or(u32::MAX);
             limit("sources", sources, None);
-            if service.per_source.value.is_some() {
-                limit("per_source", slot.state.most_of_one_source(), service.per_source.value);
+            if service.limits.per_source.value.is_some() {
+                limit("per_source", slot.state.most_of_one_source(), service.limits.per_source.value);
             }
         });
         j.list("targets", |j| slot.targets.iter().for_each(|target| j.item(|j| self.target(j, target))));
@@ -243,7 +243,7 @@ impl Supervisor {
             State::Active if self.throttled(slot) => {
                 "sources above their share of cps are refused".to_owned()
             }
-            State::Active if !slot.missing.is_empty() => partly(slot),
+            State::Active if !slot.trouble.missing.is_empty() => partly(slot),
             State::Active => self.tls_stale(slot).or_else(|| self.registry.of(id).2).unwrap_or_default(),
         }
     }
@@ -265,9 +265,12 @@ impl Supervisor {
 
 /// What is not open of a service that serves.
 fn partly(slot: &Slot) -> String {
-    let Some(first) = slot.missing.first() else { return String::new() };
-    let (open, all) = (slot.listeners.len(), slot.listeners.len() + slot.missing.len());
-    format!("{open} of {all} addresses are open; {}: {}, attempt {}", first.place, first.why, slot.tries)
+    let Some(first) = slot.trouble.missing.first() else { return String::new() };
+    let (open, all) = (slot.listeners.len(), slot.listeners.len() + slot.trouble.missing.len());
+    format!(
+        "{open} of {all} addresses are open; {}: {}, attempt {}",
+        first.place, first.why, slot.trouble.tries
+    )
 }
 
 fn worker(j: &mut Json, link: &crate::staff::Link) {

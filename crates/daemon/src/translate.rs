@@ -19,7 +19,7 @@ impl Policy {
     /// For a service as it was read.
     pub fn of(service: &Service) -> Self {
         let policy = Self::default();
-        let lists = [&service.only_from, &service.no_access];
+        let lists = [&service.limits.only_from, &service.no_access];
         if lists.into_iter().flatten().map(Vec::len).sum::<usize>() > SHORT {
             policy.get(service);
         }
@@ -40,13 +40,13 @@ fn rules(service: &Service) -> Rules {
             origins.push((name, files.origin(place)));
         }
     };
-    note("cps", &service.cps.place);
-    note("instances", &service.instances.place);
-    note("per_source", &service.per_source.place);
+    note("cps", &service.limits.cps.place);
+    note("instances", &service.limits.instances.place);
+    note("per_source", &service.limits.per_source.place);
     note("starts_per_minute", &service.starts_per_minute.place);
     note("source_starts_per_minute", &service.source_starts_per_minute.place);
     note("deny_time", &service.deny_time.place);
-    note("only_from", &service.only_from_place);
+    note("only_from", &service.limits.only_from_place);
     note("no_access", &service.no_access.as_deref().and_then(<[_]>::first).map(|entry| entry.place.clone()));
     if let Some(load) = &service.max_load {
         note("max_load", &load.place);
@@ -60,12 +60,12 @@ fn rules(service: &Service) -> Rules {
         DenyTime::Forever => Denial::Forever,
     });
     Rules {
-        cps: service.cps.value,
+        cps: service.limits.cps.value,
         overload_closes: service.overload.value == Overload::Close,
         max_load: service.max_load.as_ref().map(|m| m.value),
         windows: service.access_times.as_ref().map(|t| t.value.iter().map(|w| (w.from, w.to)).collect()),
-        instances: service.instances.value,
-        per_source: service.per_source.value,
+        instances: service.limits.instances.value,
+        per_source: service.limits.per_source.value,
         // A process is counted by its user, and a user is nobody else.
         per_source_prefix: if service.listen.is_local() {
             (32, 128)
@@ -75,7 +75,7 @@ fn rules(service: &Service) -> Rules {
         starts_per_minute: service.starts_per_minute.value,
         source_starts_per_minute: service.source_starts_per_minute.value,
         sensor,
-        only_from: service.only_from.as_deref().map(addresses),
+        only_from: service.limits.only_from.as_deref().map(addresses),
         no_access: service.no_access.as_deref().map(addresses),
         origins,
     }
@@ -94,7 +94,7 @@ pub fn protected<'a>(protect: &[AddressEntry], services: impl Iterator<Item = &'
         rules.extend(addresses(&service.proxy_from));
         if service.protect_only_from {
             let names = |rule: &Rule| matches!(rule.pattern, Pattern::Name(_) | Pattern::Suffix(_));
-            let entries = service.only_from.as_deref().unwrap_or_default();
+            let entries = service.limits.only_from.as_deref().unwrap_or_default();
             rules.extend(addresses(entries).into_iter().filter(|rule| !names(rule)));
         }
     });

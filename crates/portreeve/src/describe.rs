@@ -109,10 +109,10 @@ pub fn runs_as(service: &Service) -> String {
 /// The limits and lists that are set, the default rate left out.
 pub fn limits(service: &Service) -> String {
     let mut parts = Vec::new();
-    if let Some(n) = service.instances.value {
+    if let Some(n) = service.limits.instances.value {
         parts.push(format!("instances {n}"));
     }
-    if let Some(n) = service.per_source.value {
+    if let Some(n) = service.limits.per_source.value {
         parts.push(format!("per_source {n}"));
     }
     if let Some(n) = service.starts_per_minute.value {
@@ -124,8 +124,8 @@ pub fn limits(service: &Service) -> String {
     if let Some(n) = service.source_starts_per_minute.value {
         parts.push(format!("source_starts_per_minute {n}"));
     }
-    if service.cps.place.is_some() {
-        parts.push(format!("cps {} {}", service.cps.value.0, service.cps.value.1));
+    if service.limits.cps.place.is_some() {
+        parts.push(format!("cps {} {}", service.limits.cps.value.0, service.limits.cps.value.1));
     }
     if let Some(load) = &service.max_load {
         parts.push(format!("max_load {}", load.value));
@@ -133,7 +133,7 @@ pub fn limits(service: &Service) -> String {
     if let Some(windows) = &service.access_times {
         parts.push(format!("hours {}", hours(&windows.value)));
     }
-    if let Some(list) = &service.only_from {
+    if let Some(list) = &service.limits.only_from {
         parts.push(format!("only_from {}", words(list)));
     }
     if let Some(list) = &service.no_access {

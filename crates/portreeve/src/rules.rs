@@ -8,12 +8,12 @@ use std::time::Duration;
 /// The rules of a service.
 pub fn of(service: &Service) -> Rules {
     Rules {
-        cps: service.cps.value,
+        cps: service.limits.cps.value,
         overload_closes: service.overload.value == Overload::Close,
         max_load: service.max_load.as_ref().map(|load| load.value),
         windows: service.access_times.as_ref().map(|set| set.value.iter().map(|w| (w.from, w.to)).collect()),
-        instances: service.instances.value,
-        per_source: service.per_source.value,
+        instances: service.limits.instances.value,
+        per_source: service.limits.per_source.value,
         per_source_prefix: service.per_source_prefix.value,
         starts_per_minute: service.starts_per_minute.value,
         source_starts_per_minute: service.source_starts_per_minute.value,
@@ -22,7 +22,7 @@ pub fn of(service: &Service) -> Rules {
             DenyTime::Minutes(minutes) => Denial::For(Duration::from_secs(u64::from(minutes) * 60)),
             DenyTime::Forever => Denial::Forever,
         }),
-        only_from: service.only_from.as_deref().map(list),
+        only_from: service.limits.only_from.as_deref().map(list),
         no_access: service.no_access.as_deref().map(list),
         origins: origins(service),
     }
@@ -57,14 +57,14 @@ fn origins(service: &Service) -> Vec<(&'static str, Origin)> {
         set.place.as_ref()
     }
     let places = [
-        ("cps", of(&service.cps)),
+        ("cps", of(&service.limits.cps)),
         ("max_load", service.max_load.as_ref().and_then(of)),
         ("access_times", service.access_times.as_ref().and_then(of)),
-        ("instances", of(&service.instances)),
-        ("per_source", of(&service.per_source)),
+        ("instances", of(&service.limits.instances)),
+        ("per_source", of(&service.limits.per_source)),
         ("starts_per_minute", of(&service.starts_per_minute)),
         ("source_starts_per_minute", of(&service.source_starts_per_minute)),
-        ("only_from", service.only_from_place.as_ref()),
+        ("only_from", service.limits.only_from_place.as_ref()),
         ("no_access", service.no_access.as_ref().and_then(|list| list.first()).map(|entry| &entry.place)),
         ("deny_time", of(&service.deny_time)),
     ];

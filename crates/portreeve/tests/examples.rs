@@ -98,7 +98,8 @@ fn the_examples_are_served_as_written() {
     let reading = read(&Obliging(files), Path::new("/etc/xinetd.conf"));
     assert_served_as_written(&reading, &["challenge", "check_mk", "mysqlchk", "rsync", "tftp", "tripwire"]);
     assert_eq!(reading.services.len(), count, "each file has one service");
-    let sets_limits = |id: &str| reading.services.iter().any(|s| s.id == id && s.instances.value == Some(60));
+    let sets_limits =
+        |id: &str| reading.services.iter().any(|s| s.id == id && s.limits.instances.value == Some(60));
     assert!(sets_limits("mysqlchk"), "the defaults apply");
 }
 

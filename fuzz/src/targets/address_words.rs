@@ -20,7 +20,7 @@ pub fn run(input: &[u8]) {
         return;
     }
     let Some(service) = reading(&format!("\tonly_from = {words}\n")).services.pop() else { return };
-    for entry in service.only_from.iter().flatten() {
+    for entry in service.limits.only_from.iter().flatten() {
         match &entry.matches {
             AddressMatch::V4(networks) => {
                 for &(address, length) in networks {
@@ -38,5 +38,5 @@ pub fn run(input: &[u8]) {
         }
     }
     let mut emptied = reading(&format!("\tonly_from = {words}\n\tonly_from -= {words}\n")).services;
-    assert_eq!(emptied.pop().and_then(|service| service.only_from), Some(Vec::new()), "{words:?}");
+    assert_eq!(emptied.pop().and_then(|service| service.limits.only_from.clone()), Some(Vec::new()), "{words:?}");
 }

@@ -346,8 +346,8 @@ fn behind_the_main_file_its_defaults_hold() {
     let main = Path::new("/etc/xinetd.conf");
     let reading = read(&host, Some(main), "/etc/inetd.conf");
     assert_eq!(reading.services.len(), 1, "{:#?}", reading.diagnostics);
-    assert_eq!(reading.services[0].instances.value, Some(3));
-    assert!(reading.services[0].only_from.is_some());
+    assert_eq!(reading.services[0].limits.instances.value, Some(3));
+    assert!(reading.services[0].limits.only_from.is_some());
     let reading = read(&host, Some(main), "/etc/missing");
     assert!(reading.fatal.is_some());
     let mut sources = Sources::named(Some(main), Some(Path::new("/etc/missing")), &[]).unwrap();

@@ -69,9 +69,9 @@ fn each_value_stands_at_its_line() {
     assert_eq!(said(&reading, Severity::Error), Vec::<String>::new());
     let [service] = reading.services.as_slice() else { panic!("{:#?}", reading.left_out) };
     let place = |place: &Option<crate::Place>| place.as_ref().map(ToString::to_string).unwrap_or_default();
-    assert_eq!(place(&service.instances.place), "/e/a.socket:4:1");
-    assert_eq!(place(&service.per_source.place), "/e/a.socket.d/x.conf:2:1");
-    assert_eq!(place(&service.only_from_place), "/e/a.socket:5:1");
+    assert_eq!(place(&service.limits.instances.place), "/e/a.socket:4:1");
+    assert_eq!(place(&service.limits.per_source.place), "/e/a.socket.d/x.conf:2:1");
+    assert_eq!(place(&service.limits.only_from_place), "/e/a.socket:5:1");
     let files: Vec<_> = reading.files.iter().map(|file| file.display().to_string()).collect();
     assert_eq!(files, ["/e/a.socket", "/e/a.socket.d/x.conf", "/l/a@.service"]);
 }
@@ -120,7 +120,7 @@ fn aliases_masks_and_instances() {
         "{:#?}",
         reading.left_out
     );
-    assert_eq!(reading.services[0].instances.value, Some(5), "the drop-ins of an alias count");
+    assert_eq!(reading.services[0].limits.instances.value, Some(5), "the drop-ins of an alias count");
 }
 
 /// As systemd 252 orders them (`systemd-analyze verify` names the files).
@@ -139,11 +139,11 @@ fn drop_ins_of_beginnings_and_types() {
     // The name's own come before the type's, and the first directory before the nearer name.
     for (without, wanted) in [(6, 4), (5, 3), (4, 2), (3, 1), (2, 64)] {
         let reading = read(&host(&all[..without]));
-        assert_eq!(reading.services[0].instances.value, Some(wanted), "{without}");
+        assert_eq!(reading.services[0].limits.instances.value, Some(wanted), "{without}");
     }
     // Another name comes in its order, wherever it lies.
     let later = [&all[..], &[("/l/socket.d/60.conf", one.as_str())]].concat();
-    assert_eq!(read(&host(&later)).services[0].instances.value, Some(1));
+    assert_eq!(read(&host(&later)).services[0].limits.instances.value, Some(1));
     // A template's beginnings are for each of its instances.
     let users = [
         ("/l/foo-bar.socket", SOCKET),
@@ -248,7 +248,7 @@ fn behind_the_main_file_its_defaults_hold() {
     let sources = Sources { units: vec!["/e".into()], ..Sources::xinetd("/c") };
     let reading = crate::read_sources(&host, &sources);
     let [service] = reading.services.as_slice() else { panic!("{:#?}", reading.left_out) };
-    assert_eq!((service.cps.value, service.only_from.is_some()), ((7, 3), true));
+    assert_eq!((service.limits.cps.value, service.limits.only_from.is_some()), ((7, 3), true));
     assert!(reading.left_out[0].reason.starts_with("there is no `b@.service`"), "{:?}", reading.left_out);
     let none = Sources { units: vec!["/missing".into()], ..Sources::default() };
     assert!(crate::read_sources(&host, &none).fatal.is_some());

@@ -107,14 +107,14 @@ fn socket_type_and_protocol_imply_each_other_and_the_port() {
     for line in ["socket_type = stream", "protocol = tcp"] {
         let listen = listen("telnet", line);
         assert_eq!(
-            (listen.socket, listen.protocol, listen.port),
+            (listen.socket, listen.protocol.clone(), listen.port),
             (SocketType::Stream, ("tcp".into(), 6), 23)
         );
     }
     for line in ["socket_type = dgram", "protocol = udp"] {
         let listen = listen("tftp", line);
         assert_eq!(
-            (listen.socket, listen.protocol, listen.port),
+            (listen.socket, listen.protocol.clone(), listen.port),
             (SocketType::Dgram, ("udp".into(), 17), 69)
         );
     }

@@ -5,7 +5,9 @@ use crate::AddressMatch;
 
 fn matches(words: &str) -> Vec<AddressMatch> {
     service(&format!("\tonly_from = {words}\n"))
+        .limits
         .only_from
+        .clone()
         .unwrap()
         .into_iter()
         .map(|entry| entry.matches)
@@ -30,7 +32,7 @@ fn every_form_is_understood() {
 
 #[test]
 fn an_unset_list_an_empty_list_and_one_that_lost_its_words() {
-    assert_eq!(service("").only_from, None);
+    assert_eq!(service("").limits.only_from, None);
     for line in [
         "only_from =",
         "only_from = 127.0.0.",
@@ -38,7 +40,7 @@ fn an_unset_list_an_empty_list_and_one_that_lost_its_words() {
         "only_from = 10.0.0.1\n\tonly_from =",
     ] {
         let reading = reading(stream("s1", 2000, &format!("\t{line}\n")));
-        assert_eq!(reading.services[0].only_from, Some(Vec::new()), "{line}");
+        assert_eq!(reading.services[0].limits.only_from, Some(Vec::new()), "{line}");
         assert!(codes(&reading).contains(&"refuses-everybody"), "{line}");
     }
     let reading = reading(stream("s1", 2000, "\tno_access =\n"));
@@ -65,7 +67,15 @@ fn words_that_are_errors_drop_the_service() {
 fn removing_goes_by_text_or_by_address_and_mask() {
     let left = |from: &str, minus: &str| {
         let service = service(&format!("\tonly_from = {from}\n\tonly_from -= {minus}\n"));
-        service.only_from.unwrap().into_iter().map(|entry| entry.text).collect::<Vec<_>>().join(" ")
+        service
+            .limits
+            .only_from
+            .clone()
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.text)
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     assert_eq!(left("10.0.0.1 10.0.0.2", "10.0.0.1"), "10.0.0.2");
     assert_eq!(left("10.0.0.{1,2}", "10.0.0.1"), "10.0.0.{1,2}", "one of the two is left");
@@ -86,7 +96,7 @@ fn doubtful_words_are_told_and_kept() {
         ("::", "address-wildcard"),
     ] {
         let reading = reading(stream("s1", 2000, &format!("\tonly_from = {word}\n")));
-        assert_eq!(reading.services[0].only_from.as_ref().unwrap().len(), 1, "{word}");
+        assert_eq!(reading.services[0].limits.only_from.as_ref().unwrap().len(), 1, "{word}");
         assert_eq!(codes(&reading), [code], "{word}");
     }
     let reading = reading(stream("s1", 2000, "\tonly_from = 10.0.0.0/255.0.0.0\n"));

@@ -10,9 +10,9 @@ fn behind_a_value_of_a_bounded_attribute_a_comment_is_one() {
          \tcps = 25 30 # slow\n\tinstances = 60 ## many\n\tlog_type = SYSLOG daemon info # not a file\n\
          \tflags = NODELAY # fast\n\taccess_times = 8:00-17:00 # office\n",
     );
-    assert_eq!(service.per_source.value, Some(10));
+    assert_eq!(service.limits.per_source.value, Some(10));
     assert_eq!(service.rlimits.cpu_seconds, Some(Some(20)));
-    assert_eq!((service.cps.value, service.instances.value), ((25, 30), Some(60)));
+    assert_eq!((service.limits.cps.value, service.limits.instances.value), ((25, 30), Some(60)));
     assert!(service.listen.nodelay);
     assert_eq!(service.access_times.clone().unwrap().value.len(), 1);
 }
@@ -59,7 +59,7 @@ fn arguments_and_environment_keep_it() {
 fn lists_keep_xinetds_reading_and_say_what_takes_effect() {
     let reading = reading(stream("s1", 2000, "\tonly_from = 10.0.0.1 # was 10.0.0.2\n"));
     let list: Vec<&str> =
-        reading.services[0].only_from.iter().flatten().map(|entry| entry.text.as_str()).collect();
+        reading.services[0].limits.only_from.iter().flatten().map(|entry| entry.text.as_str()).collect();
     assert_eq!(list, ["10.0.0.1", "10.0.0.2"]);
     let finding = reading.diagnostics.iter().find(|finding| finding.code == "hash-in-list").unwrap();
     assert_eq!(finding.severity, Severity::Error);

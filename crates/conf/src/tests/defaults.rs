@@ -1,7 +1,8 @@
 //! Reference xinetd §1.6, and what is fixed of it: the place of `defaults` does not matter.
 
 use super::{FakeHost, codes, log, names, reading, reading_on, stream};
-use crate::{Fatal, LogType};
+use crate::{Fatal, LogType, Service};
+use std::rc::Rc;
 
 const ALL: &str = "defaults\n{\n\tonly_from = 127.0.0.1\n\tbanner = /etc/b\n\tinstances = 3\n\tlog_on_success = HOST\n\
                    \tlog_type = SYSLOG daemon\n\tpassenv = PATH\n\tcps = 5 6\n\tgroups = yes\n\tumask = 077\n\
@@ -12,12 +13,18 @@ fn the_place_of_defaults_does_not_matter() {
     let service = stream("s1", 2000, "");
     let before = reading(format!("{ALL}{service}"));
     let after = reading(format!("{service}{ALL}"));
-    let (mut a, mut b) = (before.services[0].clone(), after.services[0].clone());
-    assert_eq!(a.only_from.take().unwrap().len(), b.only_from.take().unwrap().len());
+    let (a, b) = (&before.services[0], &after.services[0]);
+    assert_eq!(a.limits.only_from.as_ref().unwrap().len(), b.limits.only_from.as_ref().unwrap().len());
     assert_eq!((&a.banner, &a.log_success, &a.passenv), (&b.banner, &b.log_success, &b.passenv));
     assert_eq!((&a.log_type, a.umask, &a.listen), (&b.log_type, b.umask, &b.listen));
-    assert_eq!((a.cps.value, a.instances.value, a.per_source.value), ((5, 6), Some(3), Some(4)));
-    assert_eq!((b.cps.value, b.instances.value, b.per_source.value), ((5, 6), Some(3), Some(4)));
+    assert_eq!(
+        (a.limits.cps.value, a.limits.instances.value, a.limits.per_source.value),
+        ((5, 6), Some(3), Some(4))
+    );
+    assert_eq!(
+        (b.limits.cps.value, b.limits.instances.value, b.limits.per_source.value),
+        ((5, 6), Some(3), Some(4))
+    );
     assert_eq!(a.max_load.clone().unwrap().value, b.max_load.clone().unwrap().value);
 }
 
@@ -71,8 +78,8 @@ fn one_defaults_in_a_file_and_one_more_in_each_included() {
     let text = "defaults\n{\n\tinstances = 3\n\tonly_from = 10.0.0.1\n}\ndefaults\n{\n\tcps = 1 1\n}\ninclude /etc/a\n";
     let reading = reading_on(host, format!("{text}{}", stream("s1", 2000, "")));
     let service = &reading.services[0];
-    assert_eq!((service.instances.value, service.cps.value), (Some(3), (50, 10)));
-    assert_eq!(service.only_from.as_ref().unwrap().len(), 2, "lists accumulate");
+    assert_eq!((service.limits.instances.value, service.limits.cps.value), (Some(3), (50, 10)));
+    assert_eq!(service.limits.only_from.as_ref().unwrap().len(), 2, "lists accumulate");
     assert_eq!(
         log(&reading),
         [
@@ -88,7 +95,7 @@ fn a_set_in_defaults_adds() {
     let text = "defaults\n{\n\tonly_from = 10.0.0.1\n\tonly_from = 10.0.0.2\n\tonly_from -= 10.0.0.1\n}\n";
     let reading = reading(format!("{text}{}", stream("s1", 2000, "")));
     let list: Vec<&str> =
-        reading.services[0].only_from.iter().flatten().map(|entry| entry.text.as_str()).collect();
+        reading.services[0].limits.only_from.iter().flatten().map(|entry| entry.text.as_str()).collect();
     assert_eq!(list, ["10.0.0.2"]);
 }
 
@@ -97,7 +104,7 @@ fn a_service_replaces_adds_or_removes() {
     let list = |more: &str| {
         let text = format!("defaults\n{{\n\tonly_from = 10.0.0.1 10.0.0.2\n}}\n{}", stream("s1", 2000, more));
         let reading = reading(text);
-        let entries = reading.services[0].only_from.clone().unwrap();
+        let entries = reading.services[0].limits.only_from.clone().unwrap();
         entries.into_iter().map(|entry| entry.text).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(list(""), "10.0.0.1 10.0.0.2");
@@ -171,4 +178,22 @@ fn the_dump_shows_them_as_xinetd_does() {
             "Passenv = PATH",
         ]
     );
+}
+
+#[test]
+fn what_services_say_alike_they_have_in_common_with_its_places() {
+    let three = |defaults: &str| {
+        let own = stream("s3", 2002, "\tinstances = 3\n\tnice = 5\n\tflags = KEEPALIVE\n");
+        reading(format!("{defaults}{}{}{own}", stream("s1", 2000, ""), stream("s2", 2001, ""))).services
+    };
+    let limited = three(ALL);
+    assert!(Rc::ptr_eq(&limited[0].limits, &limited[1].limits));
+    assert_eq!(limited[0].limits, limited[2].limits);
+    assert_ne!(limited[0].limits.instances.place, limited[2].limits.instances.place);
+    let plain = three("");
+    assert!(Rc::ptr_eq(&plain[0].usual, &plain[1].usual));
+    assert!(Rc::ptr_eq(&plain[0].listen.how, &plain[1].listen.how));
+    assert_eq!((plain[1].nice, plain[2].nice), (None, Some(5)));
+    assert_eq!((plain[1].listen.keepalive, plain[2].listen.keepalive), (false, true));
+    assert!(size_of::<Service>() <= 160, "{}", size_of::<Service>());
 }

@@ -172,7 +172,7 @@ fn a_wait_list_must_be_addresses() {
         assert_eq!(codes(&reading(waiting(lines))).contains(&"wait-list"), !fine, "{lines}");
     }
     assert_eq!(
-        service("\tonly_from = localhost\n").only_from.unwrap().len(),
+        service("\tonly_from = localhost\n").limits.only_from.clone().unwrap().len(),
         1,
         "with wait = no names are fine"
     );

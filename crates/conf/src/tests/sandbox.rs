@@ -71,7 +71,8 @@ fn limits_that_xinetd_lacks_are_set() {
     let limits = service(
         "\trlimit_core = 0\n\trlimit_nproc = 20\n\trlimit_fsize = 1M\n\trlimit_memlock = UNLIMITED\n",
     )
-    .rlimits;
+    .rlimits
+    .clone();
     assert_eq!(limits.core, Some(Some(0)));
     assert_eq!((limits.processes, limits.file_size), (Some(Some(20)), Some(Some(1 << 20))));
     assert_eq!((limits.locked_memory, limits.queues), (Some(None), None));

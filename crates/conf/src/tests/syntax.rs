@@ -108,7 +108,7 @@ fn a_syntax_error_in_defaults_discards_its_rest() {
     // The `}` of defaults is read as a stray word, which swallows the service behind it.
     let reading = reading(format!("defaults\n{{\n\tinstances = 3\n\tumask=002\n}}\n{rest}"));
     assert_eq!(names(&reading), ["s2"]);
-    assert_eq!(reading.services[0].instances.value, Some(3), "what stood before the error holds");
+    assert_eq!(reading.services[0].limits.instances.value, Some(3), "what stood before the error holds");
     assert_eq!(reading.fatal, None);
     assert_eq!(
         log(&reading)[..2],

@@ -132,8 +132,8 @@ fn lists_of_defaults_are_for_others_and_that_is_said() {
     let reading = reading(text);
     assert_eq!((names(&reading), codes(&reading)), (vec!["s1", "s2"], vec!["unix-lists"]));
     let [local, inet] = &reading.services[..] else { panic!() };
-    assert_eq!((&local.only_from, &local.no_access), (&None, &None));
-    let list = inet.only_from.as_ref().expect("its list");
+    assert_eq!((&local.limits.only_from, &local.no_access), (&None, &None));
+    let list = inet.limits.only_from.as_ref().expect("its list");
     assert!(matches!(list[0].matches, AddressMatch::V4(_)));
     assert_eq!(inet.listen.socket, SocketType::Stream);
 }

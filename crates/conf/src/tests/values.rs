@@ -116,8 +116,8 @@ fn numbers_limits_and_sizes() {
         "\tinstances = unlimited\n\tper_source = 0\n\tcps = 0 0\n\tnice = -5\n\tumask = 002\n\tmax_load = 99.5x\n\
          \trlimit_as = 512M\n\trlimit_cpu = UNLIMITED\n\trlimit_stack = 0\n\trlimit_files = 1k\n",
     );
-    assert_eq!((service.instances.value, service.per_source.value), (None, Some(0)));
-    assert_eq!((service.cps.value, service.nice, service.umask), ((0, 0), Some(-5), Some(2)));
+    assert_eq!((service.limits.instances.value, service.limits.per_source.value), (None, Some(0)));
+    assert_eq!((service.limits.cps.value, service.nice, service.umask), ((0, 0), Some(-5), Some(2)));
     assert_eq!(service.max_load.clone().unwrap().value, 99.5);
     assert_eq!(service.rlimits.address_space, Some(Some(512 << 20)));
     assert_eq!(service.rlimits.cpu_seconds, Some(None));
@@ -129,7 +129,7 @@ fn numbers_limits_and_sizes() {
 fn what_holds_where_nothing_is_set() {
     let service = service("");
     assert_eq!(
-        (service.instances.value, service.per_source.value, service.cps.value),
+        (service.limits.instances.value, service.limits.per_source.value, service.limits.cps.value),
         (None, None, (50, 10))
     );
     assert_eq!((service.per_source_prefix.value, service.overload.value), ((32, 64), Overload::Fair));
@@ -142,7 +142,7 @@ fn what_holds_where_nothing_is_set() {
         (LogType::None, None, None)
     );
     assert_eq!((service.id.as_str(), service.wrap_name.as_str(), service.nolibwrap), ("s1", "sh", false));
-    assert_eq!((service.cps.place, service.nice, service.umask), (None, None, None));
+    assert_eq!((service.limits.cps.place.clone(), service.nice, service.umask), (None, None, None));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn deny_time_and_log_type() {
     ] {
         assert_eq!(service(&format!("\tdeny_time = {text}\n")).deny_time.value, time);
     }
-    let log_type = |text: &str| service(&format!("\tlog_type = {text}\n")).log_type;
+    let log_type = |text: &str| service(&format!("\tlog_type = {text}\n")).log_type.clone();
     assert_eq!(log_type("syslog AUTHPRIV"), LogType::Syslog { facility: 10 << 3, level: 6 });
     assert_eq!(log_type("SYSLOG local7 debug"), LogType::Syslog { facility: 23 << 3, level: 7 });
     let file = |soft, hard| LogType::File { path: "/var/log/x".to_owned(), soft, hard };
@@ -261,7 +261,7 @@ fn deny_time_and_log_type() {
 fn ids_of_the_program() {
     let with = |lines: &str| {
         let text = stream("s1", 2000, lines).replace("\tuser = nobody\n", "");
-        reading(text).services.remove(0).ids
+        reading(text).services.remove(0).ids.clone()
     };
     let ids = with("\tuser = ctf\n");
     assert_eq!((ids.user.as_ref().unwrap().uid, ids.gid, ids.group_set), (1000, Some(1000), false));

@@ -76,7 +76,7 @@ pub(super) fn unsaid(service: &Service, names_open: bool, notes: &mut Vec<Note>)
         return names(&service.proxy_from)
             .for_each(|entry| tell("proxy_from", entry, "this proxy is refused before the daemon sees it"));
     }
-    for entry in service.only_from.iter().flat_map(|list| names(list)) {
+    for entry in service.limits.only_from.iter().flat_map(|list| names(list)) {
         match names_open {
             true => {
                 tell("only_from", entry, "the port is open to everybody, and the daemon alone checks names")
@@ -102,7 +102,7 @@ fn clients(service: &Service, door: Door, names_open: bool) -> Addresses {
     if accepts_proxies(service) {
         return addresses(&service.proxy_from, door);
     }
-    let wanted = match &service.only_from {
+    let wanted = match &service.limits.only_from {
         None => door.everybody(),
         Some(list) if names_open && names(list).next().is_some() => door.everybody(),
         Some(list) => addresses(list, door),
@@ -125,6 +125,7 @@ fn accepts_proxies(service: &Service) -> bool {
 fn deciding(service: &Service) -> &Place {
     let proxies = service.proxy_from.first().filter(|_| accepts_proxies(service)).map(|entry| &entry.place);
     let lists = service
+        .limits
         .only_from_place
         .as_ref()
         .or_else(|| service.no_access.as_ref().and_then(|list| list.first()).map(|entry| &entry.place));
