@@ -4,6 +4,7 @@
 use crate::place::Place;
 use crate::text::Text;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// A word of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +47,56 @@ pub struct Assignment {
     /// Operator.
     pub operator: Operator,
     /// Every word after the operator, a trailing comment included: whether there is one depends on the attribute.
-    pub values: Vec<Word>,
+    pub values: Given,
 }
+
+/// The words behind an operator: mostly one, which takes no memory of its own.
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// One.
+    One(Word),
+    /// Another number of them.
+    Many(Vec<Word>),
+}
+
+impl Deref for Given {
+    type Target = [Word];
+
+    fn deref(&self) -> &[Word] {
+        match self {
+            Self::One(word) => std::slice::from_ref(word),
+            Self::Many(words) => words,
+        }
+    }
+}
+
+impl DerefMut for Given {
+    fn deref_mut(&mut self) -> &mut [Word] {
+        match self {
+            Self::One(word) => std::slice::from_mut(word),
+            Self::Many(words) => words,
+        }
+    }
+}
+
+impl FromIterator<Word> for Given {
+    fn from_iter<T: IntoIterator<Item = Word>>(words: T) -> Self {
+        let mut words = words.into_iter();
+        match (words.next(), words.next()) {
+            (Some(first), Some(second)) => Self::Many([first, second].into_iter().chain(words).collect()),
+            (Some(only), None) => Self::One(only),
+            (None, _) => Self::Many(Vec::new()),
+        }
+    }
+}
+
+impl PartialEq for Given {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Given {}
 
 /// How a section came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -139,12 +139,9 @@ impl Source {
     }
 
     /// The words of a line from byte `from` on, separated by blanks and tabs.
-    pub(crate) fn words(&self, line: Line<'_>, from: usize) -> Vec<Word> {
-        let mut words = Vec::new();
+    pub(crate) fn words(&self, line: Line<'_>, from: usize) -> impl Iterator<Item = Word> {
         let mut at = from;
-        // Most lines have one value.
-        words.reserve_exact(1);
-        loop {
+        std::iter::from_fn(move || {
             while line.text.get(at).copied().is_some_and(is_separator) {
                 at += 1;
             }
@@ -152,11 +149,8 @@ impl Source {
             while line.text.get(at).copied().is_some_and(|b| !is_separator(b)) {
                 at += 1;
             }
-            if start == at {
-                return words;
-            }
-            words.push(self.word(line, start, at));
-        }
+            (start < at).then(|| self.word(line, start, at))
+        })
     }
 }
 
@@ -204,7 +198,7 @@ mod tests {
     #[test]
     fn only_blanks_and_tabs_separate_words() {
         let source = Source::new("f", b" a\tb\x0bc  d ".to_vec().into());
-        let words = source.words(source.line(0).unwrap(), 0);
+        let words: Vec<Word> = source.words(source.line(0).unwrap(), 0).collect();
         assert_eq!(words.iter().map(|w| w.text.as_str()).collect::<Vec<_>>(), ["a", "b\x0bc", "d"]);
         assert_eq!((words[2].place.column, words[2].place.length), (9, 1));
     }

@@ -149,6 +149,13 @@ impl Report {
         );
     }
 
+    /// Adds what was said elsewhere, behind what was said here where both stand in one place.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.log.extend(other.log);
+        self.sources.extend(other.sources);
+    }
+
     /// A line for the log alone.
     pub(crate) fn log(&mut self, order: Order, classic: Classic) {
         self.log.push((order, classic));

@@ -123,7 +123,7 @@ fn unreadable(main: &Path, error: &SystemError, mut report: Report) -> Reading {
 
 fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading {
     let Gathered { found, lost, files } = gathered;
-    let mut left_out: Vec<(Order, LeftOut)> = Vec::new();
+    let mut left_out: Vec<(Order, Box<LeftOut>)> = Vec::new();
     for lost in lost {
         let name = lost.name.text.clone();
         let entry = LeftOut {
@@ -133,19 +133,28 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
             reason: lost.reason.clone(),
             intended: lost.intended,
         };
-        left_out.push((lost.order, entry));
+        left_out.push((lost.order, Box::new(entry)));
     }
     let Defaults { draft: defaults, lines, fatal } = read_defaults(host, found, &mut report);
-    let mut candidates = Vec::with_capacity(found.len());
+    let mut standing = Standing { served: Vec::with_capacity(found.len()), ..Standing::default() };
+    // What is said of services that fit together or not comes behind what is said of those that are not to be served at all.
+    let mut verdicts = Report::default();
     for found in found {
-        match read_service(host, found, &defaults, &mut report) {
-            Some(Ok(draft)) => candidates.push(Candidate { draft, found }),
-            Some(Err(entry)) => left_out.push((found.start(), entry)),
-            None => {}
+        let outcome = match read_service(host, found, &defaults, &mut report) {
+            Some(Ok(mut draft)) => {
+                let mut bench = Bench { host, report: &mut verdicts, place: &found.entry.place };
+                chosen(&mut draft, found, &defaults, &mut report)
+                    .and_then(|()| judged(&mut draft, found, &defaults, &mut standing, &mut bench))
+            }
+            Some(Err(entry)) => Err(entry),
+            None => continue,
+        };
+        if let Err(entry) = outcome {
+            left_out.push((found.start(), entry));
         }
     }
-    let candidates = chosen(candidates, &defaults, &mut left_out, &mut report);
-    let served = judged(host, candidates, &defaults, &mut left_out, &mut report);
+    report.append(verdicts);
+    let served = standing.served;
     let views: Vec<Served<'_>> = served.iter().map(|(service, found)| Served { service, found }).collect();
     advice::late_defaults(&lines, &views, &mut report);
     advice::advise(host, &views, &mut report);
@@ -169,7 +178,7 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
     let (diagnostics, log) = report.finish();
     Reading {
         services: services.into_iter().map(|(service, _)| service).collect(),
-        left_out: left_out.into_iter().map(|(_, entry)| entry).collect(),
+        left_out: left_out.into_iter().map(|(_, entry)| *entry).collect(),
         settings,
         diagnostics,
         log,
@@ -178,8 +187,8 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
     }
 }
 
-fn left(name: Text, id: Text, found: &Found, reason: String, intended: bool) -> LeftOut {
-    LeftOut { name, id, place: found.entry.place.clone(), reason, intended }
+fn left(name: Text, id: Text, found: &Found, reason: String, intended: bool) -> Box<LeftOut> {
+    Box::new(LeftOut { name, id, place: found.entry.place.clone(), reason, intended })
 }
 
 /// All `defaults` of all files together.
@@ -210,19 +219,13 @@ fn read_defaults(host: &dyn Host, found: &[Found], report: &mut Report) -> Defau
     defaults
 }
 
-/// A service whose section was read to its end. A draft is two thousand bytes: it stays where it was made.
-struct Candidate<'a> {
-    draft: Box<Draft>,
-    found: &'a Found,
-}
-
 /// Reads the section of a service: `None` for `defaults`, an error for a service that ends here.
 fn read_service(
     host: &dyn Host,
     found: &Found,
     defaults: &Draft,
     report: &mut Report,
-) -> Option<Result<Box<Draft>, LeftOut>> {
+) -> Option<Result<Box<Draft>, Box<LeftOut>>> {
     let name = found.entry.name.as_ref()?;
     let mut draft = Box::new(Draft::starting_from(&name.text, defaults));
     if !name.utf8 {
@@ -246,57 +249,46 @@ fn read_service(
     Some(Err(left(name.text.clone(), draft.id_text(), found, reason, intended)))
 }
 
-/// What `enabled` and `disabled` leave, without the broken ones.
-fn chosen<'a>(
-    candidates: Vec<Candidate<'a>>,
+/// Whether `enabled` and `disabled` leave it, and it is not broken.
+fn chosen(
+    draft: &mut Draft,
+    found: &Found,
     defaults: &Draft,
-    left_out: &mut Vec<(Order, LeftOut)>,
     report: &mut Report,
-) -> Vec<Candidate<'a>> {
+) -> Result<(), Box<LeftOut>> {
     let names = |list: &Option<Vec<String>>, id: &str| {
         list.as_ref().map(|list| list.iter().any(|name| name.eq_ignore_ascii_case(id)))
     };
-    let mut kept = Vec::with_capacity(candidates.len());
-    for Candidate { mut draft, found } in candidates {
-        let id = draft.id_text();
-        let (reason, intended, silent) = if names(&defaults.enabled, &id) == Some(false) {
-            ("`enabled` does not name it".to_owned(), true, false)
-        } else if let Some(broken) = draft.broken.take() {
-            (broken, false, false)
-        } else if names(&defaults.disabled, &id) == Some(true) {
-            ("`disabled` names it".to_owned(), true, true)
-        } else {
-            kept.push(Candidate { draft, found });
-            continue;
-        };
-        if !silent {
-            report.log(AFTER, Classic::new(Level::Debug, format!("removing {}", draft.name())));
-        }
-        left_out.push((found.start(), left(draft.name_text(), id, found, reason, intended)));
+    let (reason, intended, silent) = if names(&defaults.enabled, draft.id()) == Some(false) {
+        ("`enabled` does not name it".to_owned(), true, false)
+    } else if let Some(broken) = draft.broken.take() {
+        (broken, false, false)
+    } else if names(&defaults.disabled, draft.id()) == Some(true) {
+        ("`disabled` names it".to_owned(), true, true)
+    } else {
+        return Ok(());
+    };
+    if !silent {
+        report.log(AFTER, Classic::new(Level::Debug, format!("removing {}", draft.name())));
     }
-    kept
+    Err(left(draft.name_text(), draft.id_text(), found, reason, intended))
 }
 
-/// The services that pass every rule.
+/// Whether it passes every rule.
 fn judged<'a>(
-    host: &dyn Host,
-    candidates: Vec<Candidate<'a>>,
+    draft: &mut Draft,
+    found: &'a Found,
     defaults: &Draft,
-    left_out: &mut Vec<(Order, LeftOut)>,
-    report: &mut Report,
-) -> Vec<(Service, &'a Found)> {
-    let mut standing = Standing { served: Vec::with_capacity(candidates.len()), ..Standing::default() };
-    for Candidate { mut draft, found } in candidates {
-        let mut bench = Bench { host, report, place: &found.entry.place };
-        match judge(&mut draft, defaults, &mut standing, &mut bench) {
-            Ok(service) => standing.take_in(service, found),
-            Err(Refused(reason)) => {
-                let (name, id) = (draft.name_text(), draft.id_text());
-                left_out.push((found.start(), left(name, id, found, reason, false)));
-            }
+    standing: &mut Standing<'a>,
+    bench: &mut Bench<'_>,
+) -> Result<(), Box<LeftOut>> {
+    match judge(draft, defaults, standing, bench) {
+        Ok(service) => {
+            standing.take_in(service, found);
+            Ok(())
         }
+        Err(Refused(reason)) => Err(left(draft.name_text(), draft.id_text(), found, reason, false)),
     }
-    standing.served
 }
 
 /// The services so far, and which of them a later one must be compared with.

@@ -54,7 +54,8 @@ pub(crate) fn parse_whole(source: &Source) -> Vec<Event> {
 }
 
 fn read(source: &Source, whole: bool) -> Vec<Event> {
-    let mut reader = Reader { source, next: 0, events: Vec::new(), defaults_found: false, whole };
+    let mut reader =
+        Reader { source, next: 0, events: Vec::new(), assignments: Vec::new(), defaults_found: false, whole };
     reader.oddities();
     while reader.section() {}
     reader.events
@@ -64,6 +65,8 @@ struct Reader<'a> {
     source: &'a Source,
     next: usize,
     events: Vec<Event>,
+    /// Room for the lines of a section.
+    assignments: Vec<Assignment>,
     defaults_found: bool,
     whole: bool,
 }
@@ -129,7 +132,7 @@ impl<'a> Reader<'a> {
             self.skip();
             return true;
         }
-        let words = self.source.words(line, 0);
+        let words: Vec<Word> = self.source.words(line, 0).collect();
         let Some(keyword) = words.first() else { return true };
         match keyword.text.to_ascii_lowercase().as_str() {
             "service" => self.named(line, &words, Self::service),
@@ -253,28 +256,36 @@ impl<'a> Reader<'a> {
     fn entry(&mut self, first: Line<'a>, name: Option<Word>) -> Entry {
         let place = self.source.place(first.number);
         let mut entry = Entry { place, name, assignments: Vec::new(), end: End::Broken };
+        // They grow where those of the section before have grown, and are kept in as much room as they take.
+        let mut assignments = std::mem::take(&mut self.assignments);
+        entry.end = self.lines(&entry, &mut assignments);
+        entry.assignments.reserve_exact(assignments.len());
+        entry.assignments.append(&mut assignments);
+        self.assignments = assignments;
+        entry
+    }
+
+    fn lines(&mut self, entry: &Entry, assignments: &mut Vec<Assignment>) -> End {
         loop {
             let Some(line) = self.line() else {
-                self.unfinished(&entry);
-                return entry;
+                self.unfinished(entry);
+                return End::Broken;
             };
             if line.is_only(b'}') {
-                entry.end = End::Closed;
-                return entry;
+                return End::Closed;
             }
             if self.too_long(line) {
-                return entry;
+                return End::Broken;
             }
             match self.assignment(line) {
-                Ok(assignment) => entry.assignments.push(assignment),
+                Ok(assignment) => assignments.push(assignment),
                 Err(not) => {
-                    self.not_assignment(line, &entry, not);
-                    return entry;
+                    self.not_assignment(line, entry, not);
+                    return End::Broken;
                 }
             }
-            if !self.whole && entry.name.is_some() && attributes::stops_reading(&entry.assignments) {
-                entry.end = End::SwitchedOff;
-                return entry;
+            if !self.whole && entry.name.is_some() && attributes::stops_reading(assignments) {
+                return End::SwitchedOff;
             }
         }
     }
@@ -322,7 +333,7 @@ impl<'a> Reader<'a> {
 
     /// A `service` line that is skipped takes its service with it: that is worth saying.
     fn swallowed(&mut self, line: Line<'a>) {
-        let mut words = self.source.words(line, 0).into_iter();
+        let mut words = self.source.words(line, 0);
         if !words.next().is_some_and(|word| word.text.eq_ignore_ascii_case("service")) {
             return;
         }
@@ -390,7 +401,7 @@ impl<'a> Reader<'a> {
                 return not(classic, format!("`{}` is not followed by `=`, `+=` or `-=`", name.text), None);
             }
         };
-        Ok(Assignment { operator, values: self.source.words(line, values_at), name })
+        Ok(Assignment { operator, values: self.source.words(line, values_at).collect(), name })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whatever the bytes are: reading ends, never panics, and keeps its promises.
 
 use super::{FakeHost, MAIN, reading_on};
-use crate::ast::{Assignment, End, Entry, File, Inclusion, Item, Operator, Word};
+use crate::ast::{Assignment, End, Entry, File, Given, Inclusion, Item, Operator, Word};
 use crate::{Severity, attributes, parse_file, read};
 use proptest::prelude::*;
 use std::path::Path;
@@ -102,10 +102,10 @@ proptest! {
         let first = reading_on(host(), format!("{defaults}{service}"));
         let last = reading_on(host(), format!("{service}{defaults}"));
         let texts = |reading: &crate::Reading| -> Vec<String> {
-            reading.services[0].only_from.iter().flatten().map(|entry| entry.text.to_string()).collect()
+            reading.services[0].limits.only_from.iter().flatten().map(|entry| entry.text.to_string()).collect()
         };
         prop_assert_eq!(texts(&first), texts(&last));
-        prop_assert_eq!(first.services[0].instances.value, last.services[0].instances.value);
+        prop_assert_eq!(first.services[0].limits.instances.value, last.services[0].limits.instances.value);
     }
 
     #[test]
@@ -129,7 +129,11 @@ fn file() -> impl Strategy<Value = File> {
     let operator = prop::sample::select(vec![Operator::Set, Operator::Add, Operator::Remove]);
     let values = prop::collection::vec(word("[!-~]{1,8}"), 0..4);
     let assignment = (word("[a-z_]{1,10}"), operator, values)
-        .prop_map(|(name, operator, values)| Assignment { name, operator, values })
+        .prop_map(|(name, operator, values)| Assignment {
+            name,
+            operator,
+            values: values.into_iter().collect(),
+        })
         .prop_filter("stops reading", |assignment| assignment.name.text != "disable");
     let entry =
         (prop::option::of(word("[!-~]{1,8}")), prop::collection::vec(assignment, 0..5), any::<bool>());
@@ -137,7 +141,7 @@ fn file() -> impl Strategy<Value = File> {
         let off = off && name.is_some();
         if off {
             let word = |text: &str| Word { text: text.into(), utf8: true, place: place() };
-            let values = vec![word("yes")];
+            let values = Given::One(word("yes"));
             assignments.push(Assignment { name: word("disable"), operator: Operator::Set, values });
         }
         let end = if off { End::SwitchedOff } else { End::Closed };
