@@ -18,6 +18,7 @@ mod banner;
 mod bans;
 mod boot;
 mod builtins;
+mod by_id;
 mod certificates;
 mod children;
 mod connect;

@@ -3,6 +3,7 @@
 //! xinetd §11.3, §15.2 no. 10).
 
 use crate::banner::Banners;
+use crate::by_id::ById;
 use crate::editions::Editions;
 use crate::launch::Plan;
 use crate::listeners::{self, Kept};
@@ -30,15 +31,15 @@ pub struct Changes {
     /// Whether it was put into force.
     pub applied: bool,
     /// Services that are new.
-    pub new: Vec<String>,
+    pub new: Vec<Text>,
     /// Services that are as they were.
-    pub kept: Vec<String>,
+    pub kept: Vec<Text>,
     /// Services that were changed.
-    pub changed: Vec<String>,
+    pub changed: Vec<Text>,
     /// Services that are gone.
-    pub dropped: Vec<String>,
+    pub dropped: Vec<Text>,
     /// Services whose new entry is wrong and that go on as they were.
-    pub held: Vec<String>,
+    pub held: Vec<Text>,
     /// Why nothing was applied.
     pub why_not: Option<String>,
 }
@@ -147,41 +148,32 @@ impl Supervisor {
         };
         let mut new: Vec<Option<(Rc<Service>, u32)>> =
             result.services.into_iter().map(&mut numbered).collect();
-        // Ids that differ in case alone are one, as all words of the language.
-        let mut by_id: HashMap<String, Vec<usize>> = HashMap::with_capacity(new.len());
-        for (index, (service, _)) in
-            new.iter().enumerate().filter_map(|(index, n)| Some((index, n.as_ref()?)))
-        {
-            by_id.entry(service.id.to_ascii_lowercase()).or_default().push(index);
-        }
+        // Of a start nobody asks.
+        let asked = if self.slots.is_empty() { &[][..] } else { new.as_slice() };
+        let by_id = ById::of(asked.iter().flatten().map(|(service, _)| &service.id).collect::<Vec<_>>());
 
         let mut moved = Vec::new();
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
             let old = slot.service.clone();
             let name = old.id.clone();
-            let of_this_id = by_id.get(&name.to_ascii_lowercase()).map_or(&[][..], Vec::as_slice);
             let fits =
                 |n: &Option<(Rc<Service>, u32)>| n.as_ref().is_some_and(|(n, _)| same_service(&old, n));
-            let successor = of_this_id.iter().copied().find(|&index| new.get(index).is_some_and(fits));
+            let successor = by_id.all(&name).find(|&index| new.get(index).is_some_and(fits));
             if let Some((service, nth)) = successor.and_then(|index| new.get_mut(index)?.take()) {
                 let same = service.serves_as(&old);
                 if self.readjust(id, service, nth, same) {
                     moved.push(id);
                 }
-                if same {
-                    changes.kept.push(name.to_string())
-                } else {
-                    changes.changed.push(name.to_string())
-                }
+                if same { changes.kept.push(name) } else { changes.changed.push(name) }
             } else if result.left_out.iter().any(|l| l.id.eq_ignore_ascii_case(&name) && !l.intended)
-                && !of_this_id.iter().any(|&index| new.get(index).is_some_and(Option::is_some))
+                && !by_id.all(&name).any(|index| new.get(index).is_some_and(Option::is_some))
             {
                 let text = format!("service {name}: its new entry is wrong; it goes on as it was");
                 self.say(Level::Error, &text);
-                changes.held.push(name.to_string());
+                changes.held.push(name);
             } else {
-                changes.dropped.push(name.to_string());
+                changes.dropped.push(name);
                 // In its turn, as xinetd says it.
                 self.remove(id);
             }
@@ -193,7 +185,7 @@ impl Supervisor {
         }
         let mut editions = Editions::default();
         for (service, nth) in new.into_iter().flatten() {
-            changes.new.push(service.id.to_string());
+            changes.new.push(service.id.clone());
             self.add(service, nth, &mut editions);
         }
         self.conclude(start, &changes);
@@ -327,9 +319,11 @@ impl Supervisor {
                 }
             }
         }
-        let (places, service_rights) = (service.listen.endpoints(), service.listen.rights);
+        let service_rights = service.listen.rights;
         let stays = listeners::stays(&old.listen, &service.listen);
-        let other_places = !stays || old.listen.endpoints() != places;
+        let places = if old.listen == service.listen { None } else { Some(service.listen.endpoints()) };
+        let places = places.filter(|places| !stays || old.listen.endpoints() != *places);
+        let other_places = places.is_some();
         let group = self.slots.get(&id).map_or(0, |slot| slot.group);
         let plan = Plan::of(&service, group, &self.inherited);
         let tls = self.tls_worker(&service);
@@ -362,7 +356,7 @@ impl Supervisor {
         if other_manner || other_places {
             self.take_datagrams(id);
         }
-        if other_places {
+        if let Some(places) = places {
             self.give_up(id, |listener| !stays || !places.contains(&listener.place));
         }
         let Some(slot) = self.slots.get_mut(&id) else { return false };

@@ -64,7 +64,7 @@ impl Supervisor {
             }
             let text = format!("readjusting service {}", slot.id());
             self.log.say(&self.stamp, Level::Notice, &text);
-            changes.kept.push(slot.id().to_owned());
+            changes.kept.push(slot.service.id.clone());
         }
         self.spare.held = self.are_held();
         self.conclude(false, &changes);
