@@ -29,6 +29,8 @@ pub struct Spare {
     pub names: Vec<String>,
     /// Somebody else holds them too: whoever is to be closed is shut down.
     pub held: bool,
+    /// What a new IPv6 socket does where nothing is said; `None` where that was not asked in this turn of the loop.
+    pub unsaid: Option<bool>,
 }
 
 impl Spare {
@@ -165,6 +167,11 @@ pub fn set_options(fd: impl AsFd, listen: &Listen) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether any of them is another one.
+pub fn other_options(old: &Listen, new: &Listen) -> bool {
+    (old.nodelay, old.keepalive, old.protocol.1) != (new.nodelay, new.keepalive, new.protocol.1)
+}
+
 /// Whether a socket of the service as it was may serve it as it is to be, at the same place. The flag IPv6 says what holds
 /// without a flag: both are IPv6 sockets for both families.
 pub fn stays(old: &Listen, new: &Listen) -> bool {
@@ -204,15 +211,18 @@ pub fn open(
         let fd = highfd::park(fd, base)?;
         return Ok(Opened { fd, address: place.clone(), file, fell_back: false, fresh: false });
     }
+    let unsaid = spare.unsaid;
     let beside = |error: &std::io::Error, spare: &Spare| {
         in_use(error) && listen.socket == SocketType::Stream && spare.share(place)
     };
-    let opened = match open_at(listen, place, queue, false) {
-        Err(error) if beside(&error, spare) => open_at(listen, place, queue, true),
+    let opened = match open_at(listen, place, queue, (false, unsaid)) {
+        Err(error) if beside(&error, spare) => open_at(listen, place, queue, (true, unsaid)),
         other => other,
     };
     let opened = match opened {
-        Err(error) if in_use(&error) && spare.make_way(place) => open_at(listen, place, queue, false),
+        Err(error) if in_use(&error) && spare.make_way(place) => {
+            open_at(listen, place, queue, (false, unsaid))
+        }
         other => other,
     };
     match opened {
@@ -222,7 +232,7 @@ pub fn open(
             let v4 = Endpoint::Inet { address, device: device.clone() };
             let (fd, fresh) = match spare.take(&v4, listen) {
                 Some((fd, _)) => (fd, false),
-                None => (open_at(listen, &v4, queue, false)?, true),
+                None => (open_at(listen, &v4, queue, (false, unsaid))?, true),
             };
             Ok(Opened { fell_back: true, fresh, ..finish(fd, &v4, base)? })
         }
@@ -240,12 +250,18 @@ fn no_ipv6(error: &std::io::Error) -> bool {
     matches!(errno, Some(rustix::io::Errno::AFNOSUPPORT | rustix::io::Errno::ADDRNOTAVAIL))
 }
 
-fn open_at(listen: &Listen, place: &Endpoint, queue: i32, beside: bool) -> std::io::Result<OwnedFd> {
+fn open_at(
+    listen: &Listen,
+    place: &Endpoint,
+    queue: i32,
+    (beside, unsaid): (bool, Option<bool>),
+) -> std::io::Result<OwnedFd> {
     let Endpoint::Inet { address, device } = place else {
         return Err(std::io::ErrorKind::Unsupported.into());
     };
     let options = socket::ListenOptions {
         v6only: listen.v6only,
+        v6only_unsaid: unsaid,
         nodelay: listen.nodelay,
         keepalive: listen.keepalive,
         freebind: listen.freebind,

@@ -65,7 +65,9 @@ impl Host for Machine {
         let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
         let file =
             std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(system_error)?;
-        let mut bytes = Vec::new();
+        // In one piece: a file of thousands of services would be moved as it grows.
+        let size = file.metadata().map_or(0, |about| about.len().min(LARGEST_FILE));
+        let mut bytes = Vec::with_capacity(usize::try_from(size).map_or(0, |size| size + 1));
         file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(system_error)?;
         if bytes.len() as u64 > LARGEST_FILE {
             return Err(system_error(rustix::io::Errno::FBIG.into()));

@@ -184,6 +184,7 @@ impl Supervisor {
             self.open_slot(id);
         }
         let mut editions = Editions::default();
+        self.spare.unsaid = portreeve_sys::socket::v6only_unsaid();
         for (service, nth) in new.into_iter().flatten() {
             changes.new.push(service.id.clone());
             self.add(service, nth, &mut editions);
@@ -328,7 +329,7 @@ impl Supervisor {
         let plan = Plan::of(&service, group, &self.inherited);
         let tls = self.tls_worker(&service);
         let Some(slot) = self.slots.get_mut(&id) else { return false };
-        let manner = slot.manner();
+        let (manner, queue) = (slot.manner(), slot.queue());
         let other_tls = slot.tls != tls || slot.service.tls.is_some() != service.tls.is_some();
         slot.tls = tls;
         slot.policy = Policy::of(&service);
@@ -343,6 +344,7 @@ impl Supervisor {
         slot.banners = Banners::of(&service);
         slot.hold_logged = false;
         (slot.origin, slot.nth) = (answers, nth);
+        let queue_now = slot.queue();
         slot.service = service;
         let workers = slot.workers();
         let before = std::mem::take(&mut slot.targets);
@@ -372,13 +374,17 @@ impl Supervisor {
             // Whoever is left to end in peace has the old socket, not the one that comes.
             self.children.programs.values_mut().filter(|c| c.slot == id).for_each(|c| c.holds_socket = false);
         } else {
-            for listener in &slot.listeners {
-                let _ = listeners::set_options(&listener.fd, &slot.service.listen);
+            if listeners::other_options(&old.listen, &slot.service.listen) {
+                for listener in &slot.listeners {
+                    let _ = listeners::set_options(&listener.fd, &slot.service.listen);
+                }
             }
             if old.listen.rights != service_rights {
                 self.renew_rights(id);
             }
-            self.bound_queue(id);
+            if queue_now != queue {
+                self.bound_queue(id);
+            }
             if other_manner {
                 self.serve_otherwise(id);
             } else {

@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 pub struct ListenOptions<'a> {
     /// Of an IPv6 socket: serve IPv6 alone, or IPv4 too (as mapped addresses).
     pub v6only: bool,
+    /// What it does without a word ([`v6only_unsaid`]), where that was just asked: the same need not be said.
+    pub v6only_unsaid: Option<bool>,
     /// TCP_NODELAY; accepted sockets inherit it, so it costs nothing per connection.
     pub nodelay: bool,
     /// SO_KEEPALIVE; inherited as well.
@@ -58,6 +60,15 @@ pub fn listen_stream(address: SocketAddr, protocol: u32, options: ListenOptions<
         share(&fd, false)?;
     }
     Ok(fd)
+}
+
+/// Whether a new IPv6 socket serves IPv6 alone where nothing is said (net.ipv6.bindv6only); none where there is no IPv6. For who opens
+/// many of them at once.
+#[must_use]
+pub fn v6only_unsaid() -> Option<bool> {
+    let probe =
+        rustix::net::socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    sockopt::ipv6_v6only(probe.ok()?).ok()
 }
 
 /// Whether another listener of this user may be opened where this one is (SO_REUSEPORT, socket(7)).
@@ -257,8 +268,8 @@ fn open(
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = rustix::net::socket_with(family, kind, flags, protocol)?;
-    if address.is_ipv6() && kind != SocketType::RAW {
-        // Always said, because the default is the administrator's (net.ipv6.bindv6only).
+    if address.is_ipv6() && kind != SocketType::RAW && options.v6only_unsaid != Some(options.v6only) {
+        // Said, because the default is the administrator's (net.ipv6.bindv6only).
         sockopt::set_ipv6_v6only(&fd, options.v6only)?;
     }
     if options.freebind {

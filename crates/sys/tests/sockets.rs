@@ -4,6 +4,7 @@
 
 use portreeve_sys::socket::{
     ListenOptions, address_towards, bind_dgram, bind_raw, listen_stream, peek_source, protocol, send_now,
+    v6only_unsaid,
 };
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -93,6 +94,20 @@ fn v6only_means_what_it_says() {
     let only = listen_stream("[::]:0".parse().unwrap(), 0, options).unwrap();
     assert!(TcpStream::connect(("127.0.0.1", local(&only).port())).is_err());
     assert!(TcpStream::connect(("::1", local(&only).port())).is_ok());
+}
+
+#[test]
+fn what_a_socket_does_without_a_word_need_not_be_said() {
+    let Some(unsaid) = v6only_unsaid() else {
+        return assert!(!std::path::Path::new("/proc/net/if_inet6").exists(), "IPv6 is there but refused");
+    };
+    for v6only in [false, true] {
+        for v6only_unsaid in [None, Some(unsaid)] {
+            let options = ListenOptions { v6only, v6only_unsaid, ..ListenOptions::default() };
+            let fd = listen_stream("[::]:0".parse().unwrap(), 0, options).unwrap();
+            assert_eq!(sockopt::ipv6_v6only(&fd).unwrap(), v6only, "{options:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::escape::escaped;
 use portreeve_conf::Level;
 use portreeve_sys::{file, syslog::Syslog};
 use rustix::fd::OwnedFd;
-use std::fmt::Write;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Where the lines go.
@@ -85,9 +85,8 @@ impl Daemon {
             self.dropped += 1;
             return;
         }
-        let mut line = String::with_capacity(text.len() + 48);
-        let _ = writeln!(line, "{} {}[{}]: {}: {}", stamp.text(), self.word, self.pid, word(level), text);
-        self.buffer.extend_from_slice(line.as_bytes());
+        let (word, pid) = (self.word, self.pid);
+        let _ = writeln!(self.buffer, "{} {word}[{pid}]: {}: {text}", stamp.text(), level_word(level));
     }
 
     /// A CRITICAL line, which xinetd writes with its process id and the name of a function.
@@ -114,7 +113,7 @@ impl Daemon {
 }
 
 /// The level as file logs write it.
-fn word(level: Level) -> &'static str {
+fn level_word(level: Level) -> &'static str {
     match level {
         Level::Debug => "DEBUG",
         Level::Info => "INFO",
