@@ -24,6 +24,7 @@ use portreeve_policy::ServiceState;
 use portreeve_sys::reap::Signal;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What a reload did, for whoever asked.
 #[derive(Debug, Default)]
@@ -46,6 +47,9 @@ pub struct Changes {
 
 /// How often, every 20 ms, it is looked whether a worker has let go of a datagram socket.
 const LOOKS: u8 = 50;
+
+/// By then what follows from a reading is over: workers that say that they are there, rpcbind, whoever keeps our sockets.
+const FOLLOWS: Duration = Duration::from_millis(100);
 
 impl Supervisor {
     /// Reads the configuration again, for a signal or a control client.
@@ -92,8 +96,8 @@ impl Supervisor {
         let changes = self.swap(start, result);
         // A reading leaves holes in the heap that nothing here will ever fill.
         portreeve_sys::process::trim_heap();
-        // And the code that did it, most of it, rests until the next.
-        portreeve_sys::code::let_go();
+        // And the code that did it, most of it, rests until the next, as does that of all that follows from it.
+        self.timers.set(self.stamp.mono() + FOLLOWS, Alarm::Rest);
         self.reloaded(purpose, changes, diagnostics);
     }
 

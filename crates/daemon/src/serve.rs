@@ -121,6 +121,7 @@ impl Supervisor {
             Alarm::Unban => self.go_on_with_removal(),
             Alarm::Keep => self.compare_kept_bans(),
             Alarm::Flush => self.flush_set = false,
+            Alarm::Rest => portreeve_sys::code::let_go(),
         }
     }
 

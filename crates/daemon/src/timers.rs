@@ -80,6 +80,8 @@ pub enum Alarm {
     Seats,
     /// The interfaces of listeners are to be looked at.
     Devices,
+    /// What a reading set off is over: its code rests.
+    Rest,
 }
 
 /// The moments to come.
