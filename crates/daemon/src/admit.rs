@@ -340,8 +340,8 @@ impl Supervisor {
         // A flood must not cost a line each; where the listener closes there is none.
         let named = match refusal.reason {
             Reason::Rate if slot.rules().rules().overload_closes => Some(0),
-            Reason::Rate => slot.named.takes(peer.source(), now).map(|_| 0),
-            Reason::Header => slot.headerless.takes(peer.source(), now),
+            Reason::Rate => slot.told.named.takes(peer.source(), now).map(|_| 0),
+            Reason::Header => slot.told.headerless.takes(peer.source(), now),
             _ => Some(0),
         };
         let Some(unsaid) = named else {

@@ -162,7 +162,7 @@ impl Supervisor {
         }
         let listeners = self.builtin_slots();
         let listeners = listeners.iter().filter_map(|id| self.slots.get(id)).flat_map(|s| &s.listeners);
-        let mut ports: Vec<u16> = listeners.filter_map(|l| Some(l.address.address()?.port())).collect();
+        let mut ports: Vec<u16> = listeners.filter_map(|l| Some(l.address().address()?.port())).collect();
         ports.sort_unstable();
         ports.dedup();
         self.tell_builtin(&ToBuiltin::BuiltinPorts(ports), None);

@@ -117,8 +117,7 @@ impl Supervisor {
                 self.shut_listeners(id);
                 self.close_listeners(id);
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.missing.clear();
-                    slot.tries = 0;
+                    slot.forget_missing();
                     slot.status = State::Active;
                     self.registry.stale = true;
                 }

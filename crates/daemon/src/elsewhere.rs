@@ -186,7 +186,7 @@ impl Supervisor {
             }
             Found::Silence => known.why = SILENCE.to_owned(),
         }
-        self.programs_known(|slot| slot.awaits.is_none() && crate::verify::is_of(slot, server));
+        self.programs_known(|slot| slot.verified.awaits.is_none() && crate::verify::is_of(slot, server));
     }
 }
 

@@ -227,7 +227,7 @@ impl Supervisor {
             {
                 let colon = if why.is_empty() { "" } else { ": " };
                 detail = format!("{verify}; it is {trust}{colon}{why}");
-                if verify == Verify::Refuse.word() && matches!(slot.trust, Trust::Not(_)) {
+                if verify == Verify::Refuse.word() && matches!(slot.verified.trust, Trust::Not(_)) {
                     return Check::refuse(name, detail, place.as_ref().map(origin));
                 }
             }
@@ -244,7 +244,7 @@ fn judged(slot: &Slot, asked: &Asked<'_>) -> Peer {
 
 /// As a client of this address arrives: an IPv4 one of a dual-stack socket mapped.
 fn arrives(slot: &Slot, peer: Peer) -> Peer {
-    let mut bound = slot.listeners.iter().filter_map(|listener| listener.address.address());
+    let mut bound = slot.listeners.iter().filter_map(|listener| listener.address().address());
     let dual = bound.next().is_some_and(|a| a.is_ipv6()) && bound.all(|a| a.is_ipv6());
     match peer {
         Peer::Inet(SocketAddr::V4(v4)) if dual => IpAddr::V6(v4.ip().to_ipv6_mapped()).into(),

@@ -107,5 +107,5 @@ impl Supervisor {
 }
 
 fn port(listener: &crate::slot::Listener) -> Option<u16> {
-    listener.address.address().map(|address| address.port())
+    listener.address().address().map(|address| address.port())
 }

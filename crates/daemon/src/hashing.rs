@@ -261,7 +261,7 @@ impl Supervisor {
         self.hashing.failed += u64::from(found.is_err());
         let until = found.is_err().then(|| self.stamp.mono() + AGAIN);
         self.hashing.learn(identity, Known { found, until });
-        self.programs_known(|slot| slot.awaits.as_ref() == Some(&identity));
+        self.programs_known(|slot| slot.verified.awaits.as_ref() == Some(&identity));
     }
 }
 

@@ -56,7 +56,7 @@ pub fn made_here(name: &str) -> bool {
 fn name(listener: &Listener, stream: bool) -> String {
     let given = if is_given(listener) { GIVEN } else { "" };
     let kind = if stream { "stream" } else { "dgram" };
-    format!("{PREFIX}{given}{kind}-{}", spelled(listener.address.to_string().as_bytes()))
+    format!("{PREFIX}{given}{kind}-{}", spelled(listener.address().to_string().as_bytes()))
 }
 
 /// The longest address that is spelled letter by letter: the service manager takes 255 bytes of a name.
@@ -86,7 +86,7 @@ fn spelled(address: &[u8]) -> String {
 
 /// Whether a socket has a file that is somebody else's.
 fn is_given(listener: &Listener) -> bool {
-    matches!(listener.address, Endpoint::Path(_)) && listener.file.is_none()
+    matches!(listener.address(), Endpoint::Path(_)) && listener.file.is_none()
 }
 
 impl Supervisor {

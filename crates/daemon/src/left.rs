@@ -20,7 +20,7 @@ impl Supervisor {
             let port = crate::listeners::local_address(&fd).map(|address| address.port());
             let Ok(port) = port else { continue };
             let heir = |slot: &Slot| {
-                slot.listeners.iter().any(|l| l.address.address().is_some_and(|a| a.port() == port))
+                slot.listeners.iter().any(|l| l.address().address().is_some_and(|a| a.port() == port))
             };
             if !self.slots.values().any(heir) {
                 continue;
@@ -47,7 +47,7 @@ impl Supervisor {
         let serves =
             |slot: &Slot| slot.is_stream() && slot.status == State::Active && slot.manner() != Manner::Wait;
         let mut own = self.slots.iter().filter(|(_, slot)| serves(slot));
-        own.find(|(_, slot)| slot.listeners.iter().any(|l| l.polled && covers(&l.address, &l.fd, local)))
+        own.find(|(_, slot)| slot.listeners.iter().any(|l| l.polled && covers(l.address(), &l.fd, local)))
             .map(|(&id, _)| id)
     }
 }

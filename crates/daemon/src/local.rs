@@ -103,7 +103,7 @@ impl Supervisor {
     pub fn renew_rights(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let listen = &slot.service.listen;
-        let set = |l: &mut Listener| set_rights(listen, &l.place, l.file.as_mut()).err();
+        let set = |l: &mut Listener| set_rights(listen, &l.place, l.file.as_deref_mut()).err();
         let failed: Vec<String> = slot
             .listeners
             .iter_mut()

@@ -20,6 +20,9 @@ pub struct Named(Option<Box<Sources>>);
 struct Sources(HashMap<IpAddr, (Duration, u64)>);
 
 impl Named {
+    /// Nobody was.
+    pub const NOBODY: Self = Self(None);
+
     /// Whether this source, refused now, is to be named; it counts as named then. With how many of it were not since the last time.
     pub fn takes(&mut self, source: IpAddr, now: Duration) -> Option<u64> {
         let source = crate::hosts::source_of(source);

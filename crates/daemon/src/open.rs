@@ -6,7 +6,7 @@ use crate::machine::percent_m;
 use crate::slot::{Listener, Missing, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_conf::{Endpoint, Level};
+use portreeve_conf::{Endpoint, Level, Rare};
 use portreeve_sys::socket;
 use rustix::event::epoll;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl Supervisor {
         }
         let service = slot.service.clone();
         let name = slot.id().to_owned();
-        let first = slot.tries == 0;
+        let first = slot.trouble.tries == 0;
         let (mut missing, mut fell_back, mut opened_any, mut old) = (Vec::new(), false, false, false);
         let queue = slot.queue();
         let places = service.listen.endpoints();
@@ -49,7 +49,7 @@ impl Supervisor {
                 Ok(opened) => {
                     let (fd, address, file) = (opened.fd, opened.address, opened.file);
                     let number = slot.free_number();
-                    slot.listeners.push(Listener { number, place, fd, address, file, polled: false });
+                    slot.listeners.push(Listener::new(number, place, fd, address, file));
                     fell_back |= opened.fell_back;
                     opened_any = true;
                     old |= !opened.fresh;
@@ -57,29 +57,28 @@ impl Supervisor {
                 Err(error) => missing.push(Missing { place, why: percent_m(&error) }),
             }
         }
-        slot.tries = if missing.is_empty() { 0 } else { slot.tries.saturating_add(1) };
-        slot.missing = missing;
-        if slot.missing.is_empty() {
-            slot.lent = 0;
-        }
-        if let Some(missing) = slot.missing.first() {
+        if let Some(Missing { why, .. }) = missing.first() {
+            let trouble = &mut *slot.trouble;
+            trouble.tries = trouble.tries.saturating_add(1);
             if slot.listeners.is_empty() {
-                slot.status = State::Retrying(slot.tries, missing.why.clone());
+                slot.status = State::Retrying(trouble.tries, why.clone());
             }
-            slot.lent = slot.lent.saturating_sub(1);
-            let wait = match slot.lent {
-                0 => Duration::from_secs(1 << (slot.tries - 1).min(6)),
+            trouble.lent = trouble.lent.saturating_sub(1);
+            let wait = match trouble.lent {
+                0 => Duration::from_secs(1 << (trouble.tries - 1).min(6)),
                 // Not a try: the worker that had the socket of before has yet to let go of it.
                 _ => {
-                    slot.tries = 0;
+                    trouble.tries = 0;
                     LETS_GO
                 }
             };
             let at = self.stamp.mono() + wait;
-            slot.try_at = Some(at);
+            (trouble.try_at, trouble.missing) = (Some(at), missing);
             self.timers.set(at, Alarm::Listen(id));
+        } else {
+            slot.trouble = Rare::default();
         }
-        let lent = slot.lent;
+        let lent = slot.trouble.lent;
         let on_a_device = slot.listeners.iter().any(|listener| device(listener).is_some());
         if first && lent == 0 {
             self.say_missing(id, &name, alone);
@@ -103,12 +102,12 @@ impl Supervisor {
     fn say_missing(&mut self, id: SlotId, name: &str, alone: bool) {
         let Some(slot) = self.slots.get(&id) else { return };
         let mut lines: Vec<String> = Vec::new();
-        for Missing { place, why } in slot.missing.iter().take(NAMED) {
+        for Missing { place, why } in slot.trouble.missing.iter().take(NAMED) {
             // xinetd's line; where there are several the address tells which.
             let place = if alone { String::new() } else { format!(" address = {place}") };
             lines.push(format!("bind failed ({why}). service = {name}{place}"));
         }
-        if let Some(more @ 1..) = slot.missing.len().checked_sub(NAMED) {
+        if let Some(more @ 1..) = slot.trouble.missing.len().checked_sub(NAMED) {
             lines.push(format!("bind failed for {more} more addresses of service {name}"));
         }
         for line in lines {
@@ -189,15 +188,15 @@ impl Supervisor {
     /// The alarm: another try.
     pub fn listen_again(&mut self, id: SlotId) {
         let now = self.stamp.mono();
-        let Some(slot) = self.slots.get_mut(&id) else { return };
-        let due = slot.try_at.is_some_and(|at| at <= now);
-        if !due || slot.missing.is_empty() || self.stopping.is_some() {
+        let Some(trouble) = self.slots.get_mut(&id).and_then(|slot| slot.trouble.made()) else { return };
+        let due = trouble.try_at.is_some_and(|at| at <= now);
+        if !due || trouble.missing.is_empty() || self.stopping.is_some() {
             return;
         }
-        slot.try_at = None;
-        let tries = slot.tries;
+        trouble.try_at = None;
+        let tries = trouble.tries;
         // Loud at first, then once an hour or so.
-        if slot.lent == 0 && (tries < 10 || tries % 60 == 0) {
+        if trouble.lent == 0 && (tries < 10 || tries % 60 == 0) {
             self.say(Level::Notice, &format!("bind retry attempt {tries}"));
         }
         self.try_missing(id);
@@ -206,10 +205,10 @@ impl Supervisor {
     /// Another try for what is missing.
     pub fn try_missing(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get(&id) else { return };
-        let (tries, before) = (slot.tries, slot.listeners.len());
+        let (tries, before) = (slot.trouble.tries, slot.listeners.len());
         self.open_slot(id);
         let Some(slot) = self.slots.get(&id).filter(|slot| slot.listeners.len() > before) else { return };
-        let text = match slot.missing.len() {
+        let text = match slot.trouble.missing.len() {
             _ if tries == 0 => return self.tell_builtin_ports(),
             0 => format!("service {} listens after {tries} tries", slot.id()),
             left => format!("service {} listens after {tries} tries, at {left} addresses not yet", slot.id()),

@@ -48,7 +48,7 @@ impl Supervisor {
         let witness = self.witness_ends(client.slot, client.peer.address().is_some());
         let Some(slot) = self.slots.get(&client.slot) else { return };
         let Some(plan) = slot.plan(&self.inherited) else { return };
-        let bound = slot.sole().and_then(|l| l.address.address()).filter(|a| !a.ip().is_unspecified());
+        let bound = slot.sole().and_then(|l| l.address().address()).filter(|a| !a.ip().is_unspecified());
         let local = bound.or(client.local).or_else(|| local_address(&client.fd).ok());
         // One that has an address is no unix socket, and need not be asked once more.
         let path = if local.is_some() { None } else { local::bound_to(&client.fd) };

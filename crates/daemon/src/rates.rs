@@ -67,8 +67,7 @@ impl Supervisor {
                 self.shut_listeners(id);
                 self.close_listeners(id);
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.missing.clear();
-                    slot.tries = 0;
+                    slot.forget_missing();
                     slot.status = State::Closed(until);
                     self.registry.stale = true;
                 }
@@ -108,10 +107,10 @@ impl Supervisor {
     pub fn say_minute(&mut self, id: SlotId) {
         let now = self.stamp.mono();
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        if slot.minute_told.is_some_and(|at| now.saturating_sub(at) < Duration::from_secs(60)) {
+        if slot.told.minute.is_some_and(|at| now.saturating_sub(at) < Duration::from_secs(60)) {
             return;
         }
-        slot.minute_told = Some(now);
+        slot.told.minute = Some(now);
         let text = format!(
             "service {}: {} starts within a minute; its clients wait until there is room",
             slot.service.id,

@@ -110,7 +110,7 @@ fn obstacle(entered: &Entered) -> String {
 /// What rpcbind is to know of a slot. A socket for both families is two entries.
 fn registrations(slot: &Slot) -> Vec<Registration> {
     let (Some(rpc), Some(listener)) = (slot.service.rpc, slot.sole()) else { return Vec::new() };
-    let Some(address) = listener.address.address() else { return Vec::new() };
+    let Some(address) = listener.address().address() else { return Vec::new() };
     let both = address.is_ipv6() && address.ip().is_unspecified() && !slot.service.listen.v6only;
     let four = both.then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())));
     let entries = move |version| {
@@ -321,7 +321,7 @@ impl Supervisor {
     /// of ours that is another service.
     fn is_dead(&self, address: SocketAddr, datagrams: bool) -> bool {
         let ours = |slot: &Slot| {
-            let mut addresses = slot.listeners.iter().filter_map(|listener| listener.address.address());
+            let mut addresses = slot.listeners.iter().filter_map(|listener| listener.address().address());
             addresses.any(|at| {
                 let family = at.is_ipv6() == address.is_ipv6() || at.is_ipv6() && !slot.service.listen.v6only;
                 at.port() == address.port() && slot.is_stream() != datagrams && family

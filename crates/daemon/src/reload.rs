@@ -6,9 +6,8 @@ use crate::banner::Banners;
 use crate::by_id::ById;
 use crate::editions::Editions;
 use crate::launch::Plan;
-use crate::listeners::{self, Kept};
+use crate::listeners;
 use crate::log::SinkId;
-use crate::named::Named;
 use crate::reading::Purpose;
 use crate::recorded::Answers;
 use crate::slot::{Listener, Slot, SlotId, State};
@@ -17,6 +16,7 @@ use crate::targets::Targets;
 use crate::timers::Alarm;
 use crate::translate::{self, Policy};
 use crate::unchanged::Said;
+use crate::verify::Trust;
 use portreeve_conf::{
     Action, Diagnostic, Fatal, Level, OnRemove, Rare, Reading as Result, Service, Severity, Text,
 };
@@ -184,11 +184,11 @@ impl Supervisor {
         }
         // Sockets are given up by now, so that a service that takes over their place takes over the socket.
         self.spare.held = self.are_held();
+        self.spare.unsaid = portreeve_sys::socket::v6only_unsaid();
         for id in moved {
             self.open_slot(id);
         }
         let mut editions = Editions::default();
-        self.spare.unsaid = portreeve_sys::socket::v6only_unsaid();
         for (service, nth) in new.into_iter().flatten() {
             changes.new.push(service.id.clone());
             self.add(service, nth, &mut editions);
@@ -264,26 +264,19 @@ impl Supervisor {
             policy: Policy::of(&service),
             plan: Plan::of(&service, group, &self.inherited),
             edition: Rc::default(),
-            trust: crate::verify::Trust::default(),
-            awaits: None,
+            verified: Rare::default(),
             tls: self.tls_worker(&service),
             banners: Banners::of(&service),
             state: ServiceState::new(),
             sink,
             listeners: Vec::new(),
-            missing: Vec::new(),
-            tries: 0,
-            try_at: None,
+            trouble: Rare::default(),
             status: State::Active,
             order: crate::duty::Order::default(),
             counts: Rare::default(),
-            last_refused: None,
-            named: Named::default(),
-            headerless: Named::default(),
+            told: Rare::default(),
             rate_alarm: None,
             overloaded: false,
-            lent: 0,
-            minute_told: None,
             unfiltered: false,
             hold_logged: false,
             service,
@@ -343,13 +336,15 @@ impl Supervisor {
             slot.edition = Rc::default();
         }
         if old.action != service.action || old.verify != service.verify {
-            slot.trust = crate::verify::Trust::default();
+            if let Some(verified) = slot.verified.made() {
+                verified.trust = Trust::Unknown;
+            }
         }
         slot.banners = Banners::of(&service);
         slot.hold_logged = false;
         (slot.origin, slot.nth) = (answers, nth);
-        let queue_now = slot.queue();
         slot.service = service;
+        let queue_now = slot.queue();
         let workers = slot.workers();
         let before = std::mem::take(&mut slot.targets);
         slot.targets = Targets::following(before, &slot.service, self.stamp.mono());
@@ -368,9 +363,12 @@ impl Supervisor {
         let Some(slot) = self.slots.get_mut(&id) else { return false };
         let moved = other_places && slot.listeners.is_empty();
         if other_places {
-            slot.missing.clear();
-            slot.tries = 0;
-            slot.lent = if manner.owner().is_some() { LOOKS } else { 0 };
+            slot.forget_missing();
+            if manner.owner().is_some() {
+                slot.trouble.lent = LOOKS;
+            } else if let Some(trouble) = slot.trouble.made() {
+                trouble.lent = 0;
+            }
         }
         if moved {
             slot.status = State::Active;
@@ -414,8 +412,7 @@ impl Supervisor {
             if listener.polled {
                 let _ = rustix::event::epoll::delete(&self.epoll, &listener.fd);
             }
-            let Listener { address, fd, file, .. } = listener;
-            self.spare.keep(Kept { place: address, kind, fd, file });
+            self.spare.keep(listener.kept(kind));
         }
     }
 
@@ -436,7 +433,7 @@ impl Supervisor {
         self.take_datagrams(id);
         self.give_up(id, |_| true);
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        slot.missing.clear();
+        slot.forget_missing();
         let name = slot.id().to_owned();
         let how = slot.service.on_remove;
         slot.status = State::Removed;

@@ -4,14 +4,17 @@
 use crate::banner::Banners;
 use crate::duty::{Duty, Order};
 use crate::launch::{Inherited, LaunchPlan, Plan};
+use crate::listeners::Kept;
 use crate::local::OwnFile;
 use crate::log::SinkId;
 use crate::named::Named;
 use crate::recorded::Answers;
 use crate::targets::Targets;
 use crate::translate::Policy;
+use crate::verify::Trust;
 use portreeve_conf::{Action, Builtin, Endpoint, Nothing, Rare, Service, SocketType};
 use portreeve_policy::{AddressSet, CompiledRules, Reason, ServiceState};
+use portreeve_sys::source::Identity;
 use portreeve_workers::protocol::Worker;
 use rustix::fd::OwnedFd;
 use std::borrow::Cow;
@@ -68,12 +71,37 @@ pub struct Listener {
     pub place: Endpoint,
     /// The socket, parked at a high number.
     pub fd: OwnedFd,
-    /// Where it is bound: as `place`, but for a port of the kernel's choice, or IPv4 where there is no IPv6.
-    pub address: Endpoint,
+    /// Where it is bound, if that is not `place`.
+    bound: Option<Box<Endpoint>>,
     /// The file of a unix socket, where it is ours to remove.
-    pub file: Option<OwnFile>,
+    pub file: Option<Box<OwnFile>>,
     /// Whether epoll watches it.
     pub polled: bool,
+}
+
+impl Listener {
+    /// One that is not polled yet, and is bound at `address`.
+    pub fn new(
+        number: ListenerId,
+        place: Endpoint,
+        fd: OwnedFd,
+        address: Endpoint,
+        file: Option<OwnFile>,
+    ) -> Self {
+        let bound = (address != place).then(|| Box::new(address));
+        Self { number, place, fd, bound, file: file.map(Box::new), polled: false }
+    }
+
+    /// To wait for a service that wants it.
+    pub fn kept(self, kind: SocketType) -> Kept {
+        let Self { place, fd, bound, file, .. } = self;
+        Kept { place: bound.map_or(place, |bound| *bound), kind, fd, file: file.map(|file| *file) }
+    }
+
+    /// Where it is bound: as `place`, but for a port of the kernel's choice, or IPv4 where there is no IPv6.
+    pub fn address(&self) -> &Endpoint {
+        self.bound.as_deref().unwrap_or(&self.place)
+    }
 }
 
 /// A listener that could not be opened.
@@ -159,7 +187,55 @@ impl Counts {
     }
 }
 
-/// A service that is being served.
+/// What is not open of a slot.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// Where it cannot listen; that is tried again.
+    pub missing: Vec<Missing>,
+    /// How often, since all were open last.
+    pub tries: u32,
+    /// When that is; an alarm of another moment is one that was overtaken.
+    pub try_at: Option<Duration>,
+    /// Looks for the place of a datagram socket that a worker had, and has yet to let go of, before it counts as taken.
+    pub lent: u8,
+}
+
+impl Nothing for Trouble {
+    const NOTHING: &'static Self = &Self { missing: Vec::new(), tries: 0, try_at: None, lent: 0 };
+}
+
+/// What was said of a slot's clients, so that it is not said of each.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The last refused datagram source and when, so that a flood is one line (reference xinetd §3.2).
+    pub last_refused: Option<(SocketAddr, Duration)>,
+    /// Sources whose refusal by the rate was logged.
+    pub named: Named,
+    /// Proxies whose connections had no header, as far as they were named.
+    pub headerless: Named,
+    /// When it was last said that the service has had its starts of the minute.
+    pub minute: Option<Duration>,
+}
+
+impl Nothing for Told {
+    const NOTHING: &'static Self =
+        &Self { last_refused: None, named: Named::NOBODY, headerless: Named::NOBODY, minute: None };
+}
+
+/// The verification of a slot's program.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// What is known of its content.
+    pub trust: Trust,
+    /// The content of it that is being hashed.
+    pub awaits: Option<Identity>,
+}
+
+impl Nothing for Verified {
+    const NOTHING: &'static Self = &Self { trust: Trust::Unknown, awaits: None };
+}
+
+/// A service that is being served. Of a thousand few are ever called: what those do not need takes the room of an address.
 #[derive(Debug)]
 pub struct Slot {
     /// As configured.
@@ -181,9 +257,7 @@ pub struct Slot {
     /// What its program was when it was last looked at.
     pub edition: Rc<crate::editions::Edition>,
     /// What is known of its content, where it is verified.
-    pub trust: crate::verify::Trust,
-    /// The content of it that is being hashed.
-    pub awaits: Option<portreeve_sys::source::Identity>,
+    pub verified: Rare<Verified>,
     /// The worker that serves its TLS; none where it has no TLS, or cannot be served.
     pub tls: Option<u32>,
     /// Banners, read at reload.
@@ -194,32 +268,20 @@ pub struct Slot {
     pub sink: SinkId,
     /// The sockets that are open, by number.
     pub listeners: Vec<Listener>,
-    /// Those that are not; they are tried again.
-    pub missing: Vec<Missing>,
-    /// How often, since all were open last.
-    pub tries: u32,
-    /// When that is; an alarm of another moment is one that was overtaken.
-    pub try_at: Option<Duration>,
+    /// Those that are not.
+    pub trouble: Rare<Trouble>,
     /// What the listeners do.
     pub status: State,
     /// What a person has ordered of it.
     pub order: Order,
     /// Counters.
     pub counts: Rare<Counts>,
-    /// The last refused datagram source and when, so that a flood is one line (reference xinetd §3.2).
-    pub last_refused: Option<(SocketAddr, Duration)>,
-    /// Sources whose refusal by the rate was logged.
-    pub named: Named,
-    /// Proxies whose connections had no header, as far as they were named.
-    pub headerless: Named,
+    /// What was said of its clients.
+    pub told: Rare<Told>,
     /// The alarm that is set for the rate.
     pub rate_alarm: Option<Duration>,
     /// The overload of its rate was said and its end was not.
     pub overloaded: bool,
-    /// Looks for the place of a datagram socket that a worker had, and has yet to let go of, before it counts as taken.
-    pub lent: u8,
-    /// When it was last said that the service has had its starts of the minute.
-    pub minute_told: Option<Duration>,
     /// The last filter of addresses could not be put onto the listener.
     pub unfiltered: bool,
     /// A wait=yes refusal was logged and nothing has changed since.
@@ -299,7 +361,7 @@ impl Slot {
 
     /// The port of its one listener.
     pub fn port(&self) -> Option<u16> {
-        Some(self.sole()?.address.address()?.port())
+        Some(self.sole()?.address().address()?.port())
     }
 
     /// Notes which of these places are not open.
@@ -311,7 +373,18 @@ impl Slot {
         let open = |place: &&Endpoint| self.listeners.iter().any(|listener| listener.place == **place);
         let missing = places.iter().filter(|place| !open(place));
         let why = || "not tried since the upgrade".to_owned();
-        self.missing = missing.map(|place| Missing { place: place.clone(), why: why() }).collect();
+        let missing: Vec<Missing> =
+            missing.map(|place| Missing { place: place.clone(), why: why() }).collect();
+        if !missing.is_empty() || !self.trouble.is_unmade() {
+            self.trouble.missing = missing;
+        }
+    }
+
+    /// Nothing that it has not open is wanted any more.
+    pub fn forget_missing(&mut self) {
+        if let Some(trouble) = self.trouble.made() {
+            (trouble.missing, trouble.tries) = (Vec::new(), 0);
+        }
     }
 
     /// A number for one more listener.
@@ -320,5 +393,27 @@ impl Slot {
         numbers.sort_unstable();
         let free = numbers.iter().zip(0..).find(|&(&taken, n)| taken != n).map(|(_, n)| n);
         free.unwrap_or(ListenerId::try_from(numbers.len()).unwrap_or(ListenerId::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_nobody_calls_takes_little() {
+        assert!(size_of::<Slot>() <= 232, "{}", size_of::<Slot>());
+        assert!(size_of::<Listener>() <= 80, "{}", size_of::<Listener>());
+    }
+
+    #[test]
+    fn a_listener_says_where_it_is_bound() {
+        let fd = || rustix::fs::memfd_create("listener", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let at = |text: &str| Endpoint::inet(text.parse().unwrap());
+        for (place, bound) in [("[::]:80", "[::]:80"), ("[::]:0", "[::]:4711"), ("[::]:80", "0.0.0.0:80")] {
+            let listener = Listener::new(0, at(place), fd(), at(bound), None);
+            assert_eq!((&listener.place, listener.address()), (&at(place), &at(bound)));
+            assert_eq!(listener.kept(SocketType::Stream).place, at(bound));
+        }
     }
 }

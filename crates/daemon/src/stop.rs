@@ -62,7 +62,9 @@ impl Supervisor {
             if let Some(slot) = self.slots.get_mut(&id) {
                 // The file of a unix socket leads to whoever has the socket.
                 slot.listeners.clear();
-                slot.missing.clear();
+                if let Some(trouble) = slot.trouble.made() {
+                    trouble.missing.clear();
+                }
                 if how == Stopping::Quit && slot.status == State::Suspended {
                     self.registry.let_be(id);
                 }

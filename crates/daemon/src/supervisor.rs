@@ -281,7 +281,7 @@ impl Supervisor {
             };
             if done.is_ok() {
                 listener.polled = on;
-                if on && let Some(address) = listener.address.address() {
+                if on && let Some(address) = listener.address().address() {
                     self.children.doors.insert(address.port());
                 }
             }

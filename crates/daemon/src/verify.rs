@@ -105,7 +105,7 @@ impl Supervisor {
                 let awaited = program.identity;
                 // First: it may be over at once.
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    slot.awaits = Some(awaited);
+                    slot.verified.awaits = Some(awaited);
                 }
                 self.hash(awaited, program.fd);
                 (Trust::Unknown, None)
@@ -131,10 +131,10 @@ impl Supervisor {
     /// Says what is new of a program, once.
     fn note_trust(&mut self, id: SlotId, is_started: bool, server: &str, trust: Trust) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        if trust == Trust::Unknown || slot.trust == trust {
+        if trust == Trust::Unknown || slot.verified.trust == trust {
             return;
         }
-        let before = std::mem::replace(&mut slot.trust, trust.clone());
+        let before = std::mem::replace(&mut slot.verified.trust, trust.clone());
         let name = slot_name(self, id);
         match trust {
             Trust::Not(why) if !is_started => {
@@ -181,8 +181,8 @@ impl Supervisor {
         let ids: Vec<SlotId> =
             self.slots.iter().filter(|(_, slot)| waited(slot)).map(|(&id, _)| id).collect();
         for &id in &ids {
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.awaits = None;
+            if let Some(verified) = self.slots.get_mut(&id).and_then(|slot| slot.verified.made()) {
+                verified.awaits = None;
             }
             let fit = self.fit(id);
             let rests = |slot: &Slot| matches!(&slot.status, State::Paused(_, why) if why == UNDER_WAY);
@@ -201,7 +201,7 @@ impl Supervisor {
     /// What `status` and `explain` say of a slot's program: the word of its setting, the word of its state, and why.
     pub fn trust_of<'a>(&'a self, slot: &'a Slot) -> Option<(&'static str, &'static str, &'a str)> {
         let (verify, _) = asked(slot)?;
-        let (word, why) = match &slot.trust {
+        let (word, why) = match &slot.verified.trust {
             Trust::Unknown => ("being verified", ""),
             Trust::Listed => ("listed", ""),
             Trust::Not(why) => ("not listed", why.as_str()),

@@ -106,7 +106,7 @@ impl Supervisor {
             let mut consulted = None;
             if let Verdict::NeedTables = verdict {
                 // Nobody waits for the name of a datagram's claimed sender: docs/guide/differences.md.
-                let local = listener.address.address();
+                let local = listener.address().address();
                 let Ok(said) = self.ask_tables(id, peer, local, &Known::default(), true) else { return };
                 facts.tables = said.tables.clone();
                 consulted = Some(said);
@@ -161,11 +161,11 @@ impl Supervisor {
             let _ = rustix::net::recv(&listener.fd, &mut byte, RecvFlags::DONTWAIT);
         }
         let again =
-            slot.last_refused.is_some_and(|(p, at)| p == peer && now.saturating_sub(at) < SAME_SOURCE);
+            slot.told.last_refused.is_some_and(|(p, at)| p == peer && now.saturating_sub(at) < SAME_SOURCE);
         if again {
             slot.counts.refuse(reason, 1);
         } else {
-            slot.last_refused = Some((peer, now));
+            slot.told.last_refused = Some((peer, now));
             self.announcer.fail(&mut self.sinks, &self.stamp, slot, (reason, None), Some(Peer::Inet(peer)));
         }
         !again
@@ -191,8 +191,8 @@ impl Supervisor {
         let (Some(plan), [first, ..]) = (slot.plan(&self.inherited), slot.listeners.as_slice()) else {
             return;
         };
-        let local = first.address.address().filter(|_| !stream && slot.listeners.len() == 1);
-        let path = Some(&first.address).filter(|_| slot.is_local() && slot.listeners.len() == 1);
+        let local = first.address().address().filter(|_| !stream && slot.listeners.len() == 1);
+        let path = Some(first.address()).filter(|_| slot.is_local() && slot.listeners.len() == 1);
         let variables = client_variables(&Ends { peer, local, path }, false);
         let changed = orders.and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
@@ -298,7 +298,7 @@ impl Supervisor {
             }
         };
         let outcome = slot.listeners.iter().try_for_each(|listener| {
-            let Some(address) = listener.address.address() else { return Ok(()) };
+            let Some(address) = listener.address().address() else { return Ok(()) };
             put_on(listener, address, 128).or_else(|_| put_on(listener, address, ONE_HOST))
         });
         match outcome {

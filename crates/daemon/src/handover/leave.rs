@@ -155,12 +155,12 @@ impl Supervisor {
 
 fn leave_slot(slot: &Slot) -> SlotState {
     let (status, until, attempt, why) = match &slot.status {
-        Status::Active => (0, Duration::ZERO, slot.tries, String::new()),
+        Status::Active => (0, Duration::ZERO, slot.trouble.tries, String::new()),
         Status::Paused(until, why) => (1, *until, 0, why.to_string()),
         Status::Closed(until) => (2, *until, 0, String::new()),
         Status::Suspended => (3, Duration::ZERO, 0, String::new()),
         Status::NoWorker => (4, Duration::ZERO, 0, String::new()),
-        Status::Retrying(_, why) => (5, Duration::ZERO, slot.tries, why.clone()),
+        Status::Retrying(_, why) => (5, Duration::ZERO, slot.trouble.tries, why.clone()),
         Status::Removed => (6, Duration::ZERO, 0, String::new()),
     };
     let duty = match slot.order.duty {
@@ -174,7 +174,7 @@ fn leave_slot(slot: &Slot) -> SlotState {
         fd: fd(&listener.fd),
         polled: listener.polled,
         place: listener.place.to_string(),
-        file: listener.file.map(ends::leave_file),
+        file: listener.file.as_deref().copied().map(ends::leave_file),
     });
     SlotState {
         service: slot.id().to_owned(),
@@ -194,7 +194,7 @@ fn leave_slot(slot: &Slot) -> SlotState {
         crowded: slot.counts.crowded,
         names: slot.targets.leave(),
         group: Some(slot.group),
-        last_refused: slot.last_refused,
+        last_refused: slot.told.last_refused,
         overloaded: slot.overloaded,
         unfiltered: slot.unfiltered,
         hold_logged: slot.hold_logged,

@@ -264,7 +264,9 @@ impl Supervisor {
         };
         let refused =
             left.refused.iter().filter_map(|(word, n)| Some((Reason::by_word(word)?, *n))).collect();
-        slot.tries = left.attempt;
+        if left.attempt > 0 {
+            slot.trouble.tries = left.attempt;
+        }
         slot.counts = Rare::of(Counts {
             accepted: left.accepted,
             refused,
@@ -273,9 +275,11 @@ impl Supervisor {
             gone: left.gone,
             crowded: left.crowded,
         });
-        slot.last_refused = left.last_refused;
         if let Some(targets) = slot.targets.made() {
             targets.take_over(&left.names);
+        }
+        if left.last_refused.is_some() {
+            slot.told.last_refused = left.last_refused;
         }
         slot.overloaded = left.overloaded;
         slot.unfiltered = left.unfiltered;
@@ -292,15 +296,15 @@ impl Supervisor {
             let place = place.cloned().unwrap_or_else(|| address.clone());
             let number = slot.free_number();
             let file = listener.file.as_ref().map(ends::file);
-            slot.listeners.push(Listener { number, place, fd, address, file, polled: false });
+            slot.listeners.push(Listener::new(number, place, fd, address, file));
         }
         // What was not open is tried at once.
         if matches!(slot.status, Status::Active | Status::NoWorker | Status::Paused(..))
             && !slot.order.closes()
         {
             slot.note_missing(&places);
-            if !slot.missing.is_empty() {
-                slot.try_at = Some(self.stamp.mono());
+            if !slot.trouble.missing.is_empty() {
+                slot.trouble.try_at = Some(self.stamp.mono());
                 self.timers.set(self.stamp.mono(), Alarm::Listen(left.id));
             }
         }
@@ -316,7 +320,7 @@ impl Supervisor {
             Status::Paused(until, _) => self.timers.set(until, Alarm::Unpause(id)),
             Status::Retrying(..) => {
                 slot.note_missing(&places);
-                slot.try_at = Some(self.stamp.mono());
+                slot.trouble.try_at = Some(self.stamp.mono());
                 self.timers.set(self.stamp.mono(), Alarm::Listen(id));
             }
             _ => {}

@@ -17,7 +17,7 @@ impl Supervisor {
         self.refresh_tables();
         let Some(slot) = self.slots.get(&id) else { return (Tables::Off, String::new()) };
         // A stream's client comes to one of our addresses; of datagrams nobody asks to which.
-        let mut listeners = slot.listeners.iter().filter_map(|listener| listener.address.address());
+        let mut listeners = slot.listeners.iter().filter_map(|listener| listener.address().address());
         let local =
             listeners.find(|a| a.is_ipv4() == peer.is_ipv4()).and_then(|address| match slot.is_stream() {
                 true => socket::address_towards(address, peer),
