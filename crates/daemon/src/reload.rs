@@ -335,10 +335,10 @@ impl Supervisor {
         if old.action != service.action {
             slot.edition = Rc::default();
         }
-        if old.action != service.action || old.verify != service.verify {
-            if let Some(verified) = slot.verified.made() {
-                verified.trust = Trust::Unknown;
-            }
+        if (old.action != service.action || old.verify != service.verify)
+            && let Some(verified) = slot.verified.made()
+        {
+            verified.trust = Trust::Unknown;
         }
         slot.banners = Banners::of(&service);
         slot.hold_logged = false;

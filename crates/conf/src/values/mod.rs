@@ -40,7 +40,7 @@ pub(crate) struct Line<'a> {
 pub(crate) fn names_root(assignments: &[crate::ast::Assignment]) -> bool {
     let of = assignments.iter().filter(|line| line.name.text.eq_ignore_ascii_case("sandbox"));
     let removes = |line: &&crate::ast::Assignment| line.operator != Operator::Remove;
-    let words = of.filter(removes).flat_map(|line| &line.values);
+    let words = of.filter(removes).flat_map(|line| line.values.iter());
     words.filter_map(|given| crate::sandbox::word(&given.text).ok()).any(|word| word.is_root())
 }
 
