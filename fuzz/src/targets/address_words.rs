@@ -38,5 +38,9 @@ pub fn run(input: &[u8]) {
         }
     }
     let mut emptied = reading(&format!("\tonly_from = {words}\n\tonly_from -= {words}\n")).services;
-    assert_eq!(emptied.pop().and_then(|service| service.limits.only_from.clone()), Some(Vec::new()), "{words:?}");
+    assert_eq!(
+        emptied.pop().and_then(|service| service.limits.only_from.clone()),
+        Some(Vec::new()),
+        "{words:?}"
+    );
 }
