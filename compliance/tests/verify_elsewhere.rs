@@ -81,10 +81,9 @@ fn put(world: &World, program: &str) {
 }
 
 fn config(verify: &str) -> Config {
-    let far = Entry::program("far", 2001).set("server", "/run/w/far/program").set("verify_server", verify);
-    Config::new()
-        .defaults(&format!("trusted_programs = {LIST}"))
-        .with_all([far, Entry::program("near", 2002)])
+    let often = |id: &str, port| Entry::program(id, port).set("cps", "0 0").set("instances", "UNLIMITED");
+    let far = often("far", 2001).set("server", "/run/w/far/program").set("verify_server", verify);
+    Config::new().defaults(&format!("trusted_programs = {LIST}")).with_all([far, often("near", 2002)])
 }
 
 fn trust(world: &World) {
