@@ -147,7 +147,9 @@ impl Flow {
         desk: &mut Desk,
     ) -> Result<bool, Errno> {
         if self.kept.is_empty() {
-            let Some(buffer) = desk.chunk.get_mut(..self.size).filter(|_| self.stage == Stage::Open) else {
+            // A target that does not accept holds what was taken for as long as its connect takes.
+            let takes = self.stage == Stage::Open && desk.kept < KEPT_MOST;
+            let Some(buffer) = desk.chunk.get_mut(..self.size).filter(|_| takes) else {
                 return Ok(false);
             };
             let n = match read(&source.fd, buffer) {
@@ -159,7 +161,8 @@ impl Flow {
                 // What broke says so to whoever watches it.
                 Moved::Later | Moved::Gone => 0,
             };
-            source.readable = n == self.size;
+            // As in `pump`: an end that has come while there was no target brings no event any more.
+            source.readable = n == self.size || source.closing;
             self.bytes += n as u64;
             self.kept = buffer.get(..n).unwrap_or_default().to_vec();
             desk.kept += n;

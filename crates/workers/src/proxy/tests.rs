@@ -135,6 +135,33 @@ fn what_a_refusing_target_did_not_take_the_next_one_gets() {
     assert_eq!(bench.settle(), [(1, 8, 0, Carried::Complete)]);
 }
 
+/// The end of what a client says has come before its target has: the event of that is over, and the target is told all the same.
+#[test]
+fn who_ends_before_there_is_a_target_has_ended_for_it() {
+    for late in [true, false] {
+        let mut bench = Bench::new(8);
+        let (client, theirs) = UnixStream::pair().unwrap();
+        let (target, ours) = UnixStream::pair().unwrap();
+        target.set_nonblocking(true).unwrap();
+        let (banner, head) = (Vec::new(), Vec::new());
+        let arrived = Arrived { ticket: 1, banner, head, idle_seconds: 60, client: theirs.into() };
+        bench.carriages.begin(arrived, &mut bench.out, bench.now);
+        if late {
+            // Watched, and heard of once.
+            bench.carriages.watch(&bench.epoll, &mut bench.out);
+            assert_eq!(bench.settle(), []);
+        }
+        (&client).write_all(b"question").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        if late {
+            assert_eq!(bench.settle(), []);
+        }
+        bench.aim(1, ours.into());
+        assert_eq!(bench.settle(), []);
+        assert_eq!(said(&target), "question$", "{late}");
+    }
+}
+
 /// A target whose queue is full accepts when there is room, and then gets what was said in the meantime.
 #[test]
 fn a_target_that_accepts_late_gets_everything_in_order() {
