@@ -14,9 +14,9 @@ use crate::verdict::{Cause, Refusal, Verdict};
 
 /// Decides on one arrival at a service that gets a process.
 ///
-/// `resumed` is a further call, after [`Verdict::NeedNames`] or [`Verdict::NeedTables`]: the arrival is not counted by the
-/// rate again, everything else is checked again. Names that are still not asked for then count as unavailable, so a caller
-/// that brings what it was asked for calls three times at most.
+/// `resumed` is a further call, after [`Verdict::NeedNames`] or [`Verdict::NeedTables`], or for one that has waited for a place, here or
+/// with a former version of the caller: the arrival is not counted by the rate again, everything else is checked again. Who is
+/// asked for names brings them, or that they are unavailable, so three calls are the most.
 pub fn decide(
     rules: &CompiledRules,
     state: &ServiceState,
@@ -113,9 +113,7 @@ fn judge(
         let (cause, attribute) = if denied { (Cause::Denied, "") } else { (Cause::Sensor, "flags") };
         return Err(Stop::Refuse(Refusal { sensor, ..Refusal::new(cause, rules.origin(attribute)) }));
     }
-    let unasked = resumed && matches!(facts.names, Names::NotAsked);
-    let names = if unasked { &Names::Unavailable } else { &facts.names };
-    match checks::access(rules, checks::lists(compiled, arrival.peer, names)) {
+    match checks::access(rules, checks::lists(compiled, arrival.peer, &facts.names)) {
         Access::Admit => {}
         Access::Refuse(cause, rule) => return Err(Stop::Refuse(Refusal::new(cause, rule))),
         Access::NeedNames => return Err(Stop::NeedNames),

@@ -143,6 +143,21 @@ fn the_second_call_after_names_counts_nothing() {
     assert_eq!(cause(world.ask(stream("192.0.2.1"), at(0))), Some(Cause::SourceRate));
 }
 
+/// Who has waited for a seat was not asked for its names yet: there were none to ask for while there was no seat.
+#[test]
+fn who_has_waited_for_a_seat_is_asked_for_names() {
+    let rules = Rules { instances: Some(1), only_from: Some(list(".example.org", 1)), ..Rules::default() };
+    let mut world = World::new(rules);
+    world.facts.names = known(&["a.example.org"]);
+    let held = seat(world.ask(stream("192.0.2.1"), at(0)));
+    world.facts.names = Names::NotAsked;
+    assert_eq!(cause(world.ask(stream("192.0.2.2"), at(0))), Some(Cause::ServiceLimit));
+    drop(held);
+    assert!(matches!(world.resume(stream("192.0.2.2"), at(0)), Verdict::NeedNames));
+    world.facts.names = Names::Unavailable;
+    assert_eq!(cause(world.resume(stream("192.0.2.2"), at(0))), Some(Cause::NamesUnavailable));
+}
+
 #[test]
 fn the_status_forgets_an_overload_that_has_run_out() {
     let mut world = rated(1, 5);
