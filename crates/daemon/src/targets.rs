@@ -75,6 +75,14 @@ struct Named {
     lacks: Lacks,
 }
 
+impl Named {
+    /// When it is next to be looked up. What is under way is waited for, however short the TTL: a name server that answers nobody would
+    /// else fill the resolver's queue with one question, and nobody's name would be found.
+    fn next(&self) -> Duration {
+        self.last + if self.asked.is_some() { self.lasts.max(REFRESH) } else { self.lasts }
+    }
+}
+
 /// What there is of a name's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lacks {
@@ -245,13 +253,15 @@ impl Targets {
 
     /// When names are next to be looked up; `None`: there are none.
     pub fn next_refresh(&self) -> Option<Duration> {
-        self.names.iter().map(|named| named.last + named.lasts).min()
+        self.names.iter().map(Named::next).min()
     }
 
     /// The names that are due; all that were not asked about just now, where a target did not accept.
     pub fn due(&mut self, failed: bool, now: Duration) -> Vec<Ask> {
-        let due =
-            |named: &Named| named.last + if failed { AT_ONCE.min(named.lasts) } else { named.lasts } <= now;
+        let due = |named: &Named| {
+            let at_once = failed && named.asked.is_none();
+            now >= if at_once { named.last + AT_ONCE.min(named.lasts) } else { named.next() }
+        };
         let mut asks = Vec::new();
         for (number, named) in self.names.iter_mut().enumerate().filter(|(_, named)| due(named)) {
             named.last = now;

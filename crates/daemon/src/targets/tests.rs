@@ -137,6 +137,25 @@ fn names_are_asked_about_and_old_addresses_serve_on() {
     assert_eq!(targets.iter().last().unwrap().failures, 1, "what is known of it stays known");
 }
 
+/// A question that nobody answers is not asked again with each end of a short TTL, nor with each client that was not served.
+#[test]
+fn a_question_that_is_under_way_is_waited_for() {
+    let mut targets = targets();
+    let one: Vec<IpAddr> = vec!["192.0.2.2".parse().unwrap()];
+    let ask = targets.due(false, at(160)).remove(0);
+    targets.asked(&ask, 7);
+    targets.answered(7, Some(&one), Some(5));
+    let ask = targets.due(false, at(165)).remove(0);
+    targets.asked(&ask, 8);
+    for now in [170, 180, 224] {
+        assert_eq!((targets.due(false, at(now)), targets.due(true, at(now))), (vec![], vec![]), "{now}");
+    }
+    assert_eq!((targets.next_refresh(), targets.due(false, at(225)).len()), (Some(at(225)), 1), "it is lost");
+    targets.asked(&ask, 9);
+    targets.answered(9, Some(&one), Some(5));
+    assert_eq!(targets.next_refresh(), Some(at(230)));
+}
+
 /// The next look is when the TTL is over, within bounds; a minute where there is none; and no later than that while it has no address.
 #[test]
 fn a_name_is_looked_up_when_its_ttl_is_over() {
