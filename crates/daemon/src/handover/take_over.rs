@@ -203,6 +203,8 @@ impl Supervisor {
                 (None, None) => self.judge_again(client),
             }
         }
+        // Whoever waited for a seat comes behind those who wait for a start, and its turn is sooner.
+        self.children.put_off.sort_by_key(|put_off| put_off.at);
         self.begin_leaving();
         self.tls_indices().for_each(|index| self.tls_has_room(index));
         self.filters_stale = true;
