@@ -5,7 +5,7 @@
 mod skip;
 
 use portreeve_sys::calls::number;
-use portreeve_sys::sandbox::{Mount, MountKind, Sandbox};
+use portreeve_sys::sandbox::{Mount, MountKind, Root, Sandbox};
 use portreeve_sys::seccomp::{Answer, Rule, Test, compile};
 use portreeve_sys::spawn::{Ids, ImageBuilder, SpawnError, Spawner, Stage, Stdio};
 use rustix::io::Errno;
@@ -104,6 +104,32 @@ fn a_file_system_is_read_only_but_where_it_is_not() {
     assert_eq!(said(&script, all), "no\nno\nyes\nno\nyes\nempty\n0\n0\n");
     assert!(std::fs::write(format!("{here}/rw/ro/a"), "").is_ok(), "outside nothing has changed");
     assert_eq!(std::fs::read_to_string(format!("{here}/file")).unwrap(), "secret");
+    std::fs::remove_dir_all(here).unwrap();
+}
+
+/// What covers is made in a directory that there is: a root of the program's own may have no /dev.
+#[test]
+fn a_root_without_devices_is_covered_too() {
+    if !skip::is_root() {
+        return;
+    }
+    let here = directory("root");
+    let ldd = std::process::Command::new("ldd").arg("/bin/sh").output().unwrap();
+    let ldd = String::from_utf8(ldd.stdout).unwrap();
+    for file in ldd.split_ascii_whitespace().filter(|word| word.starts_with('/')).chain(["/bin/sh"]) {
+        let place = std::path::PathBuf::from(format!("{here}{file}"));
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(file, place).unwrap();
+    }
+    std::fs::create_dir(format!("{here}/none")).unwrap();
+    std::fs::write(format!("{here}/none/file"), "secret").unwrap();
+    std::fs::write(format!("{here}/file"), "secret").unwrap();
+    let root = Root { path: CString::new(here.as_str()).unwrap(), link: None, api: true };
+    let mounts = vec![mount("/file", MountKind::Inaccessible), mount("/none", MountKind::Inaccessible)];
+    let all = Sandbox { root: Some(root), mounts: Some(mounts), ..Sandbox::default() };
+    let script = "test -s /file || echo empty; test -e /none/file || echo gone; test -e /bin/sh && echo in";
+    assert_eq!(said(script, all), "empty\ngone\nin\n");
+    assert_eq!(std::fs::read_to_string(format!("{here}/none/file")).unwrap(), "secret");
     std::fs::remove_dir_all(here).unwrap();
 }
 

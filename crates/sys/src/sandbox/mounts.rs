@@ -70,9 +70,10 @@ const TO_DESCRIPTOR: usize = 0x40; // MOVE_MOUNT_T_EMPTY_PATH
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
 const NO_DEVICE: u64 = 4; // MOUNT_ATTR_NODEV
 const NO_LINKS: u64 = 2 | 4; // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
-const SCRATCH: &CStr = c"/dev";
-const NOTHING: &CStr = c"/dev/nothing";
-const NO_DIRECTORY: &CStr = c"/dev/nowhere";
+/// A root of the program's own need not have the first of them, and has one where a program and what that needs may be.
+const SCRATCHES: [&CStr; 8] = [c"/dev", c"/proc", c"/sys", c"/run", c"/usr", c"/bin", c"/lib", c"/etc"];
+const NOTHING: &CStr = c"nothing";
+const NO_DIRECTORY: &CStr = c"nowhere";
 
 /// `struct mount_attr`.
 #[repr(C)]
@@ -248,7 +249,7 @@ pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<()
 pub(super) const NO_PROGRAMS: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
 /// Takes for each inaccessible path what will cover it: an empty directory, or an empty file, that nobody may open. They are made in a
-/// file system in memory that lies over /dev for as long as that takes.
+/// file system in memory that lies over a directory that is no link for as long as that takes.
 fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
     /// In `tree`: a directory, a file, to be taken.
     const DIRECTORY: c_int = -2;
@@ -264,9 +265,13 @@ fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
         };
         step.tree.store(what, Ordering::Relaxed);
     }
-    mount(c"tmpfs", SCRATCH, c"tmpfs", NO_PROGRAMS, c"mode=0755,nr_inodes=4,size=4k")?;
-    call(libc::SYS_mkdirat, [HERE, pointer(NO_DIRECTORY), 0, 0, 0])?;
-    call(libc::SYS_mknodat, [HERE, pointer(NOTHING), libc::S_IFREG as usize, 0, 0])?;
+    let found = SCRATCHES.into_iter().find_map(|path| Some((path, Place::of(path, libc::O_DIRECTORY).ok()?)));
+    let (path, below) = found.ok_or(libc::ENOENT)?;
+    below.mount(c"tmpfs", NO_PROGRAMS, c"mode=0755,nr_inodes=4,size=4k")?;
+    let scratch = Place::of(path, libc::O_DIRECTORY)?;
+    let place = scratch.0 as usize;
+    call(libc::SYS_mkdirat, [place, pointer(NO_DIRECTORY), 0, 0, 0])?;
+    call(libc::SYS_mknodat, [place, pointer(NOTHING), libc::S_IFREG as usize, 0, 0])?;
     for (index, step) in inaccessible() {
         at(index);
         let source = match step.tree.load(Ordering::Relaxed) {
@@ -274,11 +279,11 @@ fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
             FILE => NOTHING,
             _ => continue,
         };
-        let tree = take(source, 0)?;
+        let tree = call(libc::SYS_open_tree, [place, pointer(source), CLONE, 0, 0])? as c_int;
         read_only(tree as usize, c"", EMPTY_PATH)?;
         step.tree.store(tree, Ordering::Relaxed);
     }
-    call(libc::SYS_umount2, [pointer(SCRATCH), libc::MNT_DETACH as usize, 0, 0, 0]).map(|_| ())
+    call(libc::SYS_umount2, [pointer(path), libc::MNT_DETACH as usize, 0, 0, 0]).map(|_| ())
 }
 
 impl Mount {
