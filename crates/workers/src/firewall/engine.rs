@@ -291,7 +291,11 @@ impl Engine {
                 self.tell(Found { wanted: all, enforced, rebuilt, ..Found::default() });
             }
             (Ok(()), None) => {}
-            (Err(error), _) => self.refused(&error, now),
+            (Err(error), _) => {
+                // Who was let in may still be there, and the list does not say so any more.
+                self.strangers = true;
+                self.refused(&error, now);
+            }
         }
     }
 

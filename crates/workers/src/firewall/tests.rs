@@ -243,3 +243,29 @@ fn a_repair_makes_way_to_nobody_who_goes_on_being_banned() {
     }
     assert!(has(host(0x0a00_0000)) && has(host(0x0a00_1387)));
 }
+
+/// Who was let in while the kernel took nothing is on no list any more: only a look for strangers finds him.
+#[test]
+fn who_is_let_in_while_the_kernel_refuses_is_let_in_by_the_next_look() {
+    let Some(_apart) = Apart::enter() else { return };
+    let (ours, theirs) = seqpacket::pair().expect("a channel");
+    let mut engine = Engine::new(theirs, OPEN);
+    let (asking, looking) = (netlink::asking().expect("a socket"), netlink::asking().expect("a socket"));
+    let listening = netlink::listening_but_to(&asking).expect("a socket");
+    let many = (0..20_000).map(|n| (host(0x0a00_0000 + n), None));
+    let enforcer = Enforcer::begin_open((asking, looking), many, clock::monotonic()).expect("a table");
+    engine.stand(enforcer, listening);
+    let user = |number| {
+        let (root, user) = (rustix::process::Uid::ROOT, rustix::process::Uid::from_raw(number));
+        rustix::thread::set_thread_res_uid(root, user, root).expect("another user");
+    };
+    tell(&ours, &ToFirewall::Pardon(vec![host(0x0a00_0001)]));
+    // This thread may not change the tables for a moment.
+    user(65_534);
+    engine.turn().expect("it is refused");
+    user(0);
+    assert!(has(host(0x0a00_0001)));
+    tell(&ours, &ToFirewall::Stand);
+    settle(&mut engine);
+    assert!(!has(host(0x0a00_0001)) && has(host(0x0a00_0002)));
+}
