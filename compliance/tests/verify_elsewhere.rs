@@ -19,7 +19,7 @@ mkdir "/run/w/nodes";
 system("mount -t tmpfs -o dev tmpfs /run/w/nodes && mknod /run/w/nodes/fuse c 10 229");
 sysopen(my $fuse, "/run/w/nodes/fuse", 2) or do { print "none\n"; exit 0 };
 my @all = ("far\0", "/run/w/far\0", "fuse\0");
-my $options = "fd=" . fileno($fuse) . ",rootmode=40000,user_id=0,group_id=0,allow_other\0";
+my $options = "fd=" . fileno($fuse) . ",rootmode=40000,user_id=0,group_id=0\0";
 syscall($arm ? 40 : 165, @all, 0, $options) == 0 or do { print "none\n"; exit 0 };
 $| = 1; print "mounted\n";
 sub attributes {
@@ -187,6 +187,10 @@ fn a_script_is_read_from_memory() {
         let _daemon = world.start(&all);
         assert!(served(2001));
         must("it is told", || world.daemon_log_count("/run/w/far/program is started although ") == 1);
+        // One that others may write to is started with a warning, too, as it is where it lies here.
+        world.write_mode("near", script, 0o775);
+        let said = "is started although others than root may write to it";
+        must("it is told", || served(2001) && world.daemon_log_count(said) == 1);
         world.write("hang", "");
         must("a look waits", || served(2001));
         for _ in 0..10 {

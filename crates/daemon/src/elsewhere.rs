@@ -34,6 +34,8 @@ pub struct Content {
     pub digest: ProgramDigest,
     /// How it is executed.
     pub stays: Stays,
+    /// Others than root may write to the file.
+    pub is_loose: bool,
     /// The memory that holds it.
     pub memory: OwnedFd,
 }
@@ -63,6 +65,8 @@ pub enum Seen {
     UnderWay,
     /// This is its content.
     This(ProgramDigest, Stays, OwnedFd),
+    /// This is, and others than root may write to the file.
+    Loose(Stays, OwnedFd),
     /// There is none: why.
     Nothing(String),
 }
@@ -90,7 +94,8 @@ impl Elsewhere {
             script: content.stays == Stays::Open,
             memory: crate::handover::fd(&content.memory),
         };
-        self.contents().map(of).collect()
+        // The next version looks by itself at what only a warning lets be started.
+        self.contents().filter(|(_, content)| !content.is_loose).map(of).collect()
     }
 
     /// What the former version has left.
@@ -100,7 +105,8 @@ impl Elsewhere {
             return;
         };
         let stays = if left.script { Stays::Open } else { Stays::Closed };
-        self.0.entry(left.server).or_default().content = Some(Content { identity, digest, stays, memory });
+        let content = Content { identity, digest, stays, is_loose: false, memory };
+        self.0.entry(left.server).or_default().content = Some(content);
     }
 
     fn contents(&self) -> impl Iterator<Item = (&str, &Content)> {
@@ -113,7 +119,7 @@ impl Elsewhere {
     }
 
     fn held(&self) -> u64 {
-        self.contents().map(|(_, content)| content.identity.size).sum()
+        self.contents().fold(0, |all, (_, content)| all.saturating_add(content.identity.size))
     }
 }
 
@@ -139,6 +145,7 @@ impl Supervisor {
             None if known.why.is_empty() => Seen::Nothing(SILENCE.to_owned()),
             None => Seen::Nothing(known.why.clone()),
             Some(content) => match rustix::io::fcntl_dupfd_cloexec(&content.memory, 3) {
+                Ok(memory) if content.is_loose => Seen::Loose(content.stays, memory),
                 Ok(memory) => Seen::This(content.digest, content.stays, memory),
                 Err(errno) => Seen::Nothing(format!("it cannot be opened: {}", text(errno))),
             },
@@ -152,8 +159,8 @@ impl Supervisor {
             return;
         }
         let own = known.content.as_ref();
-        let former = own.map(|content| content.identity);
-        let room = MOST_BYTES.saturating_sub(held - former.map_or(0, |identity| identity.size));
+        let room = MOST_BYTES.saturating_sub(held - own.map_or(0, |content| content.identity.size));
+        let former = own.filter(|content| !content.is_loose).map(|content| content.identity);
         let begun = memory(server).map_err(text).and_then(|memory| {
             let job = Job::Elsewhere { server: server.to_owned(), memory, former, room };
             self.begin_hashing(job)
@@ -171,11 +178,18 @@ impl Supervisor {
     /// A look is over: whoever waited for it goes on.
     pub fn looked_elsewhere(&mut self, server: &str, found: Found) {
         let now = self.stamp.mono();
+        let held = self.elsewhere.held();
         let Some(known) = self.elsewhere.0.get_mut(server) else { return };
         (known.began, known.looked) = (None, Some(now));
         known.silent = matches!(found, Found::Silence);
+        let others = held - known.content.as_ref().map_or(0, |content| content.identity.size);
         match found {
             Found::Same => known.why.clear(),
+            // Each of those that are read at once was told of the same room.
+            Found::Other(content) if others.saturating_add(content.identity.size) > MOST_BYTES => {
+                known.why = format!("there is no room for its {} bytes", content.identity.size);
+                known.content = None;
+            }
             Found::Other(content) => {
                 known.why.clear();
                 known.content = Some(content);

@@ -248,12 +248,13 @@ impl Supervisor {
         let text = |errno: Errno| format!("it cannot be held: {}", error_text(&errno.into()));
         let (said, identity) =
             line.trim_end().split_once(" of ").ok_or("what hashes it was not understood")?;
+        let (said, is_loose) = said.strip_suffix(" loose").map_or((said, false), |said| (said, true));
         let ((digest, stays), identity) =
             understood(said).zip(identity_of(identity)).ok_or("what hashes it was not understood")?;
         elsewhere::seal(&memory).map_err(text)?;
         let parked = portreeve_sys::highfd::park(memory, self.base);
         let memory = parked.map_err(|error| format!("it cannot be held: {}", error_text(&error)))?;
-        Ok(Content { identity, digest, stays, memory })
+        Ok(Content { identity, digest, stays, is_loose, memory })
     }
 
     fn hashed(&mut self, identity: Identity, found: Result<(ProgramDigest, Stays), String>) {

@@ -21,6 +21,7 @@ use std::time::Duration;
 pub const UNDER_WAY: &str = "its program is being verified";
 /// A slot that waits for that is looked at again after this time, whatever happened to whoever hashes.
 const LOOK: Duration = Duration::from_secs(1);
+const LOOSE: &str = "others than root may write to it";
 /// How long a service rests whose program has the socket and may not be started.
 const REST: Duration = Duration::from_secs(5);
 
@@ -96,7 +97,7 @@ impl Supervisor {
         let program = match Program::open(Path::new(server)) {
             Err(error) => return (Trust::Not(format!("it cannot be opened: {}", reason(&error))), None),
             Ok(program) if program.is_loose => {
-                return (Trust::Not("others than root may write to it".to_owned()), None);
+                return (Trust::Not(LOOSE.to_owned()), None);
             }
             Ok(program) => program,
         };
@@ -120,6 +121,7 @@ impl Supervisor {
         match self.seen_elsewhere(server) {
             Seen::UnderWay => (Trust::Unknown, None),
             Seen::Nothing(why) => (Trust::Not(why), None),
+            Seen::Loose(stays, memory) => (Trust::Not(LOOSE.to_owned()), Some((memory, stays))),
             Seen::This(digest, stays, memory) => (self.listed(server, &digest), Some((memory, stays))),
         }
     }

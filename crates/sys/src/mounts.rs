@@ -9,8 +9,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Kinds of file systems behind which somebody else answers; and `fuse` with all that begins with `fuse.`
-const REMOTE: [&str; 14] = [
+/// Kinds of file systems behind which somebody else answers; and `fuse` and `fuseblk` with all that begins with one of them and a dot.
+const REMOTE: [&str; 16] = [
+    "fuse",
+    "fuseblk",
     "nfs",
     "nfs4",
     "cifs",
@@ -143,7 +145,7 @@ fn remote(text: &str) -> HashMap<PathBuf, String> {
         let Some((head, tail)) = line.split_once(" - ") else { continue };
         let (Some(point), Some(kind)) = (head.split(' ').nth(4), tail.split(' ').next()) else { continue };
         let point = PathBuf::from(OsStr::from_bytes(&unescaped(point)));
-        if REMOTE.contains(&kind) || kind == "fuse" || kind.starts_with("fuse.") {
+        if REMOTE.contains(&kind) || kind.starts_with("fuse.") || kind.starts_with("fuseblk.") {
             found.insert(point, kind.to_owned());
         } else {
             found.remove(&point);
@@ -180,6 +182,7 @@ mod tests {
              33 32 0:28 / /mnt/s/local rw - tmpfs tmpfs rw\n\
              34 22 0:29 / /mnt/over rw - fuse x rw\n\
              35 34 0:30 / /mnt/over rw - tmpfs tmpfs rw\n\
+             36 22 8:17 / /mnt/stick rw - fuseblk /dev/sdb1 rw\n\
              nonsense\n",
         );
         for (path, kind) in [
@@ -187,6 +190,7 @@ mod tests {
             ("/srv/with blank/bin/x", Some("nfs4")),
             ("/srv/with/x", None),
             ("/mnt/s", Some("fuse.sshfs")),
+            ("/mnt/stick/x", Some("fuseblk")),
             // The way leads through it, whatever is mounted below.
             ("/mnt/s/local/x", Some("fuse.sshfs")),
             ("/run/../mnt/s/x", Some("fuse.sshfs")),
