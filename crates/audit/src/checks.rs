@@ -198,7 +198,7 @@ pub const INTEGRITY_CHANGED: Check = Check {
     title: "a package's file is not what the package brought",
     when: "A file in a list of dpkg has another MD5 sum than the list, is no regular file any more, or has another owner or mode than \
            dpkg-statoverride ordered; or rpm says that it differs. Diverted files are looked at where they were diverted to. Asked with \
-           `portreeve integrity packages`, and with `portreeve audit --packages`.",
+           `portreeve integrity packages`, and with `portreeve audit`.",
     why: "Nobody but the package manager has business there: a mistake by hand, a broken disk, or an intruder's program under a \
           trusted name. The lists lie on the same disk, so an intruder who is root can change them too.",
     fix: "`apt-get install --reinstall PACKAGE`, `dnf reinstall PACKAGE`; after an intrusion, install the host anew.",

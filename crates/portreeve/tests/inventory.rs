@@ -235,7 +235,7 @@ fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
     let pid = u64::from(child.0.id());
     let waivers = folder.0.join("waivers.toml");
     let audit = |extra: &[&str]| {
-        let mut arguments = vec!["audit", "--waivers", waivers.to_str().expect("UTF-8")];
+        let mut arguments = vec!["audit", "--quick", "--waivers", waivers.to_str().expect("UTF-8")];
         arguments.extend(extra);
         portreeve(&arguments)
     };
@@ -306,8 +306,15 @@ fn what_is_accepted_is_no_drift() {
     let file = folder.0.join("listeners.toml");
     let file = file.to_str().expect("UTF-8");
     let audit = |id: &str| -> Vec<String> {
-        let (answer, _) =
-            portreeve(&["audit", "--json", "--waivers", "/nonexistent/waivers", "--baseline", file]);
+        let (answer, _) = portreeve(&[
+            "audit",
+            "--quick",
+            "--json",
+            "--waivers",
+            "/nonexistent/waivers",
+            "--baseline",
+            file,
+        ]);
         let all = answer["findings"].as_array().expect("findings").iter();
         all.filter(|finding| finding["id"] == id && finding["evidence"]["namespace"] == space.0.as_str())
             .map(|finding| finding["evidence"]["address"].as_str().expect("an address").to_owned())

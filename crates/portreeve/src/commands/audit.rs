@@ -11,7 +11,7 @@ use portreeve_audit::checks::{
     BASELINE_ADDED, BASELINE_CHANGED, BASELINE_REMOVED, BASELINE_UNSEEN, Check, INTEGRITY_CHANGED,
     INTEGRITY_CONFFILE, INTEGRITY_MISSING, LISTENER_MISSING, LISTENER_UNEXPECTED, Severity,
 };
-use portreeve_audit::exposure;
+use portreeve_audit::exposure::{self, Outcome};
 use portreeve_audit::finding::Finding;
 use portreeve_audit::report::{Report, Waived};
 use portreeve_audit::waivers::{self, Day};
@@ -34,12 +34,9 @@ pub struct Arguments {
     /// Listeners that somebody answers for
     #[arg(long, value_name = "FILE", default_value = baseline::PATH)]
     pub baseline: PathBuf,
-    /// Look at the files of packages too, which takes seconds; see `portreeve integrity packages`
+    /// Leave out what reads files, which takes seconds to minutes: those of packages, and what changed since the last signed baseline
     #[arg(long)]
-    pub packages: bool,
-    /// Everything: the files of packages too, and what changed since the last signed baseline (as `integrity check --quick`)
-    #[arg(long, conflicts_with = "packages")]
-    pub all: bool,
+    pub quick: bool,
     /// Answer in JSON
     #[arg(long, conflicts_with = "sarif")]
     pub json: bool,
@@ -77,33 +74,13 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
     inventory
         .gaps
         .extend(stale.gaps.into_iter().filter(|gap| !inventory.gaps.contains(gap)).collect::<Vec<_>>());
-    if arguments.all && !super::integrity::has_packages(Path::new("/")) {
-        outcome.not_applicable.extend(FILES.map(|check| (check.id, "this host has no database of packages")));
-    } else if arguments.packages || arguments.all {
-        let integrity = super::integrity::look(Path::new("/"), &[])?;
-        let files = portreeve_audit::integrity::check::check(&integrity, false);
-        outcome.findings.extend(files.findings);
-        outcome.not_applicable.extend(files.not_applicable);
-        inventory.gaps.extend(integrity.gaps);
-    } else {
+    if arguments.quick {
+        let files = FILES.iter().chain(&SEALED);
         outcome
             .not_applicable
-            .extend(FILES.map(|check| (check.id, "it takes seconds (portreeve audit --packages, or --all)")));
-    }
-    let sealed = if arguments.all { super::sealed::check::for_audit()? } else { None };
-    match sealed {
-        Some((found, gaps)) => {
-            outcome.findings.extend(found.findings);
-            inventory.gaps.extend(gaps);
-        }
-        None => {
-            let why = if arguments.all {
-                "there is no signed baseline (portreeve integrity init)"
-            } else {
-                "it takes seconds (portreeve audit --all, or portreeve integrity check)"
-            };
-            outcome.not_applicable.extend(SEALED.map(|check| (check.id, why)));
-        }
+            .extend(files.map(|check| (check.id, "it takes seconds, and --quick was given")));
+    } else {
+        inventory.gaps.extend(files_too(&mut outcome)?);
     }
     let report = Report::new(&inventory, outcome, &waivers, today);
     if arguments.json {
@@ -114,6 +91,32 @@ pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure>
         write(out, &report)?;
     }
     Ok(if report.open().next().is_some() { Exit::Found } else { Exit::Fine })
+}
+
+/// The checks that read files. What could not be seen is given back.
+fn files_too(outcome: &mut Outcome) -> Result<Vec<String>, Failure> {
+    let mut gaps = Vec::new();
+    let root = Path::new("/");
+    if super::integrity::has_packages(root) {
+        let integrity = super::integrity::look(root, &[])?;
+        let files = portreeve_audit::integrity::check::check(&integrity, false);
+        outcome.findings.extend(files.findings);
+        outcome.not_applicable.extend(files.not_applicable);
+        gaps.extend(integrity.gaps);
+    } else {
+        outcome.not_applicable.extend(FILES.map(|check| (check.id, "this host has no database of packages")));
+    }
+    match super::sealed::check::for_audit()? {
+        Some((found, unseen)) => {
+            outcome.findings.extend(found.findings);
+            gaps.extend(unseen);
+        }
+        None => {
+            let why = "there is no signed baseline (portreeve integrity init)";
+            outcome.not_applicable.extend(SEALED.map(|check| (check.id, why)));
+        }
+    }
+    Ok(gaps)
 }
 
 fn write(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
