@@ -15,6 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 const MOST_HOLDERS: usize = 64;
 /// Descriptors of other sockets that one thread tells.
 const MOST_OTHERS: usize = 1 << 16;
+/// Descriptors of network namespaces that one thread tells.
+const MOST_NAMESPACES: usize = 4096;
 /// Threads, whatever the machine has.
 const MOST_THREADS: usize = 8;
 /// Descriptors that one thread keeps before it is known which are wanted.
@@ -37,6 +39,8 @@ pub struct Holders {
     pub others: Vec<Descriptor>,
     /// Descriptors of other sockets beyond that bound.
     pub not_told: usize,
+    /// Descriptors of network namespaces, up to a bound.
+    pub namespaces: Vec<Descriptor>,
 }
 
 /// Which processes hold which sockets: ten thousand sockets are one table.
@@ -90,10 +94,10 @@ impl BySocket {
     }
 }
 
-/// A descriptor of a socket.
+/// A descriptor of a socket, or of a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Descriptor {
-    /// The socket.
+    /// The socket, or the namespace.
     pub inode: u32,
     /// The process.
     pub pid: u32,
@@ -118,6 +122,7 @@ struct Found {
     hidden: Vec<u32>,
     others: Vec<Descriptor>,
     not_told: usize,
+    namespaces: Vec<Descriptor>,
 }
 
 impl Found {
@@ -324,6 +329,7 @@ fn together(all: Vec<Found>) -> Holders {
         hidden.extend(found.hidden);
         holders.others.extend(found.others);
         holders.not_told += found.not_told;
+        holders.namespaces.extend(found.namespaces);
     }
     sockets.sort_unstable();
     // Two descriptors of one socket are one holder.
@@ -340,8 +346,14 @@ fn look(pid: u32, directory: &OwnedFd, numbers: &[u32], wanted: &OnceLock<Wanted
         match rustix::fs::readlinkat_raw(directory, decimal(number, &mut name), &mut link) {
             // A longer one is none of a socket.
             Ok((link, _)) => {
-                let descriptor = socket(link).map(|inode| Descriptor { inode, pid, number });
-                found.unsifted.extend(descriptor);
+                let descriptor = |inode| Descriptor { inode, pid, number };
+                if let Some(inode) = inode_of(link, b"socket:[") {
+                    found.unsifted.push(descriptor(inode));
+                } else if let Some(inode) = inode_of(link, b"net:[")
+                    && found.namespaces.len() < MOST_NAMESPACES
+                {
+                    found.namespaces.push(descriptor(inode));
+                }
             }
             Err(error @ (Errno::ACCESS | Errno::PERM)) => return found.failed(pid, error),
             // It was closed meanwhile.
@@ -368,9 +380,9 @@ fn decimal(mut number: u32, name: &mut [u8; 11]) -> &CStr {
     }
 }
 
-/// The inode in `socket:[4711]`.
-fn socket(link: &[u8]) -> Option<u32> {
-    std::str::from_utf8(link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?).ok()?.parse().ok()
+/// The inode in `socket:[4711]`, or in `net:[4711]`.
+fn inode_of(link: &[u8], kind: &[u8]) -> Option<u32> {
+    std::str::from_utf8(link.strip_prefix(kind)?.strip_suffix(b"]")?).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -408,7 +420,7 @@ mod tests {
         sockets.extend(far);
         let inode = |fd: &OwnedFd| {
             let link = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
-            socket(link.to_str().unwrap().as_bytes()).unwrap()
+            inode_of(link.to_str().unwrap().as_bytes(), b"socket:[").unwrap()
         };
         let wanted: HashSet<u32> = sockets.iter().map(inode).collect();
         let own = std::process::id();

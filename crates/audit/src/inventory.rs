@@ -1,8 +1,8 @@
 //! Every listener with all that is known of it: sockets of all namespaces, joined with processes, packages and our services.
 
 use crate::bounded;
-use crate::holders::{self, BySocket, Wanted};
-use crate::namespaces::{self, Namespace};
+use crate::holders::{self, BySocket, Descriptor, Wanted};
+use crate::namespaces::{self, Namespace, Namespaces};
 use crate::packages::{Owner, Owners};
 use crate::ports::{self, Secrecy};
 use crate::process::{self, Process};
@@ -153,7 +153,22 @@ impl Default for Places<'_> {
 /// /proc is not there, or this namespace's sockets cannot be listed.
 pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     let pids = namespaces::processes(places.proc)?;
-    let spaces = namespaces::find(places.proc, &pids)?;
+    let mut spaces = namespaces::find(places.proc, &pids)?;
+    let (inventory, kept) = take_of(places, daemon, &pids, &spaces)?;
+    // That there is one more is seen while the descriptors are read: then once more, with all of them.
+    if spaces.add_kept(places.proc, &kept) {
+        return Ok(take_of(places, daemon, &pids, &spaces)?.0);
+    }
+    Ok(inventory)
+}
+
+/// The inventory of these namespaces, and which namespaces processes have open.
+fn take_of(
+    places: Places<'_>,
+    daemon: &Daemon,
+    pids: &[u32],
+    spaces: &Namespaces,
+) -> io::Result<(Inventory, Vec<Descriptor>)> {
     let mut inventory = Inventory { served_since: daemon.served_since, ..Inventory::default() };
     if spaces.hidden > 0 {
         inventory
@@ -166,7 +181,7 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     // The firewalls' programs run, and /proc is read, while the kernel lists the sockets.
     let (reach, (mut held, found)) = std::thread::scope(|scope| {
         let mut reach = None;
-        let held = holding(places.proc, &pids, &mut inventory, |inventory| {
+        let held = holding(places.proc, pids, &mut inventory, |inventory| {
             let mut found = listed(&spaces.all, inventory)?;
             in_order(&mut found);
             let wanted = reachable(&found);
@@ -214,7 +229,7 @@ pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
         served,
     };
     inventory.listeners = found.into_iter().zip(facts.into_iter().flatten()).map(listener).collect();
-    Ok(inventory)
+    Ok((inventory, held.namespaces))
 }
 
 /// This namespace first, by protocol and address: sorted before they become as large as listeners.
@@ -262,6 +277,8 @@ struct Held {
     processes: HashMap<u32, Arc<Process>>,
     /// Sockets that the kernel does not list.
     vsock: Vec<(String, Socket)>,
+    /// Descriptors of network namespaces.
+    namespaces: Vec<Descriptor>,
 }
 
 type Listed = io::Result<Vec<(String, Socket)>>;
@@ -303,7 +320,7 @@ fn holding(
             None => inventory.vanished += 1,
         }
     }
-    (Held { by_socket: holders.by_socket, processes, vsock }, found)
+    (Held { by_socket: holders.by_socket, processes, vsock, namespaces: holders.namespaces }, found)
 }
 
 /// The namespaces in which something can be reached from elsewhere.

@@ -1,7 +1,8 @@
-//! The network namespaces that this process can see: through the processes of /proc, the names that ip-netns(8) gives, and where others have
-//! mounted one.
+//! The network namespaces that this process can see: through the processes of /proc and their descriptors, the names that ip-netns(8) gives,
+//! and where others have mounted one.
 
 use crate::bounded;
+use crate::holders::Descriptor;
 use portreeve_sys::mounts;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -51,6 +52,28 @@ pub struct Namespaces {
     pub hidden: usize,
     /// Namespaces beyond the bound.
     pub cut: usize,
+}
+
+impl Namespaces {
+    /// Adds those to which only these descriptors lead: in which no process is, and that have no name. Whether there were any.
+    pub fn add_kept(&mut self, proc: &Path, kept: &[Descriptor]) -> bool {
+        let before = self.all.len();
+        for one in kept {
+            let number = u64::from(one.inode);
+            if self.all.len() >= MOST || self.all.iter().any(|space| space.number == number) {
+                continue;
+            }
+            let path = proc.join(format!("{}/fd/{}", one.pid, one.number));
+            // The descriptor may be another by now: nothing else is opened, since this only looks at what is there already.
+            let is_there = || std::fs::metadata(&path).is_ok_and(|there| there.ino() == number);
+            let is_link = std::fs::read_link(&path)
+                .is_ok_and(|link| link.as_os_str() == format!("net:[{number}]").as_str());
+            if let Some(fd) = (is_link && is_there()).then(|| open(&path).ok()).flatten() {
+                self.all.push(Namespace { number, name: None, own: false, fd });
+            }
+        }
+        self.all.len() > before
+    }
 }
 
 /// Finds them.

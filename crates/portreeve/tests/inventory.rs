@@ -299,6 +299,25 @@ fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
     assert!(told.contains("waivers.toml:6:") && told.contains("a day of the calendar"), "{told}");
 }
 
+/// A namespace in which no process is and that has no name, as long as somebody has it open.
+#[test]
+fn a_namespace_that_only_a_descriptor_keeps_is_looked_into() {
+    let Some((named, _)) = spaces() else { return };
+    let (space, _listener) = named.inside(|| {
+        let space = File::open("/proc/thread-self/ns/net").expect("its file");
+        (space, TcpListener::bind("0.0.0.0:4711").expect("tcp"))
+    });
+    drop(named);
+    let number = std::os::unix::fs::MetadataExt::ino(&space.metadata().expect("its number"));
+    let (answer, _) = portreeve(&["listeners", "--json"]);
+    let all = answer["listeners"].as_array().expect("listeners");
+    let inside: Vec<_> =
+        all.iter().filter(|one| one["namespace"] == format!("net:[{number}]").as_str()).collect();
+    assert_eq!(inside.len(), 1, "{answer}");
+    assert_eq!(inside[0]["address"], "0.0.0.0:4711");
+    assert_eq!(inside[0]["processes"][0]["pid"], u64::from(std::process::id()));
+}
+
 #[test]
 fn what_is_accepted_is_no_drift() {
     let Some((space, _)) = spaces() else { return };
