@@ -137,6 +137,8 @@ fn dnf_calls_the_hook_once_for_a_transaction() {
             "-q".to_owned(),
             "--nogpgcheck".to_owned(),
             "--releasever=1".to_owned(),
+            // Two offers within one second are two.
+            "--refresh".to_owned(),
             format!("--installroot={}", system.root()),
             format!("--repofrompath=local,file://{}", place("repo")),
             "--repo=local".to_owned(),
