@@ -1,7 +1,7 @@
 //! Every listener with all that is known of it: sockets of all namespaces, joined with processes, packages and our services.
 
 use crate::bounded;
-use crate::holders::{self, BySocket, Descriptor, Wanted};
+use crate::holders::{self, BySocket, Descriptor, Holders, Wanted};
 use crate::namespaces::{self, Namespace, Namespaces};
 use crate::packages::{Owner, Owners};
 use crate::ports::{self, Secrecy};
@@ -154,21 +154,23 @@ impl Default for Places<'_> {
 pub fn take(places: Places<'_>, daemon: &Daemon) -> io::Result<Inventory> {
     let pids = namespaces::processes(places.proc)?;
     let mut spaces = namespaces::find(places.proc, &pids)?;
-    let (inventory, kept) = take_of(places, daemon, &pids, &spaces)?;
+    let (inventory, held) = take_of(places, daemon, &pids, &spaces)?;
     // That there is one more is seen while the descriptors are read: then once more, with all of them.
-    if spaces.add_kept(places.proc, &kept) {
+    let (by_files, by_sockets) =
+        (spaces.add_kept(places.proc, &held.namespaces), spaces.add_of_sockets(&held.others));
+    if by_files || by_sockets {
         return Ok(take_of(places, daemon, &pids, &spaces)?.0);
     }
     Ok(inventory)
 }
 
-/// The inventory of these namespaces, and which namespaces processes have open.
+/// The inventory of these namespaces, and what processes hold.
 fn take_of(
     places: Places<'_>,
     daemon: &Daemon,
     pids: &[u32],
     spaces: &Namespaces,
-) -> io::Result<(Inventory, Vec<Descriptor>)> {
+) -> io::Result<(Inventory, Held)> {
     let mut inventory = Inventory { served_since: daemon.served_since, ..Inventory::default() };
     if spaces.hidden > 0 {
         inventory
@@ -229,7 +231,7 @@ fn take_of(
         served,
     };
     inventory.listeners = found.into_iter().zip(facts.into_iter().flatten()).map(listener).collect();
-    Ok((inventory, held.namespaces))
+    Ok((inventory, held))
 }
 
 /// This namespace first, by protocol and address: sorted before they become as large as listeners.
@@ -279,6 +281,8 @@ struct Held {
     vsock: Vec<(String, Socket)>,
     /// Descriptors of network namespaces.
     namespaces: Vec<Descriptor>,
+    /// Descriptors of sockets that no list has.
+    others: Vec<Descriptor>,
 }
 
 type Listed = io::Result<Vec<(String, Socket)>>;
@@ -294,7 +298,7 @@ fn holding(
         let found = list(inventory);
         let sockets = found.iter().flatten().map(|(_, socket)| socket.inode);
         let unlisted = inventory.gaps.iter().any(|gap| gap == sockets::NO_VSOCK);
-        (Wanted::these(sockets.filter(|inode| *inode != 0).collect(), unlisted), (unlisted, found))
+        (Wanted::these(sockets.filter(|inode| *inode != 0).collect(), true), (unlisted, found))
     });
     inventory.vanished = holders.vanished;
     if holders.hidden > 0 {
@@ -320,7 +324,8 @@ fn holding(
             None => inventory.vanished += 1,
         }
     }
-    (Held { by_socket: holders.by_socket, processes, vsock, namespaces: holders.namespaces }, found)
+    let Holders { by_socket, namespaces, others, .. } = holders;
+    (Held { by_socket, processes, vsock, namespaces, others }, found)
 }
 
 /// The namespaces in which something can be reached from elsewhere.

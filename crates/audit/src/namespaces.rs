@@ -1,18 +1,20 @@
-//! The network namespaces that this process can see: through the processes of /proc and their descriptors, the names that ip-netns(8) gives,
-//! and where others have mounted one.
+//! The network namespaces that this process can see: through the processes of /proc, their descriptors and their sockets, the names that
+//! ip-netns(8) gives, and where others have mounted one.
 
 use crate::bounded;
 use crate::holders::Descriptor;
-use portreeve_sys::mounts;
+use portreeve_sys::{mounts, net_namespace};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Namespaces that are looked into.
 const MOST: usize = 4096;
+/// Sockets, of those that no list has, whose namespace is asked for: five microseconds each.
+const MOST_SOCKETS: usize = 1 << 16;
 /// Bytes of the table of mounts.
 const LONGEST: usize = 16 << 20;
 /// Where ip-netns(8) keeps its names.
@@ -69,6 +71,26 @@ impl Namespaces {
             let is_link = std::fs::read_link(&path)
                 .is_ok_and(|link| link.as_os_str() == format!("net:[{number}]").as_str());
             if let Some(fd) = (is_link && is_there()).then(|| open(&path).ok()).flatten() {
+                self.all.push(Namespace { number, name: None, own: false, fd });
+            }
+        }
+        self.all.len() > before
+    }
+
+    /// Adds those that nothing but a socket keeps: whoever made it there has left. Of sockets that no list of the known ones has. Whether
+    /// there were any.
+    pub fn add_of_sockets(&mut self, others: &[Descriptor]) -> bool {
+        let before = self.all.len();
+        let mut known: HashSet<u64> = self.all.iter().map(|space| space.number).collect();
+        let mut asked = HashSet::new();
+        for one in others {
+            if asked.len() >= MOST_SOCKETS || self.all.len() >= MOST || asked.contains(&one.inode) {
+                continue;
+            }
+            // Of another holder, should this one have ended.
+            let Ok((number, fd)) = net_namespace::of_socket(one.pid, one.number, one.inode) else { continue };
+            asked.insert(one.inode);
+            if known.insert(number) {
                 self.all.push(Namespace { number, name: None, own: false, fd });
             }
         }

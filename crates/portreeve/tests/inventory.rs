@@ -299,7 +299,7 @@ fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
     assert!(told.contains("waivers.toml:6:") && told.contains("a day of the calendar"), "{told}");
 }
 
-/// A namespace in which no process is and that has no name, as long as somebody has it open.
+/// A namespace in which no process is and that has no name, as long as somebody has it open, or a socket of it.
 #[test]
 fn a_namespace_that_only_a_descriptor_keeps_is_looked_into() {
     let Some((named, _)) = spaces() else { return };
@@ -309,13 +309,16 @@ fn a_namespace_that_only_a_descriptor_keeps_is_looked_into() {
     });
     drop(named);
     let number = std::os::unix::fs::MetadataExt::ino(&space.metadata().expect("its number"));
-    let (answer, _) = portreeve(&["listeners", "--json"]);
-    let all = answer["listeners"].as_array().expect("listeners");
-    let inside: Vec<_> =
-        all.iter().filter(|one| one["namespace"] == format!("net:[{number}]").as_str()).collect();
-    assert_eq!(inside.len(), 1, "{answer}");
-    assert_eq!(inside[0]["address"], "0.0.0.0:4711");
-    assert_eq!(inside[0]["processes"][0]["pid"], u64::from(std::process::id()));
+    let inside = || {
+        let (answer, _) = portreeve(&["listeners", "--json"]);
+        let all = answer["listeners"].as_array().expect("listeners").iter();
+        let inside = all.filter(|one| one["namespace"] == format!("net:[{number}]").as_str());
+        inside.map(|one| (one["address"].clone(), one["processes"][0]["pid"].as_u64())).collect::<Vec<_>>()
+    };
+    let wanted = [("0.0.0.0:4711".into(), Some(u64::from(std::process::id())))];
+    assert_eq!(inside(), wanted);
+    drop(space);
+    assert_eq!(inside(), wanted, "by the socket alone");
 }
 
 #[test]

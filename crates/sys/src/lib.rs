@@ -86,6 +86,7 @@ pub mod local;
 pub mod main_process;
 pub mod mounts;
 pub mod names;
+pub mod net_namespace;
 pub mod netlink;
 pub mod orphan;
 pub mod packets;
