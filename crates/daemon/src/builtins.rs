@@ -217,6 +217,8 @@ impl Supervisor {
                 }
             }
         }
+        // tcpmux, in front of them.
+        self.header_has_room();
     }
 
     /// The worker is gone, and its sessions with it.
@@ -234,6 +236,7 @@ impl Supervisor {
                 self.poll_slot(id, false);
             }
         }
+        self.header_has_room();
     }
 
     /// Whether a service may be polled now: the workers that it needs are there.
@@ -242,7 +245,10 @@ impl Supervisor {
             Worker::Header => self.header_takes(),
             other => self.staff.link(other).presence == Presence::Ready,
         };
-        let clear = slot.service.tls.is_none() || self.tls_takes(slot.tls);
+        // What is asked for behind tcpmux may be a built-in, and nobody waits there for a worker that only just begins.
+        let begins =
+            slot.manner() == Manner::Mux && self.staff.link(Worker::Builtin).presence == Presence::Starting;
+        let clear = !begins && (slot.service.tls.is_none() || self.tls_takes(slot.tls));
         if clear && slot.workers().all(takes) { State::Active } else { State::NoWorker }
     }
 }
