@@ -171,13 +171,16 @@ impl Enforcer {
         pardoned: bool,
         now: Duration,
     ) -> bool {
-        let has = former.is_some_and(|until| until.is_none_or(|until| until > now));
+        // The kernel may end one later than the list, and before Linux 6.12 an element keeps its end, whatever a new one of its name says.
+        let ended = self.wanted.ended(prefix).map(Some);
+        let has = former.or(ended).is_some_and(|until| until.is_none_or(|until| until + self.late > now));
         self.comparison.as_mut().map_or(has, |comparison| comparison.changed(prefix, pardoned, has))
     }
 
     /// Forgets what has ended by `now`; the kernel has done so by itself.
     pub fn expire(&mut self, now: Duration) {
         self.wanted.expire(now);
+        self.wanted.forget_ended(now.saturating_sub(self.late));
     }
 
     /// Takes these out of the kernel and puts those in, in one transaction. Where the kernel does not have what was thought, each by itself.

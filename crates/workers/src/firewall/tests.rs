@@ -269,3 +269,29 @@ fn who_is_let_in_while_the_kernel_refuses_is_let_in_by_the_next_look() {
     settle(&mut engine);
     assert!(!has(host(0x0a00_0001)) && has(host(0x0a00_0002)));
 }
+
+/// A ban that the kernel ends later than the list is no reason to keep its end for the next one of the same network.
+#[test]
+fn who_is_banned_again_while_the_kernel_has_him_still_is_banned_for_as_long_as_said() {
+    let Some(_apart) = Apart::enter() else { return };
+    let (asking, looking) = (netlink::asking().expect("a socket"), netlink::asking().expect("a socket"));
+    let begun = clock::monotonic();
+    let (again, let_in) = (host(0xc000_0202), host(0xc000_0203));
+    let soon = Some(begun + Duration::from_millis(300));
+    let mut enforcer =
+        Enforcer::begin_open((asking, looking), [(again, soon), (let_in, soon)], begun).expect("a table");
+    // As a kernel has them that was given them late.
+    for address in ["192.0.2.2", "192.0.2.3"] {
+        nft(&format!("delete element inet portreeve v4_32 {{ {address} }}"));
+        nft(&format!("add element inet portreeve v4_32 {{ {address} timeout 30s }}"));
+    }
+    enforcer.late = Duration::from_secs(30);
+    std::thread::sleep(Duration::from_millis(400));
+    let now = clock::monotonic();
+    enforcer.expire(now);
+    assert!(enforcer.is_empty() && has(again) && has(let_in));
+    enforcer.ban(&[(again, None)], now).expect("it is banned");
+    assert!(!nft("get element inet portreeve v4_32 { 192.0.2.2 }").contains("expires"), "for ever");
+    enforcer.pardon(&[let_in], now).expect("it is let in");
+    assert!(!has(let_in));
+}

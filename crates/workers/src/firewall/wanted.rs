@@ -20,6 +20,9 @@ struct Entry {
 pub(super) struct Wanted {
     entries: BTreeMap<Prefix, Entry>,
     ends: BTreeSet<(Duration, Prefix)>,
+    /// What has ended here, and may be in the kernel for a little longer: when; and in the order of that.
+    ended: BTreeMap<Prefix, Duration>,
+    ended_first: BTreeSet<(Duration, Prefix)>,
     round: u32,
 }
 
@@ -69,7 +72,26 @@ impl Wanted {
         {
             self.ends.pop_first();
             self.entries.remove(&prefix);
+            if let Some(former) = self.ended.insert(prefix, until) {
+                self.ended_first.remove(&(former, prefix));
+            }
+            self.ended_first.insert((until, prefix));
         }
+    }
+
+    /// Forgets what had ended by then, for the kernel too.
+    pub(super) fn forget_ended(&mut self, by: Duration) {
+        while let Some(&(until, prefix)) = self.ended_first.first()
+            && until <= by
+        {
+            self.ended_first.pop_first();
+            self.ended.remove(&prefix);
+        }
+    }
+
+    /// When the last ban of this network ended here, if the kernel may still have it.
+    pub(super) fn ended(&self, prefix: &Prefix) -> Option<Duration> {
+        self.ended.get(prefix).copied()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Prefix, Option<Duration>)> {
@@ -141,8 +163,19 @@ mod tests {
                 prop_assert_eq!(wanted.iter().map(|(p, u)| (*p, u)).collect::<BTreeMap<_, _>>(), model.clone());
                 let ends: BTreeSet<_> = model.iter().filter_map(|(p, u)| Some(((*u)?, *p))).collect();
                 prop_assert_eq!(&wanted.ends, &ends);
+                prop_assert_eq!(wanted.ended.len(), wanted.ended_first.len());
             }
         }
+    }
+
+    #[test]
+    fn what_has_ended_is_known_until_the_kernel_has_forgotten_it() {
+        let (one, two) = (Duration::from_secs(1), Duration::from_secs(2));
+        let mut wanted = Wanted::new([(host(0), Some(one)), (host(1), Some(two)), (host(2), None)]);
+        wanted.expire(two);
+        assert_eq!([host(0), host(1), host(2)].map(|host| wanted.ended(&host)), [Some(one), Some(two), None]);
+        wanted.forget_ended(one);
+        assert_eq!([host(0), host(1)].map(|host| wanted.ended(&host)), [None, Some(two)]);
     }
 
     #[test]
