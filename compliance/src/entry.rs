@@ -51,6 +51,18 @@ impl Entry {
         entry
     }
 
+    /// A stream service that is redirected to these targets, at any rate.
+    pub fn redirected(id: &str, port: u16, targets: &str) -> Entry {
+        Entry::bare(id, port)
+            .set("type", "UNLISTED")
+            .set("socket_type", "stream")
+            .set("protocol", "tcp")
+            .set("wait", "no")
+            .set("user", "root")
+            .set("cps", "0 0")
+            .set("redirect", targets)
+    }
+
     /// Only what identifies the service and how it logs.
     pub fn bare(id: &str, port: u16) -> Entry {
         Entry { name: id.to_owned(), lines: Vec::new() }

@@ -45,6 +45,17 @@ impl Side {
     }
 }
 
+/// Our executables and our unit, and where a package puts them.
+pub fn packaged() -> Vec<(PathBuf, &'static str)> {
+    let gate = Side::Ours.executable();
+    let unit = workspace().join("pkg/systemd/portreeve.service");
+    vec![
+        (unit, "/etc/systemd/system/portreeve.service"),
+        (gate.with_file_name("portreeve"), "/usr/sbin/portreeve"),
+        (gate, "/usr/sbin/portreeve-gate"),
+    ]
+}
+
 /// The project's root directory.
 pub fn workspace() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

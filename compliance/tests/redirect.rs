@@ -10,16 +10,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 fn redirected(id: &str, port: u16, target: &str) -> Entry {
-    Entry::bare(id, port)
+    Entry::redirected(id, port, target)
         .first("flags = IPv4")
-        .set("type", "UNLISTED")
-        .set("socket_type", "stream")
-        .set("protocol", "tcp")
-        .set("wait", "no")
-        .set("user", "root")
-        .set("cps", "0 0")
         .set("log_on_success", "HOST PID EXIT DURATION TRAFFIC")
-        .set("redirect", target)
 }
 
 /// A target: each connection gets a thread that runs `serve`; what that returns comes out here.

@@ -104,15 +104,7 @@ fn with_name_server(world: &World, records: Vec<Record>, body: impl FnOnce(&Mute
 }
 
 fn redirected(id: &str, port: u16, name: &str) -> Entry {
-    Entry::bare(id, port)
-        .first("flags = IPv4")
-        .set("type", "UNLISTED")
-        .set("socket_type", "stream")
-        .set("protocol", "tcp")
-        .set("wait", "no")
-        .set("user", "root")
-        .set("cps", "0 0")
-        .set("redirect", &format!("{name} 3001"))
+    Entry::redirected(id, port, &format!("{name} 3001")).first("flags = IPv4")
 }
 
 fn served(port: u16) -> String {

@@ -66,15 +66,7 @@ fn live(world: &World, name: &'static str) -> String {
 }
 
 fn redirected(id: &str, port: u16, targets: &str) -> Entry {
-    Entry::bare(id, port)
-        .set("type", "UNLISTED")
-        .set("socket_type", "stream")
-        .set("protocol", "tcp")
-        .set("wait", "no")
-        .set("user", "root")
-        .set("cps", "0 0")
-        .set("instances", "UNLIMITED")
-        .set("redirect", targets)
+    Entry::redirected(id, port, targets).set("instances", "UNLIMITED")
 }
 
 /// The first line that a port says.

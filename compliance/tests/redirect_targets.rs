@@ -14,15 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn redirected(id: &str, port: u16, targets: &str) -> Entry {
-    Entry::bare(id, port)
-        .set("type", "UNLISTED")
-        .set("socket_type", "stream")
-        .set("protocol", "tcp")
-        .set("wait", "no")
-        .set("user", "root")
-        .set("cps", "0 0")
-        .set("log_on_success", "HOST PID EXIT DURATION TRAFFIC")
-        .set("redirect", targets)
+    Entry::redirected(id, port, targets).set("log_on_success", "HOST PID EXIT DURATION TRAFFIC")
 }
 
 /// A target that names itself to each client; it is gone, and its port free, when this is dropped.

@@ -1,8 +1,9 @@
 //! A restart of our unit by a real systemd while control groups of services hand controllers on and somebody is left in them: a group that
 //! does so takes no process. The machine's controller for it is whichever systemd has no use for itself.
 
+use portreeve_compliance::process_one;
+use portreeve_compliance::side::packaged;
 use portreeve_compliance::skip::{Reason, skip};
-use portreeve_compliance::{Side, process_one};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -115,15 +116,7 @@ impl Drop for Handed {
 
 #[test]
 fn whoever_is_left_in_a_group_does_not_keep_the_unit_from_starting() {
-    let gate = Side::Ours.executable();
-    let files = [
-        (
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../pkg/systemd/portreeve.service"),
-            "/etc/systemd/system/portreeve.service",
-        ),
-        (gate.with_file_name("portreeve"), "/usr/sbin/portreeve"),
-        (gate, "/usr/sbin/portreeve-gate"),
-    ];
+    let files = packaged();
     let Some(_handed) = Handed::any() else { return skip(Reason::NoControlGroups) };
     let inside = INSIDE.replace("CONTROLLERS", &CONTROLLERS.join("|"));
     let Some(lines) = process_one::tried("restart", &inside, &files) else { return };

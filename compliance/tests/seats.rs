@@ -93,15 +93,7 @@ fn target(address: &str) {
 }
 
 fn redirected(id: &str, port: u16, target: &str) -> Entry {
-    Entry::bare(id, port)
-        .first("flags = IPv4")
-        .set("type", "UNLISTED")
-        .set("socket_type", "stream")
-        .set("protocol", "tcp")
-        .set("wait", "no")
-        .set("user", "root")
-        .set("cps", "0 0")
-        .set("redirect", target)
+    Entry::redirected(id, port, target).first("flags = IPv4")
 }
 
 /// The same of what a worker serves and a child of xinetd's: each says at its end that its seat is free.

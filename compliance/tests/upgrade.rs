@@ -50,17 +50,6 @@ fn held(port: u16) -> Connection {
     connection
 }
 
-fn redirected(id: &str, port: u16, target: &str) -> Entry {
-    Entry::bare(id, port)
-        .set("type", "UNLISTED")
-        .set("socket_type", "stream")
-        .set("protocol", "tcp")
-        .set("wait", "no")
-        .set("user", "root")
-        .set("cps", "0 0")
-        .set("redirect", target)
-}
-
 /// Twenty upgrades while clients come as fast as they can, to a program, a built-in and a redirected service.
 #[test]
 fn nobody_is_refused_while_the_executable_changes() {
@@ -70,7 +59,7 @@ fn nobody_is_refused_while_the_executable_changes() {
         let unlimited = |entry: Entry| entry.set("cps", "0 0").set("instances", "UNLIMITED");
         let config = Config::of(unlimited(Entry::program("s1", 2001)))
             .with(unlimited(Entry::internal("daytime", "day", 2002, "stream")))
-            .with(redirected("way", 2003, "127.0.0.1 2001").set("instances", "UNLIMITED"));
+            .with(Entry::redirected("way", 2003, "127.0.0.1 2001").set("instances", "UNLIMITED"));
         let daemon = start(world, &config, Start::default());
         let (over, served) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
@@ -123,7 +112,7 @@ fn what_runs_goes_on() {
         let config =
             Config::of(Entry::probe("s1", 2001, "hold 7").set("instances", "2").set("cps", "1000 10"))
                 .with(Entry::internal("echo", "echo", 2002, "stream"))
-                .with(redirected("way", 2003, "127.0.0.1 2002"))
+                .with(Entry::redirected("way", 2003, "127.0.0.1 2002"))
                 .with(Entry::datagram("dg", 2004, "datagrams 2"))
                 .with(Entry::internal("echo", "uecho", 2005, "dgram"))
                 .with(
@@ -334,7 +323,7 @@ fn workers_of_another_version_leave() {
         let config = Config::of(Entry::internal("tcpmux", "tcpmux", 2001, "stream"))
             .with(Entry::probe("muxed", 0, "report").unset("port").set("type", "TCPMUXPLUS UNLISTED"))
             .with(Entry::internal("echo", "echo", 2002, "stream").set("instances", "3"))
-            .with(redirected("way", 2003, "127.0.0.1 2002").set("instances", "2"))
+            .with(Entry::redirected("way", 2003, "127.0.0.1 2002").set("instances", "2"))
             .with(Entry::internal("echo", "uecho", 2005, "dgram"))
             .with(Entry::program("named", 2006).set("only_from", "localhost"));
         let daemon = start(world, &config, Start::default());

@@ -1,8 +1,8 @@
 //! Upgrades under our unit and a real systemd, with a new version that dies, stands still or is slow: a stop and a restart wait for who ends,
 //! and nobody is left.
 
-use portreeve_compliance::{Side, process_one};
-use std::path::Path;
+use portreeve_compliance::process_one;
+use portreeve_compliance::side::packaged;
 
 /// What is tried: a line of /out/result each.
 const INSIDE: &str = r#"#!/bin/sh
@@ -66,16 +66,8 @@ say over
 
 #[test]
 fn a_stop_and_a_restart_in_an_upgrade_wait_for_who_ends() {
-    let gate = Side::Ours.executable();
-    let files = [
-        (
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../pkg/systemd/portreeve.service"),
-            "/etc/systemd/system/portreeve.service",
-        ),
-        (gate.with_file_name("portreeve"), "/usr/sbin/portreeve"),
-        (gate, "/usr/sbin/portreeve-gate"),
-        (portreeve_compliance::world::probe_executable(), "/impostor"),
-    ];
+    let mut files = packaged();
+    files.push((portreeve_compliance::world::probe_executable(), "/impostor"));
     let Some(lines) = process_one::tried("upgrade", INSIDE, &files) else { return };
     assert_eq!(
         lines,

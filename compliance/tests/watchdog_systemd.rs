@@ -1,8 +1,8 @@
 //! `WatchdogSec=` of our unit under a real systemd: signs of life come while it serves, reloads and upgrades, and a loop that stands still
 //! gives none, so that another supervisor serves the queue.
 
-use portreeve_compliance::{Side, process_one};
-use std::path::Path;
+use portreeve_compliance::process_one;
+use portreeve_compliance::side::packaged;
 
 /// What is tried: a line of /out/result each.
 const INSIDE: &str = r#"#!/bin/sh
@@ -58,15 +58,7 @@ say over
 
 #[test]
 fn a_loop_that_stands_still_gives_no_sign_of_life() {
-    let gate = Side::Ours.executable();
-    let files = [
-        (
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../pkg/systemd/portreeve.service"),
-            "/etc/systemd/system/portreeve.service",
-        ),
-        (gate.with_file_name("portreeve"), "/usr/sbin/portreeve"),
-        (gate, "/usr/sbin/portreeve-gate"),
-    ];
+    let files = packaged();
     let Some(lines) = process_one::tried("watchdog", INSIDE, &files) else { return };
     assert_eq!(
         lines,

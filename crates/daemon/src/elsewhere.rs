@@ -50,6 +50,8 @@ struct Known {
     looked: Option<Duration>,
     /// When the one began that is under way.
     began: Option<Duration>,
+    /// Bytes that it may take.
+    claim: u64,
     /// The last look found nobody who answers: nobody waits for the next one.
     silent: bool,
 }
@@ -121,6 +123,16 @@ impl Elsewhere {
     fn held(&self) -> u64 {
         self.contents().fold(0, |all, (_, content)| all.saturating_add(content.identity.size))
     }
+
+    /// What a look at this program may take: half of what nobody holds or may take by now, so that all that are read at once stay within
+    /// the bound, and one that never ends leaves room for the next.
+    fn room(&self, server: &str) -> u64 {
+        let under_way = self.0.values().filter(|known| known.began.is_some());
+        let claimed = under_way.fold(0_u64, |all, known| all.saturating_add(known.claim));
+        let own = self.0.get(server).and_then(|known| known.content.as_ref());
+        let others = self.held().saturating_sub(own.map_or(0, |content| content.identity.size));
+        MOST_BYTES.saturating_sub(others).saturating_sub(claimed) / 2
+    }
 }
 
 impl Supervisor {
@@ -153,13 +165,12 @@ impl Supervisor {
     }
 
     fn look_elsewhere(&mut self, server: &str) {
-        let held = self.elsewhere.held();
-        let known = self.elsewhere.0.entry(server.to_owned()).or_default();
         if self.hashing.elsewhere() >= MOST_ELSEWHERE {
             return;
         }
+        let room = self.elsewhere.room(server);
+        let known = self.elsewhere.0.entry(server.to_owned()).or_default();
         let own = known.content.as_ref();
-        let room = MOST_BYTES.saturating_sub(held - own.map_or(0, |content| content.identity.size));
         let former = own.filter(|content| !content.is_loose).map(|content| content.identity);
         let begun = memory(server).map_err(text).and_then(|memory| {
             let job = Job::Elsewhere { server: server.to_owned(), memory, former, room };
@@ -167,7 +178,7 @@ impl Supervisor {
         });
         let known = self.elsewhere.0.entry(server.to_owned()).or_default();
         match begun {
-            Ok(()) => known.began = Some(self.stamp.mono()),
+            Ok(()) => (known.began, known.claim) = (Some(self.stamp.mono()), room),
             Err(why) => {
                 known.why = format!("it could not be hashed: {why}");
                 known.looked = Some(self.stamp.mono());
@@ -185,7 +196,7 @@ impl Supervisor {
         let others = held - known.content.as_ref().map_or(0, |content| content.identity.size);
         match found {
             Found::Same => known.why.clear(),
-            // Each of those that are read at once was told of the same room.
+            // What another holds may have grown meanwhile.
             Found::Other(content) if others.saturating_add(content.identity.size) > MOST_BYTES => {
                 known.why = format!("there is no room for its {} bytes", content.identity.size);
                 known.content = None;
@@ -225,4 +236,26 @@ pub fn seal(memory: &OwnedFd) -> Result<(), Errno> {
 
 fn text(errno: Errno) -> String {
     crate::machine::error_text(&errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_are_read_at_once_stay_within_the_bound() {
+        let mut elsewhere = Elsewhere::default();
+        let mut all = 0;
+        for n in 0..MOST_ELSEWHERE {
+            let room = elsewhere.room(&n.to_string());
+            assert!(room > 0, "{n}");
+            all += room;
+            let known = Known { began: Some(Duration::ZERO), claim: room, ..Known::default() };
+            elsewhere.0.insert(n.to_string(), known);
+        }
+        assert!(all <= MOST_BYTES, "{all}");
+        // One that is over takes nothing any more.
+        elsewhere.0.values_mut().for_each(|known| known.began = None);
+        assert_eq!(elsewhere.room("next"), MOST_BYTES / 2);
+    }
 }

@@ -155,9 +155,9 @@ impl Carriage {
         self.aimed = now.saturating_add(AIM);
     }
 
-    /// Bytes from the client and from the target.
+    /// Bytes from the client and from the target; what was taken for a target that was never reached went nowhere.
     pub(super) fn traffic(&self) -> (u64, u64) {
-        (self.up.bytes, self.down.bytes)
+        if self.connected { (self.up.bytes, self.down.bytes) } else { (0, 0) }
     }
 
     /// When it ends if nothing moves until then.

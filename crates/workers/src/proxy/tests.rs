@@ -135,6 +135,23 @@ fn what_a_refusing_target_did_not_take_the_next_one_gets() {
     assert_eq!(bench.settle(), [(1, 8, 0, Carried::Complete)]);
 }
 
+/// What was taken from a client for a target that never came went nowhere, and counts for nothing.
+#[test]
+fn what_no_target_got_is_no_traffic() {
+    let mut bench = Bench::new(8);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (client, theirs) = UnixStream::pair().unwrap();
+    (&client).write_all(b"question").unwrap();
+    let (banner, head) = (Vec::new(), Vec::new());
+    let arrived = Arrived { ticket: 1, banner, head, idle_seconds: 60, client: theirs.into() };
+    bench.carriages.begin(arrived, &mut bench.out, bench.now);
+    bench.aim(1, on_its_way_to(nobody));
+    bench.out.send().unwrap();
+    seqpacket::recv(&bench.supervisor, &mut [0; 64]).unwrap();
+    bench.now += Duration::from_secs(61);
+    assert_eq!(bench.settle(), [(1, 0, 0, Carried::Broken)]);
+}
+
 /// The end of what a client says has come before its target has: the event of that is over, and the target is told all the same.
 #[test]
 fn who_ends_before_there_is_a_target_has_ended_for_it() {
