@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// One package with one file, which has another content than it brought; a signed baseline of a directory in which a file was changed.
+/// One package with five files, which have another content than it brought; a signed baseline of a directory in which a file was changed.
 const SCENE: &str = r#"
 set -e
 mount -t tmpfs tmpfs /mnt
@@ -19,19 +19,22 @@ mkdir /mnt/etc /mnt/tree && cp -a /etc/. /mnt/etc && rm -rf /mnt/etc/portreeve &
 mount --bind /mnt/etc /etc && mount -t tmpfs tmpfs /var/lib
 mkdir -p /var/lib/dpkg/info
 printf 'Package: toy\nStatus: install ok installed\nArchitecture: all\nVersion: 1\nMaintainer: t\nDescription: t\n' > /var/lib/dpkg/status
-printf '/.\n/mnt\n/mnt/toy\n' > /var/lib/dpkg/info/toy.list
-echo 'd41d8cd98f00b204e9800998ecf8427e  mnt/toy' > /var/lib/dpkg/info/toy.md5sums
-echo changed > /mnt/toy
+printf '/.\n/mnt\n' > /var/lib/dpkg/info/toy.list
+for file in toy toy1 toy2 toy3 toy4; do
+  echo /mnt/$file >> /var/lib/dpkg/info/toy.list
+  echo "d41d8cd98f00b204e9800998ecf8427e  mnt/$file" >> /var/lib/dpkg/info/toy.md5sums
+  echo changed > /mnt/$file
+done
 echo before > /mnt/tree/a
 "$1" integrity key /mnt/key --no-passphrase > /dev/null
 "$1" integrity init --key /mnt/key /mnt/tree > /dev/null
 echo after, and longer > /mnt/tree/a
 shift_to=$1; shift
-exec "$shift_to" audit --json --control /nonexistent/control "$@"
+exec "$shift_to" audit --control /nonexistent/control "$@"
 "#;
 
-/// The answer, and whether something counts: of what runs on this machine the quick one may find something, too.
-fn audit(more: &[&str]) -> (Value, bool) {
+/// What it says, and whether something counts: of what runs on this machine the quick one may find something, too.
+fn said(more: &[&str]) -> (Vec<u8>, bool) {
     let program = env!("CARGO_BIN_EXE_portreeve");
     let output = Command::new("unshare")
         .args(["--mount", "--net", "sh", "-c", SCENE, "sh", program])
@@ -41,7 +44,12 @@ fn audit(more: &[&str]) -> (Value, bool) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     let code = output.status.code();
     assert!(matches!(code, Some(0 | 1)), "{code:?}: {complaint}");
-    (serde_json::from_slice(&output.stdout).expect("JSON"), code == Some(1))
+    (output.stdout, code == Some(1))
+}
+
+fn audit(more: &[&str]) -> (Value, bool) {
+    let (answer, counts) = said(&[&["--json"], more].concat());
+    (serde_json::from_slice(&answer).expect("JSON"), counts)
 }
 
 /// The subjects of the checks of files, by check.
@@ -77,6 +85,12 @@ fn every_check_runs_unless_it_is_to_be_quick() {
     assert!(counts, "{found:?}");
     assert!(has("integrity-changed", "/mnt/toy"), "{found:?}");
     assert!(has("integrity-baseline-changed", "/mnt/tree/a"), "{found:?}");
+    assert_eq!(found["integrity-changed"].len(), 5, "{found:?}");
+    // For people the files of one package are one finding.
+    let text = String::from_utf8(said(&[]).0).expect("UTF-8");
+    let blocks: Vec<&str> = text.lines().filter(|line| line.contains(" integrity-changed: ")).collect();
+    assert_eq!(blocks.len(), 1, "{text}");
+    assert!(blocks[0].contains("toy, 5 files"), "{text}");
     assert_eq!(files(&audit(&["--quick"]).0), BTreeMap::new());
     assert!(!Path::new("/mnt/toy").exists(), "it stays in the namespace");
 }

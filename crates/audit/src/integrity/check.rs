@@ -5,8 +5,8 @@ use crate::checks::{INTEGRITY_CHANGED, INTEGRITY_CONFFILE, INTEGRITY_MISSING};
 use crate::exposure::{Outcome, word};
 use crate::finding::Finding;
 
-/// Findings of one check; a host on which more differ is another host.
-const MOST: usize = 1000;
+/// Findings; a host on which more differ is another host.
+const MOST: usize = 10_000;
 
 /// Runs the checks. Changed files of configuration are findings only where they are asked for.
 pub fn check(integrity: &Integrity, conffiles: bool) -> Outcome {
@@ -15,8 +15,11 @@ pub fn check(integrity: &Integrity, conffiles: bool) -> Outcome {
         let why = "changed files of configuration are listed, and count with --conffiles";
         outcome.not_applicable.push((INTEGRITY_CONFFILE.id, why));
     }
-    let wanted = integrity.differences.iter().filter(|difference| conffiles || !difference.conffile);
-    outcome.findings.extend(wanted.take(MOST).map(finding));
+    let mut wanted: Vec<_> =
+        integrity.differences.iter().filter(|difference| conffiles || !difference.conffile).collect();
+    // Whoever deletes files does not hide one that he has changed.
+    wanted.sort_by_key(|difference| difference.found == Found::Missing);
+    outcome.findings.extend(wanted.into_iter().take(MOST).map(finding));
     outcome
 }
 
@@ -48,6 +51,20 @@ fn finding(difference: &Difference) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_changed_goes_before_what_is_missing() {
+        let one = |n: usize, found| Difference {
+            path: format!("/usr/x{n}").into_bytes(),
+            package: "x".to_owned(),
+            conffile: false,
+            found,
+        };
+        let mut differences: Vec<_> = (0..MOST + 5).map(|n| one(n, Found::Missing)).collect();
+        differences.push(one(MOST + 5, Found::Told("..5......".to_owned())));
+        let found = check(&Integrity { differences, ..Integrity::default() }, false).findings;
+        assert_eq!((found.len(), found[0].check.id), (MOST, "integrity-changed"));
+    }
 
     #[test]
     fn configuration_counts_where_it_is_asked_for() {

@@ -15,6 +15,7 @@ use portreeve_audit::exposure::{self, Outcome};
 use portreeve_audit::finding::Finding;
 use portreeve_audit::report::{Report, Waived};
 use portreeve_audit::waivers::{self, Day};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -100,8 +101,14 @@ fn files_too(outcome: &mut Outcome) -> Result<Vec<String>, Failure> {
     if super::integrity::has_packages(root) {
         let integrity = super::integrity::look(root, &[])?;
         let files = portreeve_audit::integrity::check::check(&integrity, false);
+        let before = outcome.findings.len();
         outcome.findings.extend(files.findings);
         outcome.not_applicable.extend(files.not_applicable);
+        let counts = integrity.differences.iter().filter(|difference| !difference.conffile).count();
+        let more = counts.saturating_sub(outcome.findings.len() - before);
+        if more > 0 {
+            gaps.push(format!("{more} more files of packages differ; see portreeve integrity packages"));
+        }
         gaps.extend(integrity.gaps);
     } else {
         outcome.not_applicable.extend(FILES.map(|check| (check.id, "this host has no database of packages")));
@@ -119,8 +126,45 @@ fn files_too(outcome: &mut Outcome) -> Result<Vec<String>, Failure> {
     Ok(gaps)
 }
 
+/// Files of one package, of one check, from so many on are shown together: where documents were left out there are hundreds.
+const TOGETHER: usize = 4;
+
+/// What is shown together: the check and the package.
+fn group(finding: &Finding) -> Option<(&'static str, &str)> {
+    let of_files = FILES.iter().any(|check| check.id == finding.check.id);
+    let package = finding.evidence("package").filter(|package| of_files && !package.is_empty())?;
+    Some((finding.check.id, package))
+}
+
+/// Files of a package as one finding.
+fn together(of: &[&Finding]) -> Option<Finding> {
+    let first = *of.first()?;
+    let (_, package) = group(first)?;
+    let paths: Vec<&str> = of.iter().take(TOGETHER - 1).map(|finding| finding.subject.as_str()).collect();
+    let paths = format!("{}, …", paths.join(", "));
+    let evidence = vec![("package", package.to_owned()), ("files", of.len().to_string()), ("path", paths)];
+    Some(Finding { subject: format!("{package}, {} files", of.len()), evidence, ..first.clone() })
+}
+
 fn write(out: &mut Output<'_>, report: &Report) -> io::Result<()> {
+    let mut groups: BTreeMap<_, Vec<&Finding>> = BTreeMap::new();
     for (finding, waived) in &report.findings {
+        if let (Waived::No, Some(group)) = (waived, group(finding)) {
+            groups.entry(group).or_default().push(finding);
+        }
+    }
+    groups.retain(|_, of| of.len() >= TOGETHER);
+    for (finding, waived) in &report.findings {
+        if let (Waived::No, Some(group)) = (waived, group(finding))
+            && let Some(of) = groups.get_mut(&group)
+        {
+            // The first one stands for all.
+            if let Some(all) = together(&std::mem::take(of)) {
+                write_finding(out, &all)?;
+                writeln!(out)?;
+            }
+            continue;
+        }
         match waived {
             Waived::By(waiver) => writeln!(
                 out,
