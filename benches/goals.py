@@ -124,7 +124,7 @@ def lines(r):
            [at_least('of contract', r.ratio('spawn', 'ours-full', 'lim-contract', 'c16'), 0.95)])
     yield ('the same with an ordinary dynamic child', show(r.middle('dynamic', 'xinetd', 'c16')), peer(r.best('dynamic', ['tcpserver'], 'c16')),
            f'contract {show(r.middle("dynamic", "lim-contract", "c16"))}; clone loop {show(r.middle("dynamic", "lim-clone3", "c16"))}', show(r.middle('dynamic', 'ours-full', 'c16')),
-           [at_least('of the clone loop', r.ratio('dynamic', 'ours-full', 'lim-clone3', 'c16'), 0.95)])
+           [at_least('of the clone loop', r.ratio('dynamic', 'ours-full', 'lim-clone3', 'c16'), 0.95), only('of contract', r.ratio('dynamic', 'ours-full', 'lim-contract', 'c16'))])
     extra = r.beyond('spawn', 'ours-full', 'lim-contract', 'c16', 'own_us')
     yield ('supervisor CPU a spawned connection, µs', show(r.middle('spawn', 'xinetd-wrap-log', 'c16', 'own_us'), 1), peer(r.best('spawn', ['tcpserver'], 'c16', 'own_us', True), 1),
            f'contract {show(contract, 1)}', f'{show(full, 1)} with tables, log, ledger', [timed('beyond contract, µs', extra, 6, r.ratio('spawn', 'ours-full', 'lim-contract', 'c16', 'own_us'), 1.29)])
@@ -132,7 +132,7 @@ def lines(r):
            peer(r.best('dynamic', ['tcpserver'], 'c128', 'p99_us', True), 0, 1000),
            show(r.middle('dynamic', 'lim-clone3', 'c128', 'p99_us') and r.middle('dynamic', 'lim-clone3', 'c128', 'p99_us') / 1000),
            show(r.middle('dynamic', 'ours-full', 'c128', 'p99_us') and r.middle('dynamic', 'ours-full', 'c128', 'p99_us') / 1000),
-           [at_most('× limit', r.ratio('dynamic', 'ours-full', 'lim-clone3', 'c128', 'p99_us'), 1.1)])
+           [at_most('× limit', r.ratio('dynamic', 'ours-full', 'lim-clone3', 'c128', 'p99_us'), 1.1), only('× contract', r.ratio('dynamic', 'ours-full', 'lim-contract', 'c128', 'p99_us'))])
     slower = [r.ratio('services', s, s, 'c16 n500', other_cell='c16 n1') for s in ('xinetd', 'lim-clone3f', 'ours')]
     lost = [None if s is None else 100 * (1 - s) for s in slower]
     yield ('500 services configured, connections/s', f'{show(r.middle("services", "xinetd", "c16 n500"))} ({show(lost[0])} % slower)', '–',
@@ -158,7 +158,8 @@ def lines(r):
     best = r.best('carried', proxies, 'c16')
     yield ('redirect, connection an echo', show(r.middle('carried', 'xinetd', 'c16')), peer(best), f'splice {show(r.middle("carried", "lim-splice", "c16"))}; copy {show(r.middle("carried", "lim-copy", "c16"))}',
            f'{show(r.middle("carried", "ours", "c16"))}; {show(r.middle("carried", "ours", "c16", "all_us"), 1)} µs',
-           [ahead('× ' + s, r.ratio('carried', 'ours', s, 'c16')) for s in proxies[:2]] + [only('CPU × ' + s, r.ratio('carried', 'ours', s, 'c16', 'all_us')) for s in proxies[:2]])
+           [ahead('× ' + s, r.ratio('carried', 'ours', s, 'c16')) for s in proxies[:2]] + [only('CPU × ' + s, r.ratio('carried', 'ours', s, 'c16', 'all_us')) for s in proxies[:2]]
+           + [only('× nginx with proxy_half_close', r.ratio('carried', 'ours', 'nginx-half', 'c16')), only('CPU × it', r.ratio('carried', 'ours', 'nginx-half', 'c16', 'all_us'))])
     best = r.best('bulk', proxies, 'c1', 'gbps')
     yield ('redirect, bulk, one stream, GB/s', show(r.middle('bulk', 'xinetd', 'c1', 'gbps'), 2), peer(best, 2),
            f'copy {show(r.middle("bulk", "lim-copy", "c1", "gbps"), 2)}; splice {show(r.middle("bulk", "lim-splice", "c1", "gbps"), 2)}', show(r.middle('bulk', 'ours', 'c1', 'gbps'), 2),

@@ -69,8 +69,20 @@ def ours(gate, log=False, wrap=False, ledger=False, hold=0):
     return command
 
 
+def nginx_half(kind, ctx):
+    """nginx that passes a client's half-close on, as a proxy must that loses nothing. Its default closes both sides when one ends."""
+    argv = harness.SERVERS['nginx'](kind, ctx)
+    conf = os.path.join(RUN, 'n.conf')
+    with open(conf) as file:
+        text = file.read()
+    with open(conf, 'w') as file:
+        file.write(text.replace('proxy_pass ', 'proxy_half_close on; proxy_pass '))
+    return argv
+
+
 def register(gate):
-    """Our variants under their names in the table."""
+    """Variants of a peer and of ours under their names in the table."""
+    harness.SERVERS['nginx-half'] = nginx_half
     if gate:
         harness.SERVERS.update({
             'ours': ours(gate), 'ours-wrap': ours(gate, wrap=True), 'ours-full': ours(gate, True, True, True),
