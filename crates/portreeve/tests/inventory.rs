@@ -5,10 +5,12 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
-use rustix::fd::{AsFd, OwnedFd};
+mod network_space;
+
+use network_space::Space;
+use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, Protocol, SocketType, bind, listen, socket};
 use rustix::net::{SocketAddrUnix, SocketAddrV4};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -18,68 +20,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-
-/// A named network namespace, removed when dropped.
-struct Space(String);
-
-impl Space {
-    fn new(word: &str) -> Option<Space> {
-        let name = format!("portreeve-{word}-{}", std::process::id());
-        let space = ip(&["netns", "add", &name]).then_some(Space(name))?;
-        // An address beyond the loopback: without one, all that listens is this host's alone.
-        let up = ip(&["-n", &space.0, "link", "set", "lo", "up"])
-            && ip(&["-n", &space.0, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1"])
-            && ip(&["-n", &space.0, "addr", "add", "192.0.2.1/24", "dev", "eth0"])
-            && ip(&["-n", &space.0, "link", "set", "eth0", "up"]);
-        up.then_some(space)
-    }
-
-    /// Runs in the namespace, in a thread of its own.
-    fn inside<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
-        let file = File::open(Path::new("/run/netns").join(&self.0)).expect("its name");
-        let run = || {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("entered");
-            body()
-        };
-        std::thread::scope(|scope| scope.spawn(run).join().expect("no panic inside"))
-    }
-
-    /// The lines of ss(8) inside, as words.
-    fn ss(&self, options: &str) -> Vec<Vec<String>> {
-        let output = Command::new("ip").args(["netns", "exec", &self.0, "ss", "-H", options]).output();
-        let output = output.expect("ss runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        ip(&["netns", "del", &self.0]);
-    }
-}
-
-fn ip(arguments: &[&str]) -> bool {
-    Command::new("ip").args(arguments).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-/// Two namespaces; none where this machine has none, and the test is skipped.
-fn spaces() -> Option<(Space, Space)> {
-    if !rustix::process::geteuid().is_root() {
-        skip::skip(skip::Reason::NoRoot);
-        return None;
-    }
-    if !skip::has_programs(&["ip", "ss"]) {
-        return None;
-    }
-    let word = std::thread::current().name().map_or(0, str::len).to_string();
-    let both = Space::new(&format!("a{word}")).zip(Space::new(&format!("b{word}")));
-    if both.is_none() {
-        skip::skip(skip::Reason::NoNamespaces);
-    }
-    both
-}
 
 fn portreeve(arguments: &[&str]) -> (Value, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_portreeve"))
@@ -122,7 +62,7 @@ impl Drop for Folder {
 
 #[test]
 fn the_same_facts_as_ss() {
-    let Some((one, other)) = spaces() else { return };
+    let Some((one, other)) = network_space::pair(&["ss"]) else { return };
     if !Path::new("/proc/net/if_inet6").exists() {
         return skip::skip(skip::Reason::NoIpv6);
     }
@@ -158,7 +98,7 @@ fn the_same_facts_as_ss() {
 
     for space in [&one, &other] {
         let from_ss: BTreeSet<_> = space
-            .ss("-ltun")
+            .lines("ss", &["-H", "-ltun"])
             .into_iter()
             .map(|words| {
                 (words[0].clone(), words[4].replacen('*', "[::]", usize::from(words[4].starts_with('*'))))
@@ -175,20 +115,28 @@ fn the_same_facts_as_ss() {
         };
         (kind.to_owned(), words[4].clone())
     };
-    let from_ss: BTreeSet<_> = one.ss("-lx").into_iter().map(unix).filter(|(_, name)| name != "*").collect();
+    let from_ss: BTreeSet<_> =
+        one.lines("ss", &["-H", "-lx"]).into_iter().map(unix).filter(|(_, name)| name != "*").collect();
     assert_eq!(from_ss.len(), 3);
     assert_eq!(ours(&answer, &one, &["unix-stream", "unix-seqpacket", "unix-dgram"]), from_ss);
-    let from_ss: BTreeSet<_> =
-        one.ss("-lwn").into_iter().map(|words| ("raw".to_owned(), words[3].clone())).collect();
+    let from_ss: BTreeSet<_> = one
+        .lines("ss", &["-H", "-lwn"])
+        .into_iter()
+        .map(|words| ("raw".to_owned(), words[3].clone()))
+        .collect();
     assert_eq!(from_ss.len(), 1);
     assert_eq!(ours(&answer, &one, &["raw"]), from_ss);
-    assert_eq!(one.ss("-l0").len(), 1);
+    assert_eq!(one.lines("ss", &["-H", "-l0"]).len(), 1);
     assert_eq!(ours(&answer, &one, &["packet"]), [("packet".to_owned(), "*:*".to_owned())].into());
 
     // Who holds it, as ss says, and as this test knows.
     let pid = u64::from(std::process::id());
     let marker = format!("pid={pid},");
-    assert!(one.ss("-ltnup").iter().all(|words| words.last().is_some_and(|users| users.contains(&marker))));
+    assert!(
+        one.lines("ss", &["-H", "-ltnup"])
+            .iter()
+            .all(|words| words.last().is_some_and(|users| users.contains(&marker)))
+    );
     for listener in answer["listeners"].as_array().expect("listeners") {
         if listener["namespace"] == one.0.as_str() {
             let process = &listener["processes"][0];
@@ -222,7 +170,7 @@ impl Drop for Listening {
 
 #[test]
 fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
-    let Some((space, _)) = spaces() else { return };
+    let Some((space, _)) = network_space::pair(&[]) else { return };
     let folder = Folder::new("audit");
     // cat inherits the listener as its standard input and waits on a pipe that nobody writes to.
     let program = folder.0.join("nobodys");
@@ -302,7 +250,7 @@ fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
 /// A namespace in which no process is and that has no name, as long as somebody has it open, or a socket of it.
 #[test]
 fn a_namespace_that_only_a_descriptor_keeps_is_looked_into() {
-    let Some((named, _)) = spaces() else { return };
+    let Some((named, _)) = network_space::pair(&[]) else { return };
     let (space, _listener) = named.inside(|| {
         let space = File::open("/proc/thread-self/ns/net").expect("its file");
         (space, TcpListener::bind("0.0.0.0:4711").expect("tcp"))
@@ -323,7 +271,7 @@ fn a_namespace_that_only_a_descriptor_keeps_is_looked_into() {
 
 #[test]
 fn what_is_accepted_is_no_drift() {
-    let Some((space, _)) = spaces() else { return };
+    let Some((space, _)) = network_space::pair(&[]) else { return };
     let folder = Folder::new("baseline");
     let file = folder.0.join("listeners.toml");
     let file = file.to_str().expect("UTF-8");
@@ -387,7 +335,7 @@ fn going_on(arguments: &[&str]) -> (Listening, std::sync::mpsc::Receiver<Value>)
 
 #[test]
 fn verify_and_watch_tell_what_changed() {
-    let Some((space, _)) = spaces() else { return };
+    let Some((space, _)) = network_space::pair(&[]) else { return };
     let folder = Folder::new("verify");
     let file = folder.0.join("listeners.toml");
     let file = file.to_str().expect("UTF-8");
