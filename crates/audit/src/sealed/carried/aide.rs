@@ -3,10 +3,10 @@
 use super::{Carried, Conditions, MOST, tidy};
 use crate::sealed::mask::Mask;
 use crate::sealed::rules::{Rule, is_below};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// AIDE's words for properties, and our letters; `-`: we have none, and why.
-const WORDS: [(&str, &str); 45] = [
+/// AIDE's words for properties, and our letters; `-`: we have none, and why. Digests are apart.
+const WORDS: [(&str, &str); 28] = [
     ("p", "p"),
     ("i", "i"),
     ("n", "n"),
@@ -23,26 +23,9 @@ const WORDS: [(&str, &str); 45] = [
     ("caps", "P"),
     ("e2fsattrs", "e"),
     ("X", "AZxPe"),
-    ("R", "ptiknugsmcSAZxPe"),
+    ("R", "ptiknugsmcAZxPe"),
     ("L", "ptiknugAZxPe"),
     ("E", ""),
-    ("H", "S"),
-    ("md5", "S"),
-    ("sha1", "S"),
-    ("sha256", "S"),
-    ("sha512", "S"),
-    ("sha512_256", "S"),
-    ("sha3_256", "S"),
-    ("sha3_512", "S"),
-    ("rmd160", "S"),
-    ("tiger", "S"),
-    ("haval", "S"),
-    ("crc32", "S"),
-    ("crc32b", "S"),
-    ("gost", "S"),
-    ("whirlpool", "S"),
-    ("stribog256", "S"),
-    ("stribog512", "S"),
     ("a", "-the time of access is not recorded: looking would change it"),
     ("b", "-blocks say how a file is stored, not what it holds"),
     ("S", "-a file that may grow is one whose size does not count"),
@@ -53,6 +36,61 @@ const WORDS: [(&str, &str); 45] = [
     ("ARF", "-files that are gone count"),
     (">", "-a file that may grow is one whose size does not count"),
 ];
+
+/// AIDE's digests: ours is one, which counts as long as any of them does.
+const DIGESTS: [&str; 16] = [
+    "md5",
+    "sha1",
+    "sha256",
+    "sha512",
+    "sha512_256",
+    "sha3_256",
+    "sha3_512",
+    "rmd160",
+    "tiger",
+    "haval",
+    "crc32",
+    "crc32b",
+    "gost",
+    "whirlpool",
+    "stribog256",
+    "stribog512",
+];
+
+/// What a group stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Group {
+    /// All but digests.
+    mask: Mask,
+    digests: BTreeSet<&'static str>,
+}
+
+impl Group {
+    /// What AIDE's own word stands for, where that is digests.
+    fn digests(word: &str) -> BTreeSet<&'static str> {
+        match word {
+            "H" => DIGESTS.into(),
+            // The one of AIDE up to 0.18, and the one since.
+            "R" => ["md5", "sha3_256"].into(),
+            _ => DIGESTS.into_iter().filter(|digest| *digest == word).collect(),
+        }
+    }
+
+    fn change(&mut self, on: bool, other: &Group) {
+        if on {
+            self.mask = self.mask.or(other.mask);
+            self.digests.extend(&other.digests);
+        } else {
+            self.mask = self.mask.and_not(other.mask);
+            self.digests.retain(|digest| !other.digests.contains(digest));
+        }
+    }
+
+    /// In our letters.
+    fn whole(&self) -> Mask {
+        if self.digests.is_empty() { self.mask } else { self.mask.with('S') }
+    }
+}
 
 /// Settings, which say nothing of what is looked at; each begins with one of these.
 const SETTINGS: [&str; 16] = [
@@ -87,7 +125,7 @@ pub fn aide(text: &str) -> Carried {
 struct Reader {
     carried: Carried,
     defined: BTreeMap<String, String>,
-    groups: BTreeMap<String, Mask>,
+    groups: BTreeMap<String, Group>,
     conditions: Conditions,
     /// Directories whose contents are left out, and not they themselves.
     hollow: Vec<(usize, String, Vec<u8>)>,
@@ -124,9 +162,8 @@ impl Reader {
                 self.carried.leave(number, text, "a setting says nothing of what is looked at");
             }
             Some((name, value)) => {
-                let mask = self.mask(number, text, value.trim());
-                if let Some(mask) = mask {
-                    self.groups.insert(name.trim().to_owned(), mask);
+                if let Some(group) = self.group(number, text, value.trim()) {
+                    self.groups.insert(name.trim().to_owned(), group);
                 }
             }
             None => self.carried.leave(number, text, "this is not understood"),
@@ -175,9 +212,9 @@ impl Reader {
         Some(line)
     }
 
-    /// The mask of `p+u+g-x`. What of it has no letter of ours is named.
-    fn mask(&mut self, number: usize, text: &str, value: &str) -> Option<Mask> {
-        let mut mask = Mask::default();
+    /// What `p+u+g-x` stands for. What of it has no letter of ours is named.
+    fn group(&mut self, number: usize, text: &str, value: &str) -> Option<Group> {
+        let mut group = Group::default();
         let (mut on, mut word) = (true, String::new());
         for sign in value.chars().chain(['+']) {
             if !matches!(sign, '+' | '-') {
@@ -186,34 +223,39 @@ impl Reader {
             }
             let name = word.trim();
             if !name.is_empty() {
-                let known = WORDS.iter().find(|(own, _)| *own == name).map(|(_, letters)| *letters);
-                let one = match (self.groups.get(name), known) {
-                    (Some(group), _) => *group,
-                    (None, Some(letters)) => match letters.strip_prefix('-') {
-                        Some(why) => {
-                            if on {
-                                self.carried.leave(number, text, format!("{name}: {why}"));
-                            }
-                            // A file that grows: all but what its growth changes.
-                            if name == ">" {
-                                Mask::read("+ptkugin").unwrap_or_default()
-                            } else {
-                                Mask::default()
-                            }
-                        }
-                        None => Mask::read(&format!("+{letters}")).unwrap_or_default(),
-                    },
-                    (None, None) => {
-                        self.carried.leave(number, text, format!("{name} is no property and no group"));
-                        return None;
-                    }
+                let one = match self.groups.get(name) {
+                    Some(group) => group.clone(),
+                    None => self.own(number, text, name, on)?,
                 };
-                mask = if on { mask.or(one) } else { mask.and_not(one) };
+                group.change(on, &one);
             }
             word.clear();
             on = sign == '+';
         }
-        Some(mask)
+        Some(group)
+    }
+
+    /// What a word of AIDE's own stands for.
+    fn own(&mut self, number: usize, text: &str, name: &str, on: bool) -> Option<Group> {
+        let digests = Group::digests(name);
+        let letters = match WORDS.iter().find(|(own, _)| *own == name) {
+            Some((_, letters)) => *letters,
+            None if digests.is_empty() => {
+                self.carried.leave(number, text, format!("{name} is no property and no group"));
+                return None;
+            }
+            None => "",
+        };
+        if let Some(why) = letters.strip_prefix('-').filter(|_| on) {
+            self.carried.leave(number, text, format!("{name}: {why}"));
+        }
+        let letters = match letters.starts_with('-') {
+            // A file that grows: all but what its growth changes.
+            true if name == ">" => "ptkugin",
+            true => "",
+            false => letters,
+        };
+        Some(Group { mask: Mask::read(&format!("+{letters}")).unwrap_or_default(), digests })
     }
 
     fn rule(&mut self, number: usize, text: &str, line: &str) {
@@ -230,8 +272,8 @@ impl Reader {
         };
         let mask = match group {
             None => Mask::default(),
-            Some(group) => match self.mask(number, text, group) {
-                Some(mask) => mask,
+            Some(group) => match self.group(number, text, group) {
+                Some(group) => group.whole(),
                 None => return,
             },
         };
@@ -405,6 +447,24 @@ ALL = R-m-c
             assert_eq!(found.letters(), expected.letters(), "{path}\n{}", carried.toml());
         }
         assert!(!rules.mask(b"/srv/www/tmp").is_empty());
+    }
+
+    /// One digest less is not the content left out.
+    #[test]
+    fn the_content_counts_as_long_as_any_digest_does() {
+        for (group, counts) in [
+            ("R+sha512-md5", true),
+            ("sha256+sha512-sha256", true),
+            ("L+sha256-sha256", false),
+            ("R-H", false),
+            ("H-md5", true),
+            ("OWN-md5+sha1", true),
+            ("OWN-md5", false),
+            ("L", false),
+        ] {
+            let carried = aide(&format!("OWN = p+md5\n/x {group}\n"));
+            assert_eq!((carried.left.len(), carried.rules[0].1.mask.has('S')), (0, counts), "{group}");
+        }
     }
 
     #[test]
