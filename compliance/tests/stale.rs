@@ -149,6 +149,12 @@ fn old_instances_end_and_nobody_else() {
             assert!(alive(connection));
         }
         assert_eq!(portreeve(world, &["stale", "plain"]).0, Ended::Status(0));
+        // Nobody is to believe that what was mistyped runs no old code.
+        for words in [&["stale", "plian"][..], &["stale", "plian", "--retire"]] {
+            let (how, text) = portreeve(world, words);
+            assert_eq!(how, Ended::Status(2), "{text}");
+            assert!(text.contains("no service `plian`") && text.contains("did you mean plain?"), "{text}");
+        }
     });
 }
 

@@ -118,21 +118,48 @@ fn processes(ours: &Ours) -> Result<Stale, Failure> {
         .map_err(|error| Failure::new(format!("/proc cannot be read: {}", system_text(&error))))
 }
 
+/// The ids of the services that a person means: by id, else by name; also one that is gone and whose instances run on. A word that is
+/// none is an error: nobody is to believe that what was mistyped runs no old code.
+fn meant(socket: &Socket, word: &str) -> Result<Vec<String>, Failure> {
+    let (status, answer) = (socket.ask("status")?, socket.ask("instances")?);
+    let services: Vec<(&str, &str)> = items(&status, "services")
+        .iter()
+        .map(|service| (text(service, "id"), text(service, "name")))
+        .collect();
+    let instances = items(&answer, "instances").iter().map(|instance| text(instance, "service"));
+    let ids = services.iter().map(|(id, _)| *id).chain(instances);
+    if ids.clone().any(|id| id == word) {
+        return Ok(vec![word.to_owned()]);
+    }
+    let named: Vec<String> =
+        services.iter().filter(|(_, name)| *name == word).map(|(id, _)| (*id).to_owned()).collect();
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let help = match portreeve_conf::nearest(word, ids) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "`portreeve status` lists them".to_owned(),
+    };
+    Err(Failure::with_help(format!("no service `{}`", escape::text(word)), help))
+}
+
 /// Looks, weighs and prints; or does what it was told to.
 pub fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, Failure> {
     if arguments.after_upgrade {
         return policy::run(arguments, out);
     }
+    let services = arguments.service.as_ref().map(|word| meant(&arguments.socket, word)).transpose()?;
     if arguments.retire {
-        return retire::run(arguments, &retire::Manner::of(arguments), out);
+        return retire::run(arguments, &retire::Manner::of(arguments, services), out);
     }
     let mut stale = look(&arguments.socket)?;
     if arguments.restart_units {
         return restart::run(&stale, arguments.json, out);
     }
-    if let Some(service) = &arguments.service {
-        let wanted =
-            |found: &stale::StaleProcess| found.instance.as_ref().is_some_and(|i| i.service == *service);
+    if let Some(services) = &services {
+        let wanted = |found: &stale::StaleProcess| {
+            found.instance.as_ref().is_some_and(|i| services.contains(&i.service))
+        };
         stale.processes.retain(wanted);
         (stale.kernel, stale.microcode) = Default::default();
     }

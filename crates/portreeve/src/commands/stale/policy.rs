@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut Output<'_>) -> Result<Exit, F
     let path = std::env::var_os("PORTREEVE_SETTINGS");
     let path = path.as_deref().map_or(Path::new(settings::PATH), Path::new);
     let policy = settings::after_upgrade(path).map_err(Failure::new)?;
-    let manner = retire::Manner { service: None, ..retire::Manner::of(arguments) };
+    let manner = retire::Manner::of(arguments, None);
     match policy {
         AfterUpgrade::Nothing => Ok(Exit::Fine),
         AfterUpgrade::Report => {

@@ -23,7 +23,8 @@ const KILLED: Duration = Duration::from_secs(5);
 /// How they are retired.
 #[derive(Clone, Debug)]
 pub(super) struct Manner {
-    pub service: Option<String>,
+    /// Ids; none: all of them.
+    pub services: Option<Vec<String>>,
     pub idle_first: bool,
     pub idle_only: bool,
     pub idle: Duration,
@@ -32,9 +33,9 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    pub(super) fn of(arguments: &Arguments) -> Self {
+    pub(super) fn of(arguments: &Arguments, services: Option<Vec<String>>) -> Self {
         Self {
-            service: arguments.service.clone(),
+            services,
             idle_first: arguments.idle_first,
             idle_only: arguments.idle_only,
             idle: arguments.idle,
@@ -140,7 +141,7 @@ fn candidates(socket: &Socket, manner: &Manner) -> Result<Vec<Candidate>, Failur
     let stale = processes(&ours)?;
     let mut found: BTreeMap<u32, Instance> = BTreeMap::new();
     for instance in stale.processes.into_iter().filter_map(|stale| stale.instance) {
-        if manner.service.as_ref().is_none_or(|service| *service == instance.service) {
+        if manner.services.as_ref().is_none_or(|services| services.contains(&instance.service)) {
             found.entry(instance.pid).or_insert(instance);
         }
     }
