@@ -160,6 +160,7 @@ fn missing(key: &Key, owner: &str) -> Finding {
             ("uid", key.uid.clone()),
         ],
         pid: None,
+        file: None,
         fix: format!(
             "start {} again, or drop it: portreeve listeners accept --owner OWNER --expires DAY",
             key.executable

@@ -106,6 +106,7 @@ pub(crate) fn finding(check: &'static Check, listener: &Listener, more: usize) -
         subject: format!("{}{elsewhere}{more}", listener.socket),
         evidence,
         pid: process.map(|process| process.pid),
+        file: None,
         fix,
         undo,
     }
@@ -179,6 +180,24 @@ pub(crate) fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
+/// A file's name as one word for a shell. What is no plain text is written as the bytes that it is: `$'/x\377'`, which all shells know that people sit at.
+pub(crate) fn file(name: &[u8]) -> String {
+    match std::str::from_utf8(name) {
+        Ok(text) if !text.chars().any(char::is_control) => word(text),
+        _ => {
+            let mut text = String::from("$'");
+            for &byte in name {
+                match byte {
+                    b'\'' | b'\\' => text.extend(['\\', char::from(byte)]),
+                    b' '..=b'~' => text.push(char::from(byte)),
+                    _ => text.push_str(&format!("\\{byte:03o}")),
+                }
+            }
+            text + "'"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +230,19 @@ mod tests {
     fn found(listener: Listener) -> Vec<(&'static str, String)> {
         let inventory = Inventory { listeners: vec![listener], ..Inventory::default() };
         check(&inventory).findings.into_iter().map(|finding| (finding.check.id, finding.fix)).collect()
+    }
+
+    #[test]
+    fn a_name_is_one_word_for_a_shell() {
+        assert_eq!(file(b"/a/b"), "/a/b");
+        assert_eq!(file("/a b/ü".as_bytes()), "'/a b/ü'");
+        let odd = b"/x/'\\\xff\n\x1b[31m \t";
+        let quoted = file(odd);
+        assert!(quoted.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{quoted}");
+        // As the shell reads it that root has.
+        let mut shell = std::process::Command::new("bash");
+        let said = shell.args(["-c", &format!("printf %s {quoted}")]).output().unwrap();
+        assert_eq!(said.stdout, odd);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Finding {
     pub evidence: Vec<(&'static str, String)>,
     /// The number of the process, which is shown and never matched.
     pub pid: Option<u32>,
+    /// The file that it is about, as the kernel has its name: evidence may have signs in the place of bytes.
+    pub file: Option<Vec<u8>>,
     /// The command that mends it.
     pub fix: String,
     /// How that is undone.

@@ -172,8 +172,9 @@ fn result((finding, waived): &(Finding, Waived)) -> Value {
     }
     let mut location =
         json!({"logicalLocations": [{"fullyQualifiedName": finding.subject, "kind": "resource"}]});
+    let executable = || finding.evidence("executable").map(str::as_bytes);
     if let (Some(path), Some(fields)) = (
-        finding.evidence("path").or(finding.evidence("executable")).filter(|path| path.starts_with('/')),
+        finding.file.as_deref().or_else(executable).filter(|path| path.starts_with(b"/")),
         location.as_object_mut(),
     ) {
         let uri = json!({"artifactLocation": {"uri": uri(path)}});
@@ -192,9 +193,9 @@ fn result((finding, waived): &(Finding, Waived)) -> Value {
 }
 
 /// A path as a URI (RFC 3986).
-fn uri(path: &str) -> String {
+fn uri(path: &[u8]) -> String {
     let mut uri = String::from("file://");
-    for byte in path.bytes() {
+    for &byte in path {
         if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
             uri.push(char::from(byte));
         } else {
@@ -212,7 +213,7 @@ mod tests {
     fn finding(check: &'static crate::checks::Check, address: &str) -> Finding {
         let evidence = vec![("address", address.to_owned()), ("executable", "/opt/a b".to_owned())];
         let (fix, undo) = ("kill 7".to_owned(), "x".to_owned());
-        Finding { check, subject: format!("tcp {address}"), evidence, pid: Some(7), fix, undo }
+        Finding { check, subject: format!("tcp {address}"), evidence, pid: Some(7), file: None, fix, undo }
     }
 
     fn report(expires: i32) -> Report {
@@ -259,5 +260,10 @@ mod tests {
             results[1]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"],
             "file:///opt/a%20b"
         );
+        // Of a file its own bytes, whatever stands for them in the evidence.
+        let path = b"/etc/a b\xff\\x20";
+        let found = Finding { file: Some(path.to_vec()), ..finding(&PLAINTEXT, "a") };
+        let location = &result(&(found, Waived::No))["locations"][0]["physicalLocation"];
+        assert_eq!(location["artifactLocation"]["uri"], "file:///etc/a%20b%FF%5Cx20");
     }
 }

@@ -22,6 +22,8 @@ pub enum Paint {
     Green,
     Yellow,
     Red,
+    /// Black on white, whatever the terminal's own colours are: what a camera reads.
+    Paper,
 }
 
 impl Paint {
@@ -33,6 +35,7 @@ impl Paint {
             Self::Green => "\x1b[32m",
             Self::Yellow => "\x1b[33m",
             Self::Red => "\x1b[31m",
+            Self::Paper => "\x1b[30;107m",
         }
     }
 

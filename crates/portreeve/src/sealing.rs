@@ -12,8 +12,10 @@ use portreeve_audit::sealed::report::{Form, lines};
 use portreeve_audit::sealed::rules::{self, Rules};
 use portreeve_audit::sealed::tree::Step;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -128,24 +130,21 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get() + 1).min(64)
 }
 
-/// The digest as a picture.
-pub fn picture(digest: &str) -> Result<String, Failure> {
+/// Prints the digest as a picture. Where there are colours it is dark on a light ground: many cameras read no other.
+pub fn picture(out: &mut Output<'_>, digest: &str) -> Result<(), Failure> {
     use qrcode::render::unicode::Dense1x2;
     let code = qrcode::QrCode::new(digest).map_err(|error| Failure::new(format!("no picture: {error}")))?;
-    Ok(code.render::<Dense1x2>().build() + "\n")
+    for line in code.render::<Dense1x2>().build().lines() {
+        writeln!(out, "{}", out.paint(Paint::Paper, line))?;
+    }
+    Ok(())
 }
 
 /// What was not looked at, a line each.
 pub fn tell_gaps(out: &mut Output<'_>, gaps: &[(Vec<u8>, String)], unseen: &[Change]) -> io::Result<()> {
     for (path, why) in gaps {
-        let path = String::from_utf8_lossy(path);
-        writeln!(
-            out,
-            "{} {}: {}",
-            out.paint(Paint::Yellow, "not seen:"),
-            escape::text(&path),
-            escape::text(why)
-        )?;
+        let path = escape::os(OsStr::from_bytes(path));
+        writeln!(out, "{} {path}: {}", out.paint(Paint::Yellow, "not seen:"), escape::text(why))?;
     }
     for change in unseen {
         writeln!(out, "{}", escape::text(&lines(change, Form::People)))?;

@@ -2,7 +2,7 @@
 
 use super::{Difference, Found, Integrity, shown};
 use crate::checks::{INTEGRITY_CHANGED, INTEGRITY_CONFFILE, INTEGRITY_MISSING};
-use crate::exposure::{Outcome, word};
+use crate::exposure::{Outcome, file, word};
 use crate::finding::Finding;
 
 /// Findings; a host on which more differ is another host.
@@ -36,7 +36,7 @@ fn finding(difference: &Difference) -> Finding {
             "apt-get install --reinstall -o Dpkg::Options::=--force-confmiss -o Dpkg::Options::=--force-confnew {package}"
         )
     } else if difference.package.is_empty() {
-        format!("rpm -qf {0} names the package; dnf reinstall PACKAGE", word(&path))
+        format!("rpm -qf {0} names the package; dnf reinstall PACKAGE", file(&difference.path))
     } else {
         format!("apt-get install --reinstall {package}")
     };
@@ -45,7 +45,15 @@ fn finding(difference: &Difference) -> Finding {
         ("package", difference.package.clone()),
         ("columns", difference.found.columns().trim_end().to_owned()),
     ];
-    Finding { check, subject: path, evidence, pid: None, fix, undo: check.undo.to_owned() }
+    Finding {
+        check,
+        subject: path,
+        evidence,
+        pid: None,
+        file: Some(difference.path.clone()),
+        fix,
+        undo: check.undo.to_owned(),
+    }
 }
 
 #[cfg(test)]

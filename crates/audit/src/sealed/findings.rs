@@ -4,7 +4,7 @@ use super::compare::Change;
 use super::report::{Form, columns, lines};
 use super::text::escape;
 use crate::checks::{BASELINE_ADDED, BASELINE_CHANGED, BASELINE_REMOVED, BASELINE_UNSEEN, Check};
-use crate::exposure::{Outcome, word};
+use crate::exposure::{Outcome, file};
 use crate::finding::Finding;
 
 /// Findings of one check; a host on which more differs is another host.
@@ -42,12 +42,20 @@ fn finding(change: &Change) -> Finding {
     if let Some((_, properties)) = line.split_once(&format!("{path}: ")) {
         evidence.push(("properties", properties.to_owned()));
     }
-    let quoted = word(&path);
+    let quoted = file(change.path());
     let fix = match change {
         Change::Unseen(..) => format!("ls -ld {quoted}; namei -l {quoted}"),
         _ => format!("portreeve integrity explain {quoted}; portreeve integrity accept --key KEY {quoted}"),
     };
-    Finding { check, subject: path, evidence, pid: None, fix, undo: check.undo.to_owned() }
+    Finding {
+        check,
+        subject: path,
+        evidence,
+        pid: None,
+        file: Some(change.path().to_vec()),
+        fix,
+        undo: check.undo.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -61,6 +69,7 @@ mod tests {
         assert_eq!(finding.check.id, "integrity-baseline-unseen");
         assert_eq!(finding.evidence("path"), Some("/a\\x20b"));
         assert_eq!(finding.evidence("properties"), Some("Permission denied"));
-        assert!(finding.fix.starts_with("ls -ld "), "{}", finding.fix);
+        assert_eq!(finding.fix, "ls -ld '/a b'; namei -l '/a b'");
+        assert_eq!(finding.file.as_deref(), Some(&b"/a b"[..]));
     }
 }

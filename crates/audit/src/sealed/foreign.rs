@@ -5,6 +5,7 @@ use super::compare::Change;
 use super::entry::{Content, Entry, Kind, Moment};
 use super::hash::Hash;
 use super::mask::Mask;
+use super::rules::Rules;
 use serde_json::{Map, Value, json};
 
 /// The lines of `twprint -t 1`.
@@ -26,7 +27,7 @@ pub fn tripwire(changes: &[Change]) -> String {
 
 /// When a comparison began and ended, in seconds since 1970, and how many paths there were.
 #[derive(Clone, Copy, Debug)]
-pub struct Run {
+pub struct Run<'a> {
     /// Begin.
     pub begun: i64,
     /// End.
@@ -35,10 +36,12 @@ pub struct Run {
     pub paths: u64,
     /// The digest of files.
     pub hash: Hash,
+    /// What counted of a path.
+    pub rules: &'a Rules,
 }
 
 /// AIDE's report. Its `databases` holds the digest of the baseline under its name.
-pub fn aide(changes: &[Change], run: Run, baseline: (&str, &[u8; 32])) -> Value {
+pub fn aide(changes: &[Change], run: Run<'_>, baseline: (&str, &[u8; 32])) -> Value {
     let (mut added, mut removed, mut changed, mut details) = (Map::new(), Map::new(), Map::new(), Map::new());
     for change in changes {
         let path = super::text::escape(change.path());
@@ -51,7 +54,8 @@ pub fn aide(changes: &[Change], run: Run, baseline: (&str, &[u8; 32])) -> Value 
             }
             Change::Changed(before, now, what) => {
                 details.insert(path.clone(), Value::Object(detail(before, now, *what, run.hash)));
-                changed.insert(path, json!(summary(before, now, *what)))
+                let compared = run.rules.mask(change.path()).and(before.known);
+                changed.insert(path, json!(summary(before, now, *what, compared)))
             }
             Change::Unseen(..) => None,
         };
@@ -88,16 +92,31 @@ fn letter(kind: Kind) -> char {
     }
 }
 
+/// What of the compared properties this kind of path has. The others have a blank, as AIDE leaves it.
+fn has(kind: Kind, compared: Mask) -> Mask {
+    let none = match kind {
+        Kind::File => "+k",
+        Kind::Directory => "+kmnsS",
+        Kind::Link => "+nsSAPe",
+        _ => "+knsSe",
+    };
+    compared.and_not(Mask::read(none).unwrap_or_default())
+}
+
 /// `YlZbpugamcinHAXSEC`: a letter where it changed, `.` where not, a blank where nothing is compared.
-fn summary(before: &Entry, now: &Entry, what: Mask) -> String {
-    let mark = |letter, shown| if what.has(letter) { shown } else { '.' };
+fn summary(before: &Entry, now: &Entry, what: Mask, compared: Mask) -> String {
+    let compared = has(now.kind, compared);
+    let mark = |letter, shown| match (what.has(letter), compared.has(letter)) {
+        (true, _) => shown,
+        (false, true) => '.',
+        (false, false) => ' ',
+    };
     let size = match now.size.cmp(&before.size) {
+        _ if !compared.has('s') && !what.has('s') => ' ',
         std::cmp::Ordering::Less => '<',
         std::cmp::Ordering::Equal => '=',
         std::cmp::Ordering::Greater => '>',
     };
-    let kind = if before.kind == now.kind { letter(now.kind) } else { '!' };
-    let link = if now.kind == Kind::Link { mark('k', 'l') } else { ' ' };
     let marks = [
         mark('p', 'p'),
         mark('u', 'u'),
@@ -114,21 +133,23 @@ fn summary(before: &Entry, now: &Entry, what: Mask) -> String {
         mark('e', 'E'),
         mark('P', 'C'),
     ];
-    [kind, link, if now.kind == Kind::File { size } else { ' ' }, ' '].into_iter().chain(marks).collect()
+    [letter(now.kind), mark('k', 'l'), size, ' '].into_iter().chain(marks).collect()
 }
 
 fn detail(before: &Entry, now: &Entry, what: Mask, hash: Hash) -> Map<String, Value> {
+    // Of SHA-512 half is kept: that is no SHA-512 of AIDE's.
+    let digest = if hash == Hash::Sha512 { "sha512 (first half)" } else { hash.word() };
     let names = [
-        ('t', "ftype"),
+        ('t', "file_type"),
         ('p', "perm"),
         ('u', "uid"),
         ('g', "gid"),
         ('s', "size"),
-        ('m', "mtime"),
-        ('c', "ctime"),
-        ('S', hash.word()),
+        ('m', "modify_time"),
+        ('c', "change_time"),
+        ('S', digest),
         ('k', "link_name"),
-        ('n', "linkcount"),
+        ('n', "link_count"),
         ('i', "inode"),
         ('A', "acl"),
         ('x', "xattrs"),
@@ -147,6 +168,15 @@ fn detail(before: &Entry, now: &Entry, what: Mask, hash: Hash) -> Map<String, Va
 
 fn value(entry: &Entry, letter: char) -> Value {
     match letter {
+        't' => json!(match entry.kind {
+            Kind::File => "File",
+            Kind::Directory => "Directory",
+            Kind::Link => "Link",
+            Kind::CharacterDevice => "Character device",
+            Kind::BlockDevice => "Block device",
+            Kind::Pipe => "FIFO",
+            Kind::Socket => "Socket",
+        }),
         'p' => json!(permissions(entry)),
         'u' => json!(entry.uid),
         'g' => json!(entry.gid),
@@ -254,7 +284,18 @@ mod tests {
             ("-rwxr-xr-x".to_owned(), "-rwsr-xr-x".to_owned())
         );
         let what = Mask::read("+pS").unwrap();
-        assert_eq!(summary(&before, &now, what), "f > p.. ....H.....");
+        // As AIDE's captures have it under a rule with these properties.
+        let compared = Mask::read("+ptugsmcinSAxek").unwrap();
+        assert_eq!(summary(&before, &now, what, compared), "f > p.. ....H.. . ");
+        let marks = |what: &str| summary(&before, &file(0, 6), Mask::read(what).unwrap(), compared);
+        assert_eq!(marks("+p"), "f = p.. ....... . ");
+        let of = |kind, what: &str| {
+            let (before, now) = (Entry { kind, ..before.clone() }, Entry { kind, ..file(0, 6) });
+            summary(&before, &now, Mask::read(what).unwrap(), compared)
+        };
+        assert_eq!(of(Kind::Link, "+ki"), "ll  ... ..i   .   ");
+        assert_eq!(of(Kind::Directory, "+pug"), "d   pug  ..  .. . ");
+        assert_eq!(of(Kind::Pipe, "+t"), "p   ... ...  ..   ");
         assert_eq!(base64(b""), "");
         assert_eq!(
             (base64(b"f"), base64(b"fo"), base64(b"foo")),
@@ -263,8 +304,11 @@ mod tests {
         let changes =
             [Change::Changed(Box::new(before), Box::new(now.clone()), what), Change::Added(Box::new(now))];
         assert_eq!(tripwire(&changes), "Added:\t\"/etc/conf\"\nModified:\t\"/etc/conf\"\n");
-        let report =
-            aide(&changes, Run { begun: 0, ended: 2, paths: 8, hash: Hash::Sha256 }, ("b", &[0; 32]));
+        let rules = Rules::of(&[b"/etc".to_vec()]);
+        let run = Run { begun: 0, ended: 2, paths: 8, hash: Hash::Sha256, rules: &rules };
+        let report = aide(&changes, run, ("b", &[0; 32]));
+        // Inode and ctime do not count there.
+        assert_eq!(report["changed"]["/etc/conf"], "f > p.. .  .H.....");
         assert_eq!(report["added"]["/etc/conf"], "f+++++++++++++++++");
         assert_eq!(report["details"]["/etc/conf"]["perm"]["new"], "-rwsr-xr-x");
         assert_eq!(time(1_709_210_096), "2024-02-29 12:34:56 +0000");

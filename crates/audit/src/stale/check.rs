@@ -36,7 +36,7 @@ pub fn check(stale: &Stale) -> Outcome {
 
 fn machine(check: &'static Check, subject: &str, evidence: Vec<(&'static str, String)>) -> Finding {
     let (fix, undo) = ("systemctl reboot".to_owned(), check.undo.to_owned());
-    Finding { check, subject: subject.to_owned(), evidence, pid: None, fix, undo }
+    Finding { check, subject: subject.to_owned(), evidence, pid: None, file: None, fix, undo }
 }
 
 /// What is restarted together.
@@ -119,6 +119,7 @@ fn finding(group: &Group, processes: &[&StaleProcess]) -> Finding {
         subject: format!("{}{count}", group.word()),
         evidence,
         pid: first.map(|stale| stale.process.pid),
+        file: None,
         fix: fix(group, first.map(|stale| &stale.process)),
         undo: check.undo.to_owned(),
     }

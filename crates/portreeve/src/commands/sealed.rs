@@ -138,7 +138,7 @@ fn sealed(
         "Write the digest down where root of this host cannot: with it `check --expect` sees a baseline made anew."
     )?;
     if qr {
-        out.write_all(sealing::picture(&hex(&digest))?.as_bytes())?;
+        sealing::picture(out, &hex(&digest))?;
     }
     Ok(())
 }

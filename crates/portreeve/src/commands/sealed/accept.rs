@@ -13,7 +13,9 @@ use portreeve_audit::sealed::key::Use;
 use portreeve_audit::sealed::report::{Form, lines};
 use portreeve_audit::sealed::rules::is_below;
 use portreeve_audit::sealed::tree::Tree;
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// `integrity accept`.
@@ -72,6 +74,8 @@ pub fn accept(arguments: &Accept, out: &mut Output<'_>) -> Result<Exit, Failure>
     let mut draft = store.begin(lock, &header).map_err(Failure::new)?;
     let reading = reading(&store, &signer.key, header.hash, &arguments.sparing);
     let mut taken = 0_u64;
+    // What was named and not met: a slip of the hand is no next baseline.
+    let mut unmet: Vec<&[u8]> = accepted.iter().map(Vec::as_slice).collect();
     let mut tree = Tree::new(&header.rules);
     let paths = before.paths().map_err(Failure::new)?;
     let comparison = Comparison {
@@ -82,22 +86,35 @@ pub fn accept(arguments: &Accept, out: &mut Output<'_>) -> Result<Exit, Failure>
     };
     let all = Whole { paths: before.entries, bytes: before.bytes };
     watched(&reading.progress, Some(all), || {
-        comparison.run(paths, &mut tree, |change, now| match (change, now) {
-            (Some(change @ Change::Unseen(..)), _) => Err(lines(&change, Form::People)),
-            (Some(change), now) if counts(change.path()) => {
-                taken += 1;
-                now.map_or(Ok(()), |now| draft.add(now))
+        comparison.run(paths, &mut tree, |change, now| {
+            if let Some(met) = change.as_ref().map(Change::path).or(now.map(|now| now.path.as_slice())) {
+                unmet.retain(|named| !is_below(met, named));
             }
-            (Some(Change::Changed(before, ..) | Change::Removed(before)), _) => draft.add(&before),
-            (Some(Change::Added(_)), _) => Ok(()),
-            (None, now) => now.map_or(Ok(()), |now| draft.add(now)),
+            match (change, now) {
+                (Some(change @ Change::Unseen(..)), _) => Err(lines(&change, Form::People)),
+                (Some(change), now) if counts(change.path()) => {
+                    taken += 1;
+                    now.map_or(Ok(()), |now| draft.add(now))
+                }
+                (Some(Change::Changed(before, ..) | Change::Removed(before)), _) => draft.add(&before),
+                (Some(Change::Added(_)), _) => Ok(()),
+                (None, now) => now.map_or(Ok(()), |now| draft.add(now)),
+            }
         })
     })
     .map_err(Failure::new)?;
     if let Some((path, why)) = tree.gaps.first() {
         // What is below it would be lost from the record.
-        let path = String::from_utf8_lossy(path).into_owned();
-        return Err(Failure::new(format!("{}: {why}", escape::text(&path))));
+        return Err(Failure::new(format!("{}: {why}", escape::os(OsStr::from_bytes(path)))));
+    }
+    if let Some(path) = unmet.first() {
+        let message = format!(
+            "{} is neither in baseline {} nor there among the paths that it is about",
+            escape::os(OsStr::from_bytes(path)),
+            before.number
+        );
+        let help = "nothing is accepted; `portreeve integrity check` names what differs";
+        return Err(Failure::with_help(message, help));
     }
     writeln!(out, "{taken} changes accepted")?;
     let finished = draft.finish(&signer.key).map_err(Failure::new)?;

@@ -18,6 +18,8 @@ use portreeve_audit::sealed::journal::Journal;
 use portreeve_audit::sealed::reading::Reading;
 use portreeve_audit::sealed::tree::Tree;
 use portreeve_audit::waivers;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -179,7 +181,7 @@ pub(crate) fn for_audit() -> Result<Option<(exposure::Outcome, Vec<String>)>, Fa
     };
     let seen = compared(&arguments, &last)?;
     let judged = Judged::new(seen.changes, &seen.gaps, Path::new("/"), last.header.created);
-    let gap = |(path, why): &(Vec<u8>, String)| format!("{}: {why}", String::from_utf8_lossy(path));
+    let gap = |(path, why): &(Vec<u8>, String)| format!("{}: {why}", escape::os(OsStr::from_bytes(path)));
     gaps.extend(seen.gaps.iter().map(gap));
     if seen.more > 0 {
         gaps.push(format!("{} more paths differ from baseline {}", seen.more, last.number));

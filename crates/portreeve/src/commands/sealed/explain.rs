@@ -14,7 +14,9 @@ use portreeve_audit::sealed::mask::PROPERTIES;
 use portreeve_audit::sealed::reading::Reading;
 use portreeve_audit::sealed::rules::Rules;
 use portreeve_audit::sealed::tree::Tree;
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// `integrity explain`.
@@ -52,7 +54,7 @@ pub fn explain(arguments: &Explain, out: &mut Output<'_>) -> Result<Exit, Failur
     let first = tree.by_ref().take(1);
     let reading = Reading { hash: baseline.header.hash, ..Reading::default() };
     sealing::look_at(first, &reading, |entry| now = Some(entry));
-    let shown = escape::text(&String::from_utf8_lossy(&path)).into_owned();
+    let shown = escape::os(OsStr::from_bytes(&path));
     let judged = match (&before, &now) {
         (None, None) => {
             return Err(Failure::new(format!(

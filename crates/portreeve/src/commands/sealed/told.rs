@@ -19,7 +19,9 @@ use portreeve_audit::sealed::{findings, foreign};
 use portreeve_audit::waivers::{Day, Waiver};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -60,10 +62,16 @@ pub(super) struct Outcome<'a> {
 
 /// Tells it.
 pub(super) fn tell(outcome: &Outcome<'_>, format: Format, out: &mut Output<'_>) -> Result<Exit, Failure> {
-    let gaps = outcome.gaps.iter().map(|(path, why)| format!("{}: {why}", String::from_utf8_lossy(path)));
-    let gaps = Inventory { gaps: gaps.collect(), ..Inventory::default() };
+    let unseen = Inventory { gaps: unseen(outcome), ..Inventory::default() };
     let found = findings::findings(&outcome.judged.unexplained);
-    let report = Report::new(&gaps, found, outcome.waivers, Day::today());
+    let report = Report::new(&unseen, found, outcome.waivers, Day::today());
+    if matches!(format, Format::Rpm | Format::Tripwire | Format::AideJson) {
+        // Those forms have no place for it, and whoever reads them reads nothing else there.
+        let mut stderr = io::stderr().lock();
+        for gap in &unseen.gaps {
+            let _ = writeln!(stderr, "portreeve: {}", escape::text(gap));
+        }
+    }
     match format {
         Format::Tripwire => out.write_all(foreign::tripwire(&outcome.judged.all()).as_bytes())?,
         Format::AideJson => out.json(&aide(outcome))?,
@@ -96,11 +104,32 @@ pub(super) fn tell(outcome: &Outcome<'_>, format: Format, out: &mut Output<'_>) 
     Ok(if fine { Exit::Fine } else { Exit::Found })
 }
 
+/// What the answer does not rest on, in sentences.
+fn unseen(outcome: &Outcome<'_>) -> Vec<String> {
+    let judged = &outcome.judged;
+    let name = |path: &[u8]| escape::os(OsStr::from_bytes(path));
+    let mut all: Vec<String> =
+        outcome.gaps.iter().map(|(path, why)| format!("{}: {why}", name(path))).collect();
+    all.extend(judged.gap.as_ref().map(|gap| format!("no package explains anything: {gap}")));
+    if judged.unknown > 0 {
+        all.push(format!("{} recorded paths are below what was not seen", judged.unknown));
+    }
+    if outcome.more > 0 {
+        all.push(format!("{} more changes are counted and not told", outcome.more));
+    }
+    all
+}
+
 fn aide(outcome: &Outcome<'_>) -> serde_json::Value {
     let ended = i64::try_from(sealing::now()).unwrap_or(0);
     let baseline = outcome.baseline;
-    let run =
-        foreign::Run { begun: outcome.begun, ended, paths: baseline.entries, hash: baseline.header.hash };
+    let run = foreign::Run {
+        begun: outcome.begun,
+        ended,
+        paths: baseline.entries,
+        hash: baseline.header.hash,
+        rules: &baseline.header.rules,
+    };
     let name = format!("{}/{:06}.baseline", outcome.store.display(), baseline.number);
     foreign::aide(&outcome.judged.all(), run, (&name, &baseline.digest))
 }
@@ -133,7 +162,7 @@ fn whole(outcome: &Outcome<'_>, report: &Report) -> serde_json::Value {
         "unknown": judged.unknown,
         "packages": judged.gap.as_deref().unwrap_or("known"),
         "gaps": outcome.gaps.iter().map(|(path, why)| json!({
-            "path": String::from_utf8_lossy(path),
+            "path": escape::os(OsStr::from_bytes(path)),
             "why": why,
         })).collect::<Vec<_>>(),
         "findings": findings["findings"],
