@@ -22,6 +22,9 @@ use std::time::Duration;
 /// A difference of ends that is none: the kernel counts in its own ticks, and a dump takes its time.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
 
+/// The time of one that is put in to be taken out in the same transaction.
+const PASSING: Duration = Duration::from_secs(1);
+
 /// How the table is held, the best way first; and as on a kernel before 5.12.
 pub(super) const HOLDS: &[Hold] = &[Hold::OwnedAndKept, Hold::Owned, Hold::Open];
 pub(super) const OPEN: &[Hold] = &[Hold::Open];
@@ -239,6 +242,9 @@ impl Enforcer {
         self.netlink.transact(|batch| {
             fresh.iter().for_each(|kin| batch.new_set(*kin));
             for (kin, prefixes) in by_kin(gone.iter()) {
+                // What the kernel does not have it does not take out, nor anything else of the batch: so it is put in first, which changes
+                // nothing where it is there. Many may end by themselves just now.
+                batch.elements(true, kin, prefixes.iter().map(|prefix| (*prefix, Some(PASSING))));
                 batch.elements(false, kin, prefixes.into_iter().map(|prefix| (prefix, None)));
             }
             for (kin, prefixes) in by_kin(new.keys()) {

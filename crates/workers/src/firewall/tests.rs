@@ -295,3 +295,29 @@ fn who_is_banned_again_while_the_kernel_has_him_still_is_banned_for_as_long_as_s
     enforcer.pardon(&[let_in], now).expect("it is let in");
     assert!(!has(let_in));
 }
+
+/// After a slow change the list takes all that has ended since for something that the kernel may have still. That it has not is no reason to
+/// make each change by itself: whoever is to be banned would wait for all of them.
+#[test]
+fn many_that_have_ended_are_one_change() {
+    let Some(_apart) = Apart::enter() else { return };
+    let (asking, looking) = (netlink::asking().expect("a socket"), netlink::asking().expect("a socket"));
+    let begun = clock::monotonic();
+    let soon = Some(begun + Duration::from_millis(300));
+    let all: Vec<Prefix> = (0..100).map(|n| host(0xc000_0200 + n)).collect();
+    let (again, let_in) = all.split_at(50);
+    let ending = all.iter().map(|prefix| (*prefix, soon));
+    let mut enforcer = Enforcer::begin_open((asking, looking), ending, begun).expect("a table");
+    enforcer.late = Duration::from_secs(30);
+    std::thread::sleep(Duration::from_millis(600));
+    let now = clock::monotonic();
+    let mut changes = |change: &mut dyn FnMut(&mut Enforcer)| {
+        let before = enforcer.netlink.generation().expect("a number");
+        change(&mut enforcer);
+        enforcer.netlink.generation().expect("a number") - before
+    };
+    let bans: Vec<_> = again.iter().map(|prefix| (*prefix, None)).collect();
+    assert_eq!(changes(&mut |enforcer| enforcer.ban(&bans, now).expect("they are banned")), 1);
+    assert_eq!(changes(&mut |enforcer| enforcer.pardon(let_in, now).expect("they are let in")), 1);
+    assert!(again.iter().all(|one| has(*one)) && !let_in.iter().any(|one| has(*one)));
+}
