@@ -132,6 +132,53 @@ fn a_full_disk_costs_no_ban() {
     });
 }
 
+/// What a full disk has not taken is not forgotten by the next version either, nor what the ledger is about to tell of its store: nobody is
+/// killed for an answer to a question of the former one.
+#[test]
+fn an_upgrade_forgets_no_ban_that_is_not_kept() {
+    if !has_programs(&["nft", "sqlite3"]) {
+        return;
+    }
+    ours(|world| {
+        shell(world, "mkdir -p /run/w/ledger; mount -t tmpfs -o size=64m,mode=700 small /run/w/ledger");
+        let list = |name: &str, first: u8, words: &str| {
+            let line = |n: u32| format!("{first}.18.{}.{} 900 {words}\n", n / 250, n % 250);
+            world.write(name, (0..40_000).map(line).collect::<String>());
+        };
+        list("list", 198, "few");
+        list("more", 199, "so many words that the log of the database has no room for them");
+        let daemon = start(world);
+        must("the ledger is open", || daemon.status()["ledger"]["state"] == "open");
+        let executable = portreeve_compliance::Side::Ours.executable().with_file_name("portreeve");
+        let executable = executable.to_str().expect("UTF-8");
+        let import = |list: &str| {
+            let words = [executable, "ban", "import", list, "--control", "/run/w/control"];
+            let (how, said) = world.run(&words, ENV);
+            assert_eq!(how, Ended::Status(0), "{said}");
+        };
+        import("/run/w/list");
+        daemon.stop();
+        let daemon = start(world);
+        for _ in 0..10 {
+            order(&daemon, "upgrade");
+        }
+        must("all are in force again", || order(&daemon, "bans")["held"] == 40_000);
+        assert_eq!(world.daemon_log_count("worker ledger lost"), 0);
+        shell(world, "dd if=/dev/zero of=/run/w/ledger/ballast bs=4k 2>/dev/null || true");
+        import("/run/w/more");
+        let not_kept = || order(&daemon, "bans")["not_kept"].as_str().is_some_and(|why| why.contains("full"));
+        must("it is said", not_kept);
+        order(&daemon, "upgrade");
+        assert!(not_kept(), "the next version knows");
+        shell(world, "rm /run/w/ledger/ballast");
+        must("they are kept", || stored(world).len() == 80_000);
+        must("that is said", || order(&daemon, "bans")["not_kept"].is_null());
+        assert_eq!(world.daemon_log_count("worker ledger lost"), 0);
+        daemon.stop();
+        shell(world, "umount -l /run/w/ledger");
+    });
+}
+
 /// While the daemon runs, a damaged store is made again from the list. Between two runs nothing can be: that is said, and all begins anew.
 #[test]
 fn a_damaged_database_is_made_again_from_the_list() {

@@ -12,6 +12,7 @@ use crate::staff::{Presence, Staff};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::Level;
+use portreeve_handover::LedgerState;
 use portreeve_policy::{Ban, MOST_BANS, Prefix};
 use portreeve_sys::clock;
 use portreeve_workers::protocol::{BanOrder, KeptBan, MAX_KEPT, MAX_REASON, Maker, Worker};
@@ -34,6 +35,8 @@ const TOGETHER: usize = 2000;
 pub struct Keeping {
     /// It has been asked, and has not said everything yet.
     asked: bool,
+    /// A former version has asked it, and knew what for: what it says until it has said everything counts for nothing.
+    stale: bool,
     /// What the store has to be told when it has said everything.
     differs: BTreeSet<Prefix>,
     /// New on the list by what it said, and not passed on yet.
@@ -49,6 +52,13 @@ pub struct Keeping {
     torn: bool,
     /// The same of what was to be forgotten together.
     torn_off: bool,
+}
+
+impl Keeping {
+    /// With what the next version is to know.
+    pub fn leave(&self, ledger: LedgerState) -> LedgerState {
+        LedgerState { asked: self.asked || self.stale, not_kept: self.trouble.clone(), ..ledger }
+    }
 }
 
 impl Supervisor {
@@ -79,7 +89,12 @@ impl Supervisor {
 
     /// The ledger is open: its store is compared with the list.
     pub fn compare_kept_bans(&mut self) {
-        if !self.keeps_bans() || self.bans.keeping.asked || self.announcer.ledger.journal != Journal::Open {
+        let keeping = &self.bans.keeping;
+        if !self.keeps_bans()
+            || keeping.asked
+            || keeping.stale
+            || self.announcer.ledger.journal != Journal::Open
+        {
             return;
         }
         let all = self.host.denied.iter().map(|(network, _)| network).collect();
@@ -105,8 +120,17 @@ impl Supervisor {
 
     /// The ledger is gone; the next one is asked anew.
     pub fn keeping_lost(&mut self) {
-        self.bans.keeping.asked = false;
+        (self.bans.keeping.asked, self.bans.keeping.stale) = (false, false);
         self.pass_on_adopted(false);
+    }
+
+    /// What a former version left. What the store lacked, or was about to say, is found by asking it again.
+    pub fn take_over_keeping(&mut self, left: &LedgerState) {
+        self.bans.keeping.stale = left.asked;
+        self.bans.keeping.trouble.clone_from(&left.not_kept);
+        if !left.not_kept.is_empty() {
+            self.timers.set(self.stamp.mono(), Alarm::Keep);
+        }
     }
 
     /// These were banned or let in again, not by the course of time: the store is told.
@@ -236,6 +260,13 @@ impl Supervisor {
 
     /// The ledger says what it has.
     pub fn heard_recalled(&mut self, bans: Vec<KeptBan>, last: bool, trouble: String) {
+        if self.bans.keeping.stale {
+            if last {
+                self.bans.keeping.stale = false;
+                self.compare_kept_bans();
+            }
+            return;
+        }
         if !self.bans.keeping.asked {
             let index = Staff::index(Worker::Ledger);
             self.lose_worker(index, "it has told bans that it was not asked for");

@@ -193,6 +193,7 @@ impl Ledger {
             last_id: self.last_id,
             sent: self.sent.iter().copied().collect(),
             recalled: self.recalled,
+            ..LedgerState::default()
         }
     }
 
@@ -353,6 +354,8 @@ impl Supervisor {
                 if !note.is_empty() {
                     self.say(Level::Error, &format!("ledger: {note}"));
                 }
+                // Whatever a former one was asked it will not tell.
+                self.keeping_lost();
                 self.compare_kept_bans();
             }
             FromLedger::Closed { wanted, why } => {

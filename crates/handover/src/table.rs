@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// The version that is written.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 /// What a state begins with.
 pub(crate) const MAGIC: &[u8; 12] = b"portreeve\0st";
 
@@ -449,6 +449,10 @@ records! {
         4 sent: Vec<(u64, u64)>,
         /// The list of bans has learned what the store has.
         5 recalled: bool,
+        /// It has been asked for its store of bans, and has not told all of it.
+        10 asked: bool,
+        /// Why that store is not what the list of bans is; empty when it is.
+        10 not_kept: String,
     }
     /// A message that waits for a worker.
     MessageState {

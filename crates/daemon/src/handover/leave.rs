@@ -131,7 +131,7 @@ impl Supervisor {
             dynamic_users: crate::dynamic_users::leave(),
             lifeline: self.lifeline.as_ref().map(|line| (fd(&line.read), fd(&line.write))),
             guard: None,
-            ledger: Some(self.announcer.ledger.leave()),
+            ledger: Some(self.bans.keeping.leave(self.announcer.ledger.leave())),
             headers_given_up: self.headers.given_up,
             shaking_given_up: self.shaking_given_up,
             ban_policy: self.book.policy().to_lines(),

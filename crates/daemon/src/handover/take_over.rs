@@ -108,6 +108,7 @@ impl Supervisor {
         }
         if let Some(ledger) = &state.ledger {
             self.announcer.ledger.take_over(ledger);
+            self.take_over_keeping(ledger);
         }
         if let Some((read, write)) = state.lifeline {
             self.lifeline = Some(Lifeline { read: self.adopt(read)?, write: self.adopt(write)? });

@@ -56,6 +56,7 @@ fn full() -> State {
             memory: Fd(17),
         }],
         lifeline: Some((Fd(15), Fd(16))),
+        ledger: Some(LedgerState { asked: true, not_kept: "full".into(), ..Default::default() }),
         denied: vec![DeniedState {
             address: Some("192.0.2.1".parse().unwrap()),
             until: None,
@@ -164,7 +165,7 @@ fn the_former_version_is_read() {
     wanted.denied[0].reason.clear();
     (wanted.denied[0].strikes, wanted.denied[0].inside) = (0, false);
     (wanted.sealed, wanted.leaving, wanted.guard) = Default::default();
-    wanted.lifeline = None;
+    (wanted.lifeline, wanted.ledger) = (None, None);
     wanted.elsewhere.clear();
     assert_eq!(state, wanted);
 }
