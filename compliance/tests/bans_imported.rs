@@ -52,6 +52,7 @@ fn a_list_is_applied_whole_or_not_at_all() {
     ours(|world| {
         let _next = world.neighbour(&["10.7.0.2"]);
         let daemon = start(world);
+        let garbage = format!("192.0.2.1\n{}\n", "x".repeat(100_000));
         for (text, more, wanted) in [
             (
                 "192.0.2.1\n198.51.100.1/24\n",
@@ -62,8 +63,10 @@ fn a_list_is_applied_whole_or_not_at_all() {
             ("# a\n192.0.2.1 60\n10.0.0.0/8 60\n", &[], "/run/w/list:3:1: 10.0.0.0/8 is protected: 10.7.0.1"),
             ("192.0.2.1 60\n0.0.0.0/0 60\n", &[], "/run/w/list:2:1: 0.0.0.0/0 is too wide"),
             ("ALL: ALL\n", &["--forever"], "/run/w/list:1:6: \"ALL\" is no IPv4"),
+            (&garbage, &["--forever"], "/run/w/list:2:1: \"xxxxx"),
         ] {
             let (how, output) = import(world, text, more);
+            assert!(output.len() < 400, "it is to be read");
             assert_eq!(how, Ended::Status(2), "{text}: {output}");
             assert!(output.contains(wanted) && output.contains("nothing was banned"), "{text}: {output}");
             assert_eq!(held(&daemon), 0, "{text}");

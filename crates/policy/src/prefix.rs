@@ -155,6 +155,15 @@ impl From<IpAddr> for Prefix {
     }
 }
 
+/// What is said of a word: as much as people read. A word may be as long as a file.
+fn shown(word: &str) -> String {
+    const LONGEST: usize = 60;
+    match word.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", word.get(..end).unwrap_or_default()),
+        None => word.to_owned(),
+    }
+}
+
 impl FromStr for Prefix {
     type Err = BadPrefix;
 
@@ -162,12 +171,12 @@ impl FromStr for Prefix {
     fn from_str(text: &str) -> Result<Self, BadPrefix> {
         let (front, length) =
             text.split_once('/').map_or((text, None), |(front, length)| (front, Some(length)));
-        let address: IpAddr = front.parse().map_err(|_| BadPrefix::Address(front.to_owned()))?;
+        let address: IpAddr = front.parse().map_err(|_| BadPrefix::Address(shown(front)))?;
         let Some(length) = length else { return Ok(Self::host(address)) };
         let most = Self::bits(address);
         let digits = !length.is_empty() && length.len() <= 3 && length.bytes().all(|b| b.is_ascii_digit());
         let number = length.parse::<u8>().ok().filter(|number| digits && *number <= most);
-        let Some(number) = number else { return Err(BadPrefix::Length(length.to_owned(), most)) };
+        let Some(number) = number else { return Err(BadPrefix::Length(shown(length), most)) };
         let network = Self::around(address, number);
         let whole = match network.address {
             IpAddr::V4(v4) if address.is_ipv6() => IpAddr::V6(v4.to_ipv6_mapped()),
@@ -220,6 +229,9 @@ mod tests {
             ),
         ] {
             assert_eq!(text.parse::<Prefix>().unwrap_err().to_string(), why);
+        }
+        for long in ["x".repeat(100_000), format!("192.0.2.0/{}", "9".repeat(100_000)), "é".repeat(99)] {
+            assert!(long.parse::<Prefix>().unwrap_err().to_string().len() < 200);
         }
     }
 

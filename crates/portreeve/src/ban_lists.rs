@@ -46,6 +46,19 @@ pub struct Wrong {
     pub what: String,
 }
 
+/// The bytes of a list as text.
+///
+/// # Errors
+/// The first place that is none.
+pub fn utf8(bytes: Vec<u8>) -> Result<String, Wrong> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..at).unwrap_or_default());
+        let (line, column) = place(&before, at);
+        Wrong { line, column, what: "it is not UTF-8".to_owned() }
+    })
+}
+
 /// Reads a list, whichever form it has. `now`: seconds since 1970, for lists that name moments.
 ///
 /// # Errors

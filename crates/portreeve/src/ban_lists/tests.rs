@@ -170,3 +170,14 @@ proptest::proptest! {
         let _ = read(&text, NOW);
     }
 }
+
+#[test]
+fn what_is_no_text_is_told_with_its_place() {
+    assert_eq!(utf8(b"192.0.2.1\n".to_vec()), Ok("192.0.2.1\n".to_owned()));
+    for (bytes, line, column) in
+        [(&b"\xff"[..], 1, 1), (b"192.0.2.1\n# \xc3\xa9 \xe9\n", 2, 6), (b"a\n\xc3", 2, 1)]
+    {
+        let wrong = utf8(bytes.to_vec()).unwrap_err();
+        assert_eq!((wrong.line, wrong.column), (line, column), "{bytes:?}");
+    }
+}

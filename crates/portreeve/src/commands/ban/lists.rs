@@ -17,11 +17,12 @@ const LONGEST_LIST: u64 = 64 << 20;
 /// Reads and sends.
 pub(super) fn import(what: &Import, out: &mut Output<'_>) -> Result<Exit, Failure> {
     let shown = if what.file.as_os_str() == "-" { "-".into() } else { escape::os(what.file.as_os_str()) };
-    let content = file_text(&what.file).map_err(|why| Failure::new(format!("{shown}: {why}")))?;
+    let bytes = file_bytes(&what.file).map_err(|why| Failure::new(format!("{shown}: {why}")))?;
     let at = |line: usize, column: usize, why: &str| {
         Failure::new(format!("{shown}:{line}:{column}: {}; nothing was banned", escape::text(why)))
     };
-    let list = ban_lists::read(&content, portreeve_sys::clock::wall_seconds())
+    let list = ban_lists::utf8(bytes)
+        .and_then(|content| ban_lists::read(&content, portreeve_sys::clock::wall_seconds()))
         .map_err(|wrong| at(wrong.line, wrong.column, &wrong.what))?;
     let mut request = String::new();
     for one in &list {
@@ -80,8 +81,8 @@ pub(super) fn import(what: &Import, out: &mut Output<'_>) -> Result<Exit, Failur
     Ok(Exit::Fine)
 }
 
-/// The text of a list, which has a bound.
-fn file_text(path: &Path) -> Result<String, String> {
+/// A list, which has a bound.
+fn file_bytes(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let source: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(std::io::stdin())
@@ -92,5 +93,5 @@ fn file_text(path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > LONGEST_LIST {
         return Err(format!("a list has at most {LONGEST_LIST} bytes; nothing was banned"));
     }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8; nothing was banned".to_owned())
+    Ok(bytes)
 }
