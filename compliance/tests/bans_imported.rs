@@ -93,6 +93,33 @@ fn a_list_is_applied_whole_or_not_at_all() {
     });
 }
 
+/// When a list ends, as lists do, at one moment, the kernel is told of it at its own pace: whoever is banned then waits for no more than a
+/// part of it.
+#[test]
+fn a_list_that_ends_holds_no_ban_up() {
+    const COUNT: u64 = 60_000;
+    if !has_programs(&["nft"]) {
+        return;
+    }
+    ours(|world| {
+        let _next = world.neighbour(&["10.7.0.2"]);
+        let daemon = start(world);
+        let list: String = (0..COUNT as u32)
+            .map(|n| format!("{}\n", std::net::Ipv4Addr::from((100 << 24) + n * 3)))
+            .collect();
+        let (how, output) = import(world, &list, &["--for", "5s"]);
+        assert_eq!(how, Ended::Status(0), "{output}");
+        enforced(&daemon, COUNT);
+        let mut most = 0;
+        must("all have ended", || {
+            let bans = daemon.status()["bans"].clone();
+            most = most.max(bans["on_their_way"].as_u64().unwrap_or(u64::MAX));
+            held(&daemon) == 0 && bans["wanted"] == 0
+        });
+        assert!(most <= 2500, "{most} changes that a ban would wait for");
+    });
+}
+
 /// A list that nobody waits for.
 fn begin(world: &World, words: &str) {
     let executable = Side::Ours.executable().with_file_name("portreeve");

@@ -18,6 +18,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Bans that end in one turn of the loop at most, and the time until the next one.
 const ENDED: usize = 1000;
 const SOON: Duration = Duration::from_millis(1);
+/// Changes that the kernel may have to come while bans end: whoever is banned meanwhile waits for them. How long they wait for fewer: nobody
+/// who asks the list takes one that has ended for a ban.
+const AHEAD: u64 = 250;
+const LATER: Duration = Duration::from_millis(5);
 
 impl Supervisor {
     /// Entries of the list were made, changed or removed: whoever decides by a copy of it is told.
@@ -70,6 +74,10 @@ impl Supervisor {
         // At the pace of the ledger, which is told of each.
         if self.ledger_is_crowded() {
             self.timers.set(self.stamp.mono() + SOON, Alarm::Denied);
+            return;
+        }
+        if self.kernel_is_crowded(AHEAD) {
+            self.timers.set(self.stamp.mono() + LATER, Alarm::Denied);
             return;
         }
         if self.drop_ended_bans() {
