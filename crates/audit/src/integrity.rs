@@ -16,6 +16,7 @@ pub use verify::Found;
 
 use dpkg::{Database, Listed, Package};
 use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
@@ -144,6 +145,21 @@ impl Progress {
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
+}
+
+/// Which of these paths dpkg's packages have a sum of, by the names that the lists have. Of all others their lists say that they are there, and no more.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn summed(root: &Path, packages: &[String], paths: &BTreeSet<&[u8]>) -> io::Result<HashSet<Vec<u8>>> {
+    let database = Database::read(root)?;
+    let mut found = HashSet::new();
+    for package in database.packages.iter().filter(|package| packages.iter().any(|name| package.is(name))) {
+        let files = database.files(package, 0, 1).map_err(io::Error::other)?.all;
+        let known = files.iter().filter(|listed| listed.sum.is_some() && paths.contains(listed.really()));
+        found.extend(known.map(|listed| listed.really().to_vec()));
+    }
+    Ok(found)
 }
 
 /// A share of a package's files.

@@ -43,18 +43,45 @@ impl Judged {
         let paths: BTreeSet<String> = changes.iter().filter_map(path_of).collect();
         let brought = Packages::of(root, &paths, since);
         judged.gap = brought.wrong.as_ref().err().cloned();
-        for change in changes {
-            match path_of(&change).and_then(|path| brought.explain(&change, &path)) {
-                Some((package, done)) => {
-                    if let Some(done) = done {
-                        judged.transactions.insert(package.clone(), done);
-                    }
-                    judged.explained.entry(package).or_default().push(change);
-                }
-                None => judged.unexplained.push(change),
-            }
+        // Where a link leads no list of dpkg's says: first what else the packages brought.
+        let (links, others): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| brought.rpm.is_none() && new_target(change).is_some());
+        for change in others {
+            let by = path_of(&change).and_then(|path| brought.explain(&change, &path));
+            judged.add(change, by);
         }
+        for change in links {
+            let by = path_of(&change).and_then(|path| brought.explain(&change, &path));
+            let by = by.filter(|(package, _)| judged.brought_target(package, &change));
+            judged.add(change, by);
+        }
+        let sort = |all: &mut Vec<Change>| all.sort_by(|a, b| order(a.path(), b.path()));
+        sort(&mut judged.unexplained);
+        judged.explained.values_mut().for_each(sort);
         judged
+    }
+
+    fn add(&mut self, change: Change, by: Option<(String, Option<Transaction>)>) {
+        match by {
+            Some((package, done)) => {
+                if let Some(done) = done {
+                    self.transactions.insert(package.clone(), done);
+                }
+                self.explained.entry(package).or_default().push(change);
+            }
+            None => self.unexplained.push(change),
+        }
+    }
+
+    /// Whether a link leads to a file that is new with the same package, as `libx.so.1` to its next version. Any other place may be somebody's
+    /// who made the link, also one that the package had before.
+    fn brought_target(&self, package: &str, change: &Change) -> bool {
+        let Some(target) = new_target(change) else { return false };
+        let Some(target) = lexically(change.path(), target) else { return false };
+        self.explained.get(package).is_some_and(|all| {
+            let is_new = |one: &Change| matches!(one, Change::Added(now) if now.kind == Kind::File);
+            all.iter().any(|one| is_new(one) && one.path() == target)
+        })
     }
 
     /// All of them, by path.
@@ -66,11 +93,37 @@ impl Judged {
     }
 }
 
+/// Where a link leads that did not lead there.
+fn new_target(change: &Change) -> Option<&[u8]> {
+    match change {
+        Change::Added(now) if now.kind == Kind::Link => Some(&now.target),
+        Change::Changed(_, now, what) if now.kind == Kind::Link && what.has('k') => Some(&now.target),
+        _ => None,
+    }
+}
+
+/// The path that a link names, where no other link is followed.
+fn lexically(link: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    let above = link.get(..link.iter().rposition(|byte| *byte == b'/')?)?;
+    let mut parts: Vec<&[u8]> = Vec::new();
+    let whole = if target.starts_with(b"/") { target.to_vec() } else { [above, target].join(&b'/') };
+    for part in whole.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    Some([b"/".as_slice(), &parts.join(&b'/')].concat())
+}
+
 /// What the packages of a system say of some paths.
 struct Packages {
     owners: Owners,
     /// What they say is not as it was brought; or why they cannot be looked at: then they explain nothing.
     wrong: Result<HashSet<Vec<u8>>, String>,
+    /// Where dpkg keeps them: of which files it has a sum.
+    summed: HashSet<Vec<u8>>,
     /// Where rpm keeps them: what it compares of each file.
     rpm: Option<Record>,
     transactions: Transactions,
@@ -103,13 +156,19 @@ impl Packages {
             }
         };
         if dpkg || !integrity::rpm::is_there(root) {
-            let looked = match names.as_slice() {
-                [] => Ok(integrity::Integrity::default()),
-                names => integrity::packages(root, names, &integrity::Progress::default()),
+            let asked: BTreeSet<&[u8]> =
+                paths.iter().flat_map(|path| [path.as_bytes(), short(path).as_bytes()]).collect();
+            let (looked, summed) = match names.as_slice() {
+                [] => (Ok(integrity::Integrity::default()), Ok(HashSet::new())),
+                names => (
+                    integrity::packages(root, names, &integrity::Progress::default()),
+                    integrity::summed(root, names, &asked),
+                ),
             };
             return Self {
                 owners,
                 wrong: kept(looked),
+                summed: summed.unwrap_or_default(),
                 rpm: None,
                 transactions: Transactions::since(root, since),
             };
@@ -125,16 +184,24 @@ impl Packages {
         };
         let wrong = unknown.map_or_else(|| kept(looked), Err);
         let transactions = Transactions::of_rpm(&record, since);
-        Self { owners, wrong, rpm: Some(record), transactions }
+        Self { owners, wrong, summed: HashSet::new(), rpm: Some(record), transactions }
     }
 
     /// Who explains a change, and by what that was done.
     fn explain(&self, change: &Change, path: &str) -> Option<(String, Option<Transaction>)> {
         let Owner::Package(package) = self.owners.owner(path) else { return None };
         let wrong = self.wrong.as_ref().ok()?;
-        // Lists of packages have the names from before the directories were merged, too.
-        let short = path.strip_prefix("/usr").unwrap_or(path);
-        if wrong.contains(path.as_bytes()) || wrong.contains(short.as_bytes()) {
+        let either =
+            |set: &HashSet<Vec<u8>>| set.contains(path.as_bytes()) || set.contains(short(path).as_bytes());
+        if either(wrong) {
+            return None;
+        }
+        // A file that stands in a list without a sum may hold anything.
+        let is_file = match change {
+            Change::Added(now) | Change::Changed(_, now, _) => now.kind == Kind::File,
+            Change::Removed(_) | Change::Unseen(..) => false,
+        };
+        if self.rpm.is_none() && is_file && !either(&self.summed) {
             return None;
         }
         let compared = match &self.rpm {
@@ -151,6 +218,11 @@ impl Packages {
             Done::Nothing => None,
         }
     }
+}
+
+/// Lists of packages have the names from before the directories were merged, too.
+fn short(path: &str) -> &str {
+    path.strip_prefix("/usr").unwrap_or(path)
 }
 
 /// Whether nothing changed of which the package says nothing. dpkg has sums alone; rpm has what it compares: owners, modes and capabilities too.

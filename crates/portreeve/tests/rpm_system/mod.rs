@@ -32,15 +32,25 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 impl System {
-    /// None where this machine lacks something.
+    /// With a database of rpm. None where this machine lacks something.
     pub fn new(name: &str, programs: &[&'static str]) -> Option<System> {
+        if !skip::has_programs(&["rpm", "rpmbuild"]) {
+            return None;
+        }
+        let system = System::bare(&format!("rpm-{name}"), programs)?;
+        fs::create_dir_all(system.path("/var/lib/rpm")).expect("a directory");
+        system.copy(&skip::find_program("rpm").expect("rpm"), "usr/bin/rpm");
+        system.fine("rpm", &["--dbpath", "/var/lib/rpm", "--root", system.root(), "--initdb"]);
+        Some(system)
+    }
+
+    /// Without any package. None where this machine lacks something.
+    pub fn bare(name: &str, programs: &[&'static str]) -> Option<System> {
         if !rustix::process::geteuid().is_root() {
             skip::skip(skip::Reason::NoRoot);
             return None;
         }
-        if !skip::has_programs(&["rpm", "rpmbuild", "unshare", "mount", "chroot", "setcap"])
-            || !skip::has_programs(programs)
-        {
+        if !skip::has_programs(&["unshare", "mount", "chroot", "setcap"]) || !skip::has_programs(programs) {
             return None;
         }
         if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
@@ -48,20 +58,11 @@ impl System {
             return None;
         }
         let room = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("portreeve-rpm-{name}-{}", std::process::id()));
+            .join(format!("portreeve-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&room);
         let root = room.join("root");
-        for directory in [
-            "usr/bin",
-            "usr/sbin",
-            "usr/lib",
-            "usr/lib64/security",
-            "etc",
-            "tmp",
-            "proc",
-            "dev",
-            "var/lib/rpm",
-        ] {
+        for directory in ["usr/bin", "usr/sbin", "usr/lib", "usr/lib64/security", "etc", "tmp", "proc", "dev"]
+        {
             fs::create_dir_all(root.join(directory)).expect("a directory");
         }
         for link in ["bin", "sbin", "lib", "lib64"] {
@@ -75,10 +76,9 @@ impl System {
         for file in loader.filter(|path| path.to_string_lossy().contains("/ld-linux")) {
             system.copy(&file, &format!("usr/lib64/{}", file.file_name().expect("a name").to_string_lossy()));
         }
-        for program in ["rpm", "sh", "cat", "touch"] {
+        for program in ["sh", "cat", "touch"] {
             system.copy(&skip::find_program(program).expect(program), &format!("usr/bin/{program}"));
         }
-        system.fine("rpm", &["--dbpath", "/var/lib/rpm", "--root", system.root(), "--initdb"]);
         Some(system)
     }
 
