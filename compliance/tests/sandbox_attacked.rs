@@ -196,6 +196,8 @@ fn no_other_way_leads_to_what_was_taken_away() {
             "old-abi other-numbers writable-copy",
         ),
         ("PrivateDevices", "old-abi other-numbers device"),
+        ("PrivateDevices BindPaths=/run/w/nodes", "old-abi other-numbers device"),
+        ("TemporaryFileSystem=/run/w/nodes BindPaths=/run/w/nodes", ""),
         ("KeyringMode=private", "key"),
         ("KeyringMode=shared", "key"),
         ("KeyringMode=inherit", ""),

@@ -117,6 +117,12 @@ fn a_program_has_the_devices_that_it_is_allowed() {
                 "null\nnull-written\nmade\n",
             ),
             ("DevicePolicy=closed", all),
+            // A node that is bound is a device where the group keeps them.
+            ("PrivateDevices BindPaths=/run/w/zero", "null\nnull-written\nzero\nfull\n"),
+            (
+                "PrivateDevices BindPaths=/run/w/zero DeviceAllow=char-*",
+                "null\nnull-written\nzero\nfull\nelsewhere\n",
+            ),
         ];
         let mut config = Config::of(Entry::program("other", 2001));
         let rows = || (2002u16..).zip(table);

@@ -314,7 +314,7 @@ codes! {
         "With `verify_server = warn` this program is started although its content is not in the list of `trusted_programs`, or that list cannot be used."
         "As with `untrusted-program`."
     SANDBOX_PATH Error "sandbox-path"
-        "A path that a `sandbox` names is not there, or the program itself is not there in the view that it would get. No program starts then. Only `portreeve check` looks; the daemon says it in the log at each start."
+        "A path that a `sandbox` names is not there, or the program itself is not there, or not executed, in the view that it would get. No program starts then. Only `portreeve check` looks; the daemon says it in the log at each start."
         "Make the path, write `-` before it where it need not be there, or take the setting out."
     SANDBOX_KERNEL Error "sandbox-kernel"
         "This kernel cannot put a setting of a `sandbox` on: it is older than Linux 5.12 and gives a program no view of the file system of its own, it makes no user namespaces, or it has no control groups of version 2. No program starts then. Only `portreeve check` looks; the daemon says it in the log."

@@ -180,7 +180,7 @@ pub(crate) struct Draft {
     pub(crate) tls: TlsDraft,
     pub(crate) listen_fds: Option<Text>,
     pub(crate) sandbox: Option<Set<Vec<Word>>>,
-    /// Its program lies below a root directory of its own.
+    /// Its program lies where other files than the host's may be.
     pub(crate) rooted: bool,
     pub(crate) evidence: Option<bool>,
     pub(crate) protect_only_from: Option<bool>,
@@ -249,7 +249,7 @@ impl Draft {
             banner_success: defaults.banner_success.clone(),
             banner_fail: defaults.banner_fail.clone(),
             sandbox: defaults.sandbox.clone(),
-            rooted: defaults.sandbox.as_ref().is_some_and(|set| set.value.iter().any(Word::is_root)),
+            rooted: defaults.sandbox.as_ref().is_some_and(|set| set.value.iter().any(Word::moves)),
             ..Self::default()
         }
     }

@@ -98,7 +98,7 @@ pub use resolve::{Sections, gather, read, read_sources};
 pub use rlimits::Rlimits;
 pub use sandbox::{
     ALL_CAPABILITIES, Amount, CallAnswer, Calls, Device, Devices, Families, Group, Keyring, Mount, MountKind,
-    Sandbox, Users, in_order,
+    Sandbox, Shown, Users, cover_of, executes, in_order, shown, without_links,
 };
 pub use seldom::Seldom;
 pub use service::*;

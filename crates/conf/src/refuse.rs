@@ -245,9 +245,10 @@ fn sandbox(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
         return bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove `sandbox`"));
     }
     match crate::sandbox::build(&set.value, None) {
-        Ok(Some(sandbox)) if sandbox.root.is_some() && looks_at_program(draft) => {
+        Ok(Some(sandbox)) if looks_at_program(draft) && moves_program(draft, &sandbox) => {
+            let what = if sandbox.root.is_some() { "a `RootDirectory`" } else { "its program bound" };
             let message = format!(
-                "service `{}` has a `RootDirectory`, and `verify_server` and LABELED look at the program of the host",
+                "service `{}` has {what}, and `verify_server` and LABELED look at the program of the host",
                 draft.id()
             );
             bench.refuse_ourselves(&codes::FLAG_CONFLICT, draft, message, Some("remove one of them"))
@@ -258,6 +259,14 @@ fn sandbox(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
             bench.refuse_ourselves(&codes::SANDBOX_VOID, draft, message, None)
         }
     }
+}
+
+/// Whether what is started is another file than the one that the host has there.
+fn moves_program(draft: &Draft, sandbox: &crate::sandbox::Sandbox) -> bool {
+    let server = draft.server.as_ref().map_or("", |set| &set.value);
+    let mounts = sandbox.mounts.as_deref().unwrap_or_default();
+    let other = |place| matches!(place, crate::sandbox::Shown::Host(path) if path != *server);
+    sandbox.root.is_some() || other(crate::sandbox::shown(mounts, server, false))
 }
 
 /// Whether it is looked at before it is started.

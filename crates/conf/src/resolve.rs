@@ -233,7 +233,7 @@ fn read_service(
         draft.break_off(message);
         report.add(found.start(), Finding::new(&codes::NOT_UTF8, name.place.clone(), message));
     }
-    draft.rooted |= crate::values::names_root(&found.entry.assignments);
+    draft.rooted |= crate::values::moves_program(&found.entry.assignments);
     for assignment in &found.entry.assignments {
         assign(host, &mut draft, assignment, found.order(assignment.name.place.line), report);
     }

@@ -4,7 +4,7 @@
 
 use crate::slot::{Slot, SlotId};
 use crate::supervisor::Supervisor;
-use portreeve_conf::{Action, Text};
+use portreeve_conf::{Action, Shown, Text, shown};
 use portreeve_sys::clock;
 use portreeve_sys::mounts::Mounts;
 use portreeve_sys::sandbox::path_in;
@@ -40,14 +40,15 @@ impl Editions {
     /// What the program of a new slot is.
     pub fn of(&mut self, slot: &Slot, mounts: &mut Mounts) -> Rc<Edition> {
         let Action::External { server, .. } = &slot.service.action else { return Rc::clone(&self.1) };
-        let rooted = slot.service.sandbox.as_ref().is_some_and(|sandbox| sandbox.root.is_some());
-        if let Some(seen) = self.0.get(server).filter(|_| !rooted) {
+        let there = self::server(slot).unwrap_or_default();
+        let own = there == Path::new(&**server);
+        if let Some(seen) = self.0.get(server).filter(|_| own) {
             return Rc::clone(seen);
         }
         let mut edition = Edition::default();
-        edition.look(&self::server(slot).unwrap_or_default(), mounts);
+        edition.look(&there, mounts);
         let edition = Rc::new(edition);
-        if !rooted {
+        if own {
             self.0.insert(server.clone(), Rc::clone(&edition));
         }
         edition
@@ -128,13 +129,17 @@ fn script(server: &Path) -> Option<u64> {
     })
 }
 
-/// The program of a slot that starts one, where it lies outside of a root of its own.
+/// The program of a slot that starts one, where it lies outside of a view of its own.
 fn server(slot: &Slot) -> Option<PathBuf> {
     let Action::External { server, .. } = &slot.service.action else { return None };
-    let server = Path::new(server);
-    let root = slot.service.sandbox.as_ref().and_then(|sandbox| sandbox.root.as_deref());
+    let path = Path::new(server);
+    let Some(sandbox) = &slot.service.sandbox else { return Some(path.to_owned()) };
+    if let Shown::Host(bound) = shown(sandbox.mounts.as_deref().unwrap_or_default(), server, false) {
+        return Some(PathBuf::from(bound));
+    }
     // Where nothing is there, nothing is looked at in its place.
-    Some(root.map_or_else(|| server.to_owned(), |root| path_in(Path::new(root), server).unwrap_or_default()))
+    let root = sandbox.root.as_deref();
+    Some(root.map_or_else(|| path.to_owned(), |root| path_in(Path::new(root), path).unwrap_or_default()))
 }
 
 impl Supervisor {

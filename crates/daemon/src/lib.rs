@@ -74,6 +74,7 @@ mod registrations;
 mod rekeyed;
 mod reload;
 mod sandbox;
+mod sandbox_view; // paths without links, and what lies over what
 mod seal;
 mod seats;
 mod sensor;

@@ -1,16 +1,13 @@
 //! The sandbox of a service in the form in which `sys` puts it on. What the words mean is `portreeve_conf`'s; here are the rules about
 //! arguments of system calls that they come to. Touches nothing: an error shows when a program is started.
 
-use portreeve_conf::{CallAnswer, Keyring, MountKind, Sandbox, Users};
+use crate::sandbox_view;
+use portreeve_conf::{CallAnswer, Keyring, Sandbox, Users};
 use portreeve_sys::calls::number;
 use portreeve_sys::sandbox as sys;
 use portreeve_sys::seccomp::{Answer, KNOWN, Rule, Test, compile};
 use portreeve_sys::user_namespace;
 use rustix::fd::OwnedFd;
-use std::collections::VecDeque;
-use std::ffi::{CString, OsString};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
 
 const EPERM: u16 = 1;
 const ENOSYS: u16 = 38;
@@ -46,18 +43,12 @@ pub fn prepare(sandbox: &Sandbox, (uid, gid): (u32, u32), refused: Option<String
     let ambient = sandbox.ambient == 0 || sandbox.ambient & CAP_SYS_ADMIN != 0;
     let may_filter = uid == 0 && ambient && sandbox.bounding & CAP_SYS_ADMIN != 0 && sys::may_filter();
     let needed = sandbox.filters() && !may_filter;
-    let outside = sandbox.root.as_deref();
-    let root = outside.map(|written| {
-        let path = without_links("", written).unwrap_or_else(|| written.to_owned());
-        let link = (path != written).then(|| sys::Link { name: text(written), path: text(&path) });
-        sys::Root { path: text(&path), link, api: sandbox.api }
-    });
-    let resolve = |mounts| resolved(outside.unwrap_or_default(), mounts);
-    let (mounts, links) = sandbox.mounts.as_deref().map(resolve).unzip();
+    let view = sandbox_view::prepare(sandbox);
     sys::Sandbox {
-        root,
-        mounts: mounts.map(|mounts: Vec<_>| mounts.iter().map(mount).collect()),
-        links: links.unwrap_or_default(),
+        root: view.root,
+        mounts: view.mounts,
+        links: view.links,
+        sources: view.sources,
         keyring: match sandbox.keyring {
             Keyring::Inherit => sys::Keyring::Inherit,
             Keyring::Private => sys::Keyring::Private,
@@ -68,6 +59,7 @@ pub fn prepare(sandbox: &Sandbox, (uid, gid): (u32, u32), refused: Option<String
         host_name: sandbox.host_name,
         bounding: sandbox.bounding,
         ambient: sandbox.ambient,
+        secure_bits: sandbox.secure_bits,
         no_new_privs: sandbox.no_new_privileges || needed,
         users,
         impossible: refused.or(no_users).or(no_filter),
@@ -97,84 +89,6 @@ pub fn with_execveat(sandbox: &Sandbox) -> Sandbox {
         calls.listed.push(("execveat", CallAnswer::Allow));
     }
     sandbox
-}
-
-/// Each path as it is without links: a link into what another step covers, or uncovers, would undo that step. And the links, so that
-/// none of them leads elsewhere by the time of a start.
-fn resolved(root: &str, mounts: &[portreeve_conf::Mount]) -> (Vec<portreeve_conf::Mount>, Vec<sys::Link>) {
-    let mut links = Vec::new();
-    let mut resolve = |mount: &portreeve_conf::Mount| {
-        let path = without_links(root, &mount.path).unwrap_or_else(|| mount.path.clone());
-        if path != mount.path {
-            links.push(sys::Link { name: text(&mount.path), path: text(&path) });
-        }
-        portreeve_conf::Mount { path, ..mount.clone() }
-    };
-    let mounts = mounts.iter().map(&mut resolve).collect();
-    (portreeve_conf::in_order(mounts), links)
-}
-
-/// The place below `root` that a path names there, although its end may not be there yet. `None` where it cannot be told; such a path stays as it is, and
-/// with a link in it no start succeeds.
-fn without_links(root: &str, path: &str) -> Option<String> {
-    /// As the kernel.
-    const MOST_LINKS: usize = 40;
-    let parts = |path: &Path| -> Vec<OsString> {
-        let named = |part| match part {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            _ => None,
-        };
-        path.components().filter_map(named).collect()
-    };
-    let mut left: VecDeque<OsString> = parts(Path::new(path)).into();
-    let (mut place, mut links) = (PathBuf::from("/"), 0);
-    while let Some(part) = left.pop_front() {
-        if part == ".." {
-            place.pop();
-            continue;
-        }
-        place.push(part);
-        let outside = Path::new(root).join(place.strip_prefix("/").unwrap_or(&place));
-        if let Ok(target) = std::fs::read_link(if root.is_empty() { &place } else { &outside }) {
-            links += 1;
-            if links > MOST_LINKS {
-                return None;
-            }
-            if target.is_absolute() {
-                place = PathBuf::from("/");
-            } else {
-                place.pop();
-            }
-            parts(&target).into_iter().rev().for_each(|part| left.push_front(part));
-        }
-    }
-    String::from_utf8(place.into_os_string().into_vec()).ok()
-}
-
-fn text(text: &str) -> CString {
-    CString::new(text).unwrap_or_default()
-}
-
-fn mount(mount: &portreeve_conf::Mount) -> sys::Mount {
-    let kind = match &mount.kind {
-        MountKind::ReadOnly => sys::MountKind::ReadOnly,
-        MountKind::AsOutside => sys::MountKind::AsOutside,
-        MountKind::Inaccessible => sys::MountKind::Inaccessible,
-        MountKind::Devices => sys::MountKind::Devices,
-        MountKind::Processes(options) => sys::MountKind::Processes(text(options)),
-        MountKind::Empty { read_only, no_programs, no_suid, no_devices, options } => {
-            let flags = [
-                (*read_only, sys::READ_ONLY),
-                (*no_suid, sys::NO_SUID),
-                (*no_devices, sys::NO_DEVICES),
-                (*no_programs, sys::NO_PROGRAMS),
-            ];
-            let flags = flags.iter().filter(|(on, _)| *on).fold(0, |all, (_, flag)| all | flag);
-            sys::MountKind::Empty { flags, options: text(options) }
-        }
-    };
-    sys::Mount::new(text(&mount.path), kind, mount.optional, mount.because.clone())
 }
 
 type Filter = Vec<portreeve_sys::filter::Insn>;
@@ -294,11 +208,11 @@ fn restrictions(sandbox: &Sandbox) -> Vec<Rule> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use portreeve_conf::ALL_CAPABILITIES;
 
-    fn nothing() -> Sandbox {
+    pub fn nothing() -> Sandbox {
         Sandbox {
             words: Vec::new(),
             place: None,
@@ -315,6 +229,7 @@ mod tests {
             group: portreeve_conf::Group::default(),
             bounding: ALL_CAPABILITIES,
             ambient: 0,
+            secure_bits: 0,
             calls: None,
             denied: Vec::new(),
             families: None,
@@ -340,45 +255,6 @@ mod tests {
         let bounded = Sandbox { bounding: !CAP_SYS_ADMIN, ..filtered };
         assert!(prepare(&bounded, 0).no_new_privs);
         assert!(prepare(&Sandbox { no_new_privileges: true, ..nothing() }, 0).no_new_privs);
-    }
-
-    #[test]
-    fn a_place_is_found_through_links_and_beyond_what_is_there() {
-        use std::os::unix::fs::symlink;
-        let here = std::env::temp_dir().join(format!("portreeve-links-{}", std::process::id()));
-        let here = here.to_str().unwrap();
-        let _ = std::fs::remove_dir_all(here);
-        std::fs::create_dir_all(format!("{here}/a/b")).unwrap();
-        let here = std::fs::canonicalize(here).unwrap().into_os_string().into_string().unwrap();
-        for (target, name) in [
-            ("a/b", "inner"),
-            ("inner/../b", "round"),
-            ("/no/such", "dangling"),
-            ("two", "one"),
-            ("one", "two"),
-            ("../a", "a/self"),
-        ] {
-            symlink(target, format!("{here}/{name}")).unwrap();
-        }
-        for (path, wanted) in [
-            ("/a/b", Some(format!("{here}/a/b"))),
-            ("/inner", Some(format!("{here}/a/b"))),
-            ("/round/x/y", Some(format!("{here}/a/b/x/y"))),
-            ("/a/self/self/b", Some(format!("{here}/a/b"))),
-            ("/not/there", Some(format!("{here}/not/there"))),
-            ("/dangling/x", Some("/no/such/x".to_owned())),
-            ("/one", None),
-        ] {
-            assert_eq!(without_links("", &format!("{here}{path}")), wanted, "{path}");
-        }
-        assert_eq!(without_links("", "/"), Some("/".to_owned()));
-        // Below a root of its own a link leads below it, and no way leads above.
-        for (path, wanted) in
-            [("/dangling/x", "/no/such/x"), ("/inner", "/a/b"), ("/a/self/../../../inner/x", "/a/b/x")]
-        {
-            assert_eq!(without_links(&here, path).as_deref(), Some(wanted), "{path}");
-        }
-        std::fs::remove_dir_all(here).unwrap();
     }
 
     /// A filter of every rule, and of every set of calls, fits into what the kernel takes.

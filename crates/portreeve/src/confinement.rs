@@ -2,8 +2,12 @@
 //! whoever calls; what is there by the time of a start is another matter.
 
 use crate::finding::Finding;
-use portreeve_conf::{Action, Mount, MountKind, Reading, Sandbox, Service, Severity, Users};
+use portreeve_conf::{
+    Action, Mount, MountKind, Reading, Sandbox, Service, Severity, Shown, Users, cover_of, executes,
+    in_order, shown, without_links,
+};
 use portreeve_sys::sandbox::path_in;
+use std::fs::read_link;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -87,49 +91,127 @@ fn of(service: &Service, sandbox: &Sandbox, views: bool) -> Vec<Finding> {
         return vec![finding(service, sandbox, "sandbox-kernel", text, help)];
     }
     let root = sandbox.root.as_deref();
-    // Whoever may not look cannot tell.
-    let is_gone = |path: &str| match root {
-        None => Path::new(path).try_exists().is_ok_and(|exists| !exists),
-        Some(root) => {
-            path_in(Path::new(root), Path::new(path)).is_err_and(|error| error.kind() == ErrorKind::NotFound)
-        }
-    };
     if let Some(root) = root.filter(|root| Path::new(root).try_exists().is_ok_and(|exists| !exists)) {
         let text = format!("service `{id}`: `RootDirectory={root}`: there is no `{root}`");
         return vec![finding(service, sandbox, "sandbox-path", text, "make it, or take the setting out")];
     }
-    // What is put there need not be there before.
-    let given = |path: &str| {
-        sandbox.api && ["/proc", "/sys", "/dev", "/run"].iter().any(|api| Path::new(path).starts_with(api))
-    };
-    let missing = |mount: &&Mount| !mount.optional && !given(&mount.path) && is_gone(&mount.path);
+    let mounts = Mounts::of(sandbox, mounts);
     let mut found: Vec<Finding> = mounts
-        .iter()
-        .filter(missing)
-        .map(|mount| {
-            let text = format!("service `{id}`: `{}`: there is no `{}`", mount.because, mount.path);
-            let help = "make it, or write `-` before the path where it need not be there";
+        .missing()
+        .map(|(mount, path)| {
+            let text = format!("service `{id}`: `{}`: there is no `{path}`", mount.because);
+            let bind = matches!(mount.kind, MountKind::Bind { .. });
+            let help = match bind && path == mount.path {
+                true => "make it: on the host and in a root directory nothing is made",
+                false => "make it, or write `-` before the path where it need not be there",
+            };
             finding(service, sandbox, "sandbox-path", text, help)
         })
         .collect();
     let Action::External { server, .. } = &service.action else { return found };
-    if let Some(root) = root.filter(|_| is_gone(server)) {
+    let path = mounts.real(server);
+    if let Some(mount) = mounts.hides(&path) {
+        let text = format!("service `{id}`: `{server}` is not there behind `{}`", mount.because);
+        let help = "have the program elsewhere, or take the setting out";
+        found.push(finding(service, sandbox, "sandbox-path", text, help));
+    } else if let Some(root) = root.filter(|_| mounts.is_gone(&path, false)) {
         let text = format!("service `{id}`: there is no `{server}` below `{root}`");
         let help = "the program, its interpreter and its libraries must be there";
         found.push(finding(service, sandbox, "sandbox-path", text, help));
+    } else if let (Shown::Host(place), true) =
+        (shown(&mounts.all, &path, false), mounts.is_gone(&path, false))
+    {
+        let text = format!("service `{id}`: `{server}` is `{place}` of the host, and there is none");
+        let help = "have the program there, or take the setting out";
+        found.push(finding(service, sandbox, "sandbox-path", text, help));
     }
-    if let Some(mount) = mounts.iter().rev().find(|mount| Path::new(server).starts_with(&mount.path)) {
-        let gone = matches!(
-            mount.kind,
-            MountKind::Inaccessible | MountKind::Empty { .. } | MountKind::Devices | MountKind::Processes(_)
-        );
-        if gone {
-            let text = format!("service `{id}`: `{server}` is not there behind `{}`", mount.because);
-            let help = "have the program elsewhere, or take the setting out";
-            found.push(finding(service, sandbox, "sandbox-path", text, help));
-        }
+    if let Err(mount) = executes(&mounts.all, &path) {
+        let text = format!("service `{id}`: `{server}` is not executed behind `{}`", mount.because);
+        let help = "name it, what interprets it and its libraries in `ExecPaths=`";
+        found.push(finding(service, sandbox, "sandbox-path", text, help));
     }
     found
+}
+
+/// The steps of a view, their paths as far as links can be told by whoever looks from outside.
+struct Mounts<'a> {
+    root: Option<&'a str>,
+    api: bool,
+    all: Vec<Mount>,
+}
+
+impl<'a> Mounts<'a> {
+    fn of(sandbox: &'a Sandbox, mounts: &[Mount]) -> Self {
+        let written = Self { root: sandbox.root.as_deref(), api: sandbox.api, all: mounts.to_vec() };
+        let real = |mount: &Mount| Mount { path: written.real(&mount.path), ..mount.clone() };
+        let all = in_order(mounts.iter().map(real).collect());
+        Self { all, ..written }
+    }
+
+    /// A path without links. What lies under a cover leads nowhere.
+    fn real(&self, path: &str) -> String {
+        let leads = |place: &Path| {
+            let there = shown(&self.all, place.to_str()?, true) == Shown::Root;
+            let inside = place.strip_prefix("/").unwrap_or(place);
+            read_link(Path::new(self.root.unwrap_or("/")).join(inside)).ok().filter(|_| there)
+        };
+        without_links(path, &leads).unwrap_or_else(|| path.to_owned())
+    }
+
+    /// Whether nothing is there. Whoever may not look cannot tell. `inside`: what a step puts at the path itself does not count.
+    fn is_gone(&self, path: &str, inside: bool) -> bool {
+        let gone = |path: &str| Path::new(path).try_exists().is_ok_and(|exists| !exists);
+        match (shown(&self.all, path, inside), self.root) {
+            (Shown::Host(place), _) => gone(&place),
+            (Shown::New, _) => false,
+            (Shown::Root, _) if self.is_given(path) => false,
+            (Shown::Root, None) => gone(path),
+            (Shown::Root, Some(root)) => path_in(Path::new(root), Path::new(path))
+                .is_err_and(|error| error.kind() == ErrorKind::NotFound),
+        }
+    }
+
+    /// What is put there need not be there before.
+    fn is_given(&self, path: &str) -> bool {
+        self.api && ["/proc", "/sys", "/dev", "/run"].iter().any(|api| Path::new(path).starts_with(api))
+    }
+
+    /// Steps with the path that is missing for them.
+    fn missing(&self) -> impl Iterator<Item = (&Mount, &str)> {
+        self.all.iter().enumerate().filter_map(|(index, mount)| {
+            if let MountKind::Bind { source, .. } = &mount.kind {
+                let gone = Path::new(source).try_exists().is_ok_and(|exists| !exists);
+                return match (gone, mount.optional) {
+                    (true, true) => None,
+                    (true, false) => Some((mount, source.as_str())),
+                    (false, _) => self.is_gone(&mount.path, true).then_some((mount, mount.path.as_str())),
+                };
+            }
+            let cover = cover_of(&self.all, index).and_then(|cover| self.all.get(cover));
+            let empty = |mount: &Mount| matches!(mount.kind, MountKind::Empty { .. });
+            // In a new file system there is what other steps lie over.
+            let made = |other: &Mount| Path::new(&other.path).starts_with(&mount.path) && makes(other);
+            let gone = match cover.is_some_and(empty) {
+                true => !self.all.iter().any(made),
+                false => self.is_gone(&mount.path, true),
+            };
+            (gone && !mount.optional).then_some((mount, mount.path.as_str()))
+        })
+    }
+
+    /// The step behind which a path is not to be seen.
+    fn hides(&self, path: &str) -> Option<&Mount> {
+        let covers = |mount: &&Mount| {
+            let own = matches!(mount.kind, MountKind::ReadOnly | MountKind::Programs | MountKind::NoPrograms);
+            !own && Path::new(path).starts_with(&mount.path)
+        };
+        let nearest = self.all.iter().rev().find(covers);
+        nearest.filter(|mount| !matches!(mount.kind, MountKind::Bind { .. } | MountKind::AsOutside))
+    }
+}
+
+fn makes(mount: &Mount) -> bool {
+    matches!(mount.kind, MountKind::Bind { .. } | MountKind::Empty { .. })
 }
 
 fn finding(service: &Service, sandbox: &Sandbox, code: &str, text: String, help: &str) -> Finding {
@@ -187,9 +269,43 @@ mod tests {
         assert_eq!(said("ReadOnlyPaths=/no/such", true), [missing]);
         let gone = "sandbox-path: service `a`: `/bin/sh` is not there behind `InaccessiblePaths=/bin`: no client would be served";
         assert_eq!(said("InaccessiblePaths=/bin", true), [gone]);
+        let gone = "sandbox-path: service `a`: `/bin/sh` is not executed behind `NoExecPaths=/`: no client would be served";
+        assert_eq!(said("NoExecPaths=/ ExecPaths=/var", true), [gone]);
         let kernel = "sandbox-kernel: service `a`: this kernel has no mount_setattr(2), which its `sandbox` needs: no client would be served";
         assert_eq!(said("ProtectSystem", false), [kernel]);
         assert_eq!(said("NoNewPrivileges", false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_bound_is_looked_for_on_both_sides() {
+        let nothing = Vec::<String>::new();
+        for words in [
+            "BindPaths=/usr:/mnt BindReadOnlyPaths=-/no/such:/no/where",
+            "TemporaryFileSystem=/var BindPaths=/etc:/var/new/etc ReadOnlyPaths=/var/new TemporaryFileSystem=/var/x",
+            "NoExecPaths=/ ExecPaths=/bin ExecPaths=/usr",
+            "TemporaryFileSystem=/usr BindReadOnlyPaths=/usr/bin",
+            "BindReadOnlyPaths=/usr/lib:/mnt ReadOnlyPaths=/mnt/os-release",
+        ] {
+            assert_eq!(said(words, true), nothing, "{words}");
+        }
+        for (words, wanted) in [
+            ("BindPaths=/no/such:/mnt", "`BindPaths=/no/such:/mnt`: there is no `/no/such`"),
+            ("BindPaths=/etc:/no/such", "`BindPaths=/etc:/no/such`: there is no `/no/such`"),
+            ("BindPaths=-/etc:/no/such", "`BindPaths=-/etc:/no/such`: there is no `/no/such`"),
+            (
+                "TemporaryFileSystem=/var BindPaths=/etc:/var/a BindPaths=/etc:/var/a/b",
+                "`BindPaths=/etc:/var/a/b`: there is no `/var/a/b`",
+            ),
+            (
+                "TemporaryFileSystem=/var ReadOnlyPaths=/var/lib",
+                "`ReadOnlyPaths=/var/lib`: there is no `/var/lib`",
+            ),
+            ("BindPaths=/etc:/usr", "`/bin/sh` is `/etc/bin/"),
+        ] {
+            let said = said(words, true);
+            let start = format!("sandbox-path: service `a`: {wanted}");
+            assert!(said.len() == 1 && said[0].starts_with(&start), "{words}: {said:#?}");
+        }
     }
 
     #[test]

@@ -2,14 +2,18 @@
 //! byte that the child needs is made here; it allocates nothing. A part that cannot be put on ends the child: the program does not
 //! run, and [`Sandbox::failed`] names the part. The parent itself is never confined.
 //!
-//! Namespaces and mounts come first, while the child is root; then the bounding set, and the ids (`child`); then the ambient
-//! capabilities; at the very end `no_new_privs` and the filters, since they forbid what the others need.
+//! Namespaces and mounts come first, while the child is root; then the bounding set, and the ids (`child`); then the secure bits and the
+//! ambient capabilities; at the very end `no_new_privs` and the filters, since they forbid what the others need.
 
+mod devices;
 mod mounts;
+mod points;
 mod privileges;
 mod root;
 
+pub use devices::is_kept;
 pub use mounts::{Link, Mount, MountKind};
+pub use points::Point;
 pub use root::{Root, path_in};
 
 use crate::filter::Insn;
@@ -50,6 +54,8 @@ pub struct Sandbox {
     pub mounts: Option<Vec<Mount>>,
     /// Names that led to a path of those when they were made: where one leads elsewhere by now, nothing is started.
     pub links: Vec<Link>,
+    /// The same of sources of binds, on the host.
+    pub sources: Vec<Link>,
     /// Its session keyring.
     pub keyring: Keyring,
     /// A network namespace with a loopback interface of its own and nothing else.
@@ -64,6 +70,8 @@ pub struct Sandbox {
     pub bounding: Capabilities,
     /// Capabilities that the program has whoever it runs as.
     pub ambient: Capabilities,
+    /// SECBIT_… that it has, and no others; none leaves them as they are.
+    pub secure_bits: u32,
     /// No set-user-ID program gives it anything.
     pub no_new_privs: bool,
     /// Filters of system calls, in the order in which they are installed: the last one need not allow to install another.
@@ -95,6 +103,7 @@ impl Default for Sandbox {
             root: None,
             mounts: None,
             links: Vec::new(),
+            sources: Vec::new(),
             keyring: Keyring::Inherit,
             network: false,
             ipc: false,
@@ -102,6 +111,7 @@ impl Default for Sandbox {
             users: None,
             bounding: Capabilities::MAX,
             ambient: 0,
+            secure_bits: 0,
             no_new_privs: false,
             filters: Vec::new(),
             impossible: None,
@@ -110,8 +120,9 @@ impl Default for Sandbox {
     }
 }
 
-/// Parts that are neither mounts nor links, by their numbers in `at`; behind them a mount is its index, and a link its index behind those.
-const PARTS: [&str; 12] = [
+/// Parts that are neither mounts nor links, by their numbers in `at`; behind them a mount is its index, a link its index behind those, then
+/// come links of sources, and the source of a mount is its index behind all others.
+const PARTS: [&str; 13] = [
     "",
     "a namespace of its own",
     "the loopback interface of its network",
@@ -124,6 +135,7 @@ const PARTS: [&str; 12] = [
     "the session keyring",
     "its user namespace",
     "its root directory",
+    "the secure bits",
 ];
 const NAMESPACE: usize = 1;
 const LOOPBACK: usize = 2;
@@ -136,6 +148,7 @@ const IMPOSSIBLE: usize = 8;
 const KEYRING: usize = 9;
 const USERS: usize = 10;
 const ROOT: usize = 11;
+const SECURE_BITS: usize = 12;
 
 impl Sandbox {
     /// What could not be put on, after a start that failed at [`crate::spawn::Stage::Sandbox`].
@@ -144,13 +157,29 @@ impl Sandbox {
         match PARTS.get(at) {
             Some(_) if at == IMPOSSIBLE => self.impossible.as_deref().unwrap_or_default(),
             Some(part) => part,
-            None => {
-                let mounts = self.mounts.as_deref().unwrap_or_default();
-                let index = at - PARTS.len();
-                let link = || self.links.get(index - mounts.len())?.name.to_str().ok();
-                mounts.get(index).map(|mount| mount.because.as_str()).or_else(link).unwrap_or_default()
-            }
+            None => self.step(at - PARTS.len()).unwrap_or_default(),
         }
+    }
+
+    fn step(&self, index: usize) -> Option<&str> {
+        let mounts = self.mounts.as_deref().unwrap_or_default();
+        let mut links = self.links.iter().chain(&self.sources);
+        let behind = |count: usize| index.checked_sub(count);
+        if let Some(mount) = mounts.get(index) {
+            return Some(&mount.because);
+        }
+        if let Some(link) = links.nth(behind(mounts.len())?) {
+            return link.name.to_str().ok();
+        }
+        match &mounts.get(behind(self.first_source())?)?.kind {
+            MountKind::Bind { source, .. } => source.to_str().ok(),
+            _ => None,
+        }
+    }
+
+    /// The number of the source of the first mount, behind the parts.
+    fn first_source(&self) -> usize {
+        self.mounts.as_ref().map_or(0, Vec::len) + self.links.len() + self.sources.len()
     }
 
     fn at(&self, part: usize) {
@@ -164,22 +193,34 @@ impl Sandbox {
             return Err(libc::ENOSYS);
         }
         self.namespaces()?;
+        let mounts = self.mounts.as_deref().unwrap_or_default();
+        let step = |index| self.at(PARTS.len() + index);
+        if self.root.is_some() || self.mounts.is_some() {
+            self.at(VIEW);
+            mounts::apart()?;
+            mounts::lead_there(&self.sources, |index| step(mounts.len() + self.links.len() + index))?;
+            mounts::take_sources(mounts, |index| step(self.first_source() + index))?;
+        }
         if let Some(root) = &self.root {
             self.at(ROOT);
-            root.enter()?;
+            root.enter(mounts, step)?;
         }
         if let Some(mounts) = &self.mounts {
-            mounts::lead_there(&self.links, |index| self.at(PARTS.len() + mounts.len() + index))?;
+            mounts::lead_there(&self.links, |index| step(mounts.len() + index))?;
             self.at(VIEW);
-            mounts::make(mounts, self.ipc, |index| self.at(PARTS.len() + index))?;
+            mounts::make(mounts, self.ipc, step)?;
         }
         self.at(BOUNDING);
         privileges::bound(self.bounding)?;
-        if self.ambient != 0 {
-            self.at(AMBIENT);
-            privileges::keep_over_ids()?;
+        self.keep_over_ids()
+    }
+
+    fn keep_over_ids(&self) -> Result<(), c_int> {
+        if self.ambient == 0 && self.secure_bits == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.at(if self.ambient == 0 { SECURE_BITS } else { AMBIENT });
+        privileges::keep_over_ids()
     }
 
     /// In the child, once it has its groups and before it has its user: those that are not in the namespace can be had from outside
@@ -191,11 +232,7 @@ impl Sandbox {
         call(libc::SYS_setns, [fd, libc::CLONE_NEWUSER as usize, 0, 0, 0])?;
         self.at(BOUNDING);
         privileges::bound(self.bounding)?;
-        if self.ambient != 0 {
-            self.at(AMBIENT);
-            privileges::keep_over_ids()?;
-        }
-        Ok(())
+        self.keep_over_ids()
     }
 
     /// In the child, once it has its ids.
@@ -203,6 +240,10 @@ impl Sandbox {
         if self.keyring != Keyring::Inherit {
             self.at(KEYRING);
             privileges::keyring(self.keyring)?;
+        }
+        if self.secure_bits != 0 {
+            self.at(SECURE_BITS);
+            privileges::secure(self.secure_bits, self.ambient != 0)?;
         }
         if self.ambient == 0 {
             return Ok(());

@@ -5,7 +5,7 @@
 mod skip;
 
 use portreeve_sys::calls::number;
-use portreeve_sys::sandbox::{Mount, MountKind, Root, Sandbox};
+use portreeve_sys::sandbox::{Mount, MountKind, Point, READ_ONLY, Root, Sandbox};
 use portreeve_sys::seccomp::{Answer, Rule, Test, compile};
 use portreeve_sys::spawn::{Ids, ImageBuilder, SpawnError, Spawner, Stage, Stdio};
 use rustix::io::Errno;
@@ -124,7 +124,7 @@ fn a_root_without_devices_is_covered_too() {
     std::fs::create_dir(format!("{here}/none")).unwrap();
     std::fs::write(format!("{here}/none/file"), "secret").unwrap();
     std::fs::write(format!("{here}/file"), "secret").unwrap();
-    let root = Root { path: CString::new(here.as_str()).unwrap(), link: None, api: true };
+    let root = Root { path: CString::new(here.as_str()).unwrap(), link: None, api: true, points: Vec::new() };
     let mounts = vec![mount("/file", MountKind::Inaccessible), mount("/none", MountKind::Inaccessible)];
     let all = Sandbox { root: Some(root), mounts: Some(mounts), ..Sandbox::default() };
     let script = "test -s /file || echo empty; test -e /none/file || echo gone; test -e /bin/sh && echo in";
@@ -149,6 +149,67 @@ fn an_empty_file_system_lies_over_what_is_there() {
         "b\n1777\n"
     );
     assert!(!std::path::Path::new(&here).join("b").exists());
+    std::fs::remove_dir_all(here).unwrap();
+}
+
+#[test]
+fn a_place_is_bound_into_what_is_new() {
+    if !skip::is_root() {
+        return;
+    }
+    let here = directory("bind");
+    std::fs::create_dir_all(format!("{here}/src")).unwrap();
+    std::fs::create_dir_all(format!("{here}/top/old")).unwrap();
+    std::fs::write(format!("{here}/src/file"), "text").unwrap();
+    let bind = |path: &str, source: &str, read_only| {
+        let source = CString::new(format!("{here}/{source}")).unwrap();
+        mount(
+            &format!("{here}/{path}"),
+            MountKind::Bind { source, read_only, recursive: true, no_devices: false },
+        )
+    };
+    let steps = |binds: Vec<Mount>| {
+        let options = c"mode=0755,size=10%".to_owned();
+        let mut empty = mount(&format!("{here}/top"), MountKind::Empty { flags: READ_ONLY, options });
+        empty.points = vec![Point::new(1, "a/b").unwrap(), Point::new(2, "f").unwrap()];
+        let mounts: Vec<Mount> = [empty].into_iter().chain(binds).collect();
+        Sandbox { mounts: Some(mounts), ..Sandbox::default() }
+    };
+    let script = format!(
+        "cd {here}/top; ls; stat -c %a a a/b f; cat f a/b/file; for f in x a/x a/b/x f; do \
+         touch $f 2>/dev/null && echo $f; done; rm a/b/x"
+    );
+    let both = vec![bind("top/a/b", "src", false), bind("top/f", "src/file", true)];
+    assert_eq!(said(&script, steps(both)), "a\nf\n755\n755\n644\ntexttexta/b/x\n");
+    assert!(!std::path::Path::new(&here).join("top/a").exists());
+    // Of a source that is not there its path is told, of a place that is not there the step.
+    let none = vec![bind("top/a/b", "none", false), bind("top/f", "src/file", true)];
+    assert_eq!(failure(steps(none)), (Stage::Sandbox, Errno::NOENT, format!("{here}/none")));
+    let elsewhere = vec![bind("top/a/b", "src", false), bind("top/g", "src/file", true)];
+    assert_eq!(failure(steps(elsewhere)), (Stage::Sandbox, Errno::NOENT, format!("at {here}/top/g")));
+    std::fs::remove_dir_all(here).unwrap();
+}
+
+#[test]
+fn programs_and_secure_bits() {
+    if !skip::is_root() {
+        return;
+    }
+    let here = directory("programs");
+    for path in ["a", "b"] {
+        std::fs::create_dir(format!("{here}/{path}")).unwrap();
+        std::fs::copy("/bin/true", format!("{here}/{path}/true")).unwrap();
+    }
+    let mounts = vec![
+        mount(&here, MountKind::Programs(false)),
+        mount(&format!("{here}/b"), MountKind::Programs(true)),
+    ];
+    let all = Sandbox { mounts: Some(mounts), secure_bits: 1, ..Sandbox::default() };
+    let script = format!(
+        "for p in a b; do {here}/$p/true 2>/dev/null && echo $p; test -w {here}/$p && echo can; done; \
+         grep -c '^CapEff:.0*$' /proc/self/status"
+    );
+    assert_eq!(said(&script, all), "can\nb\ncan\n1\n");
     std::fs::remove_dir_all(here).unwrap();
 }
 

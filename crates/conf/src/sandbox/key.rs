@@ -1,9 +1,10 @@
 //! THE table of what `sandbox` takes: the settings of systemd.exec(5) that portreeve applies, each with the shape of its value. A word
 //! is `Key` or `Key=value`; here its value is checked, what it comes to is `build`'s.
 
+use super::bind::Bind;
 use super::calls;
 use super::group;
-use super::names::{self, ERRORS, FAMILIES, NAMESPACES};
+use super::names::{self, ERRORS, FAMILIES, NAMESPACES, SECURE_BITS};
 use crate::nearest::nearest;
 
 /// What stands behind the `=`.
@@ -21,6 +22,10 @@ pub(crate) enum Shape {
     Root,
     /// A path and `:options`.
     Empty,
+    /// A path of the host, `:` and the path where it is seen, `:` and how.
+    Bind,
+    /// A bit of prctl(2) PR_SET_SECUREBITS.
+    SecureBit,
     /// A capability, `~` before it, or `none`.
     Capability,
     /// A system call or a set of them, `~` before it, `:error` behind it.
@@ -72,9 +77,14 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("ReadWritePaths", Shape::Path),
     ("ReadOnlyPaths", Shape::Path),
     ("InaccessiblePaths", Shape::Path),
+    ("ExecPaths", Shape::Path),
+    ("NoExecPaths", Shape::Path),
     ("TemporaryFileSystem", Shape::Empty),
+    ("BindPaths", Shape::Bind),
+    ("BindReadOnlyPaths", Shape::Bind),
     ("CapabilityBoundingSet", Shape::Capability),
     ("AmbientCapabilities", Shape::Capability),
+    ("SecureBits", Shape::SecureBit),
     ("LockPersonality", Shape::Switch),
     ("MemoryDenyWriteExecute", Shape::Switch),
     ("RestrictRealtime", Shape::Switch),
@@ -114,9 +124,18 @@ impl Word {
         }
     }
 
-    /// Whether it names a root directory.
-    pub(crate) fn is_root(&self) -> bool {
-        self.shape == Shape::Root && self.value != "/"
+    /// Whether with it other files than the host's may stand where the program is.
+    pub(crate) fn moves(&self) -> bool {
+        match self.shape {
+            Shape::Root => self.value != "/",
+            Shape::Bind => self.bind().is_some_and(|bind| bind.source != bind.destination),
+            _ => false,
+        }
+    }
+
+    /// What it puts where.
+    pub(crate) fn bind(&self) -> Option<Bind> {
+        Some(&self.value).filter(|_| self.shape == Shape::Bind).and_then(|value| Bind::read(value).ok())
     }
 
     /// Whether it asks for anything: a switch that is off does not.
@@ -180,6 +199,8 @@ fn form(key: &str, shape: Shape) -> String {
         Shape::Path => format!("{key}=[-][+]/PATH"),
         Shape::Root => format!("{key}=/PATH"),
         Shape::Empty => format!("{key}=/PATH[:OPTION,…]"),
+        Shape::Bind => format!("{key}=[-]/SOURCE[:/PATH[:rbind|norbind]]"),
+        Shape::SecureBit => format!("{key}={}", SECURE_BITS.map(|(name, _)| name).join("|")),
         Shape::Capability => format!("{key}=[~]CAP_NAME or {key}=none"),
         Shape::Call => format!("{key}=[~]CALL or {key}=[~]@SET"),
         Shape::Error => format!("{key}=EPERM, another error, or kill"),
@@ -212,6 +233,8 @@ fn read(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
             _ => fault(format!("`{value}` is no absolute path without `..`"), form(key, shape)),
         },
         Shape::Empty => empty(key, shape, value),
+        Shape::Bind => bind(key, shape, value),
+        Shape::SecureBit => choice(key, shape, value, &SECURE_BITS.map(|(name, _)| name)),
         Shape::Capability if none => Ok("none".to_owned()),
         Shape::Capability if inverted && bare.is_empty() => Ok("~".to_owned()),
         Shape::Capability => match names::capability(bare) {
@@ -270,15 +293,20 @@ fn choice(key: &str, shape: Shape, value: &str, words: &[&str]) -> Result<String
 fn path(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
     let (dash, rest) = value.strip_prefix('-').map_or(("", value), |rest| ("-", rest));
     let (plus, rest) = rest.strip_prefix('+').map_or(("", rest), |rest| ("+", rest));
-    if !rest.starts_with('/') || rest.split('/').any(|part| part == "..") || rest.contains('\0') {
+    let Some(path) = absolute(rest) else {
         return fault(format!("`{rest}` is no absolute path without `..`"), form(key, shape));
-    }
-    let path = clean(rest);
+    };
     if path == "/" && key == "InaccessiblePaths" {
         // A cover over the root does not cover who has it as root already.
         return fault("`/` cannot be covered".to_owned(), form(key, shape));
     }
     Ok(format!("{dash}{plus}{path}"))
+}
+
+/// Such a path, clean.
+pub(super) fn absolute(path: &str) -> Option<String> {
+    let fine = path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains('\0');
+    fine.then(|| clean(path))
 }
 
 /// A path without `.`, doubled slashes and one at its end.
@@ -312,6 +340,16 @@ fn empty(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
         }
     }
     Ok(options.map_or(place.clone(), |options| format!("{place}:{options}")))
+}
+
+fn bind(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
+    match Bind::read(value) {
+        Ok(bind) => Ok(bind.text()),
+        Err((message, how)) => {
+            let last = value.rsplit(':').next().filter(|_| how).unwrap_or_default();
+            fault(message, near(last, ["rbind", "norbind"], &form(key, shape)))
+        }
+    }
 }
 
 fn call(value: &str, bare: &str) -> Result<String, Fault> {

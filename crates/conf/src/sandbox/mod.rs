@@ -1,23 +1,29 @@
 //! What a program is confined to: the words of `sandbox`, which are settings of systemd.exec(5) with their meaning there, and what they
 //! come to. Pure: who applies it is the daemon.
 
+mod bind;
 mod calls;
 mod group;
 mod key;
+mod links;
 mod mounts;
 mod names;
+mod order;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bind::Bind;
 pub use group::{Amount, Device, Devices, Group};
 pub(crate) use key::{KEYS, OFF, Shape, Word, word};
-pub use mounts::{Mount, MountKind, in_order};
+pub use links::without_links;
+pub use mounts::{Mount, MountKind};
+pub use order::{Shown, cover_of, executes, in_order, shown};
 
 use crate::place::Place;
 use key::error;
 use mounts::plan;
-use names::{FAMILIES, NAMESPACES, capability, capability_names, find, known_capabilities};
+use names::{FAMILIES, NAMESPACES, SECURE_BITS, capability, capability_names, find, known_capabilities};
 
 /// Every capability that there is or will be.
 pub const ALL_CAPABILITIES: u64 = u64::MAX;
@@ -106,6 +112,8 @@ pub struct Sandbox {
     pub bounding: u64,
     /// Those that it has, whoever it runs as.
     pub ambient: u64,
+    /// SECBIT_… that it has from the start; none leaves them as they are.
+    pub secure_bits: u32,
     /// `SystemCallFilter`.
     pub calls: Option<Calls>,
     /// Calls that other words forbid, by name.
@@ -204,6 +212,9 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
         group: group::group(words),
         bounding,
         ambient,
+        secure_bits: of("SecureBits")
+            .filter_map(|word| find(&SECURE_BITS, &word.value))
+            .fold(0, |all, bit| all | bit),
         calls: calls(of("SystemCallFilter"), value("SystemCallErrorNumber"))?,
         denied,
         families: families(of("RestrictAddressFamilies")),
@@ -225,6 +236,7 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
         && !sandbox.group.is_needed()
         && sandbox.bounding == ALL_CAPABILITIES
         && sandbox.ambient == 0
+        && sandbox.secure_bits == 0
         && !sandbox.filters();
     Ok(Some(sandbox).filter(|_| !nothing))
 }
@@ -263,13 +275,21 @@ fn implied(words: &[Word]) -> Vec<Word> {
 fn told(words: &[Word]) -> Vec<String> {
     let mut all = Vec::new();
     for (key, shape) in KEYS {
-        let of: Vec<&Word> = words.iter().filter(|word| word.key == *key).collect();
+        let of: Vec<&Word> = words.iter().filter(|word| counts_at(word, key)).collect();
         match shape.is_list() {
             true => all.extend(of.iter().map(|word| word.text())),
             false => all.extend(of.last().filter(|word| word.asks()).map(|word| word.text())),
         }
     }
     all
+}
+
+/// Whether a word is told at this key's place of the table: those that bind stand together, since the first of one place counts.
+pub(crate) fn counts_at(word: &Word, key: &str) -> bool {
+    match word.shape {
+        Shape::Bind => key == "BindPaths",
+        _ => word.key == key,
+    }
 }
 
 /// As systemd merges them: the first word says what the rest is counted from.

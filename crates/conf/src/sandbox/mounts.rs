@@ -1,7 +1,8 @@
-//! The view of the file system that words of `sandbox` come to: which path is read-only, empty or inaccessible, shallower ones first,
-//! so that what lies deeper stands. Touches no file.
+//! The view of the file system that words of `sandbox` come to: which path is read-only, empty, inaccessible or another place of the host,
+//! and where programs are executed. Their order is `order`'s. Touches no file.
 
 use super::key::{Word, clean};
+use super::order::in_order;
 
 /// What is done with a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +26,23 @@ pub enum MountKind {
     Devices,
     /// /proc with these options.
     Processes(String),
+    /// A place of the host.
+    Bind {
+        /// Absolute, on the host, whatever the root directory is.
+        source: String,
+        /// Nothing can be written there.
+        read_only: bool,
+        /// With all that is mounted below it.
+        recursive: bool,
+    },
     /// Nothing can be written.
     ReadOnly,
     /// As outside, within what is read-only.
     AsOutside,
+    /// No program is executed from there.
+    NoPrograms,
+    /// Programs are, within what has none.
+    Programs,
 }
 
 /// A path and what is done with it.
@@ -38,7 +52,7 @@ pub struct Mount {
     pub path: String,
     /// What.
     pub kind: MountKind,
-    /// It need not be there.
+    /// It need not be there; of a bind, its source.
     pub optional: bool,
     /// The word that asks for it.
     pub because: String,
@@ -136,6 +150,15 @@ pub(super) fn plan(words: &[Word], root: Option<&str>) -> Option<Vec<Mount>> {
             "ReadWritePaths" => MountKind::AsOutside,
             "ReadOnlyPaths" => MountKind::ReadOnly,
             "InaccessiblePaths" => MountKind::Inaccessible,
+            "ExecPaths" => MountKind::Programs,
+            "NoExecPaths" => MountKind::NoPrograms,
+            "BindPaths" | "BindReadOnlyPaths" => {
+                let Some(bind) = word.bind() else { continue };
+                let read_only = word.key == "BindReadOnlyPaths";
+                let kind = MountKind::Bind { source: bind.source, read_only, recursive: bind.recursive };
+                all.add(&bind.destination, kind, bind.optional, &word.text());
+                continue;
+            }
             "TemporaryFileSystem" => {
                 let (path, options) = word.value.split_once(':').unwrap_or((&word.value, ""));
                 all.add(path, with_options(options), false, &word.text());
@@ -202,80 +225,5 @@ struct Plan {
 impl Plan {
     fn add(&mut self, path: &str, kind: MountKind, optional: bool, because: &str) {
         self.mounts.push(Mount { path: clean(path), kind, optional, because: because.to_owned() });
-    }
-}
-
-/// Whether `path` is `above` or lies below it. Both are clean.
-fn within(path: &str, above: &str) -> bool {
-    let rest = path.strip_prefix(above);
-    above == "/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Of one path the lesser comes first.
-fn rank(kind: &MountKind) -> u8 {
-    match kind {
-        MountKind::Inaccessible => 0,
-        MountKind::Empty { .. } => 1,
-        MountKind::Devices => 2,
-        MountKind::Processes(_) => 3,
-        MountKind::ReadOnly => 4,
-        MountKind::AsOutside => 5,
-    }
-}
-
-/// Shallower before deeper; of one path what allows least; nothing below what is inaccessible. Once more where links are resolved: two
-/// names of one place must not stand beside each other.
-pub fn in_order(mut mounts: Vec<Mount>) -> Vec<Mount> {
-    let order = |a: &Mount, b: &Mount| a.path.split('/').cmp(b.path.split('/'));
-    mounts.sort_by(|a, b| order(a, b).then(rank(&a.kind).cmp(&rank(&b.kind))));
-    let mut kept: Vec<Mount> = Vec::new();
-    for mount in mounts {
-        if let Some(first) = kept.last_mut().filter(|first| first.path == mount.path) {
-            if first.joins(&mount) {
-                continue;
-            }
-        } else {
-            let below =
-                |other: &Mount| other.kind == MountKind::Inaccessible && within(&mount.path, &other.path);
-            // What is read-only is so with all below it; what need not be there is not missed.
-            let around = kept.iter().rev().find(|other| within(&mount.path, &other.path));
-            let again = mount.optional
-                && mount.kind == MountKind::ReadOnly
-                && around.is_some_and(|other| other.kind == MountKind::ReadOnly);
-            if again || kept.iter().any(below) {
-                continue;
-            }
-        }
-        kept.push(mount);
-    }
-    kept
-}
-
-impl Mount {
-    /// Whether this, which allows less, is also what another step of the same path asks for; false where the other is to be carried out
-    /// after it: something new there may be read-only as well.
-    fn joins(&mut self, other: &Self) -> bool {
-        match (&mut self.kind, &other.kind) {
-            (MountKind::Empty { .. } | MountKind::Devices | MountKind::Processes(_), MountKind::ReadOnly) => {
-                return false;
-            }
-            (
-                MountKind::Empty { read_only, no_programs, no_suid, no_devices, options },
-                MountKind::Empty { read_only: r, no_programs: p, no_suid: s, no_devices: d, options: later },
-            ) => {
-                *read_only |= r;
-                *no_programs |= p;
-                *no_suid |= s;
-                *no_devices |= d;
-                // What was said of this path stands behind what a switch brings.
-                options.clone_from(later);
-            }
-            _ => {}
-        }
-        if self.optional && !other.optional {
-            self.optional = false;
-            self.because.clone_from(&other.because);
-        }
-        true
     }
 }

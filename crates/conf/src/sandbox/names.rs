@@ -79,6 +79,16 @@ pub(super) const FAMILIES: &[(&str, u16)] = &[
     ("AF_MCTP", 45),
 ];
 
+/// SECBIT_…; not those that are about ambient capabilities, which systemd does not know.
+pub(super) const SECURE_BITS: [(&str, u32); 6] = [
+    ("keep-caps", 1 << 4),
+    ("keep-caps-locked", 1 << 5),
+    ("no-setuid-fixup", 1 << 2),
+    ("no-setuid-fixup-locked", 1 << 3),
+    ("noroot", 1),
+    ("noroot-locked", 1 << 1),
+];
+
 /// CLONE_NEW….
 pub(super) const NAMESPACES: &[(&str, u32)] = &[
     ("cgroup", 0x0200_0000),

@@ -80,7 +80,8 @@ fn of(section: &str) -> Vec<&'static str> {
 /// Settings that keep somebody out or the program within bounds: without them it may do more than under systemd.
 const KEEPS: &str = "NoNewPrivileges CapabilityBoundingSet SecureBits SELinuxContext SELinuxContextFromNet AppArmorProfile \
     SmackProcessLabel SmackLabel SmackLabelIPIn SmackLabelIPOut ProtectProc ProcSubset ProtectSystem ProtectHome ReadOnlyPaths \
-    InaccessiblePaths ExecPaths NoExecPaths TemporaryFileSystem PrivateTmp PrivateDevices PrivateNetwork NetworkNamespacePath \
+    InaccessiblePaths ExecPaths NoExecPaths TemporaryFileSystem BindPaths BindReadOnlyPaths \
+    PrivateTmp PrivateDevices PrivateNetwork NetworkNamespacePath \
     PrivateIPC IPCNamespacePath PrivatePIDs PrivateUsers PrivateMounts ProtectHostname ProtectClock ProtectKernelTunables \
     ProtectKernelModules ProtectKernelLogs ProtectControlGroups RestrictAddressFamilies RestrictFileSystems RestrictNamespaces \
     LockPersonality MemoryDenyWriteExecute RestrictRealtime RestrictSUIDSGID SystemCallFilter SystemCallArchitectures \
@@ -138,10 +139,6 @@ const WHY: &[(&str, &str)] = &[
     (
         "NetworkNamespacePath IPCNamespacePath",
         "joins a namespace of another unit's; put ip-netns(8) or nsenter(1) before the program",
-    ),
-    (
-        "ExecPaths NoExecPaths",
-        "says which files can be executed; `TemporaryFileSystem` and `InaccessiblePaths` take files away",
     ),
     ("RuntimeMaxSec", "ends the program after a time; put timeout(1) before it"),
 ];

@@ -2,6 +2,7 @@
 //! one (systemd.syntax(7), systemd.unit(5), systemd.socket(5), systemd.exec(5)).
 
 mod addresses;
+mod binds;
 mod command;
 mod find;
 mod keys;

@@ -1,6 +1,7 @@
 //! What confines the program of a unit, as words of `sandbox`, and back. The words are systemd's own settings, so nothing is translated;
 //! what this decides is which assignments count (a switch: the last; a list: all since the last empty one).
 
+use super::binds;
 use super::pair::Out;
 use super::specifier::expand;
 use super::unit::{Setting, Unit, boolean};
@@ -24,7 +25,11 @@ const DIRECTORIES: &[(&str, &str)] = &[
 pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<String>, String> {
     let mut all: Vec<String> = Vec::new();
     for (key, shape) in KEYS {
-        let settings = unit.every(SECTION, key);
+        let settings = match *shape {
+            Shape::Bind if *key == binds::KEYS[0] => unit.all(SECTION, &binds::KEYS),
+            Shape::Bind => continue,
+            _ => unit.every(SECTION, key),
+        };
         let Some(last) = settings.last() else { continue };
         let words = match shape {
             Shape::Switch | Shape::Choice(_) | Shape::Word(_) | Shape::Error | Shape::Amount => {
@@ -32,6 +37,7 @@ pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<
             }
             Shape::Root => root(key, last, name)?,
             Shape::Device => devices(key, &settings, name, out),
+            Shape::Bind => binds::read(&settings, name, out),
             _ => several(key, *shape, &settings, name, out),
         };
         if !words.is_empty() {
@@ -216,7 +222,7 @@ pub(super) fn write(value: &str) -> Result<Vec<String>, String> {
     }
     let mut lines = Vec::new();
     for (key, shape) in KEYS {
-        let of: Vec<_> = words.iter().filter(|word| word.key == *key).collect();
+        let of: Vec<_> = words.iter().filter(|word| sandbox::counts_at(word, key)).collect();
         // Of one that is no list the last counts.
         let skipped = if shape.is_list() { 0 } else { of.len().saturating_sub(1) };
         for word in of.into_iter().skip(skipped) {
@@ -229,8 +235,13 @@ pub(super) fn write(value: &str) -> Result<Vec<String>, String> {
                 let letters = !may.is_empty() && may.bytes().all(|byte| b"rwm".contains(&byte));
                 letters.then(|| format!("{} {may}", words::text(device)))
             };
-            let text = if *shape == Shape::Device { device(value) } else { None };
-            lines.push(format!("{key}={}", text.unwrap_or_else(|| words::text(value))));
+            let text = match shape {
+                Shape::Device => device(value),
+                Shape::Bind => Some(binds::write(value)),
+                Shape::Path | Shape::Empty => Some(binds::write(&value.replace('\\', "\\\\"))),
+                _ => None,
+            };
+            lines.push(format!("{}={}", word.key, text.unwrap_or_else(|| words::text(value))));
         }
     }
     Ok(lines)

@@ -66,6 +66,20 @@ fn settings_are_words_as_they_count() {
             "ReadWritePaths=-/a ReadWritePaths=/b InaccessiblePaths=/run/x",
         ),
         ("TemporaryFileSystem=/var:ro\n", "TemporaryFileSystem=/var:ro"),
+        // One list under two keys.
+        (
+            "BindPaths=/a\nBindReadOnlyPaths=\nBindReadOnlyPaths=/b:/c -/%p//x\nBindPaths=\"/d\":/e:norbind /f\\:g:/h\n",
+            "BindReadOnlyPaths=/b:/c BindReadOnlyPaths=-/a/x BindPaths=/d:/e:norbind BindPaths=/f\\:g:/h",
+        ),
+        ("BindPaths=/a\nBindReadOnlyPaths=/b\nBindPaths=\n", ""),
+        (
+            "NoExecPaths=/\nExecPaths=/a\nExecPaths=\nExecPaths=-/b -+/c\n",
+            "ExecPaths=-/b ExecPaths=-+/c NoExecPaths=/",
+        ),
+        (
+            "SecureBits=keep-caps\nSecureBits=\nSecureBits=noroot noroot-locked\nSecureBits=no-setuid-fixup\n",
+            "SecureBits=noroot SecureBits=noroot-locked SecureBits=no-setuid-fixup",
+        ),
         ("SystemCallArchitectures=native\n", "SystemCallArchitectures=native"),
         ("PrivateUsers=yes\n", "PrivateUsers"),
         ("DynamicUser=yes\nProtectHome=yes\n", "ProtectHome DynamicUser"),
@@ -126,8 +140,23 @@ fn what_is_not_applied_is_named_and_says_why() {
             "!`PrivateUsers=`: `managed` is no value of PrivateUsers; PrivateUsers or PrivateUsers=self|identity",
         ),
         (
-            "SecureBits=noroot\n",
-            "!`SecureBits=` has no counterpart in portreeve: without it more is allowed than under systemd",
+            "SecureBits=noroot no-rot\n",
+            "!`SecureBits=`: `no-rot` is no value of SecureBits; did you mean `noroot`?",
+        ),
+        ("BindPaths=/a:/b:rbnd\n", "!`BindPaths=`: `rbnd` is neither `rbind` nor `norbind`"),
+        ("BindPaths=/a: /b\n", "!`BindPaths=`: `` is no absolute path without `..`"),
+        ("BindPaths=+/a\n", "!`BindPaths=`: `+/a` is no absolute path without `..`"),
+        ("BindReadOnlyPaths=/a:/\n", "!`BindReadOnlyPaths=`: `/` cannot be covered; see `RootDirectory`"),
+        ("BindPaths=/run/%i\n", "!`BindPaths=`: the specifier `%i` is another for each connection"),
+        ("BindPaths=\"/a b\"\n", "!`BindPaths=`: a value with blanks has no place in a word of `sandbox`"),
+        ("BindPaths=\"/a\n", "!`BindPaths=`: a quote is not closed"),
+        (
+            "NoExecPaths=bin\n",
+            "!`NoExecPaths=`: `bin` is no absolute path without `..`; NoExecPaths=[-][+]/PATH",
+        ),
+        (
+            "RestrictFileSystems=ext4\n",
+            "!`RestrictFileSystems=` is kept by a program in the kernel that portreeve does not load: more is allowed than under systemd",
         ),
         (
             "ProtectSystem=strict\nStateDirectory=x\n",
@@ -193,6 +222,8 @@ fn limits_are_carried_both_ways() {
 #[test]
 fn a_sandbox_goes_both_ways_and_to_inetd_only_switched_off() {
     let more = "NoNewPrivileges=yes\nProtectSystem=strict\nPrivateTmp=yes\nReadWritePaths=-/srv/100%%\nTemporaryFileSystem=/mnt:ro,mode=0700\n\
+                BindReadOnlyPaths=/d:/e:norbind\nBindPaths=-\"/it's\\\"100%%\":'/a:b' /x\\\\y\nNoExecPaths=/\nExecPaths=/usr /lib\n\
+                SecureBits=noroot noroot-locked\n\
                 CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_KILL\nRestrictNamespaces=~user\nRestrictAddressFamilies=AF_INET\n\
                 SystemCallFilter=@system-service\nSystemCallFilter=~@setuid:EACCES\nSystemCallErrorNumber=EPERM\n";
     let first = sheet(&format!("{SERVICE}{more}"));

@@ -141,23 +141,24 @@ fn comment(line: &str) -> Option<&str> {
 impl Unit {
     /// All of them, empty ones too.
     pub(crate) fn every(&self, section: &str, key: &str) -> Vec<&Setting> {
-        self.all(section, key)
+        self.all(section, &[key])
     }
 
-    fn all(&self, section: &str, key: &str) -> Vec<&Setting> {
-        let wanted = |setting: &&Setting| setting.section == section && setting.key == key;
+    /// The same of a list that has several keys.
+    pub(crate) fn all(&self, section: &str, keys: &[&str]) -> Vec<&Setting> {
+        let wanted = |setting: &&Setting| setting.section == section && keys.contains(&setting.key.as_str());
         self.settings.iter().filter(wanted).inspect(|setting| setting.asked.set(true)).collect()
     }
 
     /// The setting that counts where the last one does; an empty one takes it back.
     pub(crate) fn last(&self, section: &str, key: &str) -> Option<&Setting> {
-        self.all(section, key).pop().filter(|setting| !setting.value.is_empty())
+        self.all(section, &[key]).pop().filter(|setting| !setting.value.is_empty())
     }
 
     /// A list: an empty assignment forgets what stood before.
     pub(crate) fn list(&self, section: &str, key: &str) -> Vec<&Setting> {
         let mut list = Vec::new();
-        for setting in self.all(section, key) {
+        for setting in self.all(section, &[key]) {
             if setting.value.is_empty() {
                 list.clear();
             } else {

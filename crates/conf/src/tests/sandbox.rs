@@ -66,6 +66,32 @@ fn a_mistake_never_leaves_a_program_unconfined() {
     }
 }
 
+/// What is looked at must be what is started; and a program may be there in its own view alone.
+#[test]
+fn a_program_that_is_bound_is_another_one() {
+    let codes_of = |lines: &str| {
+        let reading = reading(stream("s1", 2000, lines).replacen("\tserver = /bin/sh\n", "", 1));
+        (names(&reading).len(), codes(&reading).contains(&"flag-conflict"))
+    };
+    let server = "/bin/sh";
+    for (words, conflict) in [
+        ("BindPaths=/srv/x:/bin", true),
+        ("BindReadOnlyPaths=/srv/x:/bin/sh", true),
+        ("RootDirectory=/srv/x", true),
+        ("BindReadOnlyPaths=/bin", false),
+        ("TemporaryFileSystem=/bin BindReadOnlyPaths=/bin/sh", false),
+        ("BindPaths=/srv/x:/bin BindPaths=/bin/sh", false),
+        ("BindPaths=/srv/x:/mnt", false),
+    ] {
+        let lines = format!("\tserver = {server}\n\tverify_server = warn\n\tsandbox = {words}\n");
+        assert_eq!(codes_of(&lines), (usize::from(!conflict), conflict), "{words}");
+    }
+    let none = "\tserver = /no/such/program\n";
+    assert_eq!(codes_of(none).0, 0);
+    assert_eq!(codes_of(&format!("{none}\tsandbox = BindPaths=/usr\n")).0, 0);
+    assert_eq!(codes_of(&format!("{none}\tsandbox = BindPaths=/usr:/no\n")).0, 1);
+}
+
 #[test]
 fn limits_that_xinetd_lacks_are_set() {
     let limits = service(

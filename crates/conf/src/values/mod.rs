@@ -36,12 +36,12 @@ pub(crate) struct Line<'a> {
     pub(crate) remarks: Vec<Finding>,
 }
 
-/// Whether a section names a root directory for its program, in whichever of its lines.
-pub(crate) fn names_root(assignments: &[crate::ast::Assignment]) -> bool {
+/// Whether a section has other files than the host's where its program is, in whichever of its lines.
+pub(crate) fn moves_program(assignments: &[crate::ast::Assignment]) -> bool {
     let of = assignments.iter().filter(|line| line.name.text.eq_ignore_ascii_case("sandbox"));
     let removes = |line: &&crate::ast::Assignment| line.operator != Operator::Remove;
     let words = of.filter(removes).flat_map(|line| line.values.iter());
-    words.filter_map(|given| crate::sandbox::word(&given.text).ok()).any(|word| word.is_root())
+    words.filter_map(|given| crate::sandbox::word(&given.text).ok()).any(|word| word.moves())
 }
 
 /// Why a value cannot be used.

@@ -18,7 +18,7 @@ pub(super) fn server(draft: &mut Draft, line: &Line<'_>) -> Result<(), Bad> {
     }
     let path = Path::new(text);
     if draft.rooted {
-        // Where that leads below another root is seen when it is started, and by `check`.
+        // Where that leads in there is seen when it is started, and by `check`.
         draft.server = line.set(line.kept(0));
         return Ok(());
     }

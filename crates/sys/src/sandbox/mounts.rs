@@ -1,12 +1,15 @@
 //! The view of the file system that a child gets, in a mount namespace of its own. Raw calls; no allocation.
 //!
-//! What is to stay writable, and the nothing that covers what is inaccessible, are taken as detached trees before anything is changed;
-//! then the steps are carried out in their order, so a deeper one stands above a shallower one. Needs Linux 5.12 (mount_setattr).
+//! What is to stay writable, what is bound, and the nothing that covers what is inaccessible, are taken as detached trees before anything
+//! is changed; then the steps are carried out in their order, so a deeper one stands above a shallower one. Needs Linux 5.12
+//! (mount_setattr).
 //!
 //! No link is followed on the way to a path: whoever may put one there would say what is covered, and what stays writable.
 
 use super::call;
-use std::ffi::{CStr, CString, c_int, c_long};
+use super::devices::Kept;
+use super::points::{self, Point};
+use std::ffi::{CStr, CString, c_int};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// What is done with a path.
@@ -29,19 +32,39 @@ pub enum MountKind {
     Devices,
     /// /proc, mounted anew with these options.
     Processes(CString),
+    /// A place of the host is seen there.
+    Bind {
+        /// On the host, whatever the root is. Without links.
+        source: CString,
+        /// Nothing can be written there.
+        read_only: bool,
+        /// With all that is mounted below it.
+        recursive: bool,
+        /// A device there is none.
+        no_devices: bool,
+    },
+    /// Whether programs are executed from there; with all below.
+    Programs(bool),
 }
 
 /// A step.
 #[derive(Debug)]
 pub struct Mount {
     path: CString,
-    kind: MountKind,
-    /// It need not be there.
+    /// What is done there.
+    pub kind: MountKind,
+    /// It need not be there; of a bind, its source.
     optional: bool,
     /// What asked for it, for messages.
-    pub(super) because: String,
+    pub because: String,
+    /// What later steps lie over, and is made here: of what is new.
+    pub points: Vec<Point>,
+    /// What is there is not known before it is put there: it lies in what is bound.
+    pub in_bind: bool,
     /// A tree that was taken in advance.
-    tree: AtomicI32,
+    pub(super) tree: AtomicI32,
+    /// The other one, where that cannot be told in advance: `tree` is of a directory, and this of a file.
+    other: AtomicI32,
 }
 
 /// A name that led to a path when the steps were made.
@@ -56,11 +79,12 @@ pub struct Link {
 impl Mount {
     /// A step at `path`.
     pub fn new(path: CString, kind: MountKind, optional: bool, because: String) -> Self {
-        Self { path, kind, optional, because, tree: AtomicI32::new(NONE) }
+        let (tree, other) = (AtomicI32::new(NONE), AtomicI32::new(NONE));
+        Self { path, kind, optional, because, points: Vec::new(), in_bind: false, tree, other }
     }
 }
 
-const NONE: c_int = -1;
+pub(super) const NONE: c_int = -1;
 pub(super) const HERE: usize = libc::AT_FDCWD as usize;
 pub(super) const RECURSIVE: usize = 0x8000; // AT_RECURSIVE
 const CLONE: usize = 1 | libc::O_CLOEXEC as usize; // OPEN_TREE_CLONE
@@ -69,6 +93,7 @@ const FROM_TREE: usize = 0x4; // MOVE_MOUNT_F_EMPTY_PATH
 const TO_DESCRIPTOR: usize = 0x40; // MOVE_MOUNT_T_EMPTY_PATH
 const READ_ONLY: u64 = 1; // MOUNT_ATTR_RDONLY
 const NO_DEVICE: u64 = 4; // MOUNT_ATTR_NODEV
+const NO_EXECUTION: u64 = 8; // MOUNT_ATTR_NOEXEC
 const NO_LINKS: u64 = 2 | 4; // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 /// A root of the program's own need not have the first of them, and has one where a program and what that needs may be.
 const SCRATCHES: [&CStr; 8] = [c"/dev", c"/proc", c"/sys", c"/run", c"/usr", c"/bin", c"/lib", c"/etc"];
@@ -129,11 +154,24 @@ impl Place {
         call(libc::SYS_move_mount, all).map(|_| ())
     }
 
+    pub(super) fn is_directory(&self) -> Result<bool, c_int> {
+        is_directory(self.0)
+    }
+
     /// Mounts something new over it: mount(2) takes paths alone, and this one has no part that could be a link.
     pub(super) fn mount(&self, kind: &CStr, flags: u64, options: &CStr) -> Result<(), c_int> {
         call(libc::SYS_fchdir, [self.0 as usize, 0, 0, 0, 0])?;
         mount(kind, c".", kind, flags, options)
     }
+}
+
+/// Whether a descriptor is one of a directory.
+pub(super) fn is_directory(fd: c_int) -> Result<bool, c_int> {
+    let mut found = std::mem::MaybeUninit::<libc::stat>::zeroed();
+    let all = [fd as usize, pointer(c""), found.as_mut_ptr() as usize, EMPTY_PATH, 0];
+    call(libc::SYS_newfstatat, all)?;
+    // SAFETY: zeroed memory is a valid stat, and the kernel has filled it.
+    Ok(unsafe { found.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 impl Drop for Place {
@@ -148,23 +186,36 @@ pub(super) fn take(path: &CStr, how: usize) -> Result<c_int, c_int> {
 }
 
 /// The same, of a place.
-pub(super) fn take_at(place: &Place) -> Result<c_int, c_int> {
-    let how = CLONE | RECURSIVE | EMPTY_PATH;
+pub(super) fn take_at(place: &Place, how: usize) -> Result<c_int, c_int> {
+    let how = CLONE | how | EMPTY_PATH;
     call(libc::SYS_open_tree, [place.0 as usize, pointer(c""), how, 0, 0]).map(|fd| fd as c_int)
 }
 
-fn put(tree: c_int, path: &CStr) -> Result<(), c_int> {
+pub(super) fn put(tree: c_int, path: &CStr) -> Result<(), c_int> {
     Place::of(path, 0)?.cover(tree)
 }
 
-fn change(at: usize, path: &CStr, how: usize, set: u64) -> Result<(), c_int> {
-    let attributes = Attributes { set, clear: 0, propagation: 0, userns: 0 };
+fn change(at: usize, path: &CStr, how: usize, set: u64, clear: u64) -> Result<(), c_int> {
+    let attributes = Attributes { set, clear, propagation: 0, userns: 0 };
     let all = [at, pointer(path), how, (&raw const attributes) as usize, size_of::<Attributes>()];
     call(libc::SYS_mount_setattr, all).map(|_| ())
 }
 
-fn read_only(at: usize, path: &CStr, how: usize) -> Result<(), c_int> {
-    change(at, path, how, READ_ONLY)
+/// Changes what is at a path and all below it, and nothing beside that.
+fn change_at(path: &CStr, set: u64, clear: u64) -> Result<(), c_int> {
+    if path == c"/" {
+        return change(HERE, path, RECURSIVE, set, clear);
+    }
+    let place = Place::of(path, 0)?;
+    let tree = take_at(&place, RECURSIVE)?;
+    let done =
+        change(tree as usize, c"", EMPTY_PATH | RECURSIVE, set, clear).and_then(|()| place.cover(tree));
+    close(tree);
+    done
+}
+
+pub(super) fn read_only(at: usize, path: &CStr, how: usize) -> Result<(), c_int> {
+    change(at, path, how, READ_ONLY, 0)
 }
 
 /// That what was a link when the steps were made still leads there: else one would lie beside what it is about. By device and inode; what
@@ -189,32 +240,58 @@ pub(super) fn lead_there(links: &[Link], at: impl Fn(usize)) -> Result<(), c_int
     Ok(())
 }
 
+/// Takes what is bound, of the host; `at` is told of each step.
+pub(super) fn take_sources(mounts: &[Mount], at: impl Fn(usize)) -> Result<(), c_int> {
+    for step in mounts {
+        step.tree.store(NONE, Ordering::Relaxed);
+        step.other.store(NONE, Ordering::Relaxed);
+    }
+    for (index, step) in mounts.iter().enumerate() {
+        let MountKind::Bind { source, read_only, recursive, no_devices } = &step.kind else { continue };
+        at(index);
+        let how = if *recursive { RECURSIVE } else { 0 };
+        let tree = match Place::of(source, 0).and_then(|place| take_at(&place, how)) {
+            Ok(tree) => tree,
+            Err(libc::ENOENT) if step.optional => continue,
+            Err(errno) => return Err(errno),
+        };
+        let flag = |on: &bool, flag: u64| if *on { flag } else { 0 };
+        let set = flag(read_only, READ_ONLY) | flag(no_devices, NO_DEVICE);
+        if set != 0 {
+            change(tree as usize, c"", EMPTY_PATH | RECURSIVE, set, 0)?;
+        }
+        step.tree.store(tree, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
 /// What is mounted outside from now on is seen in here, and nothing the other way.
 pub(super) fn apart() -> Result<(), c_int> {
     mount(c"none", c"/", c"", libc::MS_REC | libc::MS_SLAVE, c"")
 }
 
-/// Carries the steps out; `at` is told of each one. This process has a mount namespace of its own.
+/// Carries the steps out; `at` is told of each one. This process has a mount namespace of its own, apart from others, and has taken the
+/// sources.
 pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<(), c_int> {
-    apart()?;
     let devices = mounts.iter().position(|step| step.kind == MountKind::Devices);
     let mut kept = Kept::nothing();
     if let Some(index) = devices {
         at(index);
         kept = Kept::take();
         // A node that lies elsewhere is as good as one in /dev.
-        change(HERE, c"/", RECURSIVE, NO_DEVICE)?;
+        change(HERE, c"/", RECURSIVE, NO_DEVICE, 0)?;
     }
     let mut covered = false;
     for (index, step) in mounts.iter().enumerate() {
         at(index);
-        step.tree.store(NONE, Ordering::Relaxed);
         match step.kind {
-            MountKind::AsOutside => match Place::of(&step.path, 0).and_then(|place| take_at(&place)) {
-                Ok(tree) => step.tree.store(tree, Ordering::Relaxed),
-                Err(libc::ENOENT) if step.optional => {}
-                Err(errno) => return Err(errno),
-            },
+            MountKind::AsOutside => {
+                match Place::of(&step.path, 0).and_then(|place| take_at(&place, RECURSIVE)) {
+                    Ok(tree) => step.tree.store(tree, Ordering::Relaxed),
+                    Err(libc::ENOENT) if step.optional => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
             MountKind::Inaccessible => covered = true,
             _ => {}
         }
@@ -224,14 +301,17 @@ pub(super) fn make(mounts: &[Mount], ipc: bool, at: impl Fn(usize)) -> Result<()
     }
     for (index, step) in mounts.iter().enumerate() {
         at(index);
-        match step.carry_out(&kept) {
+        match step.carry_out(&kept, mounts, &at) {
             Ok(()) => {}
-            Err(libc::ENOENT | libc::ENOTDIR) if step.optional => {}
+            // That of a bind is about its source alone.
+            Err(libc::ENOENT | libc::ENOTDIR) if step.optional && !step.is_bind() => {}
             Err(errno) => return Err(errno),
         }
-        let tree = step.tree.swap(NONE, Ordering::Relaxed);
-        if tree != NONE {
-            close(tree);
+        for tree in [&step.tree, &step.other] {
+            match tree.swap(NONE, Ordering::Relaxed) {
+                NONE => {}
+                tree => close(tree),
+            }
         }
     }
     kept.close();
@@ -258,6 +338,7 @@ fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
     for (index, step) in inaccessible() {
         at(index);
         let what = match Place::of(&step.path, libc::O_DIRECTORY) {
+            _ if step.in_bind => DIRECTORY,
             Ok(_) => DIRECTORY,
             Err(libc::ENOTDIR) => FILE,
             Err(libc::ENOENT) if step.optional => continue,
@@ -272,6 +353,10 @@ fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
     let place = scratch.0 as usize;
     call(libc::SYS_mkdirat, [place, pointer(NO_DIRECTORY), 0, 0, 0])?;
     call(libc::SYS_mknodat, [place, pointer(NOTHING), libc::S_IFREG as usize, 0, 0])?;
+    let taken = |source: &CStr| {
+        let tree = call(libc::SYS_open_tree, [place, pointer(source), CLONE, 0, 0])? as c_int;
+        read_only(tree as usize, c"", EMPTY_PATH).map(|()| tree)
+    };
     for (index, step) in inaccessible() {
         at(index);
         let source = match step.tree.load(Ordering::Relaxed) {
@@ -279,130 +364,64 @@ fn cover(mounts: &[Mount], at: &impl Fn(usize)) -> Result<(), c_int> {
             FILE => NOTHING,
             _ => continue,
         };
-        let tree = call(libc::SYS_open_tree, [place, pointer(source), CLONE, 0, 0])? as c_int;
-        read_only(tree as usize, c"", EMPTY_PATH)?;
-        step.tree.store(tree, Ordering::Relaxed);
+        step.tree.store(taken(source)?, Ordering::Relaxed);
+        if step.in_bind {
+            step.other.store(taken(NOTHING)?, Ordering::Relaxed);
+        }
     }
     call(libc::SYS_umount2, [pointer(path), libc::MNT_DETACH as usize, 0, 0, 0]).map(|_| ())
 }
 
 impl Mount {
-    fn carry_out(&self, kept: &Kept) -> Result<(), c_int> {
+    fn is_bind(&self) -> bool {
+        matches!(self.kind, MountKind::Bind { .. })
+    }
+
+    fn carry_out(&self, kept: &Kept, all: &[Self], at: &impl Fn(usize)) -> Result<(), c_int> {
         match &self.kind {
+            MountKind::Inaccessible if self.in_bind => {
+                let place = Place::of(&self.path, 0)?;
+                let tree = if place.is_directory()? { &self.tree } else { &self.other };
+                place.cover(tree.load(Ordering::Relaxed))
+            }
             MountKind::AsOutside | MountKind::Inaccessible => match self.tree.load(Ordering::Relaxed) {
                 NONE => Ok(()),
                 tree => put(tree, &self.path),
             },
-            MountKind::ReadOnly if self.path.as_c_str() == c"/" => read_only(HERE, c"/", RECURSIVE),
-            MountKind::ReadOnly => {
-                let place = Place::of(&self.path, 0)?;
-                let tree = take_at(&place)?;
-                let done =
-                    read_only(tree as usize, c"", EMPTY_PATH | RECURSIVE).and_then(|()| place.cover(tree));
-                close(tree);
-                done
+            MountKind::Bind { .. } => match self.tree.load(Ordering::Relaxed) {
+                NONE => Ok(()),
+                tree => {
+                    let place = Place::of(&self.path, 0)?;
+                    match place.cover(tree) {
+                        // One is a directory and the other is none, as mount(2) would say.
+                        Err(libc::EINVAL) if place.is_directory()? != is_directory(tree)? => {
+                            Err(libc::ENOTDIR)
+                        }
+                        done => done,
+                    }
+                }
+            },
+            MountKind::ReadOnly => change_at(&self.path, READ_ONLY, 0),
+            MountKind::Programs(true) => change_at(&self.path, 0, NO_EXECUTION),
+            MountKind::Programs(false) => change_at(&self.path, NO_EXECUTION, 0),
+            MountKind::Empty { flags, options } if self.points.is_empty() => {
+                Place::of(&self.path, libc::O_DIRECTORY)?.mount(c"tmpfs", *flags, options)
             }
             MountKind::Empty { flags, options } => {
-                Place::of(&self.path, libc::O_DIRECTORY)?.mount(c"tmpfs", *flags, options)
+                // What later steps lie over is made first.
+                let first = flags & !libc::MS_RDONLY;
+                Place::of(&self.path, libc::O_DIRECTORY)?.mount(c"tmpfs", first, options)?;
+                let place = Place::of(&self.path, libc::O_DIRECTORY)?;
+                points::make(&self.points, all, &place, at)?;
+                if first == *flags { Ok(()) } else { read_only(place.0 as usize, c"", EMPTY_PATH) }
             }
             MountKind::Processes(options) => {
                 Place::of(&self.path, libc::O_DIRECTORY)?.mount(c"proc", NO_PROGRAMS, options)
             }
-            MountKind::Devices => devices(kept),
+            MountKind::Devices => kept.devices(|| match self.points.as_slice() {
+                [] => Ok(()),
+                points => points::make(points, all, &Place::of(&self.path, libc::O_DIRECTORY)?, at),
+            }),
         }
     }
-}
-
-/// What of /dev stays as it is outside.
-const KEPT: [&CStr; 5] = [c"/dev/pts", c"/dev/shm", c"/dev/mqueue", c"/dev/hugepages", c"/dev/log"];
-const LOG: usize = 4;
-/// Name, major and minor number.
-const NODES: [(&CStr, u32, u32); 7] = [
-    (c"/dev/null", 1, 3),
-    (c"/dev/zero", 1, 5),
-    (c"/dev/full", 1, 7),
-    (c"/dev/random", 1, 8),
-    (c"/dev/urandom", 1, 9),
-    (c"/dev/tty", 5, 0),
-    (c"/dev/ptmx", 5, 2),
-];
-const LINKS: [(&CStr, &CStr); 4] = [
-    (c"/proc/self/fd", c"/dev/fd"),
-    (c"/proc/self/fd/0", c"/dev/stdin"),
-    (c"/proc/self/fd/1", c"/dev/stdout"),
-    (c"/proc/self/fd/2", c"/dev/stderr"),
-];
-
-struct Kept {
-    trees: [c_int; KEPT.len()],
-    /// Where /dev/log points to, NUL-terminated; empty where it is no link.
-    log: [u8; 128],
-}
-
-impl Kept {
-    fn nothing() -> Self {
-        Self { trees: [NONE; KEPT.len()], log: [0; 128] }
-    }
-
-    fn take() -> Self {
-        let mut kept = Self::nothing();
-        for (tree, path) in kept.trees.iter_mut().zip(KEPT) {
-            *tree = take(path, RECURSIVE).unwrap_or(NONE);
-        }
-        let buffer = (&raw mut kept.log) as usize;
-        // One byte stays zero.
-        let room = kept.log.len() - 1;
-        let _: Result<c_long, c_int> =
-            call(libc::SYS_readlinkat, [HERE, pointer(c"/dev/log"), buffer, room, 0]);
-        kept
-    }
-
-    fn close(&self) {
-        self.trees.iter().filter(|tree| **tree != NONE).for_each(|tree| close(*tree));
-    }
-}
-
-fn devices(kept: &Kept) -> Result<(), c_int> {
-    mount(
-        c"tmpfs",
-        c"/dev",
-        c"tmpfs",
-        libc::MS_NOSUID | libc::MS_NOEXEC,
-        c"mode=0755,nr_inodes=64,size=64k",
-    )?;
-    let mask = call(libc::SYS_umask, [0, 0, 0, 0, 0])?;
-    let made = fill(kept);
-    call(libc::SYS_umask, [mask as usize, 0, 0, 0, 0])?;
-    made?;
-    read_only(HERE, c"/dev", 0)
-}
-
-fn fill(kept: &Kept) -> Result<(), c_int> {
-    for (path, major, minor) in NODES {
-        let mode = (libc::S_IFCHR | 0o666) as usize;
-        let device = libc::makedev(major, minor) as usize;
-        call(libc::SYS_mknodat, [HERE, pointer(path), mode, device, 0])?;
-    }
-    for (target, path) in LINKS {
-        call(libc::SYS_symlinkat, [pointer(target), HERE, pointer(path), 0, 0])?;
-    }
-    for (index, (path, tree)) in KEPT.into_iter().zip(kept.trees).enumerate() {
-        if tree == NONE {
-            continue;
-        }
-        if index == LOG {
-            match kept.log {
-                [0, ..] => call(libc::SYS_mknodat, [HERE, pointer(path), libc::S_IFREG as usize, 0, 0])?,
-                _ => {
-                    let target = (&raw const kept.log) as usize;
-                    call(libc::SYS_symlinkat, [target, HERE, pointer(path), 0, 0])?;
-                    continue;
-                }
-            };
-        } else {
-            call(libc::SYS_mkdirat, [HERE, pointer(path), 0o755, 0, 0])?;
-        }
-        put(tree, path)?;
-    }
-    Ok(())
 }

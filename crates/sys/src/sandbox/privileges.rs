@@ -54,6 +54,29 @@ pub(super) fn keep_over_ids() -> Result<(), c_int> {
     prctl(libc::PR_SET_KEEPCAPS, 1, 0).map(|_| ())
 }
 
+/// Sets the secure bits, and no others. Needs CAP_SETPCAP, which is made effective where it is permitted alone: who has changed the user
+/// and has kept what was permitted ([`keep_over_ids`]). `keeps`: that goes on, for [`raise`]; else nothing of it stays.
+pub(super) fn secure(bits: u32, keeps: bool) -> Result<(), c_int> {
+    const SETPCAP: u32 = 1 << 8;
+    let set = || prctl(libc::PR_SET_SECUREBITS, bits as usize, 0).map(|_| ());
+    let header = Header { version: VERSION, pid: 0 };
+    let mut sets = [[0_u32; 3]; 2];
+    let pointers = ((&raw const header) as usize, (&raw mut sets) as usize);
+    call(libc::SYS_capget, [pointers.0, pointers.1, 0, 0, 0])?;
+    let [[effective, permitted, _], [high, permitted_high, _]] = &mut sets;
+    if *effective & SETPCAP != 0 {
+        return set();
+    }
+    *effective |= *permitted & SETPCAP;
+    call(libc::SYS_capset, [pointers.0, pointers.1, 0, 0, 0])?;
+    set()?;
+    if keeps {
+        return Ok(());
+    }
+    (*effective, *permitted, *high, *permitted_high) = (0, 0, 0, 0);
+    call(libc::SYS_capset, [pointers.0, pointers.1, 0, 0, 0]).map(|_| ())
+}
+
 #[repr(C)]
 struct Header {
     version: u32,

@@ -3,8 +3,9 @@
 
 use super::call;
 use super::mounts::{
-    EMPTY_PATH, Link, NO_PROGRAMS, Place, RECURSIVE, apart, close, lead_there, pointer, take, take_at,
+    EMPTY_PATH, Link, Mount, NO_PROGRAMS, Place, RECURSIVE, close, lead_there, pointer, take, take_at,
 };
+use super::points::{self, Point};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::ffi::{CStr, CString, c_int};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub struct Root {
     pub link: Option<Link>,
     /// /proc, /sys, /dev and /run are put there, where they are directories and nothing is mounted on them.
     pub api: bool,
+    /// What steps lie over in the /run that is put there.
+    pub points: Vec<Point>,
 }
 
 /// It is the root of a mount.
@@ -25,14 +28,13 @@ const MOUNT_ROOT: u64 = 0x2000; // STATX_ATTR_MOUNT_ROOT
 const RUN: u64 = libc::MS_NOSUID | libc::MS_NODEV;
 
 impl Root {
-    /// In the child, in a mount namespace of its own.
-    pub(super) fn enter(&self) -> Result<(), c_int> {
+    /// In the child, in a mount namespace of its own, apart from others. `at` is told of the step that something is made for.
+    pub(super) fn enter(&self, mounts: &[Mount], at: impl Fn(usize)) -> Result<(), c_int> {
         lead_there(self.link.as_slice(), |_| {})?;
-        apart()?;
         let outside = |path: &CStr| if self.api { take(path, RECURSIVE).map(Tree) } else { Ok(Tree(-1)) };
         let (system, devices) = (outside(c"/sys")?, outside(c"/dev")?);
         let place = Place::of(&self.path, libc::O_DIRECTORY)?;
-        let tree = Tree(take_at(&place)?);
+        let tree = Tree(take_at(&place, RECURSIVE)?);
         place.cover(tree.0)?;
         call(libc::SYS_fchdir, [tree.0 as usize, 0, 0, 0, 0])?;
         let here = pointer(c".");
@@ -48,7 +50,10 @@ impl Root {
             fill(c"/proc", |place| place.mount(c"proc", NO_PROGRAMS, c""))?;
             fill(c"/sys", |place| place.cover(system.0))?;
             fill(c"/dev", |place| place.cover(devices.0))?;
-            fill(c"/run", |place| place.mount(c"tmpfs", RUN, c"mode=0755,size=10%"))?;
+            fill(c"/run", |place| {
+                place.mount(c"tmpfs", RUN, c"mode=0755,size=10%")?;
+                points::make(&self.points, mounts, &Place::of(c"/run", libc::O_DIRECTORY)?, &at)
+            })?;
             call(libc::SYS_chdir, [pointer(c"/"), 0, 0, 0, 0])?;
         }
         Ok(())
