@@ -1,7 +1,9 @@
 //! Where a service listens: bind, families, v6only, and how addresses are written in its log (reference xinetd §2.3, §4.3).
 
-use portreeve_compliance::client::{dial_to, talk};
+use portreeve_compliance::client::{ask_again, dial_to, talk};
 use portreeve_compliance::{Answer, Config, DEADLINE, End, Entry, Start, both};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::net::{SocketAddr, UdpSocket};
 
 /// v6only: xinetd sets it for any value; the value in `defaults` never reaches its sockets.
 #[test]
@@ -137,6 +139,47 @@ fn streams_of_other_protocols() {
                     "{status}"
                 );
             }
+        }
+    });
+}
+
+/// A port of datagrams that one service has at every address and others, behind it in the file, at one: each datagram goes to whose address says the
+/// most. Once they are bound nobody else can join them.
+#[test]
+fn datagram_services_share_a_port() {
+    both(|world| {
+        let narrow = |id: &str, bind: &str| {
+            Entry::datagram(id, 2001, "datagrams 1").set("bind", bind).set("cps", "0 0")
+        };
+        let config = Config::new()
+            .with(Entry::internal("echo", "wide", 2001, "dgram"))
+            .with(narrow("first", "127.0.0.5"))
+            .with(narrow("last", "127.0.0.6"));
+        let daemon = world.start(&config);
+        let asked = |to: &str| {
+            let client = UdpSocket::bind("127.0.0.2:0").expect("a datagram socket");
+            client.connect((to, 2001)).expect("an address");
+            let answer = ask_again(&client, b"hello").expect("an answer");
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        let each = || {
+            assert_eq!(asked("127.0.0.1"), "hello");
+            assert_eq!(asked("127.0.0.5"), "hello REMOTE_HOST=127.0.0.2");
+            assert_eq!(asked("127.0.0.6"), "hello REMOTE_HOST=127.0.0.2");
+        };
+        each();
+        // One that comes with a reload, beside sockets that serve.
+        daemon.reload(&config.clone().with(narrow("new", "127.0.0.7")));
+        each();
+        assert_eq!(asked("127.0.0.7"), "hello REMOTE_HOST=127.0.0.2");
+        let joined = |address: &str| {
+            let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
+            sockopt::set_socket_reuseaddr(&socket, true).expect("an option");
+            rustix::net::bind(&socket, &address.parse::<SocketAddr>().expect("an address")).is_ok()
+        };
+        for address in ["127.0.0.5:2001", "127.0.0.7:2001", "127.0.0.9:2001"] {
+            let taken = joined(address);
+            assert_eq!(taken, world.fix("nobody-joins-a-datagram-port", true, false), "{address}");
         }
     });
 }

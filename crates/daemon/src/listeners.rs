@@ -5,7 +5,7 @@ use crate::keepers::made_here;
 use crate::local::{self, OwnFile};
 use portreeve_conf::{Endpoint, FamilyFlag, Listen, SocketType};
 use portreeve_sys::{filter, highfd, socket};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// A socket that waits.
@@ -241,7 +241,23 @@ pub fn open(
     }
 }
 
-fn in_use(error: &std::io::Error) -> bool {
+/// Opens a datagram listener beside those of ours that have its port at other addresses, as xinetd's SO_REUSEADDR allows: each datagram goes to the
+/// one whose address says the most. Only for the moment of the bind may anybody join them.
+pub fn open_beside(
+    listen: &Listen,
+    place: &Endpoint,
+    queue: i32,
+    (others, unsaid): (&[BorrowedFd<'_>], Option<bool>),
+    base: i32,
+) -> std::io::Result<Opened> {
+    let share = |shared: bool| others.iter().try_for_each(|fd| socket::share_port(fd, shared));
+    let opened = share(true).and_then(|()| open_at(listen, place, queue, (true, unsaid)));
+    share(false)?;
+    finish(opened?, place, base)
+}
+
+/// Whether somebody has the place.
+pub fn in_use(error: &std::io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::ADDRINUSE)
 }
 

@@ -1,14 +1,15 @@
 //! Opens the listeners of a slot, and opens again what was not to be had: an address or interface that comes later, a place
 //! that somebody else has. What is open serves meanwhile.
 
-use crate::listeners;
+use crate::listeners::{self, Opened};
 use crate::machine::percent_m;
 use crate::slot::{Listener, Missing, SlotId, State};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
-use portreeve_conf::{Endpoint, Level, Rare};
+use portreeve_conf::{Endpoint, Level, Listen, Rare, SocketType};
 use portreeve_sys::socket;
 use rustix::event::epoll;
+use rustix::fd::AsFd;
 use std::time::Duration;
 
 /// Listeners that could not be opened and are named in the log; of the others the number is told.
@@ -37,6 +38,7 @@ impl Supervisor {
         let name = slot.id().to_owned();
         let first = slot.trouble.tries == 0;
         let (mut missing, mut fell_back, mut opened_any, mut old) = (Vec::new(), false, false, false);
+        let mut taken = Vec::new();
         let queue = slot.queue();
         let places = service.listen.endpoints();
         let alone = places.len() == 1;
@@ -54,9 +56,24 @@ impl Supervisor {
                     opened_any = true;
                     old |= !opened.fresh;
                 }
+                Err(error) if service.listen.socket == SocketType::Dgram && listeners::in_use(&error) => {
+                    taken.push((place, error));
+                }
                 Err(error) => missing.push(Missing { place, why: percent_m(&error) }),
             }
         }
+        for (place, error) in taken {
+            match self.open_beside(&service.listen, &place, queue) {
+                Some(Opened { fd, address, .. }) => {
+                    let Some(slot) = self.slots.get_mut(&id) else { return };
+                    let number = slot.free_number();
+                    slot.listeners.push(Listener::new(number, place, fd, address, None));
+                    opened_any = true;
+                }
+                None => missing.push(Missing { place, why: percent_m(&error) }),
+            }
+        }
+        let Some(slot) = self.slots.get_mut(&id) else { return };
         if let Some(Missing { why, .. }) = missing.first() {
             let trouble = &mut *slot.trouble;
             trouble.tries = trouble.tries.saturating_add(1);
@@ -97,6 +114,23 @@ impl Supervisor {
             }
             self.employ(id);
         }
+    }
+
+    /// A datagram socket at this place, where what is in the way are our own at other addresses.
+    fn open_beside(&self, listen: &Listen, place: &Endpoint, queue: i32) -> Option<Opened> {
+        let port = place.address()?.port();
+        let listeners = self.slots.values().filter(|slot| slot.service.listen.socket == SocketType::Dgram);
+        let others: Vec<_> = listeners
+            .flat_map(|slot| &slot.listeners)
+            .filter(|other| {
+                other.place != *place && other.address().address().is_some_and(|a| a.port() == port)
+            })
+            .map(|other| other.fd.as_fd())
+            .collect();
+        if others.is_empty() {
+            return None;
+        }
+        listeners::open_beside(listen, place, queue, (&others, self.spare.unsaid), self.base).ok()
     }
 
     fn say_missing(&mut self, id: SlotId, name: &str, alone: bool) {
