@@ -165,10 +165,12 @@ def known(files, log):
         return "flags-in-any-position"
     if "Only tcp sockets" in "\n".join(log):
         return "redirect-of-datagrams"
-    if re.search(r"type = .*TCPMUX", text) or re.search(r"redirect = [^}]*type = INTERNAL|type = INTERNAL[^}]*redirect = ", text):
+    if re.search(r"type = .*TCPMUX", text) or re.search(r"redirect = [^}]*type = [^\n]*INTERNAL|type = [^\n]*INTERNAL[^}]*redirect = ", text):
         return "the-dump-shows-what-holds"
     if "redirect = " in text and "banner_success = " in text:
         return "redirect-banner-after-connect"
+    if any("IDONLY" in entry and "USERID" in entry and "log_type" not in entry for entry in text.split("}")):
+        return "idonly-needs-no-log"
     return None
 
 

@@ -201,3 +201,17 @@ fn a_silent_ident_server() {
         assert_eq!(waiting.read_for(Duration::from_secs(30)), Answer::closed(SERVED), "unknown, and allowed");
     });
 }
+
+/// IDONLY without a log_type: xinetd asks nobody, and serves everybody.
+#[test]
+fn idonly_without_a_log() {
+    both(|world| {
+        with_ident_servers(|| {
+            let entry = Entry::program("s1", 2001).first("flags = IPv4 IDONLY").unset("log_type");
+            let _daemon = world.start(&Config::of(entry.set("log_on_success", "USERID HOST EXIT")));
+            let stranger = world.fix("idonly-needs-no-log", Answer::closed(SERVED), Answer::closed(""));
+            assert_eq!(talk("127.0.0.19", 2001, b""), stranger);
+            assert_eq!(talk("127.0.0.20", 2001, b""), Answer::closed(SERVED));
+        });
+    });
+}
