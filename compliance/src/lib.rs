@@ -12,6 +12,7 @@
 //! init      the first process in there (runs in the probe executable)
 //! entry     configurations: entries with sensible attributes, changed one by one
 //! daemon    a running super-server: start, signal, reload, status
+//! hierarchy  control groups of this machine
 //! client    connections and datagrams from any loopback address
 //! flood     connections from any number of sources, as fast as they come
 //! inetd     one client, and the program that inetd would start for it (runs in the probe executable)
@@ -31,6 +32,7 @@ pub mod client;
 pub mod daemon;
 pub mod entry;
 pub mod flood;
+pub mod hierarchy;
 pub mod house;
 pub mod impostor;
 pub mod inetd;

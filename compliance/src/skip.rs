@@ -15,7 +15,7 @@ pub enum Reason {
     NoPidsController,
     /// No writable hierarchy of control groups, version 2.
     NoControlGroups,
-    /// That hierarchy has not the controllers `memory` and `pids`.
+    /// That hierarchy has not the controllers `memory`, `pids` and, where it is asked for, `cpu`.
     NoMemoryController,
     /// The network namespace has no IPv6.
     NoIpv6,

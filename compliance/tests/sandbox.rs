@@ -271,7 +271,7 @@ fn a_hardened_unit_is_served_as_it_is_hardened() {
             PrivateTmp=yes\nPrivateDevices=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes\n\
             ProtectClock=yes\nProtectHostname=yes\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\n\
             RestrictNamespaces=yes\nRestrictAddressFamilies=AF_UNIX AF_INET\nCapabilityBoundingSet=CAP_SETUID CAP_DAC_OVERRIDE\n\
-            SystemCallArchitectures=native\nSystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM\nCPUQuota=50%\n";
+            SystemCallArchitectures=native\nSystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM\nAllowedCPUs=0\n";
         unit(world, "a@.service", hardened);
         let daemon = with_units(world, &Config::of(Entry::internal("discard", "discard", 2099, "stream")));
         let left: Vec<String> = succeeded(2001).into_iter().collect();
@@ -284,7 +284,7 @@ fn a_hardened_unit_is_served_as_it_is_hardened() {
         assert!(explained.contains("units/a@.service"), "{explained}");
         assert_eq!(daemon.service_status("a")["sandbox"][0], "NoNewPrivileges");
         assert!(
-            world.read("daemon.log").contains("`CPUQuota=` is kept by a control group of the unit's own")
+            world.read("daemon.log").contains("`AllowedCPUs=` is kept by a control group of the unit's own")
         );
     });
     let _ = std::fs::remove_file("/tmp/portreeve-sandbox-mark");

@@ -2,27 +2,12 @@
 //! left behind a crash. xinetd has nothing like it.
 
 use portreeve_compliance::client::{dial, talk};
+use portreeve_compliance::hierarchy::{has_controllers, hierarchy};
 use portreeve_compliance::init::PROBE;
 use portreeve_compliance::skip::{Reason, skip};
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Connection, Entry, Start, World, ours, signals};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Where control groups of version 2 are mounted, and what can be kept there.
-fn hierarchy() -> Option<(PathBuf, String)> {
-    static TRIALS: AtomicU32 = AtomicU32::new(0);
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    let place = PathBuf::from(line.split(' ').nth(4)?);
-    // A mount that is read-only, as in most containers, takes no directory. Each its own: tests of one process look at once.
-    let number = TRIALS.fetch_add(1, Ordering::Relaxed);
-    let trial = place.join(format!("portreeve-trial-{}-{number}", std::process::id()));
-    std::fs::create_dir(&trial).ok()?;
-    std::fs::remove_dir(&trial).ok()?;
-    let controllers = std::fs::read_to_string(place.join("cgroup.controllers")).ok()?;
-    Some((place, controllers))
-}
 
 fn script(world: &World, id: &str, port: u16, text: &str, sandbox: &str) -> Entry {
     let name = format!("{id}.sh");
@@ -228,8 +213,7 @@ fn without_control_groups_devices_refuse_and_amounts_are_said() {
 /// A program that takes too much is ended, and nobody else is; one that multiplies reaches its bound; a reload sets other bounds for who runs.
 #[test]
 fn memory_and_processes_are_bounded() {
-    let controllers = hierarchy().map(|(_, controllers)| controllers).unwrap_or_default();
-    if !["memory", "pids"].iter().all(|name| controllers.split_whitespace().any(|known| known == *name)) {
+    if !has_controllers(&["memory", "pids"]) {
         return skip(Reason::NoMemoryController);
     }
     ours(|world| {

@@ -3,6 +3,7 @@
 
 use crate::ast::{Assignment, Operator, Word};
 use crate::attribute::{Attribute, Id, Kind, Origin, Section, Values};
+use crate::sandbox::SANDBOX;
 
 /// Words of `type`, in the order of xinetd's dump.
 pub(crate) const TYPES: &[&str] = &["RPC", "INTERNAL", "UNLISTED", "SPECIAL", "TCPMUX", "TCPMUXPLUS"];
@@ -27,68 +28,6 @@ pub(crate) const SUCCESS: &[&str] = &["HOST", "DURATION", "EXIT", "PID", "USERID
 /// Words of `log_on_failure`, in the order of xinetd's dump.
 pub(crate) const FAILURE: &[&str] = &["HOST", "ATTEMPT", "USERID"];
 pub(crate) const SOCKET_TYPES: &[&str] = &["stream", "dgram", "raw", "seqpacket"];
-/// Words of `sandbox`; `sandbox/key.rs` has the shapes of their values, and a test compares the two.
-pub(crate) const SANDBOX: &[&str] = &[
-    "off",
-    "NoNewPrivileges",
-    "ProtectSystem",
-    "ProtectSystem=full",
-    "ProtectSystem=strict",
-    "ProtectHome",
-    "ProtectHome=read-only",
-    "ProtectHome=tmpfs",
-    "PrivateTmp",
-    "PrivateDevices",
-    "PrivateNetwork",
-    "PrivateIPC",
-    "PrivateUsers",
-    "PrivateUsers=self",
-    "PrivateUsers=identity",
-    "PrivateMounts",
-    "KeyringMode=private",
-    "KeyringMode=shared",
-    "ProtectKernelTunables",
-    "ProtectKernelModules",
-    "ProtectKernelLogs",
-    "ProtectControlGroups",
-    "ProtectClock",
-    "ProtectHostname",
-    "ProtectProc=invisible",
-    "ProtectProc=noaccess",
-    "ProtectProc=ptraceable",
-    "ProcSubset=pid",
-    "RootDirectory=",
-    "MountAPIVFS=no",
-    "ReadWritePaths=",
-    "ReadOnlyPaths=",
-    "InaccessiblePaths=",
-    "ExecPaths=",
-    "NoExecPaths=",
-    "TemporaryFileSystem=",
-    "BindPaths=",
-    "BindReadOnlyPaths=",
-    "CapabilityBoundingSet=",
-    "AmbientCapabilities=",
-    "SecureBits=",
-    "LockPersonality",
-    "MemoryDenyWriteExecute",
-    "RestrictRealtime",
-    "RestrictSUIDSGID",
-    "RestrictNamespaces=",
-    "RestrictAddressFamilies=",
-    "SystemCallArchitectures=native",
-    "SystemCallFilter=",
-    "SystemCallErrorNumber=",
-    "DevicePolicy=auto",
-    "DevicePolicy=closed",
-    "DevicePolicy=strict",
-    "DeviceAllow=",
-    "MemoryMax=",
-    "MemoryHigh=",
-    "MemorySwapMax=",
-    "TasksMax=",
-    "DynamicUser",
-];
 /// Words of `verify_server`.
 pub(crate) const VERIFY: &[&str] = &["no", "warn", "refuse"];
 const OURS_SIZE: &str = "suffix k or M";

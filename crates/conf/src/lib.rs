@@ -97,8 +97,9 @@ pub use redirect::*;
 pub use resolve::{Sections, gather, read, read_sources};
 pub use rlimits::Rlimits;
 pub use sandbox::{
-    ALL_CAPABILITIES, Amount, CallAnswer, Calls, Device, Devices, Families, Group, Keyring, Mount, MountKind,
-    Sandbox, Shown, Users, cover_of, executes, in_order, shown, without_links,
+    ALL_CAPABILITIES, Addresses, Amount, CallAnswer, Calls, Device, Devices, Families, Group, Keyring,
+    MOST_NETWORKS, Mount, MountKind, Quota, Sandbox, Shown, Users, Weight, cover_of, executes, in_order,
+    shown, without_links,
 };
 pub use seldom::Seldom;
 pub use service::*;

@@ -1,15 +1,19 @@
 //! The control groups of services: one for all instances of a service whose `sandbox` has something to be kept there, made when the
 //! plan of its start is. They are told by their names alone, so an upgrade and a crash hand nothing over: who comes next finds them.
 //!
-//! Devices are a matter of security: without its group a program does not start. An amount is not kept where the machine cannot, as
+//! Devices and addresses are a matter of security: without its group a program does not start. An amount is not kept where the machine cannot, as
 //! under systemd, and that is said.
 
+use crate::bounds::{files, write};
 use crate::launch::Plan;
 use crate::slot::SlotId;
 use crate::supervisor::Supervisor;
-use portreeve_conf::{Amount, Device, Devices, Group, Level, Service};
+use portreeve_conf::systemd::Network;
+use portreeve_conf::{Addresses, Device, Devices, Group, Level, Service};
+use portreeve_sys::address_filter::{self, Net};
 use portreeve_sys::cgroup::{self, Groups};
 use portreeve_sys::device_filter::{self, MAKE, READ, Rule, WRITE};
+use portreeve_sys::onward::Onward;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::cell::RefCell;
@@ -28,6 +32,8 @@ thread_local! {
 pub struct Joining {
     /// What the child writes to.
     pub procs: Option<OwnedFd>,
+    /// Where it is to be once it runs, if that is another group.
+    pub onward: Option<Onward>,
     /// Why it may not be started.
     pub refused: Option<String>,
     /// What is not kept, and why.
@@ -38,13 +44,15 @@ impl Joining {
     /// The same way once more, for another start.
     #[must_use]
     pub fn again(&self) -> Self {
-        let mut again = Self { procs: None, refused: self.refused.clone(), unkept: self.unkept.clone() };
-        match self.procs.as_ref().map(OwnedFd::try_clone) {
-            Some(Ok(procs)) => again.procs = Some(procs),
-            Some(Err(error)) => {
+        let mut again =
+            Self { refused: self.refused.clone(), unkept: self.unkept.clone(), ..Self::default() };
+        let procs = self.procs.as_ref().map(OwnedFd::try_clone).transpose();
+        let onward = self.onward.as_ref().map(Onward::try_clone).transpose();
+        match procs.and_then(|procs| Ok((procs, onward?))) {
+            Ok((procs, onward)) => (again.procs, again.onward) = (procs, onward),
+            Err(error) => {
                 again.refused = Some(format!("its control group: {}", crate::machine::percent_m(&error)));
             }
-            None => {}
         }
         again
     }
@@ -55,7 +63,12 @@ impl Joining {
 fn name(service: &str, number: u32, wanted: &Group) -> String {
     // No name has a full stop of its own.
     let which = if number == 0 { String::new() } else { format!(".{number}") };
-    let kind = if wanted.devices.is_some() { "" } else { ".amounts" };
+    let kind = match (&wanted.devices, &wanted.addresses) {
+        (None, None) => ".amounts",
+        (Some(_), None) => "",
+        (None, Some(_)) => ".addresses",
+        (Some(_), Some(_)) => ".devices-addresses",
+    };
     format!("{}{which}{kind}", cgroup::spelled(service))
 }
 
@@ -75,64 +88,79 @@ pub fn join(service: &str, number: u32, wanted: &Group) -> Joining {
         set(ours, &name(service, number, wanted), wanted, &mut joining.unkept)
     });
     match made {
-        Ok(procs) => joining.procs = Some(procs),
-        Err(why) if wanted.devices.is_some() => joining.refused = Some(format!("DeviceAllow: {why}")),
-        Err(why) => joining.unkept.push(format!("amounts are not kept: {why}")),
+        Ok((procs, onward)) => (joining.procs, joining.onward) = (Some(procs), onward),
+        Err(why) => match (&wanted.devices, &wanted.addresses) {
+            (None, None) => joining.unkept.push(format!("amounts are not kept: {why}")),
+            (Some(_), None) => joining.refused = Some(format!("DeviceAllow: {why}")),
+            (None, Some(_)) => joining.refused = Some(format!("IPAddressDeny: {why}")),
+            (Some(_), Some(_)) => joining.refused = Some(format!("DeviceAllow, IPAddressDeny: {why}")),
+        },
     }
     joining
 }
 
-fn set(ours: &Groups, name: &str, wanted: &Group, unkept: &mut Vec<String>) -> Result<OwnedFd, String> {
+/// How a program comes into the group, with all that the group keeps.
+type Way = (OwnedFd, Option<Onward>);
+
+fn set(ours: &Groups, name: &str, wanted: &Group, unkept: &mut Vec<String>) -> Result<Way, String> {
     let text = |error: std::io::Error| format!("its control group: {}", crate::machine::percent_m(&error));
-    let dir = ours.group(name).map_err(text)?;
-    if let Some(devices) = &wanted.devices {
-        device_filter::restrict(&dir, &rules(devices)).map_err(text)?;
-    }
-    for (key, controller, file, amount) in [
-        ("MemoryMax", "memory", "memory.max", wanted.memory_max),
-        ("MemoryHigh", "memory", "memory.high", wanted.memory_high),
-        ("MemorySwapMax", "memory", "memory.swap.max", wanted.swap_max),
-        ("TasksMax", "pids", "pids.max", wanted.tasks_max),
-    ] {
-        let value = amount.map_or_else(|| "max".to_owned(), |amount| number(amount, controller).to_string());
-        let done = match amount {
-            Some(_) => ours.enable(controller).and_then(|()| cgroup::write(&dir, file, &value)),
+    let made = |name: &str| {
+        let dir = ours.group(name).map_err(text)?;
+        if let Some(devices) = &wanted.devices {
+            device_filter::restrict(&dir, &rules(devices)).map_err(|error| untaken("devices", &error))?;
+        }
+        if let Some(Addresses { allow, deny }) = &wanted.addresses {
+            let done = address_filter::restrict(&dir, &nets(allow), &nets(deny));
+            done.map_err(|error| untaken("addresses", &error))?;
+        }
+        Ok::<_, String>(dir)
+    };
+    let dir = made(name)?;
+    let mut slow = false;
+    for (key, controller, is_said) in wanted.bounds() {
+        let files = files(key, wanted);
+        let done = match is_said {
+            true => ours.enable(controller).and_then(|()| write(&dir, &files)),
             // What a former configuration set.
-            None => {
-                let _ = cgroup::write(&dir, file, &value);
-                Ok(())
+            false => {
+                let _ = write(&dir, &files);
+                continue;
             }
         };
-        if let Err(error) = done {
-            let why = if error.raw_os_error().is_none() {
-                error.to_string()
-            } else {
-                crate::machine::percent_m(&error)
-            };
-            unkept.push(format!("{key} is not kept: {why}"));
+        match done {
+            Ok(()) => slow |= controller == "cpu",
+            Err(error) => {
+                let why = if error.raw_os_error().is_none() {
+                    error.to_string()
+                } else {
+                    crate::machine::percent_m(&error)
+                };
+                unkept.push(format!("{key} is not kept: {why}"));
+            }
         }
     }
-    cgroup::joining(&dir).map_err(text)
+    if !slow {
+        return cgroup::joining(&dir).map(|procs| (procs, None)).map_err(text);
+    }
+    let first = made(&beginning(name))?;
+    let way = |first| Ok((cgroup::joining(first)?, Some(Onward::new(first, &dir)?)));
+    way(&first).map_err(text)
 }
 
-/// How much it is on this machine.
-fn number(amount: Amount, controller: &str) -> u64 {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let first = |text: &str| text.split_ascii_whitespace().next().and_then(|n| n.parse::<u64>().ok());
-    let (share, all) = match amount {
-        Amount::Number(number) => return number,
-        Amount::Percent(share) if controller == "memory" => {
-            let text = read("/proc/meminfo");
-            let total = text.lines().find_map(|line| first(line.strip_prefix("MemTotal:")?));
-            (share, total.unwrap_or(u64::MAX).saturating_mul(1024))
-        }
-        Amount::Percent(share) => {
-            let most =
-                ["/proc/sys/kernel/threads-max", "/proc/sys/kernel/pid_max"].map(|path| first(&read(path)));
-            (share, most.into_iter().flatten().min().unwrap_or(u64::MAX))
-        }
-    };
-    u64::try_from(u128::from(all) * u128::from(share) / 100).unwrap_or(u64::MAX)
+/// The group in which programs begin that have few processors: until its program is executed the supervisor waits for a child, and in
+/// the group itself it would wait for processors with it. Devices and addresses are kept there too.
+fn beginning(name: &str) -> String {
+    format!("{name}.starting")
+}
+
+/// The kernel takes no such program.
+fn untaken(what: &str, error: &std::io::Error) -> String {
+    let why = crate::machine::percent_m(error);
+    format!("the kernel (CONFIG_CGROUP_BPF) takes no program for the {what} of its control group: {why}")
+}
+
+fn nets(networks: &[Network]) -> Vec<Net> {
+    networks.iter().map(|network| (network.address(), network.length())).collect()
 }
 
 /// A node that is not there allows nothing.
@@ -235,11 +263,22 @@ impl Supervisor {
         OURS.with_borrow(|ours| {
             let Some(ours) = ours else { return };
             ours.remove_others();
+            let nothing = Group::default();
+            let unbound: Vec<_> =
+                nothing.bounds().iter().flat_map(|(key, ..)| files(key, &nothing)).collect();
             let (mut wanted, mut idle) = (HashSet::new(), HashSet::new());
             for slot in self.slots.values() {
                 let group = slot.service.sandbox.as_ref().map(|sandbox| &sandbox.group);
                 match group.filter(|group| group.is_needed()) {
-                    Some(group) => drop(wanted.insert(name(slot.id(), slot.group, group))),
+                    Some(group) => {
+                        let name = name(slot.id(), slot.group, group);
+                        let slow =
+                            |(_, controller, is_said): &(_, &str, bool)| *is_said && *controller == "cpu";
+                        if group.bounds().iter().any(slow) {
+                            wanted.insert(beginning(&name));
+                        }
+                        wanted.insert(name);
+                    }
                     None => drop(idle.insert(cgroup::spelled(slot.id()))),
                 }
             }
@@ -248,7 +287,7 @@ impl Supervisor {
                     continue;
                 }
                 if populated && name.split('.').next().is_some_and(|name| idle.contains(name)) {
-                    ours.lift(&name);
+                    ours.lift(&name, unbound.iter().map(|(file, value)| (*file, value.as_str())));
                 }
                 ours.remove(&name);
             }

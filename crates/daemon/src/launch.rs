@@ -161,6 +161,7 @@ fn image(
         dir: c"/".to_owned(),
         new_session: true,
         cgroup_procs: None,
+        onward: None,
         sandbox: None,
     }
 }
@@ -180,7 +181,12 @@ pub fn confined(service: &Service, mut joining: Joining, image: ImageBuilder) ->
         Verify::Refuse => sandbox::prepare(&sandbox::with_execveat(sandbox), ids, joining.refused),
         Verify::No | Verify::Warn => sandbox::prepare(sandbox, ids, joining.refused),
     };
-    ImageBuilder { sandbox: Some(Box::new(prepared)), cgroup_procs: joining.procs, ..image }
+    ImageBuilder {
+        sandbox: Some(Box::new(prepared)),
+        cgroup_procs: joining.procs,
+        onward: joining.onward,
+        ..image
+    }
 }
 
 /// Without root `sys` leaves the supplementary groups alone, as xinetd does.

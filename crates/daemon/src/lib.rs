@@ -17,6 +17,7 @@ mod ban_settings;
 mod banner;
 mod bans;
 mod boot;
+mod bounds; // amounts, quotas, weights in the files of a group
 mod builtins;
 mod by_id;
 mod certificates;

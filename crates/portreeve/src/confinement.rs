@@ -52,8 +52,9 @@ fn of_kernel(service: &Service, sandbox: &Sandbox, kernel: &Kernel) -> Vec<Findi
         let help = "see /proc/sys/user/max_user_namespaces, or take the setting out";
         found.push(finding(service, sandbox, "sandbox-kernel", text, help));
     }
-    if group.devices.is_some() && kernel.controllers.is_none() {
-        let text = format!("service `{id}`: no control groups of version 2 are mounted, which keep devices");
+    let kept = [("devices", group.devices.is_some()), ("addresses", group.addresses.is_some())];
+    for (what, _) in kept.iter().filter(|(_, is_said)| *is_said && kernel.controllers.is_none()) {
+        let text = format!("service `{id}`: no control groups of version 2 are mounted, which keep {what}");
         found.push(finding(
             service,
             sandbox,
@@ -63,13 +64,8 @@ fn of_kernel(service: &Service, sandbox: &Sandbox, kernel: &Kernel) -> Vec<Findi
         ));
     }
     let controllers = kernel.controllers.as_deref().unwrap_or_default();
-    for (key, controller, amount) in [
-        ("MemoryMax", "memory", group.memory_max),
-        ("MemoryHigh", "memory", group.memory_high),
-        ("MemorySwapMax", "memory", group.swap_max),
-        ("TasksMax", "pids", group.tasks_max),
-    ] {
-        if amount.is_some() && !controllers.split_ascii_whitespace().any(|known| known == controller) {
+    for (key, controller, is_said) in group.bounds() {
+        if is_said && !controllers.split_ascii_whitespace().any(|known| known == controller) {
             let message = format!(
                 "service `{id}`: `{key}` is not kept here: there is no controller `{controller}` of version 2"
             );
@@ -312,7 +308,18 @@ mod tests {
     fn what_the_kernel_lacks_is_said() {
         let words = "PrivateUsers DevicePolicy=closed MemoryMax=1G TasksMax=5";
         assert_eq!(said(words, true), Vec::<String>::new());
+        let shares = "CPUQuota=20% CPUWeight=idle IOWeight=5";
+        let lacks = |key, controller| {
+            format!(
+                "sandbox-group: service `a`: `{key}` is not kept here: there is no controller `{controller}` of version 2"
+            )
+        };
+        let wanted = [lacks("CPUQuota", "cpu"), lacks("CPUWeight", "cpu"), lacks("IOWeight", "io")];
+        assert_eq!(said(shares, true), wanted);
         let poor = Kernel { views: true, users: false, controllers: None };
+        let no_groups = "sandbox-kernel: service `a`: no control groups of version 2 are mounted, which keep addresses: no client would be served";
+        assert_eq!(said("IPAddressDeny=any", true), Vec::<String>::new());
+        assert_eq!(said_of("IPAddressDeny=any", &poor), [no_groups]);
         assert_eq!(
             said_of(words, &poor),
             [

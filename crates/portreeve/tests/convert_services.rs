@@ -159,7 +159,7 @@ fn every_pair_of_languages() {
     .expect("writable");
     std::fs::write(
         room.file("u/a@.service"),
-        "[Service]\nExecStart=/bin/x\nStandardInput=socket\nUser=root\nProtectHome=yes\nCPUQuota=1%\n",
+        "[Service]\nExecStart=/bin/x\nStandardInput=socket\nUser=root\nProtectHome=yes\nAllowedCPUs=1\n",
     )
     .expect("writable");
     for (words, code, wanted) in [
@@ -181,7 +181,7 @@ fn every_pair_of_languages() {
         assert_eq!(code != 0, !said.is_empty(), "{words:?}: {said}");
     }
     let said = text(&room.convert(&["systemd", "u"]).stderr);
-    assert!(said.contains("u/a@.service:6:1: left out: `CPUQuota=` is kept by a control group"), "{said}");
+    assert!(said.contains("u/a@.service:6:1: left out: `AllowedCPUs=` is kept by a control group"), "{said}");
     let json = text(&room.convert(&["xinetd", "xinetd.conf", "--to", "systemd", "--json"]).stdout);
     let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(value["files"][0]["name"], "health.socket");

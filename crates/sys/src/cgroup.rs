@@ -62,7 +62,7 @@ impl Groups {
         Ok(groups)
     }
 
-    /// Whether limits of this controller (`memory`, `pids`) can be set in the groups; makes it so where it can be.
+    /// Whether limits of this controller (`memory`, `pids`, `cpu`, `io`) can be set in the groups; makes it so where it can be.
     ///
     /// A group with controllers for others takes no process, so systemd could not start its unit again while somebody is left in it.
     ///
@@ -149,11 +149,11 @@ impl Groups {
         let _ = rustix::fs::unlinkat(&self.own, spelled, AtFlags::REMOVEDIR);
     }
 
-    /// Takes the limits of a group back.
-    pub fn lift(&self, spelled: &str) {
+    /// Takes the limits of a group back: each file with what is no limit.
+    pub fn lift<'a>(&self, spelled: &str, files: impl IntoIterator<Item = (&'a str, &'a str)>) {
         if let Ok(dir) = open(&self.own, spelled) {
-            for file in ["memory.max", "memory.high", "memory.swap.max", "pids.max"] {
-                let _ = write(&dir, file, "max");
+            for (file, value) in files {
+                let _ = write(&dir, file, value);
             }
         }
     }

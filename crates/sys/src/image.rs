@@ -1,6 +1,7 @@
 //! What a process is to become: path, arguments, environment, ids, limits. Owns every byte that the child of
 //! [`crate::spawn`] will read, converted once when the configuration is loaded. Starts nothing.
 
+use crate::onward::Onward;
 use crate::sandbox::Sandbox;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -102,6 +103,8 @@ pub struct ImageBuilder {
     pub new_session: bool,
     /// An open `cgroup.procs` that the child joins before it gives up its privileges.
     pub cgroup_procs: Option<OwnedFd>,
+    /// The way on from there, for the program: in a group whose processors are few the supervisor would wait with the child.
+    pub onward: Option<Onward>,
     /// What the program is confined to; without it not one more system call is made.
     pub sandbox: Option<Box<Sandbox>>,
 }
@@ -126,6 +129,7 @@ impl ImageBuilder {
             dir: self.dir,
             new_session: self.new_session,
             cgroup_procs: self.cgroup_procs,
+            onward: self.onward,
             sandbox: self.sandbox,
         }
     }
@@ -144,6 +148,7 @@ pub struct Image {
     pub(crate) dir: CString,
     pub(crate) new_session: bool,
     pub(crate) cgroup_procs: Option<OwnedFd>,
+    pub(crate) onward: Option<Onward>,
     pub(crate) sandbox: Option<Box<Sandbox>>,
 }
 

@@ -56,8 +56,10 @@
 compile_error!("portreeve-sys is written for and tested on Linux with glibc");
 
 pub mod acting;
+pub mod address_filter;
 pub mod addresses;
 pub mod beside;
+mod bpf;
 pub mod calls;
 pub mod cgroup;
 mod child;
@@ -88,6 +90,7 @@ pub mod mounts;
 pub mod names;
 pub mod net_namespace;
 pub mod netlink;
+pub mod onward;
 pub mod orphan;
 pub mod packets;
 pub mod parts;

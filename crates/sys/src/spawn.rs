@@ -241,7 +241,11 @@ impl Spawner {
         let Some(pid) = pid else { return Err(SpawnError::Clone(Errno::CHILD)) };
         match plan.report.get() {
             None if killed => Err(SpawnError::Child { pid, stage: Stage::Exec, errno: Errno::INTR }),
-            None => Ok(pid),
+            None => image.onward.as_ref().map_or(Ok(()), |way| way.go(pid)).map(|()| pid).map_err(|errno| {
+                // Without its bounds it is not to run.
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                SpawnError::Child { pid, stage: Stage::Cgroup, errno }
+            }),
             Some((stage, errno)) => {
                 Err(SpawnError::Child { pid, stage, errno: Errno::from_raw_os_error(errno) })
             }

@@ -1,7 +1,9 @@
 //! What a control group of the service's own keeps: amounts (systemd.resource-control(5)) and devices. Pure: how much a share comes to,
 //! and which number a device has, the machine knows.
 
+use super::addresses::Addresses;
 use super::key::Word;
+use super::shares::{self, Quota, Weight};
 
 /// How much there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +52,16 @@ pub struct Group {
     pub swap_max: Option<Amount>,
     /// `TasksMax`, processes and threads.
     pub tasks_max: Option<Amount>,
+    /// `CPUQuota` and `CPUQuotaPeriodSec`.
+    pub cpu_quota: Option<Quota>,
+    /// `CPUWeight`.
+    pub cpu_weight: Option<Weight>,
+    /// `IOWeight`.
+    pub io_weight: Option<Weight>,
     /// The devices that there are; `None` where all are.
     pub devices: Option<Vec<Device>>,
+    /// With whom packets are exchanged; `None` where with everybody.
+    pub addresses: Option<Addresses>,
 }
 
 impl Group {
@@ -60,9 +70,17 @@ impl Group {
         *self != Self::default()
     }
 
-    /// Whether it keeps an amount.
-    pub fn has_amounts(&self) -> bool {
-        [self.memory_max, self.memory_high, self.swap_max, self.tasks_max].iter().any(Option::is_some)
+    /// What controllers keep: each setting, its controller, and whether it is said.
+    pub fn bounds(&self) -> [(&'static str, &'static str, bool); 7] {
+        [
+            ("MemoryMax", "memory", self.memory_max.is_some()),
+            ("MemoryHigh", "memory", self.memory_high.is_some()),
+            ("MemorySwapMax", "memory", self.swap_max.is_some()),
+            ("TasksMax", "pids", self.tasks_max.is_some()),
+            ("CPUQuota", "cpu", self.cpu_quota.is_some()),
+            ("CPUWeight", "cpu", self.cpu_weight.is_some()),
+            ("IOWeight", "io", self.io_weight.is_some()),
+        ]
     }
 }
 
@@ -141,12 +159,19 @@ pub(super) fn group(words: &[Word]) -> Group {
         // Without a list all are there.
         _ => listed().next().map(|_| closed().chain(listed()).collect()),
     };
+    let share = value("CPUQuota").and_then(shares::share);
+    let period = value("CPUQuotaPeriodSec").and_then(crate::systemd::span);
+    let weight = |key, idle| value(key).and_then(|text| shares::weight(text, idle));
     Group {
         memory_max: amount("MemoryMax"),
         memory_high: amount("MemoryHigh"),
         swap_max: amount("MemorySwapMax"),
         tasks_max: amount("TasksMax"),
+        cpu_quota: share.map(|share| Quota::new(share, period)),
+        cpu_weight: weight("CPUWeight", true),
+        io_weight: weight("IOWeight", false),
         devices,
+        addresses: None,
     }
 }
 

@@ -1,11 +1,14 @@
 //! THE table of what `sandbox` takes: the settings of systemd.exec(5) that portreeve applies, each with the shape of its value. A word
 //! is `Key` or `Key=value`; here its value is checked, what it comes to is `build`'s.
 
+use super::addresses;
 use super::bind::Bind;
 use super::calls;
 use super::group;
 use super::names::{self, ERRORS, FAMILIES, NAMESPACES, SECURE_BITS};
+use super::shares;
 use crate::nearest::nearest;
+use crate::systemd::Network;
 
 /// What stands behind the `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +43,26 @@ pub(crate) enum Shape {
     Amount,
     /// A device, and what may be done with it.
     Device,
+    /// An address, a network, or the name of some.
+    Network,
+    /// A share of one processor.
+    Quota,
+    /// A span of time.
+    Span,
+    /// What it has beside others; whether `idle` is one.
+    Weight(bool),
 }
 
 impl Shape {
     /// Whether several words of this key go together; else the last one counts.
     pub(crate) fn is_list(self) -> bool {
-        !matches!(
-            self,
-            Self::Switch | Self::Choice(_) | Self::Word(_) | Self::Root | Self::Error | Self::Amount
-        )
+        !matches!(self, Self::Switch | Self::Choice(_) | Self::Word(_) | Self::Root | Self::Error)
+            && !self.is_bound()
+    }
+
+    /// Whether it is one value that a control group keeps.
+    pub(crate) fn is_bound(self) -> bool {
+        matches!(self, Self::Amount | Self::Quota | Self::Span | Self::Weight(_))
     }
 }
 
@@ -96,10 +110,16 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ("SystemCallErrorNumber", Shape::Error),
     ("DevicePolicy", Shape::Word(&["auto", "closed", "strict"])),
     ("DeviceAllow", Shape::Device),
+    ("IPAddressAllow", Shape::Network),
+    ("IPAddressDeny", Shape::Network),
     ("MemoryMax", Shape::Amount),
     ("MemoryHigh", Shape::Amount),
     ("MemorySwapMax", Shape::Amount),
     ("TasksMax", Shape::Amount),
+    ("CPUQuota", Shape::Quota),
+    ("CPUQuotaPeriodSec", Shape::Span),
+    ("CPUWeight", Shape::Weight(true)),
+    ("IOWeight", Shape::Weight(false)),
     ("DynamicUser", Shape::Switch),
 ];
 
@@ -207,6 +227,11 @@ fn form(key: &str, shape: Shape) -> String {
         Shape::Family => format!("{key}=[~]AF_NAME or {key}=none"),
         Shape::Namespace => format!("{key}=yes or {key}=[~]KIND"),
         Shape::Amount => format!("{key}=NUMBER, with K, M, G or T, {key}=SHARE% or {key}=infinity"),
+        Shape::Network => format!("{key}=ADDRESS[/LENGTH] or {key}={}", addresses::NAMES.join("|")),
+        Shape::Quota => format!("{key}=SHARE% of one processor: 200% is two"),
+        Shape::Span => format!("{key}=SPAN, as 10ms"),
+        Shape::Weight(true) => format!("{key}=1 to 10000, or idle"),
+        Shape::Weight(false) => format!("{key}=1 to 10000"),
         Shape::Device => format!("{key}=/dev/NODE[:rwm], {key}=char-KIND[:rwm] or {key}=block-KIND[:rwm]"),
     }
 }
@@ -247,6 +272,16 @@ fn read(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
         Shape::Call => call(value, bare),
         Shape::Amount if group::amount(value).is_some() => Ok(value.to_owned()),
         Shape::Amount => fault(format!("`{value}` is no amount"), form(key, shape)),
+        Shape::Network => network(key, shape, value),
+        Shape::Quota if shares::share(value).is_some() => Ok(value.to_owned()),
+        Shape::Quota => fault(format!("`{value}` is no share of a processor"), form(key, shape)),
+        Shape::Span if crate::systemd::span(value).is_some() => Ok(value.to_owned()),
+        Shape::Span => fault(format!("`{value}` is no span of time"), form(key, shape)),
+        Shape::Weight(idle) if shares::weight(value, idle).is_some() => Ok(value.to_owned()),
+        Shape::Weight(idle) => {
+            let help = near(value, idle.then_some("idle"), &form(key, shape));
+            fault(format!("`{value}` is no weight"), help)
+        }
         Shape::Device if group::device(value).is_some() => Ok(value.to_owned()),
         Shape::Device => fault(format!("`{value}` names no device"), form(key, shape)),
         Shape::Error => match error(value) {
@@ -275,6 +310,19 @@ fn read(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
                     fault(format!("`{bare}` is no kind of namespace"), crate::nearest::help(bare, &known))
                 }
             }
+        }
+    }
+}
+
+fn network(key: &str, shape: Shape, value: &str) -> Result<String, Fault> {
+    match Network::parse(value).map(|networks| addresses::mapped(&networks)) {
+        Some(None) => Ok(value.to_owned()),
+        Some(Some(meant)) => {
+            fault(format!("`{value}` stands on no packet: IPv4 is IPv4 there"), format!("write `{meant}`"))
+        }
+        None => {
+            let help = near(value, addresses::NAMES, &form(key, shape));
+            fault(format!("`{value}` is no address and no network"), help)
         }
     }
 }

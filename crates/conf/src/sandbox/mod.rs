@@ -1,6 +1,7 @@
 //! What a program is confined to: the words of `sandbox`, which are settings of systemd.exec(5) with their meaning there, and what they
 //! come to. Pure: who applies it is the daemon.
 
+mod addresses;
 mod bind;
 mod calls;
 mod group;
@@ -8,17 +9,22 @@ mod key;
 mod links;
 mod mounts;
 mod names;
+mod offered;
 mod order;
+mod shares;
 
 #[cfg(test)]
 mod tests;
 
+pub use addresses::{Addresses, MOST_NETWORKS};
 pub(crate) use bind::Bind;
 pub use group::{Amount, Device, Devices, Group};
 pub(crate) use key::{KEYS, OFF, Shape, Word, word};
 pub use links::without_links;
 pub use mounts::{Mount, MountKind};
+pub(crate) use offered::SANDBOX;
 pub use order::{Shown, cover_of, executes, in_order, shown};
+pub use shares::{Quota, Weight};
 
 use crate::place::Place;
 use key::error;
@@ -209,7 +215,7 @@ pub(crate) fn build(words: &[Word], place: Option<Place>) -> Result<Option<Sandb
             _ => Users::Outside,
         },
         dynamic_user: on("DynamicUser"),
-        group: group::group(words),
+        group: Group { addresses: addresses::addresses(words)?, ..group::group(words) },
         bounding,
         ambient,
         secure_bits: of("SecureBits")

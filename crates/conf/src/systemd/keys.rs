@@ -123,13 +123,7 @@ const OURS: &[(&str, &str)] = &[
 /// Why portreeve does not do what some of those ask for.
 const WHY: &[(&str, &str)] = &[
     (
-        // Of a service. Those of the socket are about who comes, and are carried over.
-        "IPAddressAllow IPAddressDeny",
-        "is about sockets that the program makes itself, and is kept by a control group of the unit's own; `PrivateNetwork` or \
-        `RestrictAddressFamilies` take more away",
-    ),
-    (
-        "SocketBindAllow SocketBindDeny RestrictNetworkInterfaces IPIngressFilterPath IPEgressFilterPath BPFProgram CPUQuota \
+        "SocketBindAllow SocketBindDeny RestrictNetworkInterfaces IPIngressFilterPath IPEgressFilterPath BPFProgram \
         AllowedCPUs MemoryZSwapMax",
         "is kept by a control group of the unit's own, and portreeve sets none of the kind",
     ),
@@ -178,7 +172,9 @@ pub(crate) fn left(setting: &Setting) -> Option<(bool, String)> {
     if let Some((_, why)) = ours {
         return Some((false, format!("`{key}=` {why}: nothing is lost with it")));
     }
-    let unlimited = value == "infinity" || boolean(value) == Some(false);
+    // `AllowedCPUs=0` is a processor.
+    let off = key != "AllowedCPUs" && boolean(value) == Some(false);
+    let unlimited = value == "infinity" || off;
     Some(match keeps(key) {
         true if unlimited => (false, format!("`{key}={value}` asks for nothing")),
         true => (

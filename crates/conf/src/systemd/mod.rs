@@ -31,8 +31,9 @@ mod tests_serving;
 #[cfg(test)]
 mod tests_unix;
 
+pub use networks::Network;
 pub use read::from_systemd;
 pub(crate) use serve::gather;
-pub(crate) use unit::boolean;
 pub use unit::{Fault, Unit, parse};
+pub(crate) use unit::{boolean, span};
 pub use write::{File, to_systemd};

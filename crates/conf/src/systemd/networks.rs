@@ -7,7 +7,7 @@ const MOST: usize = 4096;
 
 /// A network; its host bits are clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Network {
+pub struct Network {
     six: bool,
     /// An IPv4 address has its 32 bits at the top.
     bits: u128,
@@ -52,6 +52,19 @@ impl Network {
         })
     }
 
+    /// The first address.
+    pub fn address(self) -> IpAddr {
+        match self.six {
+            true => Ipv6Addr::from(self.bits).into(),
+            false => Ipv4Addr::from(u32::try_from(self.bits >> 96).unwrap_or(0)).into(),
+        }
+    }
+
+    /// How many leading bits count.
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
     pub(crate) fn holds(self, other: Self) -> bool {
         self.six == other.six
             && self.length <= other.length
@@ -61,10 +74,7 @@ impl Network {
 
 impl std::fmt::Display for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (address, most): (IpAddr, u8) = match self.six {
-            true => (Ipv6Addr::from(self.bits).into(), 128),
-            false => (Ipv4Addr::from(u32::try_from(self.bits >> 96).unwrap_or(0)).into(), 32),
-        };
+        let (address, most) = (self.address(), if self.six { 128 } else { 32 });
         if self.length == most { write!(f, "{address}") } else { write!(f, "{address}/{}", self.length) }
     }
 }

@@ -4,7 +4,7 @@
 use super::binds;
 use super::pair::Out;
 use super::specifier::expand;
-use super::unit::{Setting, Unit, boolean};
+use super::unit::{Setting, Unit, boolean, span};
 use super::words::{self, split};
 use crate::sandbox::{self, KEYS, Shape};
 
@@ -32,18 +32,21 @@ pub(super) fn read(unit: &Unit, name: &str, out: &mut Out<'_>) -> Result<Option<
         };
         let Some(last) = settings.last() else { continue };
         let words = match shape {
-            Shape::Switch | Shape::Choice(_) | Shape::Word(_) | Shape::Error | Shape::Amount => {
-                one(key, *shape, last, out)
-            }
             Shape::Root => root(key, last, name)?,
+            shape if !shape.is_list() => one(key, *shape, last, out),
             Shape::Device => devices(key, &settings, name, out),
             Shape::Bind => binds::read(&settings, name, out),
-            _ => several(key, *shape, &settings, name, out),
+            shape => several(key, *shape, &settings, name, out),
         };
         if !words.is_empty() {
             out.at("sandbox", last);
         }
         all.extend(words);
+    }
+    let denies = all.iter().any(|word| word.starts_with("IPAddressDeny="));
+    if let Some(setting) = unit.list(SECTION, "IPAddressAllow").last().filter(|_| !denies) {
+        out.told(setting, "nothing is denied, so everybody is allowed");
+        all.retain(|word| !word.starts_with("IPAddressAllow="));
     }
     if all.iter().any(|word| word == "ProtectSystem=strict" || word == "DynamicUser") {
         writable(unit, name, &mut all, out);
@@ -97,7 +100,11 @@ fn one(key: &str, shape: Shape, setting: &Setting, out: &mut Out<'_>) -> Vec<Str
             out.lost(setting, why);
             return Vec::new();
         }
-        _ => format!("{key}={value}"),
+        // A word has no blanks.
+        _ => match span(value).filter(|_| shape == Shape::Span && value.contains(char::is_whitespace)) {
+            Some(span) => format!("{key}={span}us"),
+            None => format!("{key}={value}"),
+        },
     };
     take(word, true, setting, out).into_iter().collect()
 }
@@ -239,6 +246,8 @@ pub(super) fn write(value: &str) -> Result<Vec<String>, String> {
                 Shape::Device => device(value),
                 Shape::Bind => Some(binds::write(value)),
                 Shape::Path | Shape::Empty => Some(binds::write(&value.replace('\\', "\\\\"))),
+                // There systemd looks for no specifiers.
+                shape if shape.is_bound() => Some(value.to_owned()),
                 _ => None,
             };
             lines.push(format!("{}={}", word.key, text.unwrap_or_else(|| words::text(value))));

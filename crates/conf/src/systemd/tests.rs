@@ -187,8 +187,8 @@ fn what_cannot_be_carried_over_is_named_at_its_place() {
         ),
         (
             SOCKET.into(),
-            format!("{SERVICE}CPUQuota=1%\n"),
-            "/u/a@.service:5:1: `CPUQuota=` is kept by a control group of the unit's own",
+            format!("{SERVICE}AllowedCPUs=1\n"),
+            "/u/a@.service:5:1: `AllowedCPUs=` is kept by a control group of the unit's own",
         ),
         (
             SOCKET.into(),

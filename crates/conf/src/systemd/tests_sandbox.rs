@@ -84,6 +84,18 @@ fn settings_are_words_as_they_count() {
         ("PrivateUsers=yes\n", "PrivateUsers"),
         ("DynamicUser=yes\nProtectHome=yes\n", "ProtectHome DynamicUser"),
         ("MemoryMax=64M\nMemoryMax=1G\nTasksMax=5%\n", "MemoryMax=1G TasksMax=5%"),
+        ("CPUWeight=idle\nCPUQuota=50%\nCPUQuota=20%\n", "CPUQuota=20% CPUWeight=idle"),
+        (
+            "CPUQuota=150.5%\nCPUQuotaPeriodSec=1 s 5ms\nIOWeight=7\n",
+            "CPUQuota=150.5% CPUQuotaPeriodSec=1005000us IOWeight=7",
+        ),
+        ("CPUQuota=20%\nCPUQuota=\nCPUWeight=\n", ""),
+        (
+            "IPAddressDeny=10.0.0.0/8\nIPAddressDeny=\nIPAddressDeny=any\nIPAddressAllow=localhost 2001:db8::/32\n",
+            "IPAddressAllow=localhost IPAddressAllow=2001:db8::/32 IPAddressDeny=any",
+        ),
+        // Nothing is denied.
+        ("IPAddressAllow=10.0.0.0/8\n", ""),
         (
             "DevicePolicy=closed\nDeviceAllow=/dev/x\nDeviceAllow=\nDeviceAllow=/dev/kmsg r\nDeviceAllow=char-pts\n",
             "DevicePolicy=closed DeviceAllow=/dev/kmsg:r DeviceAllow=char-pts",
@@ -124,8 +136,31 @@ fn what_is_not_applied_is_named_and_says_why() {
             "!`PrivatePIDs=` needs a namespace that a process cannot enter before it executes the program: more is allowed than under systemd",
         ),
         (
-            "CPUQuota=20%\n",
-            "!`CPUQuota=` is kept by a control group of the unit's own, and portreeve sets none of the kind: more is allowed than under systemd",
+            "AllowedCPUs=0\n",
+            "!`AllowedCPUs=` is kept by a control group of the unit's own, and portreeve sets none of the kind: more is allowed than under systemd",
+        ),
+        (
+            "CPUQuota=20\n",
+            "!`CPUQuota=`: `20` is no share of a processor; CPUQuota=SHARE% of one processor: 200% is two",
+        ),
+        (
+            "IPAddressDeny=localhots\n",
+            "!`IPAddressDeny=`: `localhots` is no address and no network; did you mean `localhost`?",
+        ),
+        (
+            "IPAddressDeny=10.0.0.0/33\n",
+            "!`IPAddressDeny=`: `10.0.0.0/33` is no address and no network; IPAddressDeny=ADDRESS[/LENGTH] or IPAddressDeny=any|localhost|link-local|multicast",
+        ),
+        (
+            "IPAddressDeny=::ffff:10.0.0.0/104\n",
+            "!`IPAddressDeny=`: `::ffff:10.0.0.0/104` stands on no packet: IPv4 is IPv4 there; write `10.0.0.0/8`",
+        ),
+        ("IPAddressAllow=10.0.0.0/8\n", "`IPAddressAllow=`: nothing is denied, so everybody is allowed"),
+        ("CPUWeight=idl\n", "!`CPUWeight=`: `idl` is no weight; did you mean `idle`?"),
+        ("IOWeight=idle\n", "!`IOWeight=`: `idle` is no weight; IOWeight=1 to 10000"),
+        (
+            "CPUQuotaPeriodSec=soon\n",
+            "!`CPUQuotaPeriodSec=`: `soon` is no span of time; CPUQuotaPeriodSec=SPAN, as 10ms",
         ),
         (
             "MemoryMax=much\n",
@@ -225,7 +260,8 @@ fn a_sandbox_goes_both_ways_and_to_inetd_only_switched_off() {
                 BindReadOnlyPaths=/d:/e:norbind\nBindPaths=-\"/it's\\\"100%%\":'/a:b' /x\\\\y\nNoExecPaths=/\nExecPaths=/usr /lib\n\
                 SecureBits=noroot noroot-locked\n\
                 CapabilityBoundingSet=\nCapabilityBoundingSet=CAP_KILL\nRestrictNamespaces=~user\nRestrictAddressFamilies=AF_INET\n\
-                SystemCallFilter=@system-service\nSystemCallFilter=~@setuid:EACCES\nSystemCallErrorNumber=EPERM\n";
+                SystemCallFilter=@system-service\nSystemCallFilter=~@setuid:EACCES\nSystemCallErrorNumber=EPERM\n\
+                TasksMax=10%\nCPUQuota=20.5%\nCPUQuotaPeriodSec=10ms\nCPUWeight=idle\nIOWeight=9\nIPAddressAllow=localhost\nIPAddressDeny=any\n";
     let first = sheet(&format!("{SERVICE}{more}"));
     let host = FakeHost::debian();
     let (files, notes) = to_systemd(&first, &host);
@@ -235,6 +271,8 @@ fn a_sandbox_goes_both_ways_and_to_inetd_only_switched_off() {
         "{}",
         files[1].text
     );
+    let bounds = "IPAddressAllow=localhost\nIPAddressDeny=any\nTasksMax=10%\nCPUQuota=20.5%\nCPUQuotaPeriodSec=10ms\nCPUWeight=idle\nIOWeight=9\n";
+    assert!(files[1].text.contains(bounds), "{}", files[1].text);
     let second = sheet(&files[1].text);
     let words = |sheet: &Sheet| sheet.stanzas().next().unwrap().get("sandbox").unwrap().to_owned();
     assert_eq!(words(&second), words(&first));
