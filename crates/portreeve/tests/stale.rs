@@ -55,8 +55,11 @@ impl Drop for Folder {
 impl Folder {
     fn new(word: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("portreeve-stale-{word}-{}", std::process::id()));
-        // Not below /tmp: what is mapped from there is somebody's scratch and is not looked at.
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(path.file_name().expect("a name"));
+        // Not below /tmp or /var/tmp, where a clone may lie: what is mapped from there is somebody's scratch and is not looked at.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let scratch = ["/tmp", "/var/tmp"].iter().any(|scratch| target.starts_with(scratch));
+        let place = if scratch { Path::new("/var/lib") } else { target };
+        let path = place.join(path.file_name().expect("a name"));
         fs::create_dir_all(&path).expect("a folder");
         fs::write(path.join("host.c"), HOST).expect("written");
         Folder(path)
