@@ -12,8 +12,10 @@ impl Group {
     fn new() -> Option<Self> {
         let name = format!("portreeve-sys-addresses-{}", std::process::id());
         let bases = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-        let mut paths = bases.iter().map(|base| std::path::Path::new(base).join(&name));
-        paths.find(|p| std::fs::create_dir(p).is_ok() && p.join("cgroup.procs").exists()).map(Self)
+        let paths = bases.iter().map(|base| std::path::Path::new(base).join(&name));
+        // What is no hierarchy but the folder of some makes a plain one, which goes at once.
+        let mut made = paths.filter(|path| std::fs::create_dir(path).is_ok()).map(Self);
+        made.find(|made| made.0.join("cgroup.procs").exists())
     }
 }
 

@@ -286,9 +286,9 @@ impl Cgroup {
         let name = format!("portreeve-sys-{}", std::process::id());
         let bases = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"];
         let paths = bases.iter().map(|base| std::path::Path::new(base).join(&name));
-        let made =
-            paths.into_iter().find(|p| std::fs::create_dir(p).is_ok() && p.join("cgroup.procs").exists());
-        made.map(Self)
+        // What is no hierarchy but the folder of some makes a plain one, which goes at once.
+        let mut made = paths.filter(|path| std::fs::create_dir(path).is_ok()).map(Self);
+        made.find(|made| made.0.join("cgroup.procs").exists())
     }
 }
 
