@@ -242,7 +242,8 @@ pub fn open(
 }
 
 /// Opens a datagram listener beside those of ours that have its port at other addresses, as xinetd's SO_REUSEADDR allows: each datagram goes to the
-/// one whose address says the most. Only for the moment of the bind may anybody join them.
+/// one whose address says the most. By SO_REUSEPORT, which lets no other
+/// user join them meanwhile.
 pub fn open_beside(
     listen: &Listen,
     place: &Endpoint,
@@ -250,7 +251,7 @@ pub fn open_beside(
     (others, unsaid): (&[BorrowedFd<'_>], Option<bool>),
     base: i32,
 ) -> std::io::Result<Opened> {
-    let share = |shared: bool| others.iter().try_for_each(|fd| socket::share_port(fd, shared));
+    let share = |shared: bool| others.iter().try_for_each(|fd| socket::share(fd, shared));
     let opened = share(true).and_then(|()| open_at(listen, place, queue, (true, unsaid)));
     share(false)?;
     finish(opened?, place, base)

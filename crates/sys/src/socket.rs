@@ -22,8 +22,8 @@ pub struct ListenOptions<'a> {
     pub keepalive: bool,
     /// Length of the accept queue; none takes all that the kernel allows (`net.core.somaxconn`).
     pub backlog: Option<u32>,
-    /// Of a stream: beside another listener of this user that has SO_REUSEPORT (see [`share`]); of datagrams: beside a socket of the same
-    /// port at another address that has SO_REUSEADDR (see [`share_port`]). Once it is bound, it shares with nobody.
+    /// Beside another socket of this user that has SO_REUSEPORT (see [`share`]). Once it listens, or is bound where it is one of datagrams, it
+    /// shares with nobody.
     pub beside: bool,
     /// IP_FREEBIND: the address need not be one of this host yet.
     pub freebind: bool,
@@ -72,7 +72,7 @@ pub fn v6only_unsaid() -> Option<bool> {
     sockopt::ipv6_v6only(probe.ok()?).ok()
 }
 
-/// Whether another listener of this user may be opened where this one is (SO_REUSEPORT, socket(7)).
+/// Whether another socket of this user, and of nobody else, may be opened where this one is (SO_REUSEPORT, socket(7)).
 ///
 /// # Errors
 /// None of a socket of the Internet's families.
@@ -80,28 +80,19 @@ pub fn share(fd: impl AsFd, shared: bool) -> io::Result<()> {
     Ok(sockopt::set_socket_reuseport(fd, shared)?)
 }
 
-/// Whether another datagram socket may be bound to the port of this one, at another address or at the same (SO_REUSEADDR, socket(7)): by
-/// anybody, so only for the moment in which it is.
-///
-/// # Errors
-/// None of a socket of the Internet's families.
-pub fn share_port(fd: impl AsFd, shared: bool) -> io::Result<()> {
-    Ok(sockopt::set_socket_reuseaddr(fd, shared)?)
-}
-
-/// Opens a nonblocking, close-on-exec datagram socket of an IP protocol; 0 is UDP. No SO_REUSEADDR once it is bound: with it a second program could
-/// bind the same port and take the datagrams. A group address is joined, on the interface of `options` or the one that the routes say.
+/// Opens a nonblocking, close-on-exec datagram socket of an IP protocol; 0 is UDP. No SO_REUSEADDR, not even for a moment: with it anybody's
+/// program could bind the same port and take the datagrams. A group address is joined, on the interface of `options` or the one that the routes say.
 ///
 /// # Errors
 /// As [`listen_stream`]; `ENODEV` when no interface leads to the group.
 pub fn bind_dgram(address: SocketAddr, protocol: u32, options: ListenOptions<'_>) -> io::Result<OwnedFd> {
     let fd = open(address, SocketType::DGRAM, named(protocol), options)?;
     if options.beside {
-        share_port(&fd, true)?;
+        share(&fd, true)?;
     }
     rustix::net::bind(&fd, &address)?;
     if options.beside {
-        share_port(&fd, false)?;
+        share(&fd, false)?;
     }
     if address.ip().is_multicast() {
         let index = options.device.map_or(Ok(0), |name| rustix::net::netdevice::name_to_index(&fd, name))?;

@@ -4,7 +4,7 @@
 
 use portreeve_sys::socket::{
     ListenOptions, address_towards, bind_dgram, bind_raw, listen_stream, peek_source, protocol, send_now,
-    v6only_unsaid,
+    share, v6only_unsaid,
 };
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -129,6 +129,30 @@ fn peeking_leaves_the_datagram() {
         errno(bind_dgram(server.local_addr().unwrap(), 0, ListenOptions::default()).unwrap_err()),
         Errno::ADDRINUSE
     );
+}
+
+/// While a datagram port may be shared, and afterwards, nobody joins it by SO_REUSEADDR, which asks for no user.
+#[test]
+fn a_datagram_port_is_shared_with_this_user_alone() {
+    // The kernel's choice for every address, so that nobody has it at one.
+    let wide = bind_dgram("0.0.0.0:0".parse().unwrap(), 0, ListenOptions::default()).unwrap();
+    let everywhere = local(&wide);
+    let place = SocketAddr::from(([127, 0, 0, 1], everywhere.port()));
+    let anybody = |place: SocketAddr| {
+        let family = rustix::net::AddressFamily::INET;
+        let socket = rustix::net::socket(family, rustix::net::SocketType::DGRAM, None).unwrap();
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        rustix::net::bind(&socket, &place)
+    };
+    assert_eq!(errno(bind_dgram(place, 0, ListenOptions::default()).unwrap_err()), Errno::ADDRINUSE);
+    share(&wide, true).unwrap();
+    assert_eq!(anybody(place), Err(Errno::ADDRINUSE), "meanwhile");
+    let narrow = bind_dgram(place, 0, ListenOptions { beside: true, ..ListenOptions::default() }).unwrap();
+    share(&wide, false).unwrap();
+    for place in [place, everywhere, SocketAddr::from(([127, 0, 0, 9], place.port()))] {
+        assert_eq!(anybody(place), Err(Errno::ADDRINUSE), "{place}");
+    }
+    assert_eq!(local(&narrow), place);
 }
 
 #[test]
