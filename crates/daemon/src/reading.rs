@@ -17,8 +17,9 @@ const ROUNDS: u32 = 8;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long it may take, once it was late, over what its answers lead to: one dead server must not cost a local user its groups.
 const MORE: Duration = Duration::from_secs(5);
-/// Later than this turn of the loop, whose alarms may all ring.
-const NEXT_TURN: Duration = Duration::from_nanos(1);
+/// Between the parts of a reload, which are each some milliseconds with a thousand services: whoever came meanwhile is accepted, and the
+/// programs that were started for him have the processor.
+const PAUSE: Duration = Duration::from_millis(3);
 /// Questions on their way at once.
 const WINDOW: usize = 128;
 
@@ -47,8 +48,18 @@ pub struct Reading {
     /// The answers of the last reading are to be compared first.
     compare: bool,
     again: bool,
-    /// What it came to, for the next turn of the loop: who came meanwhile is served first.
-    done: Option<(portreeve_conf::Reading, Answers)>,
+    next: Next,
+}
+
+/// What the alarm of a reading is for.
+#[derive(Debug)]
+enum Next {
+    /// What the resolver has not answered by then is answered by what it said before.
+    Answers,
+    /// The next part of a reload.
+    Round,
+    /// This is put into force.
+    Force(Box<(portreeve_conf::Reading, Answers)>),
 }
 
 impl Reading {
@@ -73,7 +84,7 @@ impl Supervisor {
             sections: None,
             compare: purpose != Purpose::Start && self.is_as_read(),
             again: false,
-            done: None,
+            next: Next::Answers,
         });
         self.timers.set(self.stamp.mono() + DEADLINE, Alarm::Reading(number));
         self.read_round();
@@ -115,7 +126,9 @@ impl Supervisor {
                     if first {
                         sections.foresee(&recorder);
                     }
-                    let result = (!missing(&recorder)).then(|| sections.resolve(&recorder));
+                    // Of a reload the lines are one part, the services another.
+                    let later = missing(&recorder) || first && reading.purpose != Purpose::Start;
+                    let result = (!later).then(|| sections.resolve(&recorder));
                     let result = result.filter(|_| !missing(&recorder));
                     reading.sections = Some(sections);
                     result
@@ -142,17 +155,22 @@ impl Supervisor {
         self.next_round_if_answered();
     }
 
-    /// At a reload in the next turn of the loop: to read and to swap are each some milliseconds with a thousand services, and a client
-    /// waits for one of them at most.
-    fn put_into_force(&mut self, mut reading: Reading, result: portreeve_conf::Reading, answers: Answers) {
+    fn put_into_force(&mut self, reading: Reading, result: portreeve_conf::Reading, answers: Answers) {
         if reading.purpose == Purpose::Start {
             self.apply(Purpose::Start, result, answers);
             return self.read_if(reading.again);
         }
-        reading.number = self.ticket();
-        self.timers.set(self.stamp.mono() + NEXT_TURN, Alarm::Reading(reading.number));
-        reading.done = Some((result, answers));
         self.reading = Some(reading);
+        self.go_on_later(PAUSE, Next::Force(Box::new((result, answers))));
+    }
+
+    /// The alarm that the reading had means nothing any more.
+    fn go_on_later(&mut self, wait: Duration, next: Next) {
+        let number = self.ticket();
+        let Some(reading) = &mut self.reading else { return };
+        (reading.number, reading.next) = (number, next);
+        // From now, not from when the turn began: a part takes longer than the pause is to be.
+        self.timers.set(portreeve_sys::clock::monotonic() + wait, Alarm::Reading(number));
     }
 
     fn read_if(&mut self, again: bool) {
@@ -202,23 +220,32 @@ impl Supervisor {
     }
 
     fn next_round_if_answered(&mut self) {
-        let is_done = |r: &Reading| r.asked.is_empty() && r.to_ask.is_empty() && r.done.is_none();
-        let done = self.reading.as_ref().is_some_and(is_done);
-        if done {
-            self.read_round();
+        let is_done =
+            |r: &&Reading| r.asked.is_empty() && r.to_ask.is_empty() && matches!(r.next, Next::Answers);
+        match self.reading.as_ref().filter(is_done).map(|reading| reading.purpose) {
+            Some(Purpose::Start) => self.read_round(),
+            Some(Purpose::Reload(_)) => self.go_on_later(PAUSE, Next::Round),
+            None => {}
         }
     }
 
-    /// The moment of a reading has come: what it came to is put into force, or the resolver has taken too long: what it did not answer is answered by what it said before.
-    pub fn reading_late(&mut self, number: u64) {
+    /// The moment of a reading has come.
+    pub fn reading_due(&mut self, number: u64) {
         let Some(reading) = self.reading.as_mut().filter(|reading| reading.number == number) else { return };
-        if let Some((result, answers)) = reading.done.take() {
-            let (purpose, again) = (reading.purpose, reading.again);
-            self.reading = None;
-            self.apply(purpose, result, answers);
-            return self.read_if(again);
+        match std::mem::replace(&mut reading.next, Next::Answers) {
+            Next::Answers => self.give_up_questions(),
+            Next::Round => {
+                // Its questions, if it has any, may take as long as the first.
+                self.go_on_later(DEADLINE, Next::Answers);
+                self.read_round();
+            }
+            Next::Force(result) => {
+                let (purpose, again) = (reading.purpose, reading.again);
+                self.reading = None;
+                self.apply(purpose, result.0, result.1);
+                self.read_if(again);
+            }
         }
-        self.give_up_questions();
     }
 
     /// The resolver died while it was asked: what was on its way is asked again once it is back.

@@ -97,7 +97,7 @@ impl Supervisor {
             Alarm::Ping(ticket) => self.ping_late(ticket),
             Alarm::Denied => self.expire_denied(),
             Alarm::Worker(index) => self.start_worker_again(index),
-            Alarm::Reading(number) => self.reading_late(number),
+            Alarm::Reading(number) => self.reading_due(number),
             Alarm::Control(client) => self.control_late(client),
             Alarm::ControlAgain => self.watch_control(),
             Alarm::Kill => self.kill_alarm(),
