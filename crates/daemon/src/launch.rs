@@ -7,11 +7,11 @@ use crate::hosts::Orders;
 use crate::sandbox;
 use crate::slot::Slot;
 use portreeve_conf::{Action, Endpoint, Service, Verify};
-use portreeve_policy::Peer;
+use portreeve_policy::{AddressText, Peer};
 use portreeve_sys::spawn::{Ids, Image, ImageBuilder, RlimitKind};
 use std::cell::OnceCell;
-use std::ffi::{CString, OsStr};
-use std::net::SocketAddr;
+use std::ffi::{CStr, CString, OsStr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
@@ -282,42 +282,86 @@ pub struct Ends<'a> {
     pub path: Option<&'a Endpoint>,
 }
 
+/// The variables of one client, one behind the other: of each connection they are made anew, so they have one piece of memory.
+#[derive(Clone, Debug, Default)]
+pub struct ClientVariables(Vec<u8>);
+
+/// What those of most clients take, in bytes.
+const USUAL: usize = 192;
+
+impl ClientVariables {
+    /// As a start takes them.
+    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
+        self.0.split_inclusive(|&byte| byte == 0).filter_map(|word| CStr::from_bytes_with_nul(word).ok())
+    }
+
+    /// A word of the configuration ends at a NUL, so there is none in what is said; should one come, it ends the variable.
+    fn add(&mut self, name: &str, value: &[u8]) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend(value.iter().take_while(|&&byte| byte != 0));
+        self.0.push(0);
+    }
+
+    fn number(&mut self, name: &str, value: impl Into<i64>) {
+        let mut digits = [0; 20];
+        let value = value.into();
+        let mut rest = value.unsigned_abs();
+        let mut at = digits.len();
+        while let Some(place) = at.checked_sub(1).and_then(|at| digits.get_mut(at)) {
+            *place = b'0' + (rest % 10) as u8;
+            (at, rest) = (at - 1, rest / 10);
+            if rest == 0 {
+                break;
+            }
+        }
+        if value < 0
+            && let Some(place) = at.checked_sub(1).and_then(|at| digits.get_mut(at))
+        {
+            (*place, at) = (b'-', at - 1);
+        }
+        self.add(name, digits.get(at..).unwrap_or_default());
+    }
+
+    fn address(&mut self, name: &str, ip: IpAddr) {
+        self.add(name, AddressText::of(ip).as_str().as_bytes());
+    }
+}
+
 /// The variables of one client. REMOTE_HOST comes last, as in xinetd; the others are ours (docs/guide/differences.md):
 /// REMOTE_PORT and the names of ucspi-tcp and ucspi-unix. A process of this host has no REMOTE_HOST.
-pub fn client_variables(ends: &Ends<'_>, tcp: bool) -> Vec<CString> {
-    let mut variables = Vec::with_capacity(7);
-    let mut add = |text: String| variables.push(c_string(text.as_bytes()));
+pub fn client_variables(ends: &Ends<'_>, tcp: bool) -> ClientVariables {
+    let mut variables = ClientVariables(Vec::with_capacity(USUAL));
     if let Some(path) = ends.path {
-        add("PROTO=UNIX".to_owned());
-        add(format!("UNIXLOCALPATH={path}"));
+        variables.add("PROTO=", b"UNIX");
+        variables.add("UNIXLOCALPATH=", path.to_string().as_bytes());
         if let Some(Peer::Local(who)) = ends.peer {
             // Of a process in another namespace the kernel tells no number.
             if who.pid != 0 {
-                add(format!("UNIXREMOTEPID={}", who.pid));
+                variables.number("UNIXREMOTEPID=", who.pid);
             }
-            add(format!("UNIXREMOTEEUID={}", who.uid));
-            add(format!("UNIXREMOTEEGID={}", who.gid));
+            variables.number("UNIXREMOTEEUID=", who.uid);
+            variables.number("UNIXREMOTEEGID=", who.gid);
         }
         return variables;
     }
     let (peer, local) = (ends.peer.and_then(Peer::address), ends.local);
     if tcp {
-        add("PROTO=TCP".to_owned());
+        variables.add("PROTO=", b"TCP");
         if let Some(local) = local {
-            add(format!("TCPLOCALIP={}", local.ip().to_canonical()));
-            add(format!("TCPLOCALPORT={}", local.port()));
+            variables.address("TCPLOCALIP=", local.ip().to_canonical());
+            variables.number("TCPLOCALPORT=", local.port());
         }
         if let Some(peer) = peer {
-            add(format!("TCPREMOTEIP={}", peer.ip().to_canonical()));
-            add(format!("TCPREMOTEPORT={}", peer.port()));
+            variables.address("TCPREMOTEIP=", peer.ip().to_canonical());
+            variables.number("TCPREMOTEPORT=", peer.port());
         }
     }
     match peer {
         Some(peer) => {
-            add(format!("REMOTE_PORT={}", peer.port()));
-            add(format!("REMOTE_HOST={}", peer.ip()));
+            variables.number("REMOTE_PORT=", peer.port());
+            variables.address("REMOTE_HOST=", peer.ip());
         }
-        None => add("REMOTE_HOST=<no address>".to_owned()),
+        None => variables.add("REMOTE_HOST=", b"<no address>"),
     }
     variables
 }
@@ -344,9 +388,17 @@ mod tests {
                 "REMOTE_HOST=::ffff:127.0.0.1"
             ]
         );
+        let mut numbers = ClientVariables::default();
+        for value in [0, 7, 65_535, i64::from(u32::MAX), -1, i64::MIN] {
+            numbers.number("N=", value);
+        }
+        numbers.add("TEXT=", b"a\0b");
+        let wanted =
+            [c"N=0", c"N=7", c"N=65535", c"N=4294967295", c"N=-1", c"N=-9223372036854775808", c"TEXT=a"];
+        assert_eq!(numbers.iter().collect::<Vec<_>>(), wanted);
         assert_eq!(
-            client_variables(&Ends::default(), false)[0].to_str().unwrap(),
-            "REMOTE_HOST=<no address>"
+            client_variables(&Ends::default(), false).iter().collect::<Vec<_>>(),
+            [c"REMOTE_HOST=<no address>"]
         );
     }
 }

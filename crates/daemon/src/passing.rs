@@ -24,11 +24,11 @@ pub struct How<'a> {
 pub fn start(
     spawner: &mut Spawner,
     image: &Image,
-    variables: &[CString],
+    variables: Vec<&CStr>,
     how: How<'_>,
     sockets: &[BorrowedFd<'_>],
 ) -> Result<Pid, SpawnError> {
-    let mut variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
+    let mut variables = variables;
     let Some(names) = how.listen_fds else {
         let first = sockets.first().ok_or(SpawnError::Clone(rustix::io::Errno::BADF))?;
         if how.evidence.is_some() {

@@ -53,8 +53,9 @@ impl Supervisor {
         // One that has an address is no unix socket, and need not be asked once more.
         let path = if local.is_some() { None } else { local::bound_to(&client.fd) };
         let ends = Ends { peer: Some(client.peer), local, path: path.as_ref() };
-        let mut variables = client.shield.as_mut().map_or_else(Vec::new, |shield| shield.variables.clone());
-        variables.extend(client_variables(&ends, true));
+        let variables = client_variables(&ends, true);
+        let shown = client.shield.as_ref().map_or(&[][..], |shield| &shield.variables);
+        let variables = shown.iter().map(AsRef::as_ref).chain(variables.iter()).collect();
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
         let image = changed.as_ref().unwrap_or(&plan.image);
         let Some(label) = self.label(&client, image) else { return };
@@ -65,7 +66,7 @@ impl Supervisor {
             evidence,
             program: by_descriptor(&program),
         };
-        match passing::start(&mut self.spawner, image, &variables, how, &[client.fd.as_fd()]) {
+        match passing::start(&mut self.spawner, image, variables, how, &[client.fd.as_fd()]) {
             Ok(pid) => {
                 let pid = pid.as_raw_nonzero().get();
                 self.started(client.slot, pid, Some(client.peer), Some(seat), false);
@@ -102,11 +103,11 @@ impl Supervisor {
         let Some(orders) = client.orders() else { return };
         let Some(image) = self.changed_program(slot, orders) else { return };
         self.say_twist(orders);
-        let mut variables = client.shield.as_ref().map_or_else(Vec::new, |shield| shield.variables.clone());
+        let shown = client.shield.as_ref().map_or(&[][..], |shield| &shield.variables);
         let path = local::bound_to(&client.fd);
         let ends = Ends { peer: Some(client.peer), local: client.local, path: path.as_ref() };
-        variables.extend(client_variables(&ends, true));
-        let variables: Vec<&CStr> = variables.iter().map(AsRef::as_ref).collect();
+        let variables = client_variables(&ends, true);
+        let variables: Vec<&CStr> = shown.iter().map(AsRef::as_ref).chain(variables.iter()).collect();
         let Some(label) = self.label(&client, &image) else { return };
         let stdio = Stdio::Client(client.fd.as_fd());
         match self.spawner.spawn_labeled(&image, &variables, stdio, label.as_deref()) {

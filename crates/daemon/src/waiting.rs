@@ -209,7 +209,7 @@ impl Supervisor {
         let how = How { listen_fds, program: by_descriptor(&program), ..How::default() };
         let outcome = low.collect::<Result<Vec<_>, _>>().map_err(SpawnError::Clone).and_then(|low| {
             let sockets: Vec<_> = low.iter().map(AsFd::as_fd).collect();
-            passing::start(&mut self.spawner, image, &variables, how, &sockets)
+            passing::start(&mut self.spawner, image, variables.iter().collect(), how, &sockets)
         });
         let pid = match outcome {
             Ok(pid) => pid.as_raw_nonzero().get(),

@@ -1,5 +1,6 @@
 //! Who arrives, when, and what is known about them. Facts only; nothing is decided here.
 
+use crate::address_text::AddressText;
 use crate::rules::Origin;
 use crate::verdict::Cause;
 use std::fmt;
@@ -136,7 +137,7 @@ impl fmt::Display for Peer {
     /// As log lines name it. A process has none of the addresses that readers of logs act upon.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Inet(address) => address.ip().fmt(f),
+            Self::Inet(address) => f.pad(AddressText::of(address.ip()).as_str()),
             Self::Local(Credentials { pid, uid, gid }) => {
                 write!(f, "<no address> peer_pid={pid} peer_uid={uid} peer_gid={gid}")
             }

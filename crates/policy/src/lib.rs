@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod address_text;
 mod arrival;
 mod checks;
 mod decide;
@@ -30,6 +31,7 @@ mod verdict;
 mod wait;
 
 pub use address::{AddressSet, Match, Pattern, Rule};
+pub use address_text::AddressText;
 pub use arrival::{Arrival, Credentials, Facts, Names, NoPeer, Now, Peer, Proof, Tables};
 pub use decide::{decide, decide_datagram, turns_away};
 pub use denied::{Ban, Denied, DeniedFull, MOST_BANS, MOST_TRIPPED, SensorHit, later};

@@ -72,8 +72,8 @@ impl Files {
     }
 
     /// Whether there is nothing to ask.
-    pub fn are_empty(&self) -> bool {
-        self.allow.is_empty() && self.deny.is_empty()
+    pub fn say_nothing(&self) -> bool {
+        self.allow.says_nothing() && self.deny.says_nothing()
     }
 
     /// Whether either may hold a rule.

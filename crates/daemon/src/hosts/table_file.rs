@@ -44,6 +44,9 @@ pub struct TableFile {
     /// Counts the contents that were held, by which a compiled form knows its own.
     edition: u64,
     read_at: u64,
+    /// Nothing in it can match anybody or be complained of: it is not there, or holds comments and empty lines alone, as the tables do
+    /// that distributions install.
+    says_nothing: bool,
 }
 
 /// What is known of a table's content.
@@ -105,6 +108,23 @@ fn rules(text: &[u8]) -> usize {
         .count()
 }
 
+/// Comments of this length are below what makes a table an error (tcp-wrappers.md A2).
+const LONGEST_COMMENT: usize = 2_000;
+/// The longest text that is looked through for rules at a change.
+const LONGEST_SILENT: usize = 64 << 10;
+
+/// Whether a table has comments and empty lines alone, all of them beyond doubt: no line goes on in the next, none is too long, and the
+/// last one ends.
+fn is_silent(text: &[u8]) -> bool {
+    let is_blank = |line: &[u8]| line.iter().all(|byte| b" \t\r".contains(byte));
+    let plain = text.len() <= LONGEST_SILENT && text.last().is_none_or(|&byte| byte == b'\n');
+    plain
+        && !text.iter().any(|byte| b"\\\0".contains(byte))
+        && text
+            .split(|&byte| byte == b'\n')
+            .all(|line| line.len() < LONGEST_COMMENT && (line.first() == Some(&b'#') || is_blank(line)))
+}
+
 /// By what a change is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -163,6 +183,7 @@ impl TableFile {
             again: OnceCell::new(),
             edition: 0,
             read_at: 0,
+            says_nothing: false,
         }
     }
 
@@ -177,6 +198,13 @@ impl TableFile {
         let same = held.is_same(&self.held);
         self.mark = mark;
         self.held = held;
+        if !same || self.edition == 0 {
+            self.says_nothing = match &self.held {
+                Held::Missing => true,
+                Held::Text(text) => is_silent(text),
+                Held::Unreadable(_) | Held::Gist(_) => false,
+            };
+        }
         if !same {
             self.edition += 1;
             self.read_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -263,9 +291,9 @@ impl TableFile {
         }
     }
 
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0 && !matches!(self.held, Held::Unreadable(_))
+    /// Whether there is nothing in it to evaluate.
+    pub fn says_nothing(&self) -> bool {
+        self.says_nothing
     }
 
     /// For `status`.
@@ -296,6 +324,26 @@ mod tests {
     use std::fs::OpenOptions;
     use std::io::Write;
     use std::path::PathBuf;
+
+    #[test]
+    fn a_table_of_comments_says_nothing_unless_there_is_any_doubt() {
+        for text in ["", "\n", "# a\n", "#\n \t\r\n\n# ALL: ALL\n", &format!("#{}\n", "x".repeat(1_990))] {
+            assert!(is_silent(text.as_bytes()), "{text:?}");
+        }
+        let doubtful = [
+            "ALL: ALL\n",
+            "# a", // an unterminated line is an error
+            "# a\n# b",
+            " # a\n",             // no comment, but a rule without a colon
+            "# a \\\nALL: ALL\n", // goes on
+            "\x0b\n",
+            "# a\0\n",
+            &format!("#{}\n", "x".repeat(2_047)),
+        ];
+        for text in doubtful {
+            assert!(!is_silent(text.as_bytes()), "{text:?}");
+        }
+    }
 
     /// A table on the disk that is old enough to be believed, in a directory that goes with it.
     struct Here(PathBuf, &'static str);
@@ -349,7 +397,7 @@ mod tests {
         let here = Here::new("again", "# one\n\nd: 10.0.0.1\n");
         let mut table = here.compiled();
         let state = table.state();
-        assert_eq!((table.len(), table.view().lines, table.is_empty()), (19, 1, false));
+        assert_eq!((table.len(), table.view().lines, table.says_nothing()), (19, 1, false));
         assert!(!table.refresh(), "nothing has happened");
         assert_eq!(text(&table), b"# one\n\nd: 10.0.0.1\n");
         table.finish();
