@@ -3,6 +3,7 @@
 
 use crate::staff::{MOST_WAITING, Presence, Staff};
 use crate::supervisor::{Supervisor, Token};
+use portreeve_sys::closing::close_all;
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{Bundle, MOST_IN_BUNDLE, Worker};
 use rustix::event::epoll;
@@ -107,7 +108,7 @@ impl Supervisor {
                 false => (seqpacket::send(channel, message, fd.as_ref().map(AsFd::as_fd)), 1),
             };
             match sent {
-                Ok(()) => drop(link.waiting.drain(..messages)),
+                Ok(()) => close_all(link.waiting.drain(..messages).filter_map(|(_, fd)| fd)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.lose_worker(index, &format!("its channel failed: {error}"));

@@ -64,6 +64,7 @@ pub mod calls;
 pub mod cgroup;
 mod child;
 pub mod clock;
+pub mod closing;
 pub mod code;
 pub mod datagrams;
 pub mod device_filter;

@@ -265,8 +265,13 @@ impl Carriage {
         self.linger.get_or_insert(now.saturating_add(LINGER));
     }
 
-    /// Ends both connections, whoever else may still hold a descriptor.
-    pub(super) fn hang_up(mut self, desk: &mut Desk) {
+    /// Ends both connections, whoever else may still hold a descriptor; what is left is to close them.
+    pub(super) fn hang_up(mut self, desk: &mut Desk) -> impl Iterator<Item = OwnedFd> {
+        self.part(desk);
+        std::iter::once(self.client.fd).chain(self.target.map(|target| target.fd))
+    }
+
+    fn part(&mut self, desk: &mut Desk) {
         self.up.drop_kept(desk);
         self.down.drop_kept(desk);
         if self.up.ended() && self.down.ended() && !self.broke {

@@ -4,14 +4,18 @@ use super::carriage::{Aim, Carriage, End, Next, Signs};
 use super::flow::{Desk, Side, Watched};
 use crate::outbox::Outbox;
 use crate::protocol::{Carried, FromProxy};
+use portreeve_sys::closing::close_all;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Idle connections are looked for at most this often; so late may one end.
 const SWEEP: Duration = Duration::from_millis(250);
+
+/// So many descriptors wait for the end of a turn to be closed.
+const MOST_ENDED: usize = 64;
 
 const TIMED_OUT: u16 = Errno::TIMEDOUT.raw_os_error().unsigned_abs() as u16;
 
@@ -53,6 +57,8 @@ pub(super) struct Carriages {
     again: VecDeque<u64>,
     /// Of whom something is to be watched that is not yet.
     unwatched: Vec<u64>,
+    /// Descriptors that are to be closed.
+    ended: Vec<OwnedFd>,
     desk: Desk,
     next_sweep: Option<Duration>,
     /// Nobody names a target any more, and nobody new comes.
@@ -61,8 +67,17 @@ pub(super) struct Carriages {
 
 impl Carriages {
     pub(super) fn new(most: usize) -> Self {
-        let (places, again, unwatched) = (HashMap::new(), VecDeque::new(), Vec::new());
-        Carriages { most, places, again, unwatched, desk: Desk::new(), next_sweep: None, leaving: false }
+        let (places, again, unwatched, ended) = (HashMap::new(), VecDeque::new(), Vec::new(), Vec::new());
+        Carriages {
+            most,
+            places,
+            again,
+            unwatched,
+            ended,
+            desk: Desk::new(),
+            next_sweep: None,
+            leaving: false,
+        }
     }
 
     /// Whether there is one of this ticket.
@@ -109,6 +124,12 @@ impl Carriages {
                 self.finish(ticket, Carried::Broken, out);
             }
         }
+    }
+
+    /// Once a turn: closes what has ended in it.
+    pub(super) fn close(&mut self) {
+        self.ended.sort_unstable_by_key(AsRawFd::as_raw_fd);
+        close_all(self.ended.drain(..));
     }
 
     fn look_at(&mut self, deadline: Duration) {
@@ -202,7 +223,10 @@ impl Carriages {
 
     fn over(&mut self, ticket: u64, carriage: Carriage, outcome: Carried, out: &mut Outbox<FromProxy>) {
         let (bytes_in, bytes_out) = carriage.traffic();
-        carriage.hang_up(&mut self.desk);
+        self.ended.extend(carriage.hang_up(&mut self.desk));
+        if self.ended.len() >= MOST_ENDED {
+            self.close();
+        }
         out.put(FromProxy::Done { ticket, bytes_in, bytes_out, outcome });
     }
 

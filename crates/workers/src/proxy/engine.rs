@@ -88,6 +88,8 @@ impl Engine {
         self.events = events;
         self.carriages.watch(&self.epoll, &mut self.out);
         self.carriages.sweep(&mut self.out, now);
+        // Before it is told: who is told that a connection has ended may rely on it.
+        self.carriages.close();
         self.datagrams.tick(&mut self.out, now);
         self.out.send()?;
         self.watch_channel()?;

@@ -72,6 +72,7 @@ impl Bench {
             self.carriages.watch(&self.epoll, &mut self.out);
         }
         self.carriages.sweep(&mut self.out, self.now);
+        self.carriages.close();
         self.out.send().unwrap();
         let (mut done, mut buffer) = (Vec::new(), [0; 4096]);
         while let Ok(received) = seqpacket::recv(&self.supervisor, &mut buffer) {
