@@ -150,3 +150,17 @@ fn former_names_hold_up_no_new_configuration() {
         });
     });
 }
+
+/// Where no name is asked for, a reload starts nobody to ask.
+#[test]
+fn a_configuration_without_names_needs_no_resolver() {
+    ours(|world| {
+        let echo = || Entry::internal("echo", "e", 2001, "stream").unset("user");
+        let daemon = world.start(&Config::of(echo()));
+        let asked = || world.processes("worker resolver").len();
+        assert_eq!(asked(), 0, "the start needed none");
+        daemon.reload(&Config::of(echo().set("instances", "7")));
+        assert_eq!(world.daemon_log_count("Reconfigured: new=0 old=1"), 1);
+        assert_eq!(asked(), 0);
+    });
+}

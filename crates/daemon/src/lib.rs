@@ -22,6 +22,7 @@ mod builtins;
 mod by_id;
 mod certificates;
 mod children;
+mod client_variables;
 mod connect;
 mod control;
 mod datagrams;

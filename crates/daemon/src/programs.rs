@@ -3,8 +3,8 @@
 
 use crate::admit::Client;
 use crate::children::{Child, MOST_PUT_OFF, PutOff};
+use crate::client_variables::{Ends, client_variables};
 use crate::hosts::Orders;
-use crate::launch::{Ends, client_variables};
 use crate::listeners::local_address;
 use crate::local;
 use crate::machine::percent_m;

@@ -7,6 +7,7 @@ use crate::recorded::{Answers, Known, Recorder};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
 use portreeve_conf::{Level, Sections};
+use portreeve_sys::clock;
 use portreeve_workers::protocol::{Answer, Question, ToResolver, Worker};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Reading {
     purpose: Purpose,
     machine: Machine,
     round: u32,
+    /// What is not answered by then is answered by what was said before.
+    until: Duration,
     to_ask: VecDeque<Question>,
     asked: HashMap<u64, Question>,
     /// What the files said, so that all rounds read the same.
@@ -72,12 +75,13 @@ impl Reading {
 impl Supervisor {
     /// Begins to read.
     pub fn read_configuration(&mut self, purpose: Purpose) {
-        let number = self.ticket();
+        let (number, until) = (self.ticket(), self.stamp.mono() + DEADLINE);
         self.reading = Some(Reading {
             number,
             purpose,
             machine: Machine::default(),
             round: 0,
+            until,
             to_ask: VecDeque::new(),
             asked: HashMap::new(),
             known: Known::new(),
@@ -86,7 +90,7 @@ impl Supervisor {
             again: false,
             next: Next::Answers,
         });
-        self.timers.set(self.stamp.mono() + DEADLINE, Alarm::Reading(number));
+        self.timers.set(until, Alarm::Reading(number));
         self.read_round();
     }
 
@@ -107,8 +111,8 @@ impl Supervisor {
                 }
                 // What only the former reading asked is no part of this one, nor is the time that it took.
                 (reading.compare, reading.round) = (false, 0);
-                reading.number = self.ticket();
-                self.timers.set(self.stamp.mono() + DEADLINE, Alarm::Reading(reading.number));
+                (reading.number, reading.until) = (self.ticket(), self.stamp.mono() + DEADLINE);
+                self.timers.set(reading.until, Alarm::Reading(reading.number));
                 self.reading = Some(reading);
                 return self.read_round();
             }
@@ -145,11 +149,14 @@ impl Supervisor {
         reading.known = recorder.of_files();
         let spent = reading.round > ROUNDS;
         reading.to_ask.extend(reading.machine.take_wanted());
+        let asks = !reading.to_ask.is_empty();
         self.reading = Some(reading);
         if spent {
             return self.give_up_questions();
         }
-        self.need_worker(Worker::Resolver);
+        if asks {
+            self.need_worker(Worker::Resolver);
+        }
         self.ask_more();
         // Where none of the words could be asked for, no answer will come that goes on.
         self.next_round_if_answered();
@@ -161,16 +168,16 @@ impl Supervisor {
             return self.read_if(reading.again);
         }
         self.reading = Some(reading);
-        self.go_on_later(PAUSE, Next::Force(Box::new((result, answers))));
+        self.go_on_at(clock::monotonic() + PAUSE, Next::Force(Box::new((result, answers))));
     }
 
-    /// The alarm that the reading had means nothing any more.
-    fn go_on_later(&mut self, wait: Duration, next: Next) {
+    /// The alarm that the reading had means nothing any more. A pause counts from now, not from when the turn began: a part takes
+    /// longer than the pause is to be.
+    fn go_on_at(&mut self, at: Duration, next: Next) {
         let number = self.ticket();
         let Some(reading) = &mut self.reading else { return };
         (reading.number, reading.next) = (number, next);
-        // From now, not from when the turn began: a part takes longer than the pause is to be.
-        self.timers.set(portreeve_sys::clock::monotonic() + wait, Alarm::Reading(number));
+        self.timers.set(at, Alarm::Reading(number));
     }
 
     fn read_if(&mut self, again: bool) {
@@ -190,12 +197,11 @@ impl Supervisor {
             let message = ToResolver::Lookup { ticket, question: question.clone() };
             let mut bytes = Vec::new();
             let sent = message.encode(&mut bytes).is_ok() && self.tell(Worker::Resolver, bytes, None);
-            if sent {
-                self.see_that_resolver_lives();
-            }
             let Some(reading) = &mut self.reading else { return };
             if sent {
+                // Before it is seen whether the resolver lives: what one has taken with it is asked again.
                 reading.asked.insert(ticket, question);
+                self.see_that_resolver_lives();
             } else {
                 // A word that cannot even be asked for (too long, not a name) has no answer, and never had one.
                 let answer = self.answers.to(&question).unwrap_or(Answer::NotFound);
@@ -224,7 +230,7 @@ impl Supervisor {
             |r: &&Reading| r.asked.is_empty() && r.to_ask.is_empty() && matches!(r.next, Next::Answers);
         match self.reading.as_ref().filter(is_done).map(|reading| reading.purpose) {
             Some(Purpose::Start) => self.read_round(),
-            Some(Purpose::Reload(_)) => self.go_on_later(PAUSE, Next::Round),
+            Some(Purpose::Reload(_)) => self.go_on_at(clock::monotonic() + PAUSE, Next::Round),
             None => {}
         }
     }
@@ -235,8 +241,8 @@ impl Supervisor {
         match std::mem::replace(&mut reading.next, Next::Answers) {
             Next::Answers => self.give_up_questions(),
             Next::Round => {
-                // Its questions, if it has any, may take as long as the first.
-                self.go_on_later(DEADLINE, Next::Answers);
+                let until = reading.until;
+                self.go_on_at(until, Next::Answers);
                 self.read_round();
             }
             Next::Force(result) => {
@@ -258,12 +264,12 @@ impl Supervisor {
     }
 
     fn give_up_questions(&mut self) {
-        let number = self.ticket();
+        let (number, until) = (self.ticket(), self.stamp.mono() + MORE);
         let Some(reading) = &mut self.reading else { return };
-        reading.number = number;
+        (reading.number, reading.until) = (number, until);
         let mut open: Vec<Question> = reading.asked.drain().map(|(_, question)| question).collect();
         open.extend(reading.to_ask.drain(..));
-        self.timers.set(self.stamp.mono() + MORE, Alarm::Reading(number));
+        self.timers.set(until, Alarm::Reading(number));
         for question in open {
             let answer = self.stand_in(&question, "did not answer in time");
             if let Some(reading) = &mut self.reading {

@@ -2,8 +2,8 @@
 //! refusal never leaves the service dead (§15.2 no. 1), and of a datagram socket only a refused datagram is taken, never
 //! the queue (no. 15). Strangers are kept from a stream listener by a socket filter, since nobody here accepts.
 
+use crate::client_variables::{Ends, client_variables};
 use crate::hosts::{Known, Orders};
-use crate::launch::{Ends, client_variables};
 use crate::machine::percent_m;
 use crate::passing::{self, How};
 use crate::programs::{by_descriptor, part, slot_name};

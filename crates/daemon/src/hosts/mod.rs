@@ -6,6 +6,7 @@
 //! compiled      the tables in the form in which a long one costs no more than a short one
 //! files         both tables and the /file lists as they stand on the disk: their texts, or what is compiled of them
 //! table_file    one table: what is known of it, and its text as long as somebody needs it
+//! silence       whether a table says nothing at all
 //! lists         the /file lists
 //! map           the same as a file, for processes that start for each client
 //! known         what was found out about one client
@@ -26,6 +27,7 @@ mod hooks;
 mod known;
 mod lists;
 mod map;
+mod silence;
 mod surroundings;
 mod table_file;
 mod watch;

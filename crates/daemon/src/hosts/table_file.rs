@@ -3,9 +3,11 @@
 //! nothing, and does not know the other table.
 
 use crate::hosts::compiled::{self, Copy};
+use crate::hosts::silence::is_silent;
 use hosts_access::image::{Compiled, Stamp, State, Text};
 use hosts_access::{Content, Table, View};
 use portreeve_sys::source::{Identity, Source, reason};
+use rustix::io::Errno;
 use std::cell::OnceCell;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -108,23 +110,6 @@ fn rules(text: &[u8]) -> usize {
         .count()
 }
 
-/// Comments of this length are below what makes a table an error (tcp-wrappers.md A2).
-const LONGEST_COMMENT: usize = 2_000;
-/// The longest text that is looked through for rules at a change.
-const LONGEST_SILENT: usize = 64 << 10;
-
-/// Whether a table has comments and empty lines alone, all of them beyond doubt: no line goes on in the next, none is too long, and the
-/// last one ends.
-fn is_silent(text: &[u8]) -> bool {
-    let is_blank = |line: &[u8]| line.iter().all(|byte| b" \t\r".contains(byte));
-    let plain = text.len() <= LONGEST_SILENT && text.last().is_none_or(|&byte| byte == b'\n');
-    plain
-        && !text.iter().any(|byte| b"\\\0".contains(byte))
-        && text
-            .split(|&byte| byte == b'\n')
-            .all(|line| line.len() < LONGEST_COMMENT && (line.first() == Some(&b'#') || is_blank(line)))
-}
-
 /// By what a change is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -156,6 +141,20 @@ impl Mark {
     }
 }
 
+/// Whether a file that could not be opened may be opened the next time although it has not changed.
+fn passes(error: &std::io::Error) -> bool {
+    let lasting = [
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::LOOP,
+        Errno::NOTDIR,
+        Errno::NAMETOOLONG,
+        Errno::INVAL,
+        Errno::NXIO,
+    ];
+    !lasting.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 /// What is at `path` now, as a whole.
 fn read(path: &Path) -> (Mark, Held) {
     match Source::open(path) {
@@ -169,6 +168,8 @@ fn read(path: &Path) -> (Mark, Held) {
             }
             Err(error) => (Mark::Unsettled, Held::Unreadable(reason(&error))),
         },
+        // What this machine lacked for a moment says nothing of the file.
+        Err(error) if passes(&error) => (Mark::Unsettled, Held::Unreadable(reason(&error))),
         Err(error) => (Mark::of(path), Held::Unreadable(reason(&error))),
     }
 }
@@ -326,22 +327,13 @@ mod tests {
     use std::path::PathBuf;
 
     #[test]
-    fn a_table_of_comments_says_nothing_unless_there_is_any_doubt() {
-        for text in ["", "\n", "# a\n", "#\n \t\r\n\n# ALL: ALL\n", &format!("#{}\n", "x".repeat(1_990))] {
-            assert!(is_silent(text.as_bytes()), "{text:?}");
+    fn only_what_lasts_is_believed_of_a_file_that_did_not_open() {
+        let error = |errno: Errno| std::io::Error::from_raw_os_error(errno.raw_os_error());
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::STALE] {
+            assert!(passes(&error(errno)), "{errno}");
         }
-        let doubtful = [
-            "ALL: ALL\n",
-            "# a", // an unterminated line is an error
-            "# a\n# b",
-            " # a\n",             // no comment, but a rule without a colon
-            "# a \\\nALL: ALL\n", // goes on
-            "\x0b\n",
-            "# a\0\n",
-            &format!("#{}\n", "x".repeat(2_047)),
-        ];
-        for text in doubtful {
-            assert!(!is_silent(text.as_bytes()), "{text:?}");
+        for errno in [Errno::ACCESS, Errno::LOOP, Errno::NOTDIR, Errno::INVAL] {
+            assert!(!passes(&error(errno)), "{errno}");
         }
     }
 

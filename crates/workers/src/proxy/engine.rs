@@ -131,6 +131,8 @@ impl Engine {
     fn hear(&mut self, packet: &mut [u8], hung_up: bool, now: Duration) -> io::Result<Goes> {
         let mut heard = 0;
         while heard < MESSAGES && (hung_up || !self.out.is_crowded()) {
+            // Whoever was ended by order has left its place to those who come now, and they need its numbers.
+            self.carriages.close();
             let received = match seqpacket::recv_all(self.out.channel().as_fd(), packet) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
