@@ -22,6 +22,7 @@ fn tables(world: &World, allow: &str, deny: &str) {
 #[test]
 fn verdicts_are_those_of_the_original() {
     type Clients = &'static [(&'static str, bool)];
+    let long = format!("#{}\n", "x".repeat(2_047));
     let cases: &[(&str, &str, Clients)] = &[
         ("", "", &[("127.0.0.1", true)]),
         ("echo: 127.0.0.1\n", "ALL: ALL\n", &[("127.0.0.1", true), ("127.0.0.2", false)]),
@@ -41,6 +42,15 @@ fn verdicts_are_those_of_the_original() {
         ("ALL: ALL :\n", "", &[("127.0.0.1", false)]),
         ("ALL: ALL : bogus\n", "", &[("127.0.0.1", false)]),
         ("no colon\nALL: 127.0.0.1\n", "ALL: ALL\n", &[("127.0.0.1", true), ("127.0.0.2", false)]),
+        // Comments alone, as distributions install them, then a rule; what only looks like a comment, or breaks off as one.
+        ("# a\n", "# b\n\n \t\n", &[("127.0.0.1", true)]),
+        ("# a\n", "# b\nALL: 127.0.0.2\n", &[("127.0.0.1", true), ("127.0.0.2", false)]),
+        ("# a\n", "# goes on \\\nALL: ALL\n", &[("127.0.0.1", true)]),
+        ("# a\n", " # no comment\n", &[("127.0.0.1", true)]),
+        ("# a\n", " # no comment: 127.0.0.1\nALL: 127.0.0.2\n", &[("127.0.0.1", true), ("127.0.0.2", false)]),
+        ("# a\n", "# b\n# c", &[("127.0.0.1", false)]),
+        ("# a\n", &long, &[("127.0.0.1", false)]),
+        ("# a\n", "# b\n", &[("127.0.0.1", true)]),
     ];
     both(|world| {
         let _daemon = world.start(&Config::of(four("s1", 2001).set("cps", "0 0")));
