@@ -12,6 +12,9 @@ use crate::inclusion::Found;
 use crate::place::Place;
 use crate::report::{AFTER, Finding, Order, Report};
 use crate::service::{Action, AddressEntry, AddressList, AddressMatch, Builtin, Service, SocketType};
+use crate::text::{Caseless, Text};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 /// Services that send secrets in the clear, by the names they have in /etc/services.
@@ -124,15 +127,15 @@ impl Advice<'_> {
     }
 
     fn plaintext(&mut self) {
-        let name = self.service.name.to_ascii_lowercase();
-        let by_name = PLAINTEXT.iter().find(|(known, _)| *known == name);
+        let name = &self.service.name;
+        let by_name = PLAINTEXT.iter().find(|(known, _)| name.eq_ignore_ascii_case(known));
         let program = match &self.service.action {
-            Action::External { server, .. } => server.rsplit('/').next().unwrap_or_default(),
+            Action::External { server, .. } => server.basename(),
             // The target is another server, with or without a name that tells what it speaks.
-            Action::Redirect(_) => "",
+            Action::Redirect(_) => Text::default(),
             Action::Internal(_) | Action::Mux | Action::Sensor => return,
         };
-        let program = program.strip_prefix("in.").unwrap_or(program);
+        let program = program.strip_prefix("in.").unwrap_or(&program);
         let by_program = PLAINTEXT_PROGRAMS.iter().find(|(known, _)| *known == program);
         let Some((_, protocol)) = by_name.or(by_program) else { return };
         if self.is_open() {
@@ -265,13 +268,13 @@ fn open_to_all(list: &AddressList, absent: bool) -> bool {
 }
 
 fn same_ids(served: &[Served<'_>], report: &mut Report) {
-    let mut seen: std::collections::HashMap<String, &Service> = std::collections::HashMap::new();
+    let mut seen: HashMap<Caseless<&Text>, &Service> = HashMap::with_capacity(served.len());
     for Served { service, .. } in served {
-        match seen.entry(service.id.to_ascii_lowercase()) {
-            std::collections::hash_map::Entry::Vacant(vacant) => {
+        match seen.entry(Caseless(&service.id)) {
+            Entry::Vacant(vacant) => {
                 vacant.insert(service);
             }
-            std::collections::hash_map::Entry::Occupied(first) => {
+            Entry::Occupied(first) => {
                 let message =
                     format!("the id `{}` is also that of the service at {}", service.id, first.get().place);
                 let finding = Finding::new(&codes::SAME_ID, service.place.clone(), message)

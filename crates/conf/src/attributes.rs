@@ -319,36 +319,43 @@ pub fn attributes() -> &'static [Attribute] {
 
 /// The attribute of this name, compared without case.
 pub(crate) fn find(name: &str) -> Option<&'static Attribute> {
-    let mut at = usize::from(*BY_LENGTH.first.get(name.len())?);
+    let mut at = usize::from(BY_KEY.first[key(name.as_bytes())?]);
     while let Some(attribute) = TABLE.get(at) {
-        if attribute.name.eq_ignore_ascii_case(name) {
+        if attribute.name == name || attribute.name.eq_ignore_ascii_case(name) {
             return Some(attribute);
         }
-        at = usize::from(*BY_LENGTH.next.get(at)?);
+        at = usize::from(*BY_KEY.next.get(at)?);
     }
     None
 }
 
-/// The table by the lengths of its names: each line of each file asks for one.
-struct ByLength {
-    /// The first of each length; beyond the table where there is none.
-    first: [u8; LONGEST_NAME + 1],
-    /// The next of the same length.
+/// The table by keys of its names: each line of each file asks for one, and hardly two of them have the same.
+struct ByKey {
+    /// The first of each key; beyond the table where there is none.
+    first: [u8; KEYS],
+    /// The next of the same key.
     next: [u8; TABLE.len()],
 }
 
-const LONGEST_NAME: usize = 32;
-static BY_LENGTH: ByLength = by_length();
+const KEYS: usize = 256;
+static BY_KEY: ByKey = by_key();
 
-const fn by_length() -> ByLength {
-    let mut found = ByLength { first: [u8::MAX; LONGEST_NAME + 1], next: [u8::MAX; TABLE.len()] };
+/// What a name's length, its first letter and its last one come to, whatever their case; `None` of the empty name.
+const fn key(name: &[u8]) -> Option<usize> {
+    let ([first, ..], [.., last]) = (name, name) else { return None };
+    let (first, last) = (first.to_ascii_lowercase() as usize, last.to_ascii_lowercase() as usize);
+    Some((name.len() * 4 + first * 13 + last * 11) % KEYS)
+}
+
+const fn by_key() -> ByKey {
+    let mut found = ByKey { first: [u8::MAX; KEYS], next: [u8::MAX; TABLE.len()] };
     assert!(TABLE.len() < u8::MAX as usize, "a number of an attribute has eight bits");
     let mut at = TABLE.len();
     while let Some(before) = at.checked_sub(1) {
         at = before;
-        let length = TABLE[at].name.len();
-        found.next[at] = found.first[length];
-        found.first[length] = at as u8;
+        let Some(key) = key(TABLE[at].name.as_bytes()) else { panic!("an attribute has a name") };
+        found.next[at] = found.first[key];
+        found.first[key] = at as u8;
     }
     found
 }

@@ -9,11 +9,18 @@ use crate::number;
 use crate::values::process::is_number;
 use std::collections::BTreeSet;
 
+/// The attributes that name somebody.
+const NAMES: [&str; 4] = ["user", "group", "socket_owner", "socket_group"];
+
 /// Asks for each of them once.
 pub(crate) fn foresee(host: &dyn Host, found: &[Found]) {
     let mut asked = BTreeSet::new();
     for assignment in found.iter().flat_map(|found| &found.entry.assignments) {
         let name = &assignment.name.text;
+        // Most lines are told by their length: this looks at all of them.
+        if !NAMES.iter().any(|known| known.len() == name.len()) {
+            continue;
+        }
         let (Some(attribute), Some(value)) = (attributes::find(name), assignment.values.first()) else {
             continue;
         };

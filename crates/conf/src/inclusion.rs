@@ -21,6 +21,10 @@ use std::rc::Rc;
 const DEEPEST: usize = 16;
 /// Files in all.
 const MOST_FILES: usize = 4096;
+/// Lines of a section, rather too few, to begin with enough room for all of a file.
+const USUAL_SECTION: usize = 8;
+/// But not for more than so many.
+const MOST_FORESEEN: usize = 4096;
 /// Bytes in all.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -131,6 +135,7 @@ impl Gatherer<'_> {
         let source = Rc::new(Source::new(&path.to_string_lossy(), content));
         self.report.source(&source);
         open.push(plain(path));
+        self.gathered.found.reserve((source.last_line() as usize / USUAL_SECTION).min(MOST_FORESEEN));
         let mut base = self.next;
         for event in syntax::parse(&source) {
             let line = Order::from(syntax::line_of(&event));

@@ -106,7 +106,7 @@ pub use service::*;
 pub use sources::{Inetd, InetdUse, Sources};
 pub use steps::{Step, VERIFIED};
 pub use syntax::parse_file;
-pub use text::{Shared, Text};
+pub use text::{Caseless, Shared, Text};
 pub use trusted::{
     ProgramDigest, TrustedProgram, digest_text, program_digest, trusted_programs, trusted_text,
 };

@@ -2,12 +2,12 @@
 //! services is not fifty million comparisons. Decides nothing about them.
 
 use crate::service::Listen;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Services by the port that they have, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
-    by_port: BTreeMap<u16, Vec<usize>>,
+    by_port: BTreeSet<(u16, usize)>,
     /// Those with several ports, or a path in place of one.
     others: Vec<usize>,
 }
@@ -18,7 +18,7 @@ impl Neighbours {
         if listen.is_local() || listen.port != listen.last_port {
             self.others.push(index);
         } else {
-            self.by_port.entry(listen.port).or_default().push(index);
+            self.by_port.insert((listen.port, index));
         }
     }
 
@@ -28,7 +28,7 @@ impl Neighbours {
         if !listen.is_local() {
             // A range that is written backwards was refused; it would panic here.
             let last = listen.last_port.max(listen.port);
-            all.extend(self.by_port.range(listen.port..=last).flat_map(|(_, at)| at));
+            all.extend(self.by_port.range((listen.port, 0)..=(last, usize::MAX)).map(|&(_, at)| at));
         }
         all.sort_unstable();
         all

@@ -5,12 +5,13 @@ use crate::place::Place;
 use crate::service::{AddressEntry, Service};
 use crate::text::Text;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// What a configuration says, taken as a whole.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// Services that can be served, in the order of their entries. Empty where `fatal` is set.
-    pub services: Vec<Service>,
+    pub services: Vec<Rc<Service>>,
     /// Entries that cannot or shall not be served, with the reason.
     pub left_out: Vec<LeftOut>,
     /// The daemon's own settings from `defaults`.
@@ -24,6 +25,13 @@ pub struct Reading {
     pub files: Vec<PathBuf>,
     /// A condition under which nothing of this may be used: bad `defaults`, unreadable main file.
     pub fatal: Option<Fatal>,
+}
+
+impl Reading {
+    /// The services that can be served.
+    pub fn served(&self) -> impl Iterator<Item = &Service> + Clone {
+        self.services.iter().map(|service| &**service)
+    }
 }
 
 /// An entry that is not served.

@@ -331,19 +331,27 @@ fn log_directory(draft: &Draft, bench: &mut Bench<'_>) -> Result<(), Refused> {
     else {
         return Ok(());
     };
-    let Some(directory) = Path::new(path).parent() else { return Ok(()) };
+    // That of `defaults` is one for all.
+    let of_all = !draft.marks.has(Id::LogType);
+    if of_all && *bench.log_is_there {
+        return Ok(());
+    }
+    let Some(directory) = Path::new(path.as_str()).parent() else { return Ok(()) };
     match bench.host.is_directory(directory) {
         Ok(false) => {}
         Err(error) if NO_SUCH.contains(&error.number) => {}
-        _ => return Ok(()),
+        _ => {
+            *bench.log_is_there |= of_all;
+            return Ok(());
+        }
     }
     let message = format!(
         "the log of service `{}` cannot be created: there is no directory `{}`",
         draft.id(),
         directory.display()
     );
-    // The log of `defaults` is one for all, and is tried once.
-    let owner = if draft.marks.has(Id::LogType) { draft.id() } else { "default" };
+    // And is tried once.
+    let owner = if of_all { "default" } else { draft.id() };
     let creation = Classic::new(Level::Error, format!("creation of {owner} log failed"));
     if owner != "default" || !bench.report.has_logged(&creation) {
         bench.report.log(AFTER, creation);

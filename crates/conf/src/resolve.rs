@@ -25,6 +25,7 @@ use crate::text::Text;
 use crate::usual::InCommon;
 use crate::verdict::{Bench, Refused};
 use std::path::Path;
+use std::rc::Rc;
 
 /// No such file or directory.
 const ENOENT: i32 = 2;
@@ -139,10 +140,18 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
     let mut standing = Standing { served: Vec::with_capacity(found.len()), ..Standing::default() };
     // What is said of services that fit together or not comes behind what is said of those that are not to be served at all.
     let mut verdicts = Report::default();
+    let mut log_is_there = false;
+    // One for all: it is large.
+    let mut draft = Box::<Draft>::default();
     for found in found {
-        let outcome = match read_service(host, found, &defaults, &mut report) {
-            Some(Ok(mut draft)) => {
-                let mut bench = Bench { host, report: &mut verdicts, place: &found.entry.place };
+        let outcome = match read_service(host, found, &defaults, &mut draft, &mut report) {
+            Some(Ok(())) => {
+                let mut bench = Bench {
+                    host,
+                    report: &mut verdicts,
+                    place: &found.entry.place,
+                    log_is_there: &mut log_is_there,
+                };
                 chosen(&mut draft, found, &defaults, &mut report)
                     .and_then(|()| judged(&mut draft, found, &defaults, &mut standing, &mut bench))
             }
@@ -165,7 +174,10 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
     let reason = "a value in `defaults` is bad, so nothing is served";
     let (services, stopped) = if fatal.is_none() { (served, Vec::new()) } else { (Vec::new(), served) };
     for (service, found) in stopped {
-        left_out.push((found.start(), left(service.name, service.id, found, reason.to_owned(), false)));
+        left_out.push((
+            found.start(),
+            left(service.name.clone(), service.id.clone(), found, reason.to_owned(), false),
+        ));
     }
     left_out.sort_by_key(|&(order, _)| order);
     let settings = Settings {
@@ -224,10 +236,11 @@ fn read_service(
     host: &dyn Host,
     found: &Found,
     defaults: &Draft,
+    draft: &mut Draft,
     report: &mut Report,
-) -> Option<Result<Box<Draft>, Box<LeftOut>>> {
+) -> Option<Result<(), Box<LeftOut>>> {
     let name = found.entry.name.as_ref()?;
-    let mut draft = Box::new(Draft::starting_from(&name.text, defaults));
+    *draft = Draft::starting_from(&name.text, defaults);
     if !name.utf8 {
         let message = "the name of the service is not UTF-8";
         draft.break_off(message);
@@ -235,12 +248,12 @@ fn read_service(
     }
     draft.rooted |= crate::values::moves_program(&found.entry.assignments);
     for assignment in &found.entry.assignments {
-        assign(host, &mut draft, assignment, found.order(assignment.name.place.line), report);
+        assign(host, draft, assignment, found.order(assignment.name.place.line), report);
     }
     let (reason, intended) = match (found.entry.end, draft.broken.take()) {
         (End::Closed, broken) => {
             draft.broken = broken;
-            return Some(Ok(draft));
+            return Some(Ok(()));
         }
         (End::SwitchedOff, _) if draft.disable == Some(true) => ("`disable = yes`".to_owned(), true),
         (End::SwitchedOff | End::Broken, Some(broken)) => (broken, false),
@@ -284,7 +297,7 @@ fn judged<'a>(
 ) -> Result<(), Box<LeftOut>> {
     match judge(draft, defaults, standing, bench) {
         Ok(service) => {
-            standing.take_in(service, found);
+            standing.take_in(Rc::new(service), found);
             Ok(())
         }
         Err(Refused(reason)) => Err(left(draft.name_text(), draft.id_text(), found, reason, false)),
@@ -294,7 +307,7 @@ fn judged<'a>(
 /// The services so far, and which of them a later one must be compared with.
 #[derive(Default)]
 struct Standing<'a> {
-    served: Vec<(Service, &'a Found)>,
+    served: Vec<(Rc<Service>, &'a Found)>,
     bound: Bound,
     neighbours: Neighbours,
     common: InCommon,
@@ -304,7 +317,7 @@ struct Standing<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn take_in(&mut self, service: Service, found: &'a Found) {
+    fn take_in(&mut self, service: Rc<Service>, found: &'a Found) {
         let index = self.served.len();
         self.neighbours.add(index, &service.listen);
         if service.mux.is_some() {
@@ -320,7 +333,7 @@ impl<'a> Standing<'a> {
     fn first(&self, of: &[usize], is: impl Fn(&Service) -> bool) -> Option<&Service> {
         of.iter()
             .filter_map(|&index| self.served.get(index))
-            .map(|(service, _)| service)
+            .map(|(service, _)| &**service)
             .find(|other| is(other))
     }
 }

@@ -213,7 +213,7 @@ pub enum LogType {
     /// `FILE path [soft [hard]]`, in bytes.
     File {
         /// Absolute path.
-        path: String,
+        path: Text,
         /// Soft limit.
         soft: Option<u64>,
         /// Hard limit, xinetd's default applied when only soft was given.

@@ -10,6 +10,7 @@ use crate::lex::{Line, MAX_LINE, Source, is_space};
 use crate::nearest::nearest;
 use crate::place::Place;
 use crate::report::{Finding, Order, Report};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 const KEYWORDS: [&str; 4] = ["service", "defaults", "include", "includedir"];
@@ -44,27 +45,37 @@ pub fn parse_file(name: &str, bytes: &[u8]) -> (File, Vec<Diagnostic>) {
 }
 
 /// Reads a file. Includes nothing.
-pub(crate) fn parse(source: &Source) -> Vec<Event> {
+pub(crate) fn parse(source: &Source) -> impl Iterator<Item = Event> {
     read(source, false)
 }
 
 /// The same without the stop at `disable = yes`: also what is switched off is read to its end.
-pub(crate) fn parse_whole(source: &Source) -> Vec<Event> {
+pub(crate) fn parse_whole(source: &Source) -> impl Iterator<Item = Event> {
     read(source, true)
 }
 
-fn read(source: &Source, whole: bool) -> Vec<Event> {
-    let mut reader =
-        Reader { source, next: 0, events: Vec::new(), assignments: Vec::new(), defaults_found: false, whole };
+/// One event after the other: a thousand sections are not gathered here once more.
+fn read(source: &Source, whole: bool) -> impl Iterator<Item = Event> {
+    let mut reader = Reader {
+        source,
+        next: 0,
+        events: VecDeque::new(),
+        assignments: Vec::new(),
+        defaults_found: false,
+        whole,
+    };
     reader.oddities();
-    while reader.section() {}
-    reader.events
+    std::iter::from_fn(move || {
+        while reader.events.is_empty() && reader.section() {}
+        reader.events.pop_front()
+    })
 }
 
 struct Reader<'a> {
     source: &'a Source,
     next: usize,
-    events: Vec<Event>,
+    /// What was found and not taken yet.
+    events: VecDeque<Event>,
     /// Room for the lines of a section.
     assignments: Vec<Assignment>,
     defaults_found: bool,
@@ -97,7 +108,7 @@ impl<'a> Reader<'a> {
     }
 
     fn say(&mut self, line: u32, finding: Finding) {
-        self.events.push(Event::Finding(line, finding));
+        self.events.push_back(Event::Finding(line, finding));
     }
 
     fn oddities(&mut self) {
@@ -185,7 +196,7 @@ impl<'a> Reader<'a> {
     }
 
     fn inclusion(&mut self, directory: bool, path: Word) {
-        self.events.push(Event::Item(Item::Inclusion(Inclusion { directory, path })));
+        self.events.push_back(Event::Item(Item::Inclusion(Inclusion { directory, path })));
     }
 
     /// Whether `{` stands alone on the next line; says so if not, and skips the section.
@@ -211,7 +222,7 @@ impl<'a> Reader<'a> {
         self.say(here.line, finding);
         if let Some(name) = name {
             let reason = format!("it has no `{{` on the line after `service {}`", name.text);
-            self.events.push(Event::Lost { name: name.clone(), reason });
+            self.events.push_back(Event::Lost { name: name.clone(), reason });
         }
         if let Some(next) = next {
             self.swallowed(next);
@@ -226,7 +237,7 @@ impl<'a> Reader<'a> {
         }
         let entry = self.entry(line, Some(name));
         let end = entry.end;
-        self.events.push(Event::Item(Item::Entry(entry)));
+        self.events.push_back(Event::Item(Item::Entry(entry)));
         if end != End::Closed {
             self.skip();
         }
@@ -249,7 +260,7 @@ impl<'a> Reader<'a> {
         // A broken one does not count, and is not skipped to its end: its remaining lines are read as if they stood
         // outside. That is how xinetd comes to lose the service behind it.
         self.defaults_found = entry.end == End::Closed;
-        self.events.push(Event::Item(Item::Entry(entry)));
+        self.events.push_back(Event::Item(Item::Entry(entry)));
     }
 
     /// Reads the lines of a section up to its `}`, or to where reading it stops.
@@ -342,7 +353,7 @@ impl<'a> Reader<'a> {
         let finding = Finding::new(&codes::SWALLOWED, name.place.clone(), message).service(&name.text);
         self.say(line.number, finding);
         let reason = "it is skipped because the section before it is not closed".to_owned();
-        self.events.push(Event::Lost { name, reason });
+        self.events.push_back(Event::Lost { name, reason });
     }
 
     /// Skips everything up to the next line that holds `}` alone.
@@ -352,7 +363,7 @@ impl<'a> Reader<'a> {
                 let line = self.here();
                 let text = "missing } in last service entry";
                 let classic = Classic::at(Level::Warning, text, &self.source.place(line));
-                self.events.push(Event::Log(line + 1, classic));
+                self.events.push_back(Event::Log(line + 1, classic));
                 return;
             };
             if line.is_only(b'}') {
@@ -364,17 +375,13 @@ impl<'a> Reader<'a> {
 
     fn assignment(&self, line: Line<'a>) -> Result<Assignment, NotAssignment> {
         let at = |i: usize| line.text.get(i).copied();
-        let skip_space = |mut i: usize| {
-            while at(i).is_some_and(is_space) {
-                i += 1;
-            }
-            i
+        let find = |from: usize, is: fn(u8) -> bool| {
+            let rest = line.text.get(from..).unwrap_or_default();
+            from + rest.iter().position(|&byte| is(byte)).unwrap_or(rest.len())
         };
-        let start = skip_space(0);
-        let mut end = start;
-        while at(end).is_some_and(|b| !is_space(b) && b != b'=') {
-            end += 1;
-        }
+        let skip_space = |from: usize| find(from, |byte| !is_space(byte));
+        let start = line.indent;
+        let end = find(start, |byte| is_space(byte) || byte == b'=');
         let name = self.source.word(line, start, end);
         let operator_at = skip_space(end);
         let not = |classic: String, message: String, help: Option<String>| {

@@ -72,7 +72,7 @@ impl Text {
 
     /// What stands behind the last slash; all where there is none.
     pub(crate) fn basename(&self) -> Self {
-        let behind = self.as_str().rfind('/').map_or(0, |at| at + 1);
+        let behind = self.bytes().rposition(|byte| byte == b'/').map_or(0, |at| at + 1);
         Self { from: self.from + u32::try_from(behind).unwrap_or(0), ..self.clone() }
     }
 }
@@ -164,6 +164,31 @@ impl PartialEq<String> for Text {
 impl Hash for Text {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
+    }
+}
+
+/// A word without regard to case, as those of the language are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Caseless<T>(pub T);
+
+impl<T: Deref<Target: AsRef<str>>> PartialEq for Caseless<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (*self.0).as_ref().eq_ignore_ascii_case((*other.0).as_ref())
+    }
+}
+
+impl<T: Deref<Target: AsRef<str>>> Eq for Caseless<T> {}
+
+impl<T: Deref<Target: AsRef<str>>> Hash for Caseless<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // In pieces: the hasher is slow about single bytes, and most words are no longer than one.
+        let mut piece = [0; 32];
+        for part in (*self.0).as_ref().as_bytes().chunks(piece.len()) {
+            let lower = &mut piece[..part.len()];
+            lower.copy_from_slice(part);
+            lower.make_ascii_lowercase();
+            state.write(lower);
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) report: &'a mut Report,
     /// The section's first line.
     pub(crate) place: &'a Place,
+    /// There is a directory for the log of `defaults`.
+    pub(crate) log_is_there: &'a mut bool,
 }
 
 /// The service is out; the reason in one sentence.

@@ -84,7 +84,7 @@ impl Supervisor {
             until,
             to_ask: VecDeque::new(),
             asked: HashMap::new(),
-            known: Known::new(),
+            known: Known::default(),
             sections: None,
             compare: purpose != Purpose::Start && self.is_as_read(),
             again: false,
@@ -103,13 +103,15 @@ impl Supervisor {
         if reading.compare {
             let same = recorder.agrees(&self.answers);
             if !missing(&recorder) {
-                drop(recorder);
+                let known = recorder.of_files();
                 if same {
                     let (purpose, again) = (reading.purpose, reading.again);
                     self.remain(purpose);
                     return self.read_if(again);
                 }
-                // What only the former reading asked is no part of this one, nor is the time that it took.
+                // What only the former reading asked is no part of this one, nor is the time that it took. What it read need not be
+                // read twice.
+                reading.known = known.unasked();
                 (reading.compare, reading.round) = (false, 0);
                 (reading.number, reading.until) = (self.ticket(), self.stamp.mono() + DEADLINE);
                 self.timers.set(reading.until, Alarm::Reading(reading.number));

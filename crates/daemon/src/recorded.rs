@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -39,13 +40,35 @@ mod kind {
 }
 
 /// Answers by their questions, while they are gathered.
-pub type Known = BTreeMap<Vec<u8>, Recorded>;
+#[derive(Debug, Default)]
+pub struct Known {
+    asked: BTreeMap<Vec<u8>, Recorded>,
+    /// What was asked for another reason: whoever asks it hears the same.
+    heard: BTreeMap<Vec<u8>, Recorded>,
+}
+
+impl Known {
+    /// The same, and nothing was asked yet.
+    pub fn unasked(mut self) -> Self {
+        self.heard.append(&mut self.asked);
+        self
+    }
+
+    /// What was said to a question, which has been asked by now.
+    fn to(&mut self, question: &[u8]) -> Option<&Recorded> {
+        if !self.asked.contains_key(question) {
+            let (question, said) = self.heard.remove_entry(question)?;
+            self.asked.insert(question, said);
+        }
+        self.asked.get(question)
+    }
+}
 
 /// A machine whose answers are written down.
 #[derive(Debug)]
 pub struct Recorder<'a> {
     machine: &'a Machine,
-    answers: RefCell<Known>,
+    known: RefCell<Known>,
 }
 
 /// A machine that answers what was written down; what was not asked then, the files of now, and no name service.
@@ -57,21 +80,21 @@ pub struct Replay<'a> {
 
 /// Where a question is answered: with its bytes, and by whom if nobody has written it down.
 trait Source {
-    fn answer<T: Field>(&self, question: Vec<u8>, ask: impl FnOnce(&Machine) -> T) -> T;
+    fn answer<T: Field>(&self, question: Key, ask: impl FnOnce(&Machine) -> T) -> T;
     fn file(&self, path: &Path) -> Result<Content, SystemError>;
 }
 
 impl<'a> Recorder<'a> {
     /// Writes down what this machine says, beside what is known already.
     pub fn new(machine: &'a Machine, known: Known) -> Self {
-        Self { machine, answers: RefCell::new(known) }
+        Self { machine, known: RefCell::new(known) }
     }
 
     /// What it has said of files: it will be said again, while what names mean may have been asked for in vain.
     pub fn of_files(self) -> Known {
-        let mut answers = self.answers.into_inner();
-        answers.retain(|question, _| question.first().is_some_and(|kind| !of_names(*kind)));
-        answers
+        let mut known = self.known.into_inner();
+        known.asked.retain(|question, _| question.first().is_some_and(|kind| !of_names(*kind)));
+        known
     }
 
     /// Whether it was asked what it does not know yet.
@@ -86,7 +109,7 @@ impl<'a> Recorder<'a> {
             let is = move |question: &Bytes| question.0.first().is_some_and(|kind| of_names(*kind)) == names;
             let these = before.0.iter().filter(move |(question, _)| is(question));
             these.clone().for_each(|(question, _)| self.ask_again(&question.0));
-            let now = self.answers.borrow();
+            let now = &self.known.borrow().asked;
             these.into_iter().all(|(question, answer)| now.get(&question.0).is_some_and(|now| now == answer))
         };
         same(false) && same(true)
@@ -136,7 +159,7 @@ impl<'a> Recorder<'a> {
 
     /// What it has said.
     pub fn answers(self) -> Answers {
-        let answers = self.answers.into_inner();
+        let answers = self.known.into_inner().asked;
         Answers(answers.into_iter().map(|(question, answer)| (Bytes(question), answer)).collect())
     }
 }
@@ -219,19 +242,20 @@ impl<'a> Replay<'a> {
 
 impl Source for Recorder<'_> {
     /// What was asked before is not asked again: a reading sees one machine, and a thousand services of one program are one question.
-    fn answer<T: Field>(&self, question: Vec<u8>, ask: impl FnOnce(&Machine) -> T) -> T {
-        let before = self.answers.borrow().get(&question).and_then(Recorded::read);
+    fn answer<T: Field>(&self, question: Key, ask: impl FnOnce(&Machine) -> T) -> T {
+        let before = self.known.borrow_mut().to(&question).and_then(Recorded::read);
         if let Some(answer) = before {
             return answer;
         }
         let answer = ask(self.machine);
-        self.answers.borrow_mut().insert(question, Recorded::Written(to_bytes(&answer)));
+        let said = Recorded::Written(to_bytes(&answer));
+        self.known.borrow_mut().asked.insert(question.to_vec(), said);
         answer
     }
 
     fn file(&self, path: &Path) -> Result<Content, SystemError> {
         let question = of_path(kind::READ, path);
-        if let Some(answer) = self.answers.borrow().get(&question).and_then(Recorded::file) {
+        if let Some(answer) = self.known.borrow_mut().to(&question).and_then(Recorded::file) {
             return answer;
         }
         let answer = self.machine.content(path);
@@ -239,13 +263,13 @@ impl Source for Recorder<'_> {
             Ok(content) => Recorded::File(content.clone()),
             Err(error) => Recorded::Written(to_bytes(&(None::<Bytes>, error.number))),
         };
-        self.answers.borrow_mut().insert(question, said);
+        self.known.borrow_mut().asked.insert(question.to_vec(), said);
         answer
     }
 }
 
 impl Source for Replay<'_> {
-    fn answer<T: Field>(&self, question: Vec<u8>, ask: impl FnOnce(&Machine) -> T) -> T {
+    fn answer<T: Field>(&self, question: Key, ask: impl FnOnce(&Machine) -> T) -> T {
         let written = self.answers.get(&*question).and_then(|answer| answer.read());
         written.unwrap_or_else(|| ask(&self.now))
     }
@@ -262,21 +286,56 @@ fn of_names(kind: u8) -> bool {
     [USER, USER_BY_ID, GROUP, GROUPS_OF, PORT, PROTOCOL, RPC, ADDRESSES, NETWORK].contains(&kind)
 }
 
-/// As `to_bytes(&(words, number))` behind the kind, in one piece: each service asks several.
-fn question(kind: u8, words: &[&[u8]], number: u32) -> Vec<u8> {
-    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = Vec::with_capacity(9 + words.iter().map(|word| 4 + word.len()).sum::<usize>());
-    bytes.push(kind);
-    bytes.extend_from_slice(&length(words.len()));
-    for word in words {
-        bytes.extend_from_slice(&length(word.len()));
-        bytes.extend_from_slice(word);
-    }
-    bytes.extend_from_slice(&number.to_le_bytes());
-    bytes
+/// The bytes of a question. Each service asks several that were asked before: most take no memory of the heap.
+enum Key {
+    Short([u8; SHORT], usize),
+    Long(Vec<u8>),
 }
 
-fn of_path(kind: u8, path: &Path) -> Vec<u8> {
+const SHORT: usize = 120;
+
+impl Key {
+    fn push(&mut self, more: &[u8]) {
+        if let Self::Short(bytes, length) = self {
+            if let Some(room) = bytes.get_mut(*length..*length + more.len()) {
+                room.copy_from_slice(more);
+                *length += more.len();
+                return;
+            }
+            *self = Self::Long(self.to_vec());
+        }
+        if let Self::Long(bytes) = self {
+            bytes.extend_from_slice(more);
+        }
+    }
+}
+
+impl Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes, length) => bytes.get(..*length).unwrap_or_default(),
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// As `to_bytes(&(words, number))` behind the kind.
+fn question(kind: u8, words: &[&[u8]], number: u32) -> Key {
+    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut key = Key::Short([0; SHORT], 0);
+    key.push(&[kind]);
+    key.push(&length(words.len()));
+    for word in words {
+        key.push(&length(word.len()));
+        key.push(word);
+    }
+    key.push(&number.to_le_bytes());
+    key
+}
+
+fn of_path(kind: u8, path: &Path) -> Key {
     question(kind, &[path.as_os_str().as_bytes()], 0)
 }
 
@@ -392,7 +451,12 @@ mod tests {
     #[test]
     fn a_question_reads_as_a_former_version_wrote_it() {
         let words = vec![Bytes(b"ab".to_vec()), Bytes(Vec::new())];
-        assert_eq!(question(7, &[b"ab", b""], 9), [&[7][..], &to_bytes(&(words, 9u32))].concat());
+        assert_eq!(*question(7, &[b"ab", b""], 9), *[&[7][..], &to_bytes(&(words, 9u32))].concat());
+        for length in [90, 106, 107, 108, 109, 110, 111, 112, 500] {
+            let word = vec![b'x'; length];
+            let words = (vec![Bytes(word.clone())], 9u32);
+            assert_eq!(*question(7, &[&word], 9), *[&[7][..], &to_bytes(&words)].concat(), "{length}");
+        }
     }
 
     #[test]
@@ -402,7 +466,7 @@ mod tests {
         machine.answer(Question::User("joe".into()), Answer::User { name: "joe".into(), uid: 7, gid: 8 });
         machine.answer(Question::ServicePort("a".into(), "udp".into()), Answer::Port(9));
         machine.answer(Question::GroupsOf("joe".into(), 8), Answer::Groups(vec![8, 9]));
-        let recorder = Recorder::new(&machine, Known::new());
+        let recorder = Recorder::new(&machine, Known::default());
         assert_eq!(Host::user(&recorder, "joe").map(|user| user.uid), Some(7));
         assert_eq!(recorder.service_port("a", "udp"), Some(9));
         assert_eq!(recorder.groups_of("joe", 8), Some(vec![8, 9]));
@@ -418,15 +482,21 @@ mod tests {
         ] {
             assert_eq!(answers.to(&question), said, "{question:?}");
         }
-        assert!(Recorder::new(&machine, Known::new()).agrees(&answers));
+        assert!(Recorder::new(&machine, Known::default()).agrees(&answers));
         machine.answer(Question::User("joe".into()), Answer::User { name: "joe".into(), uid: 6, gid: 8 });
-        assert!(!Recorder::new(&machine, Known::new()).agrees(&answers));
+        assert!(!Recorder::new(&machine, Known::default()).agrees(&answers));
         assert!(machine.take_wanted().is_empty());
-        assert!(!Recorder::new(&Machine::default(), Known::new()).agrees(&answers), "nothing is known");
+        assert!(!Recorder::new(&Machine::default(), Known::default()).agrees(&answers), "nothing is known");
         // What was said in vain is not said again; what was read stays.
-        let recorder = Recorder::new(&machine, Known::new());
+        let recorder = Recorder::new(&machine, Known::default());
         let _ = (recorder.is_directory(Path::new("/")), recorder.service_port("b", "tcp"));
-        assert_eq!(recorder.of_files().len(), 1);
+        let known = recorder.of_files();
+        assert_eq!(known.asked.len(), 1);
+        // Asked for another reason, it is heard again, and counts once it is asked.
+        let recorder = Recorder::new(&machine, known.unasked());
+        assert_eq!(recorder.known.borrow().heard.len(), 1);
+        assert_eq!(recorder.is_directory(Path::new("/")), Ok(true));
+        assert_eq!(recorder.answers().0.len(), 1);
     }
 
     #[test]
@@ -434,17 +504,16 @@ mod tests {
         let path = std::env::temp_dir().join(format!("portreeve-recorded-{}", std::process::id()));
         std::fs::write(&path, "service a\n").unwrap();
         let machine = Machine::default();
-        let recorder = Recorder::new(&machine, Known::new());
+        let recorder = Recorder::new(&machine, Known::default());
         let missing = Path::new("/nonexistent/file");
         assert_eq!(recorder.read(&path).unwrap(), b"service a\n");
         let error = recorder.read(missing).unwrap_err();
         assert!(recorder.executable(&path).is_err());
         assert_eq!(Host::protocol(&recorder, "tcp"), Some(6));
         let answers = recorder.answers();
-        assert!(Recorder::new(&machine, Known::new()).agrees(&answers));
+        assert!(Recorder::new(&machine, Known::default()).agrees(&answers));
         let written = answers.written();
-        let of_file =
-            written.iter().find(|(question, _)| *question == Bytes(of_path(kind::READ, &path))).unwrap();
+        let of_file = written.iter().find(|(question, _)| question.0 == *of_path(kind::READ, &path)).unwrap();
         assert_eq!(
             of_file.1.0,
             to_bytes(&(Some(Bytes(b"service a\n".to_vec())), 0)),
@@ -452,7 +521,7 @@ mod tests {
         );
         assert_eq!(Answers::of_written(written), answers);
         std::fs::write(&path, "service b\n").unwrap();
-        assert!(!Recorder::new(&machine, Known::new()).agrees(&answers), "a file has another text");
+        assert!(!Recorder::new(&machine, Known::default()).agrees(&answers), "a file has another text");
         std::fs::remove_file(&path).unwrap();
         let replay = Replay::new(&answers);
         assert_eq!(replay.read(&path).unwrap(), b"service a\n");

@@ -94,9 +94,7 @@ impl Supervisor {
         self.answers = Rc::new(answers);
         self.said = Said::by(&result);
         let changes = self.swap(start, result);
-        // A reading leaves holes in the heap that nothing here will ever fill.
-        portreeve_sys::process::trim_heap();
-        // And the code that did it, most of it, rests until the next, as does that of all that follows from it.
+        // The code that did it, most of it, rests until the next, as does that of all that follows from it.
         self.timers.set(self.stamp.mono() + FOLLOWS, Alarm::Rest);
         self.reloaded(purpose, changes, diagnostics);
     }
@@ -137,18 +135,18 @@ impl Supervisor {
         if !start {
             self.begin_swap();
         }
-        self.protect_instead(translate::protected(&result.settings.protect, result.services.iter()));
+        self.protect_instead(translate::protected(&result.settings.protect, result.served()));
         self.bans.groups = result.settings.protect_groups;
         self.bans.protection = None;
         self.want_sensor(result.settings.watch_scans);
         self.trusted.go_by(result.settings.trusted_programs.as_deref());
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
-        let mut seen: HashMap<Text, u32> = HashMap::new();
-        let mut numbered = |service: Service| {
+        let mut seen: HashMap<Text, u32> = HashMap::with_capacity(result.services.len());
+        let mut numbered = |service: Rc<Service>| {
             let next = seen.entry(service.id.clone()).or_default();
             *next += 1;
-            Some((Rc::new(service), *next - 1))
+            Some((service, *next - 1))
         };
         let mut new: Vec<Option<(Rc<Service>, u32)>> =
             result.services.into_iter().map(&mut numbered).collect();

@@ -10,7 +10,7 @@ pub fn findings(reading: &Reading, filesystem: &Path) -> Vec<Finding> {
         return Vec::new();
     }
     let labeled = |service: &&Service| service.flags.contains("LABELED");
-    reading.services.iter().filter(labeled).map(finding).collect()
+    reading.served().filter(labeled).map(finding).collect()
 }
 
 fn finding(service: &Service) -> Finding {

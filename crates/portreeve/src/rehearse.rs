@@ -77,7 +77,7 @@ fn way(reading: &Reading, service: &Service, asked: &Asked<'_>, now: &Now) -> Ve
         checks.extend(steps(service).into_iter().map(|check| Check { part, ..check }));
         return checks;
     }
-    let mux = reading.services.iter().find(|service| service.action == Action::Mux);
+    let mux = reading.served().find(|service| service.action == Action::Mux);
     let mut checks = mux.map(|mux| door(reading, mux, asked, now, "tcpmux")).unwrap_or_default();
     let place = Some(rules::origin(&service.place));
     let line = match mux {
@@ -183,9 +183,8 @@ fn at(service: &Service, client: IpAddr) -> Option<SocketAddr> {
 }
 
 fn find<'a>(reading: &'a Reading, wanted: &str, file: &str) -> Result<&'a Service, Failure> {
-    let services = &reading.services;
-    let by_id = services.iter().find(|service| service.id.eq_ignore_ascii_case(wanted));
-    let by_name = || services.iter().find(|service| service.name.eq_ignore_ascii_case(wanted));
+    let by_id = reading.served().find(|service| service.id.eq_ignore_ascii_case(wanted));
+    let by_name = || reading.served().find(|service| service.name.eq_ignore_ascii_case(wanted));
     by_id.or_else(by_name).ok_or_else(|| {
         let shown = escape::text(wanted);
         match reading.left_out.iter().find(|entry| entry.id == wanted || entry.name == wanted) {
@@ -195,7 +194,7 @@ fn find<'a>(reading: &'a Reading, wanted: &str, file: &str) -> Result<&'a Servic
                 escape::text(&entry.reason)
             )),
             None => {
-                let known: Vec<_> = services.iter().map(|service| escape::text(&service.id)).collect();
+                let known: Vec<_> = reading.served().map(|service| escape::text(&service.id)).collect();
                 Failure::with_help(
                     format!("{file} has no service {shown}"),
                     format!("it has: {}", known.join(" ")),

@@ -59,8 +59,7 @@ pub(crate) fn content(server: &Path) -> Result<ProgramDigest, String> {
 /// What would not be started, or be started with a warning.
 pub(crate) fn findings(reading: &Reading) -> Vec<Finding> {
     let asked: Vec<(&Service, &str)> = reading
-        .services
-        .iter()
+        .served()
         .filter_map(|service| match &service.action {
             Action::External { server, .. } if service.verify != Verify::No => {
                 Some((service, server.as_str()))

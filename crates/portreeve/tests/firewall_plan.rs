@@ -50,7 +50,7 @@ fn services(of: &[&str]) -> Vec<Service> {
     let paper = Paper::new(&text);
     let reading = read_sources(&Machine, &Sources::xinetd(&paper.0));
     assert_eq!(reading.services.len(), of.len(), "{:#?}", reading.diagnostics);
-    reading.services
+    reading.served().cloned().collect()
 }
 
 fn plan(services: &[Service], settings: &HostFirewall) -> Plan {

@@ -2,6 +2,7 @@
 //! nothing about when that is worth it.
 
 use rustix::mm::{Advice, madvise};
+use std::io::Read;
 
 /// A part of the address space, as a line of /proc/self/maps tells of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +19,12 @@ struct Mapping<'a> {
 /// kernel maps what lies around a page that is touched. What is used comes back from the page cache without reading a disk. Without /proc
 /// nothing happens.
 pub fn let_go() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    // In one piece: the kernel makes the table anew for each read.
+    let mut maps = String::with_capacity(8 << 10);
+    let read = std::fs::File::open("/proc/self/maps").and_then(|mut file| file.read_to_string(&mut maps));
+    if read.is_err() {
+        return;
+    }
     let here = let_go as fn() as usize;
     for Mapping { start, end, .. } in of_code(&maps, here) {
         let address = std::ptr::with_exposed_provenance_mut(start);

@@ -30,6 +30,8 @@ const REMOTE: [&str; 16] = [
 ];
 /// Where the kernel has the table.
 const TABLE: &str = "/proc/self/mountinfo";
+/// Room to begin with, for a table that is read in one piece.
+const USUAL_TABLE: usize = 16 << 10;
 /// The longest table that is read.
 const LONGEST: u64 = 16 << 20;
 /// Links on one way, as path_resolution(7) has it.
@@ -68,7 +70,8 @@ impl Mounts {
             self.table = File::open(TABLE).ok();
         }
         let Some(table) = &mut self.table else { return };
-        let mut text = Vec::new();
+        // The kernel makes it anew for each read.
+        let mut text = Vec::with_capacity(USUAL_TABLE);
         let read = table.seek(SeekFrom::Start(0)).and_then(|_| table.take(LONGEST).read_to_end(&mut text));
         if read.is_ok() {
             self.remote = remote(&String::from_utf8_lossy(&text));

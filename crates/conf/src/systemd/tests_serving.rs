@@ -187,7 +187,7 @@ fn several_places_are_one_service_where_they_can_be() {
             let bind: Vec<_> = s.listen.bind.iter().map(|bind| bind.text.clone()).collect();
             format!("{}-{} {}", s.listen.port, s.listen.last_port, bind.join(" "))
         };
-        reading.services.iter().map(places).collect::<Vec<_>>()
+        reading.served().map(places).collect::<Vec<_>>()
     };
     assert_eq!(of("ListenStream=70\nListenStream=71\nListenStream=73"), ["70-71 ", "73-73 "]);
     assert_eq!(of("ListenStream=127.0.0.1:70\nListenStream=[::1]:70"), ["70-70 127.0.0.1 ::1"]);

@@ -102,7 +102,11 @@ fn what_keeps_a_service_out() {
 fn socket_type_and_protocol_imply_each_other_and_the_port() {
     let listen = |name: &str, line: &str| {
         let wait = if line.contains("udp") || line.contains("dgram") { "wait = yes" } else { "wait = no" };
-        reading(only(name, &[line, wait, "user = root", "server = /bin/sh"])).services.remove(0).listen
+        reading(only(name, &[line, wait, "user = root", "server = /bin/sh"]))
+            .services
+            .remove(0)
+            .listen
+            .clone()
     };
     for line in ["socket_type = stream", "protocol = tcp"] {
         let listen = listen("telnet", line);

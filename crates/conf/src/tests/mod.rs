@@ -50,9 +50,9 @@ fn with_line(line: &str) -> String {
 
 /// The only service of a file with these further lines; the test fails if it is not served.
 fn service(more: &str) -> Service {
-    let mut reading = reading(stream("s1", 2000, more));
+    let reading = reading(stream("s1", 2000, more));
     assert_eq!(reading.left_out, [], "{more}: {:#?}", reading.diagnostics);
-    reading.services.remove(0)
+    Service::clone(&reading.services[0])
 }
 
 /// Why the only service of a file with these further lines is not served.

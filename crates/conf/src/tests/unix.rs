@@ -19,7 +19,7 @@ fn read(bind: &str, more: &[&str]) -> Reading {
 fn a_path_or_a_name_is_all_that_is_needed() {
     let mut reading = read("/run/s1.sock @s1 @/odd%name:1", &[]);
     assert_eq!((names(&reading), codes(&reading)), (vec!["s1"], vec![]));
-    let listen = reading.services.remove(0).listen;
+    let listen = reading.services.remove(0).listen.clone();
     assert_eq!((listen.port, listen.last_port, listen.protocol.clone()), (0, 0, ("unix".into(), 0)));
     assert_eq!(listen.rights, SocketRights { owner: None, group: None, mode: 0o600 });
     let places = [

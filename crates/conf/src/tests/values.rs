@@ -247,7 +247,7 @@ fn deny_time_and_log_type() {
     let log_type = |text: &str| service(&format!("\tlog_type = {text}\n")).log_type.clone();
     assert_eq!(log_type("syslog AUTHPRIV"), LogType::Syslog { facility: 10 << 3, level: 6 });
     assert_eq!(log_type("SYSLOG local7 debug"), LogType::Syslog { facility: 23 << 3, level: 7 });
-    let file = |soft, hard| LogType::File { path: "/var/log/x".to_owned(), soft, hard };
+    let file = |soft, hard| LogType::File { path: "/var/log/x".into(), soft, hard };
     assert_eq!(log_type("FILE /var/log/x"), file(None, None));
     assert_eq!(log_type("FILE /var/log/x 1k"), file(Some(1024), Some(1024 + 5 * 1024)));
     assert_eq!(log_type("FILE /var/log/x 1M"), file(Some(1 << 20), Some((1 << 20) + (1 << 20) / 100)));

@@ -107,7 +107,7 @@ fn file(line: &Line<'_>) -> Result<LogType, Bad> {
     if !path.starts_with('/') {
         return Err(Bad::ours(format!("the path `{path}` does not start with `/`")).word(1));
     }
-    Ok(LogType::File { path: path.to_owned(), soft, hard })
+    Ok(LogType::File { path: line.kept(1), soft, hard })
 }
 
 fn syslog(line: &Line<'_>) -> Result<LogType, Bad> {

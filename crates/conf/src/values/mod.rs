@@ -159,7 +159,8 @@ impl<'a> Line<'a> {
     /// The index of a word in the attribute's closed set.
     fn word_index(&self, index: usize) -> Option<usize> {
         let Kind::Words(words) = self.attribute.kind else { return None };
-        words.iter().position(|word| word.eq_ignore_ascii_case(self.text(index)))
+        let text = self.text(index);
+        words.iter().position(|word| word.eq_ignore_ascii_case(text))
     }
 
     fn unknown_word(&self, index: usize, classic: Option<(Level, &str)>) -> Bad {

@@ -83,7 +83,7 @@ fn service(slot: &SlotState, readings: &[(Rc<Answers>, Reading)]) -> Result<Rc<S
     let services = readings.get(slot.reading as usize).map(|(_, read)| &read.services);
     let mut named = services.into_iter().flatten().filter(|service| service.id == slot.service);
     match named.nth(slot.nth as usize) {
-        Some(service) => Ok(Rc::new(service.clone())),
+        Some(service) => Ok(service.clone()),
         None => Err(format!("it does not accept the entry of service {}", slot.service)),
     }
 }

@@ -77,7 +77,7 @@ impl Supervisor {
         };
         if let Some((answers, read)) = state.current.and_then(|at| readings.get(at as usize)) {
             self.answers = answers.clone();
-            self.host.protect = crate::translate::protected(&read.settings.protect, read.services.iter());
+            self.host.protect = crate::translate::protected(&read.settings.protect, read.served());
             self.bans.groups.clone_from(&read.settings.protect_groups);
             self.sensor.wanted = read.settings.watch_scans;
             self.trusted.go_by(read.settings.trusted_programs.as_deref());

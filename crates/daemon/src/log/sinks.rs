@@ -69,7 +69,7 @@ impl Sinks {
             }
             LogType::File { path, soft, hard } => (path, *soft, *hard),
         };
-        let same = |f: &FileLog| f.path == *path && f.soft == soft && f.hard == hard;
+        let same = |f: &FileLog| *path == f.path && f.soft == soft && f.hard == hard;
         for (index, slot) in self.files.iter_mut().enumerate() {
             if let Some(log) = slot.as_mut().filter(|f| same(f)) {
                 log.users += 1;
@@ -79,7 +79,7 @@ impl Sinks {
         let fd = open_file(path)?;
         let size = size_of(&fd);
         let log = FileLog {
-            path: path.clone(),
+            path: path.to_string(),
             of: id.to_owned(),
             soft,
             hard,

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The configuration that is read where none is named.
 pub const DEFAULT_FILE: &str = "/etc/xinetd.conf";
@@ -76,7 +77,7 @@ fn check(
     out: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     let reading = sources.map(|sources| portreeve_conf::read_sources(host, sources));
-    let subject = reading.iter().flat_map(|reading| &reading.services).any(is_subject);
+    let subject = reading.iter().flat_map(Reading::served).any(is_subject);
     let tables = (asked || subject).then_some(tables);
     let findings = tables.map(HostsTables::findings).unwrap_or_default();
     let (mut of_machine, held) = reading.as_ref().map(certificates::findings).unwrap_or_default();
@@ -290,7 +291,7 @@ fn plural(n: usize, word: &str) -> String {
     if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 
-fn write_served(out: &mut Output<'_>, services: &[Service]) -> io::Result<()> {
+fn write_served(out: &mut Output<'_>, services: &[Rc<Service>]) -> io::Result<()> {
     if services.is_empty() {
         return writeln!(out, "nothing would be served\n");
     }

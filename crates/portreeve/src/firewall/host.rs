@@ -115,7 +115,7 @@ fn services(configuration: &Configuration, gaps: &mut Vec<String>) -> Result<Vec
             "nothing would be served: a value in `defaults` is bad",
             format!("`portreeve check -f {}` shows which", sources.main().display()),
         )),
-        None => Ok(reading.services),
+        None => Ok(reading.served().cloned().collect()),
     }
 }
 
