@@ -166,7 +166,7 @@ pub fn build(
         ban_settings: crate::ban_settings::BanSettings::default(),
         hashing: crate::hashing::Hashing::default(),
         elsewhere: crate::elsewhere::Elsewhere::default(),
-        mounts: portreeve_sys::mounts::Mounts::default(),
+        mounts: Rc::default(),
         trusted: crate::trusted::Trusted::default(),
         witnesses: crate::witnesses::Witnesses::new(),
         ways: crate::path_ways::Ways::default(),

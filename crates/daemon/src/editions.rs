@@ -147,7 +147,7 @@ impl Supervisor {
     fn look_at_program(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(server) = server(slot) else { return };
-        Rc::make_mut(&mut slot.edition).look(&server, &mut self.mounts);
+        Rc::make_mut(&mut slot.edition).look(&server, &mut self.mounts.borrow_mut());
     }
 
     /// Looks at the programs of all services that have instances.

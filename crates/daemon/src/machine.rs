@@ -11,6 +11,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Most bytes of one configuration file.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -20,10 +21,15 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 pub struct Machine {
     answers: HashMap<Question, Answer>,
     wanted: RefCell<Vec<Question>>,
-    mounts: RefCell<Mounts>,
+    mounts: Rc<RefCell<Mounts>>,
 }
 
 impl Machine {
+    /// Nothing is answered yet; the table of mounts is whoever's else it is.
+    pub fn with(mounts: &Rc<RefCell<Mounts>>) -> Self {
+        Self { mounts: Rc::clone(mounts), ..Self::default() }
+    }
+
     /// What the last reading asked in vain.
     pub fn take_wanted(&mut self) -> Vec<Question> {
         std::mem::take(self.wanted.get_mut())

@@ -79,7 +79,7 @@ impl Supervisor {
         self.reading = Some(Reading {
             number,
             purpose,
-            machine: Machine::default(),
+            machine: Machine::with(&self.mounts),
             round: 0,
             until,
             to_ask: VecDeque::new(),

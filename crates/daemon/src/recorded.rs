@@ -8,7 +8,7 @@ use portreeve_conf::{Content, DirEntry, Family, Host, SystemError, User};
 use portreeve_handover::{Bytes, Field, from_bytes, to_bytes};
 use portreeve_workers::protocol::{self, Answer, Question};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -42,25 +42,25 @@ mod kind {
 /// Answers by their questions, while they are gathered.
 #[derive(Debug, Default)]
 pub struct Known {
-    asked: BTreeMap<Vec<u8>, Recorded>,
+    asked: HashMap<Vec<u8>, Recorded>,
     /// What was asked for another reason: whoever asks it hears the same.
-    heard: BTreeMap<Vec<u8>, Recorded>,
+    heard: HashMap<Vec<u8>, Recorded>,
 }
 
 impl Known {
     /// The same, and nothing was asked yet.
     pub fn unasked(mut self) -> Self {
-        self.heard.append(&mut self.asked);
+        self.heard.extend(self.asked.drain());
         self
     }
 
     /// What was said to a question, which has been asked by now.
-    fn to(&mut self, question: &[u8]) -> Option<&Recorded> {
-        if !self.asked.contains_key(question) {
-            let (question, said) = self.heard.remove_entry(question)?;
-            self.asked.insert(question, said);
+    fn to<T>(&mut self, question: &[u8], read: impl Fn(&Recorded) -> Option<T>) -> Option<T> {
+        if let Some(said) = self.asked.get(question) {
+            return read(said);
         }
-        self.asked.get(question)
+        let (question, said) = self.heard.remove_entry(question)?;
+        read(self.asked.entry(question).or_insert(said))
     }
 }
 
@@ -160,7 +160,9 @@ impl<'a> Recorder<'a> {
     /// What it has said.
     pub fn answers(self) -> Answers {
         let answers = self.known.into_inner().asked;
-        Answers(answers.into_iter().map(|(question, answer)| (Bytes(question), answer)).collect())
+        let mut answers: Vec<_> = answers.into_iter().map(|(question, said)| (Bytes(question), said)).collect();
+        answers.sort_unstable_by(|(a, _), (b, _)| a.0.cmp(&b.0));
+        Answers(answers)
     }
 }
 
@@ -243,7 +245,7 @@ impl<'a> Replay<'a> {
 impl Source for Recorder<'_> {
     /// What was asked before is not asked again: a reading sees one machine, and a thousand services of one program are one question.
     fn answer<T: Field>(&self, question: Key, ask: impl FnOnce(&Machine) -> T) -> T {
-        let before = self.known.borrow_mut().to(&question).and_then(Recorded::read);
+        let before = self.known.borrow_mut().to(&question, Recorded::read);
         if let Some(answer) = before {
             return answer;
         }
@@ -255,7 +257,7 @@ impl Source for Recorder<'_> {
 
     fn file(&self, path: &Path) -> Result<Content, SystemError> {
         let question = of_path(kind::READ, path);
-        if let Some(answer) = self.known.borrow_mut().to(&question).and_then(Recorded::file) {
+        if let Some(answer) = self.known.borrow_mut().to(&question, Recorded::file) {
             return answer;
         }
         let answer = self.machine.content(path);

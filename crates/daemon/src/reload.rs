@@ -233,7 +233,7 @@ impl Supervisor {
         for worker in slot.workers() {
             self.need_worker(worker);
         }
-        slot.edition = editions.of(&slot, &mut self.mounts);
+        slot.edition = editions.of(&slot, &mut self.mounts.borrow_mut());
         self.slots.insert(id, slot);
         self.watch_targets(id);
         self.open_slot(id);

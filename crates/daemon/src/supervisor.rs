@@ -42,6 +42,7 @@ use portreeve_sys::signals::SignalFd;
 use portreeve_sys::spawn::Spawner;
 use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, OwnedFd};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -148,8 +149,8 @@ pub struct Supervisor {
     pub hashing: Hashing,
     /// Programs that lie where somebody else answers.
     pub elsewhere: Elsewhere,
-    /// Where that is.
-    pub mounts: Mounts,
+    /// Where that is; readings ask it too.
+    pub mounts: Rc<RefCell<Mounts>>,
     /// The programs that somebody answers for.
     pub trusted: Trusted,
     /// Instances that tell of their clients.

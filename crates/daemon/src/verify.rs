@@ -71,7 +71,7 @@ impl Supervisor {
         let Some((verify, server)) = self.slots.get(&id).and_then(asked) else { return Fit::ByPath };
         let server = server.to_owned();
         self.trusted.refresh();
-        let is_elsewhere = self.mounts.remote(Path::new(&server)).is_some();
+        let is_elsewhere = self.mounts.borrow_mut().remote(Path::new(&server)).is_some();
         let (trust, program) =
             if is_elsewhere { self.looked_at_elsewhere(&server) } else { self.looked_at(id, &server) };
         let fit = match (verify, &trust, program) {

@@ -3,12 +3,16 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::BorrowedFd;
+use rustix::fs::FileType;
 
 /// A pipe, socket or terminal that is writable takes this much without waiting (PIPE_BUF).
 const AT_ONCE: usize = 4096;
 
 /// Writes what is taken at once; how much that was.
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
+    if bytes.len() > AT_ONCE && is_file(fd) {
+        return rustix::io::write(fd, bytes);
+    }
     let mut written = 0;
     for chunk in bytes.chunks(AT_ONCE) {
         if !writable(fd) {
@@ -28,6 +32,11 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
     Ok(written)
 }
 
+/// Whether it is what poll(2) always calls writable.
+fn is_file(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::RegularFile)
+}
+
 /// What has hung up is writable too: the write then says what is wrong.
 fn writable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
@@ -38,6 +47,16 @@ fn writable(fd: BorrowedFd<'_>) -> bool {
 mod tests {
     use super::*;
     use rustix::fd::AsFd;
+
+    #[test]
+    fn a_file_takes_all() {
+        let path = std::env::temp_dir().join(format!("portreeve-shared-{}", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        let bytes = vec![b'x'; 100_000];
+        assert_eq!(write(file.as_fd(), &bytes).unwrap(), bytes.len());
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn a_pipe_that_nobody_reads_takes_what_it_holds_and_no_more() {
