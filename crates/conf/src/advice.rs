@@ -45,8 +45,8 @@ pub(crate) struct Served<'a> {
     pub(crate) found: &'a Found,
 }
 
-/// Says what there is to say about each service alone and about all together.
-pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report) {
+/// Says what there is to say about each service alone and about all together. Whether all ids differ.
+pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report) -> bool {
     for Served { service, .. } in served {
         let mut advice = Advice { service, report };
         advice.refuses_everybody();
@@ -60,11 +60,12 @@ pub(crate) fn advise(host: &dyn Host, served: &[Served<'_>], report: &mut Report
         advice.verify();
         advice.protects();
     }
-    same_ids(served, report);
+    let ids_differ = ids_differ(served, report);
     without_tcpmux(served, report);
     let services: Vec<&Service> = served.iter().map(|served| served.service).collect();
     circle::lead_back(&services, report);
     reuse(served, report);
+    ids_differ
 }
 
 struct Advice<'a> {
@@ -267,7 +268,7 @@ fn open_to_all(list: &AddressList, absent: bool) -> bool {
     if absent { v4 || v6 } else { v4 && v6 }
 }
 
-fn same_ids(served: &[Served<'_>], report: &mut Report) {
+fn ids_differ(served: &[Served<'_>], report: &mut Report) -> bool {
     let mut seen: HashMap<Caseless<&Text>, &Service> = HashMap::with_capacity(served.len());
     for Served { service, .. } in served {
         match seen.entry(Caseless(&service.id)) {
@@ -284,6 +285,7 @@ fn same_ids(served: &[Served<'_>], report: &mut Report) {
             }
         }
     }
+    seen.len() == served.len()
 }
 
 /// Clients name these services to tcpmux, and there is none.

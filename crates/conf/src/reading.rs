@@ -12,6 +12,8 @@ use std::rc::Rc;
 pub struct Reading {
     /// Services that can be served, in the order of their entries. Empty where `fatal` is set.
     pub services: Vec<Rc<Service>>,
+    /// No two of them have the same id, whatever its case.
+    pub ids_differ: bool,
     /// Entries that cannot or shall not be served, with the reason.
     pub left_out: Vec<LeftOut>,
     /// The daemon's own settings from `defaults`.

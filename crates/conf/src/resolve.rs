@@ -113,6 +113,7 @@ fn unreadable(main: &Path, error: &SystemError, mut report: Report) -> Reading {
     let (diagnostics, log) = report.finish();
     Reading {
         services: Vec::new(),
+        ids_differ: true,
         left_out: Vec::new(),
         settings: Settings::default(),
         diagnostics,
@@ -166,7 +167,7 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
     let served = standing.served;
     let views: Vec<Served<'_>> = served.iter().map(|(service, found)| Served { service, found }).collect();
     advice::late_defaults(&lines, &views, &mut report);
-    advice::advise(host, &views, &mut report);
+    let ids_differ = advice::advise(host, &views, &mut report);
     if let Some(order) = fatal {
         let text = "A fatal error was encountered while parsing the default section. xinetd will exit.";
         report.end_log(order, Classic::new(Level::Error, text));
@@ -190,6 +191,7 @@ fn resolve(host: &dyn Host, gathered: &Gathered, mut report: Report) -> Reading 
     let (diagnostics, log) = report.finish();
     Reading {
         services: services.into_iter().map(|(service, _)| service).collect(),
+        ids_differ,
         left_out: left_out.into_iter().map(|(_, entry)| *entry).collect(),
         settings,
         diagnostics,

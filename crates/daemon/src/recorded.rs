@@ -160,7 +160,8 @@ impl<'a> Recorder<'a> {
     /// What it has said.
     pub fn answers(self) -> Answers {
         let answers = self.known.into_inner().asked;
-        let mut answers: Vec<_> = answers.into_iter().map(|(question, said)| (Bytes(question), said)).collect();
+        let mut answers: Vec<_> =
+            answers.into_iter().map(|(question, said)| (Bytes(question), said)).collect();
         answers.sort_unstable_by(|(a, _), (b, _)| a.0.cmp(&b.0));
         Answers(answers)
     }

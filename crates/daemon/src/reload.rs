@@ -142,26 +142,29 @@ impl Supervisor {
         self.trusted.go_by(result.settings.trusted_programs.as_deref());
         self.defaults_dump = result.settings.dump;
         self.files = result.files;
-        let mut seen: HashMap<Text, u32> = HashMap::with_capacity(result.services.len());
+        let mut seen: HashMap<Text, u32> = HashMap::new();
         let mut numbered = |service: Rc<Service>| {
+            if result.ids_differ {
+                return Some((service, 0));
+            }
             let next = seen.entry(service.id.clone()).or_default();
             *next += 1;
             Some((service, *next - 1))
         };
         let mut new: Vec<Option<(Rc<Service>, u32)>> =
             result.services.into_iter().map(&mut numbered).collect();
-        // Of a start nobody asks.
-        let asked = if self.slots.is_empty() { &[][..] } else { new.as_slice() };
-        let by_id = ById::of(asked.iter().flatten().map(|(service, _)| &service.id).collect::<Vec<_>>());
+        let ids = new.iter().flatten().map(|(service, _)| service.id.clone()).collect();
+        let by_id = ById::of(ids, result.ids_differ);
 
-        let mut moved = Vec::new();
+        let (mut moved, mut guess) = (Vec::new(), 0);
         for id in self.slots.keys().copied().collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&id).filter(|s| s.status != State::Removed) else { continue };
             let old = slot.service.clone();
             let name = old.id.clone();
             let fits =
                 |n: &Option<(Rc<Service>, u32)>| n.as_ref().is_some_and(|(n, _)| same_service(&old, n));
-            let successor = by_id.all(&name).find(|&index| new.get(index).is_some_and(fits));
+            let successor = by_id.all(&name, guess).find(|&index| new.get(index).is_some_and(fits));
+            guess = successor.unwrap_or(guess) + 1;
             if let Some((service, nth)) = successor.and_then(|index| new.get_mut(index)?.take()) {
                 let same = service.serves_as(&old);
                 if self.readjust(id, service, nth, same) {
@@ -169,7 +172,7 @@ impl Supervisor {
                 }
                 if same { changes.kept.push(name) } else { changes.changed.push(name) }
             } else if result.left_out.iter().any(|l| l.id.eq_ignore_ascii_case(&name) && !l.intended)
-                && !by_id.all(&name).any(|index| new.get(index).is_some_and(Option::is_some))
+                && !by_id.all(&name, guess).any(|index| new.get(index).is_some_and(Option::is_some))
             {
                 let text = format!("service {name}: its new entry is wrong; it goes on as it was");
                 self.say(Level::Error, &text);

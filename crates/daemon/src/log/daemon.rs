@@ -6,7 +6,6 @@ use crate::escape::escaped;
 use portreeve_conf::Level;
 use portreeve_sys::{file, syslog::Syslog};
 use rustix::fd::OwnedFd;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Where the lines go.
@@ -23,6 +22,8 @@ pub struct Daemon {
     sink: Sink,
     word: &'static str,
     pid: u32,
+    /// `word[pid]: `
+    who: String,
     buffer: Vec<u8>,
     dropped: u64,
 }
@@ -45,12 +46,15 @@ impl Daemon {
     }
 
     fn with(sink: Sink, word: &'static str) -> Self {
-        Self { sink, word, pid: std::process::id(), buffer: Vec::new(), dropped: 0 }
+        let mut log = Self { sink, word, pid: 0, who: String::new(), buffer: Vec::new(), dropped: 0 };
+        log.new_pid();
+        log
     }
 
     /// To be called after the process id has changed (daemonising).
     pub fn new_pid(&mut self) {
         self.pid = std::process::id();
+        self.who = format!("{}[{}]: ", self.word, self.pid);
     }
 
     /// Opens the file anew, so that it can be rotated (xinetd does not).
@@ -85,8 +89,10 @@ impl Daemon {
             self.dropped += 1;
             return;
         }
-        let (word, pid) = (self.word, self.pid);
-        let _ = writeln!(self.buffer, "{} {word}[{pid}]: {}: {text}", stamp.text(), level_word(level));
+        // A reload says a line of each service.
+        for part in [stamp.text(), " ", &self.who, level_word(level), ": ", &text, "\n"] {
+            self.buffer.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// A CRITICAL line, which xinetd writes with its process id and the name of a function.
