@@ -71,6 +71,7 @@ mod reading;
 mod reap;
 mod recorded;
 mod recorded_answer;
+mod recorded_question;
 mod redirects;
 mod registrations;
 mod rekeyed;

@@ -4,6 +4,7 @@
 
 use crate::machine::Machine;
 use crate::recorded_answer::{Fallible, Recorded, fallible, result};
+use crate::recorded_question::{Key, kind, of_names, of_path, question};
 use portreeve_conf::{Content, DirEntry, Family, Host, SystemError, User};
 use portreeve_handover::{Bytes, Field, from_bytes, to_bytes};
 use portreeve_workers::protocol::{self, Answer, Question};
@@ -11,33 +12,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Questions and answers, sorted by question.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Answers(Vec<(Bytes, Recorded)>);
-
-/// The kinds of questions. A number is never given another meaning: a former version may have written it.
-mod kind {
-    pub(super) const READ: u8 = 1;
-    pub(super) const DIRECTORY: u8 = 2;
-    pub(super) const IS_DIRECTORY: u8 = 3;
-    pub(super) const EXECUTABLE: u8 = 4;
-    pub(super) const USER: u8 = 5;
-    pub(super) const USER_BY_ID: u8 = 6;
-    pub(super) const GROUP: u8 = 7;
-    pub(super) const GROUPS_OF: u8 = 8;
-    pub(super) const PORT: u8 = 9;
-    pub(super) const PROTOCOL: u8 = 10;
-    pub(super) const RPC: u8 = 11;
-    pub(super) const ADDRESSES: u8 = 12;
-    pub(super) const NETWORK: u8 = 13;
-    pub(super) const VARIABLE: u8 = 14;
-    pub(super) const TABLES: u8 = 15;
-    pub(super) const LINK: u8 = 16;
-}
 
 /// Answers by their questions, while they are gathered.
 #[derive(Debug, Default)]
@@ -283,65 +263,6 @@ impl Source for Replay<'_> {
     }
 }
 
-/// Whether a question is one for the name service.
-fn of_names(kind: u8) -> bool {
-    use kind::{ADDRESSES, GROUP, GROUPS_OF, NETWORK, PORT, PROTOCOL, RPC, USER, USER_BY_ID};
-    [USER, USER_BY_ID, GROUP, GROUPS_OF, PORT, PROTOCOL, RPC, ADDRESSES, NETWORK].contains(&kind)
-}
-
-/// The bytes of a question. Each service asks several that were asked before: most take no memory of the heap.
-enum Key {
-    Short([u8; SHORT], usize),
-    Long(Vec<u8>),
-}
-
-const SHORT: usize = 120;
-
-impl Key {
-    fn push(&mut self, more: &[u8]) {
-        if let Self::Short(bytes, length) = self {
-            if let Some(room) = bytes.get_mut(*length..*length + more.len()) {
-                room.copy_from_slice(more);
-                *length += more.len();
-                return;
-            }
-            *self = Self::Long(self.to_vec());
-        }
-        if let Self::Long(bytes) = self {
-            bytes.extend_from_slice(more);
-        }
-    }
-}
-
-impl Deref for Key {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Short(bytes, length) => bytes.get(..*length).unwrap_or_default(),
-            Self::Long(bytes) => bytes,
-        }
-    }
-}
-
-/// As `to_bytes(&(words, number))` behind the kind.
-fn question(kind: u8, words: &[&[u8]], number: u32) -> Key {
-    let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let mut key = Key::Short([0; SHORT], 0);
-    key.push(&[kind]);
-    key.push(&length(words.len()));
-    for word in words {
-        key.push(&length(word.len()));
-        key.push(word);
-    }
-    key.push(&number.to_le_bytes());
-    key
-}
-
-fn of_path(kind: u8, path: &Path) -> Key {
-    question(kind, &[path.as_os_str().as_bytes()], 0)
-}
-
 fn user(answer: Option<(String, (u32, u32))>) -> Option<User> {
     answer.map(|(name, (uid, gid))| User { name, uid, gid })
 }
@@ -450,17 +371,6 @@ host!(Replay);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_question_reads_as_a_former_version_wrote_it() {
-        let words = vec![Bytes(b"ab".to_vec()), Bytes(Vec::new())];
-        assert_eq!(*question(7, &[b"ab", b""], 9), *[&[7][..], &to_bytes(&(words, 9u32))].concat());
-        for length in [90, 106, 107, 108, 109, 110, 111, 112, 500] {
-            let word = vec![b'x'; length];
-            let words = (vec![Bytes(word.clone())], 9u32);
-            assert_eq!(*question(7, &[&word], 9), *[&[7][..], &to_bytes(&words)].concat(), "{length}");
-        }
-    }
 
     #[test]
     fn names_are_asked_again_and_another_answer_shows() {
