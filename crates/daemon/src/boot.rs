@@ -167,6 +167,7 @@ pub fn build(
         hashing: crate::hashing::Hashing::default(),
         elsewhere: crate::elsewhere::Elsewhere::default(),
         mounts: Rc::default(),
+        rest_at: std::time::Duration::ZERO,
         trusted: crate::trusted::Trusted::default(),
         witnesses: crate::witnesses::Witnesses::new(),
         ways: crate::path_ways::Ways::default(),

@@ -103,15 +103,15 @@ impl Supervisor {
         if reading.compare {
             let same = recorder.agrees(&self.answers);
             if !missing(&recorder) {
-                let known = recorder.of_files();
                 if same {
+                    drop(recorder);
                     let (purpose, again) = (reading.purpose, reading.again);
                     self.remain(purpose);
                     return self.read_if(again);
                 }
-                // What only the former reading asked is no part of this one, nor is the time that it took. What it read need not be
-                // read twice.
-                reading.known = known.unasked();
+                // What only the former reading asked is no part of this one, nor is the time that it took. What it read is
+                // not read twice: the listing of a directory and its files are of one moment.
+                reading.known = recorder.of_files().unasked();
                 (reading.compare, reading.round) = (false, 0);
                 (reading.number, reading.until) = (self.ticket(), self.stamp.mono() + DEADLINE);
                 self.timers.set(reading.until, Alarm::Reading(reading.number));

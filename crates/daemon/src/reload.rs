@@ -95,7 +95,8 @@ impl Supervisor {
         self.said = Said::by(&result);
         let changes = self.swap(start, result);
         // The code that did it, most of it, rests until the next, as does that of all that follows from it.
-        self.timers.set(self.stamp.mono() + FOLLOWS, Alarm::Rest);
+        self.rest_at = self.stamp.mono() + FOLLOWS;
+        self.timers.set(self.rest_at, Alarm::Rest);
         self.reloaded(purpose, changes, diagnostics);
     }
 
@@ -164,7 +165,7 @@ impl Supervisor {
             let fits =
                 |n: &Option<(Rc<Service>, u32)>| n.as_ref().is_some_and(|(n, _)| same_service(&old, n));
             let successor = by_id.all(&name, guess).find(|&index| new.get(index).is_some_and(fits));
-            guess = successor.unwrap_or(guess) + 1;
+            guess = successor.map_or(guess, |at| at + 1);
             if let Some((service, nth)) = successor.and_then(|index| new.get_mut(index)?.take()) {
                 let same = service.serves_as(&old);
                 if self.readjust(id, service, nth, same) {

@@ -16,13 +16,6 @@ const EVENTS: usize = 64;
 /// How long what a log did not take waits before it is tried again.
 const LOG_RETRY: Duration = Duration::from_secs(1);
 
-/// A reading leaves holes in the heap that nothing here will ever fill, and code that nothing runs until the next. Not at once, when
-/// clients wait: and whoever reloads often finds both still there.
-fn rest() {
-    portreeve_sys::process::trim_heap();
-    portreeve_sys::code::let_go();
-}
-
 impl Supervisor {
     /// Serves until told to stop.
     pub fn serve(mut self) -> ExitCode {
@@ -71,6 +64,15 @@ impl Supervisor {
                 self.tell_keepers();
             }
             self.renew_registrations();
+        }
+    }
+
+    /// A reading leaves holes in the heap that nothing here will ever fill, and code that nothing runs until the next. Not at once, when
+    /// clients wait, and not between two that follow one another.
+    fn rest(&self) {
+        if self.stamp.mono() >= self.rest_at {
+            portreeve_sys::process::trim_heap();
+            portreeve_sys::code::let_go();
         }
     }
 
@@ -128,7 +130,7 @@ impl Supervisor {
             Alarm::Unban => self.go_on_with_removal(),
             Alarm::Keep => self.compare_kept_bans(),
             Alarm::Flush => self.flush_set = false,
-            Alarm::Rest => rest(),
+            Alarm::Rest => self.rest(),
         }
     }
 

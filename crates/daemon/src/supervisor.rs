@@ -151,6 +151,8 @@ pub struct Supervisor {
     pub elsewhere: Elsewhere,
     /// Where that is; readings ask it too.
     pub mounts: Rc<RefCell<Mounts>>,
+    /// When what the last reading left behind is given back.
+    pub rest_at: Duration,
     /// The programs that somebody answers for.
     pub trusted: Trusted,
     /// Instances that tell of their clients.

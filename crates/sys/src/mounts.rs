@@ -73,8 +73,10 @@ impl Mounts {
         // The kernel makes it anew for each read.
         let mut text = Vec::with_capacity(USUAL_TABLE);
         let read = table.seek(SeekFrom::Start(0)).and_then(|_| table.take(LONGEST).read_to_end(&mut text));
-        if read.is_ok() {
-            self.remote = remote(&String::from_utf8_lossy(&text));
+        match read {
+            Ok(_) => self.remote = remote(&String::from_utf8_lossy(&text)),
+            // Its news is told once: what could not be read is opened anew.
+            Err(_) => self.table = None,
         }
     }
 

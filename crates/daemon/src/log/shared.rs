@@ -32,7 +32,7 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> rustix::io::Result<usize> {
     Ok(written)
 }
 
-/// Whether it is what poll(2) always calls writable.
+/// Whether it is a file, which poll(2) would call writable however much is to be written.
 fn is_file(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|about| FileType::from_raw_mode(about.st_mode) == FileType::RegularFile)
 }
