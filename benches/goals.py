@@ -198,6 +198,7 @@ def table(found):
         out.append(f'| {what} | {theirs} | {others} | {limit} | {mine} | {text} | {word} |')
     about = [row for row in found['rows'] if row['part'] == 'about']
     out += ['', 'Measured: ' + '; '.join(f'{a["of"]} {a["when"]}, load {a["load"]:.1f}' + ('' if a['foreign'] is None else f', others had {a["foreign"]:.2f} of a core')
+                                       + (f', {a["shared"]} of {a["goes"]} goes on a shared core' if a.get('goes') else '')
                                          for a in about) + '.', '']
     return out
 

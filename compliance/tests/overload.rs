@@ -13,6 +13,9 @@ const SERVED: &str = "served\n";
 /// Clients that keep within the limits.
 const HONEST: u8 = 100;
 
+/// Clients that come behind a flood, from addresses of their own.
+const NEWCOMERS: [&str; 2] = ["127.0.3.1", "127.0.3.2"];
+
 /// So many addresses of 127.64.0.0/10, none of which an honest client has.
 fn sources(count: u32) -> Vec<IpAddr> {
     (0..count).map(|n| IpAddr::from(Ipv4Addr::from_bits(0x7f40_0001 + n))).collect()
@@ -79,7 +82,7 @@ fn ten_sources_flood() {
 
 /// Ten thousand sources that each do little: nobody is above a share, so all wait in the queue. It heals when it is over, and
 /// the port was open all the time.
-fn very_many_sources(world: &World, sources: &[IpAddr], newcomer: &str, then: Then) {
+fn very_many_sources(world: &World, sources: &[IpAddr], newcomers: [&str; 2], then: Then) {
     let daemon = world.start(&Config::of(service()));
     // It is looked at meanwhile: a slow machine may be through with all of them before the last is here.
     let (over, noticed) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -99,27 +102,33 @@ fn very_many_sources(world: &World, sources: &[IpAddr], newcomer: &str, then: Th
     assert!(fared.connected > 100, "a flood: {fared:?}");
     assert!(noticed.into_inner(), "the overload is noticed: {fared:?}");
     // In the queue behind all of them.
-    let mut client = None;
-    must("there is room in the queue", || {
-        client = dial(newcomer, 2001).ok();
-        client.is_some()
+    let waiting = newcomers.map(|newcomer| {
+        let mut client = None;
+        must("there is room in the queue", || {
+            client = dial(newcomer, 2001).ok();
+            client.is_some()
+        });
+        client.expect("in the queue")
     });
-    let mut client = client.expect("in the queue");
-    assert_eq!(client.read_all(), Answer::closed(SERVED), "{fared:?}");
+    // Whoever is one too many when the listener stops is refused, as in xinetd: one of two that come one after the other may be that one.
+    let answers = waiting.map(|mut client| client.read_all());
+    let served = answers.iter().filter(|&answer| *answer == Answer::closed(SERVED)).count();
+    let turned_away = answers.iter().filter(|&answer| *answer == Answer::closed("")).count();
+    assert!(served >= 1 && served + turned_away == answers.len(), "{answers:?}; {fared:?}");
     must("it is over", || state(&daemon) == "active");
-    assert_eq!(talk(newcomer, 2001, b""), Answer::closed(SERVED));
+    assert_eq!(talk(newcomers[0], 2001, b""), Answer::closed(SERVED));
     assert!(daemon.runs());
 }
 
 #[test]
 fn ten_thousand_sources_flood() {
-    ours(|world| very_many_sources(world, &sources(10_000), "127.0.3.1", Then::Reset));
+    ours(|world| very_many_sources(world, &sources(10_000), NEWCOMERS, Then::Reset));
 }
 
 /// The same with connections that are closed as usual: each of them in the queue takes its turn.
 #[test]
 fn two_thousand_sources_flood_politely() {
-    ours(|world| very_many_sources(world, &sources(2000), "127.0.3.1", Then::Close));
+    ours(|world| very_many_sources(world, &sources(2000), NEWCOMERS, Then::Close));
 }
 
 /// As many networks of IPv6.
@@ -133,6 +142,6 @@ fn ten_thousand_networks_flood() {
         std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").expect("to bind to any of them");
         let network = |n: u16| IpAddr::from(Ipv6Addr::new(0xfd99, 0, n, 0, 0, 0, 0, 1));
         let sources: Vec<IpAddr> = (0..10_000).map(network).collect();
-        very_many_sources(world, &sources, "fd00:0:0:1::1", Then::Reset);
+        very_many_sources(world, &sources, ["fd99:0:ffff::1", "fd99:0:fffe::1"], Then::Reset);
     });
 }
