@@ -353,6 +353,7 @@ const fn by_key() -> ByKey {
     let mut at = TABLE.len();
     while let Some(before) = at.checked_sub(1) {
         at = before;
+        // When this is compiled, or never.
         let Some(key) = key(TABLE[at].name.as_bytes()) else { panic!("an attribute has a name") };
         found.next[at] = found.first[key];
         found.first[key] = at as u8;

@@ -80,7 +80,7 @@ pub enum Alarm {
     Seats,
     /// The interfaces of listeners are to be looked at.
     Devices,
-    /// What a reading set off is over: its code rests.
+    /// What a reading set off is over: its code rests, and its memory is given back.
     Rest,
 }
 
