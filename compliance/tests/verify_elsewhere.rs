@@ -1,13 +1,14 @@
 //! A verified program on a file system that answers and then does not (a real FUSE mount): it is served from what was read, nobody else
 //! notices, and neither a reload nor an upgrade waits for it. xinetd has nothing like it.
 
-use portreeve_compliance::client::talk;
+use portreeve_compliance::client::{dial, talk};
 use portreeve_compliance::side::workspace;
 use portreeve_compliance::skip::has_programs;
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Answer, Config, Daemon, Ended, Entry, Reason, World, ours, signals, skip};
+use portreeve_compliance::{Answer, Config, Daemon, End, Ended, Entry, Reason, World, ours, signals, skip};
 use serde_json::Value;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const LIST: &str = "/run/w/trusted";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -196,5 +197,32 @@ fn a_script_is_read_from_memory() {
         for _ in 0..10 {
             assert!(served(2001) && served(2002));
         }
+    });
+}
+
+/// Programs that are under way at the same time, one of them where nobody answers: who was served is let go at once, not when that one is
+/// given up.
+#[test]
+fn who_is_started_beside_it_is_let_go() {
+    ours(|world| {
+        let Some(server) = far(world) else { return };
+        put(world, "/bin/echo");
+        let often = |id: &str, port| Entry::program(id, port).set("cps", "0 0").set("instances", "UNLIMITED");
+        let all = [often("far", 2001).set("server", "/run/w/far/program"), often("near", 2002)];
+        let daemon = world.start(&Config::new().with_all(all));
+        assert!(served(2002) && served(2001));
+        world.write("hang", "");
+        daemon.signal(signals::STOP);
+        let [mut first, mut stuck, mut last] =
+            [2002, 2001, 2002].map(|port| dial("127.0.0.1", port).expect("in the queue"));
+        daemon.signal(signals::CONT);
+        for client in [&mut first, &mut last] {
+            assert_eq!(client.read_all(), Answer::closed("served\n"));
+        }
+        assert_eq!(stuck.read_for(Duration::from_millis(500)).end, End::Open, "it has not been given up yet");
+        std::fs::remove_file(world.path("hang")).expect("to remove it");
+        must("it is served again", || served(2001) && served(2002));
+        assert!(daemon.runs());
+        world.signal(server, signals::KILL);
     });
 }

@@ -16,8 +16,8 @@ use std::rc::Rc;
 /// A program, ready to be started.
 #[derive(Debug)]
 pub struct LaunchPlan {
-    /// What sys starts.
-    pub image: Image,
+    /// What sys starts; a start that is under way holds it, whatever becomes of the plan.
+    pub image: Rc<Image>,
     /// Path, for messages.
     pub server: String,
     /// What of its sandbox is not kept on this machine, and why.
@@ -99,7 +99,13 @@ fn plan(service: &Service, number: u32, inherited: &Inherited) -> Option<LaunchP
     let unkept = std::mem::take(&mut used.unkept);
     let builder = confined(service, used, program(service, inherited, &Orders::default())?);
     let listen_fds = service.listen_fds.as_ref().map(|name| c_string(name.as_bytes()));
-    Some(LaunchPlan { image: builder.build(), server: server.to_string(), unkept, joining, listen_fds })
+    Some(LaunchPlan {
+        image: Rc::new(builder.build()),
+        server: server.to_string(),
+        unkept,
+        joining,
+        listen_fds,
+    })
 }
 
 /// The program of a service, with the changes that hosts.allow or hosts.deny order; `None` when it starts none.

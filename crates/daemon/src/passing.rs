@@ -20,6 +20,13 @@ pub struct How<'a> {
     pub program: Option<(BorrowedFd<'a>, Stays)>,
 }
 
+impl How<'_> {
+    /// It gets its client on 0, 1 and 2, and nothing else is done for it.
+    pub fn is_plain(&self) -> bool {
+        self.listen_fds.is_none() && self.label.is_none() && self.evidence.is_none() && self.program.is_none()
+    }
+}
+
 /// Starts a program with these sockets: without `listen_fds` it gets the first alone. The sockets stay as they are.
 pub fn start(
     spawner: &mut Spawner,

@@ -16,8 +16,9 @@ use crate::verify::Fit;
 use portreeve_conf::Level;
 use portreeve_policy::{Cause, Peer, Reason, Refusal, Seat};
 use portreeve_sys::label::Selinux;
-use portreeve_sys::spawn::{Image, SpawnError, Stage, Stays, Stdio};
+use portreeve_sys::spawn::{Image, NotStarted, SpawnError, Stage, Stays, Stdio};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
@@ -55,9 +56,9 @@ impl Supervisor {
         let ends = Ends { peer: Some(client.peer), local, path: path.as_ref() };
         let variables = client_variables(&ends, true);
         let shown = client.shield.as_ref().map_or(&[][..], |shield| &shield.variables);
-        let variables = shown.iter().map(AsRef::as_ref).chain(variables.iter()).collect();
+        let variables: Vec<&CStr> = shown.iter().map(AsRef::as_ref).chain(variables.iter()).collect();
         let changed = client.orders().and_then(|orders| self.changed_program(slot, orders));
-        let image = changed.as_ref().unwrap_or(&plan.image);
+        let image: &Image = changed.as_ref().unwrap_or(&plan.image);
         let Some(label) = self.label(&client, image) else { return };
         let evidence = witness.as_ref().map(|ends| ends.theirs.as_fd());
         let how = How {
@@ -66,6 +67,19 @@ impl Supervisor {
             evidence,
             program: by_descriptor(&program),
         };
+        if how.is_plain() && changed.is_none() && self.spawner.flies(image, client.fd.as_fd()) {
+            match self.spawner.launch(&plan.image, &variables, client.fd, client.slot) {
+                Ok(pid) => {
+                    let pid = pid.as_raw_nonzero().get();
+                    self.started(client.slot, pid, Some(client.peer), Some(seat), false);
+                }
+                Err((errno, fd)) => {
+                    client.fd = fd;
+                    self.not_forked(client, seat, errno);
+                }
+            }
+            return;
+        }
         match passing::start(&mut self.spawner, image, variables, how, &[client.fd.as_fd()]) {
             Ok(pid) => {
                 let pid = pid.as_raw_nonzero().get();
@@ -87,13 +101,23 @@ impl Supervisor {
                 self.started(client.slot, pid, Some(client.peer), Some(seat), false);
                 self.say_not_executed(client.slot, &plan.server, part(image), stage, errno);
             }
-            Err(SpawnError::Clone(errno)) => {
-                drop(seat);
-                let name = slot_name(self, client.slot);
-                self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
-                client.attempts += 1;
-                self.put_off(client, Reason::Fork);
-            }
+            Err(SpawnError::Clone(errno)) => self.not_forked(client, seat, errno),
+        }
+    }
+
+    /// The kernel made no process for an admitted client.
+    fn not_forked(&mut self, mut client: Client, seat: Seat, errno: Errno) {
+        drop(seat);
+        let name = slot_name(self, client.slot);
+        self.say(Level::Error, &format!("{name}: fork failed: {}", percent_m(&errno.into())));
+        client.attempts += 1;
+        self.put_off(client, Reason::Fork);
+    }
+
+    /// Waits for the programs that were launched to be executed, and closes their clients here. Before that nothing else is waited for.
+    pub fn land(&mut self) {
+        for NotStarted { image, tag, stage, errno } in self.spawner.land() {
+            self.say_not_executed(tag, &image.path().to_string_lossy(), "", stage, errno);
         }
     }
 
@@ -210,14 +234,7 @@ impl Supervisor {
 
     /// The process came to be and the program did not: said in xinetd's words. The child exits with status 1.
     /// `part` is that of the sandbox which could not be put on.
-    pub fn say_not_executed(
-        &mut self,
-        id: SlotId,
-        server: &str,
-        part: &str,
-        stage: Stage,
-        errno: rustix::io::Errno,
-    ) {
+    pub fn say_not_executed(&mut self, id: SlotId, server: &str, part: &str, stage: Stage, errno: Errno) {
         let error = percent_m(&errno.into());
         let text = match stage {
             Stage::Label => {

@@ -79,6 +79,10 @@ impl Supervisor {
         if !self.lacks_seat(id, source) {
             return;
         }
+        // Whoever is under way may be at its end when all have landed.
+        if self.spawner.has_launched() {
+            self.land();
+        }
         self.hear_of_ends(id, source);
         self.look_for_ends(id, source);
     }

@@ -25,6 +25,8 @@ impl Supervisor {
             self.post();
             self.go_on_with_upgrade();
             self.pass_on_events();
+            // Whatever was launched in this turn; before the logs, since it may have failed.
+            self.land();
             self.write_logs();
             if let Some(code) = self.exit
                 && !self.is_withdrawing()

@@ -1,14 +1,15 @@
 //! What runs between clone and execve, in a child that shares the supervisor's memory. Raw system calls only: no
 //! allocation, no lock, no panic, no libc function with state. Decides nothing; it carries out an [`Image`].
 //!
-//! glibc's setuid family would broadcast to all threads and must not run here, hence `syscall`. libc's `syscall`
-//! writes `errno`, which belongs to the waiting thread of the parent and is dead there until the wait is over.
+//! glibc's setuid family would broadcast to all threads and must not run here, hence [`crate::raw`]. Nor may anything write `errno`, which is
+//! that of the thread that started the child and may be at work; but a sandbox is put on while that thread waits.
 
 use crate::image::Image;
 use crate::listen_pid::ListenPid;
+use crate::raw::{Word, call};
 use crate::sandbox::Sandbox;
 use crate::signals;
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// The step at which a child failed before execve.
@@ -125,6 +126,8 @@ pub(crate) struct Plan<'a> {
     /// With a shared table: the first descriptor that the child does not need. Everything from here on is never
     /// copied, however many listeners the parent holds.
     pub(crate) unshare_from: Option<u32>,
+    /// With a shared table: nothing below the client is needed but 0, 1 and 2, and others wait for it to be closed.
+    pub(crate) alone: bool,
     /// The security context of the program, and the file that takes it; none leaves it to the policy.
     pub(crate) label: Option<(&'a CStr, &'a CStr)>,
     /// Whether the parent may change groups.
@@ -176,12 +179,8 @@ pub(crate) extern "C" fn enter(plan: *mut c_void) -> c_int {
 
 type Step = Result<(), (Stage, c_int)>;
 
-fn check(stage: Stage, result: c_long) -> Result<c_long, (Stage, c_int)> {
-    if result >= 0 {
-        return Ok(result);
-    }
-    // SAFETY: __errno_location returns this thread's errno, which is always a valid int.
-    Err((stage, unsafe { *libc::__errno_location() }))
+fn check(stage: Stage, result: Result<usize, c_int>) -> Result<usize, (Stage, c_int)> {
+    result.map_err(|errno| (stage, errno))
 }
 
 impl Plan<'_> {
@@ -202,12 +201,13 @@ impl Plan<'_> {
         self.take_limits();
         if self.image.new_session {
             // SAFETY: setsid takes no argument.
-            check(Stage::Setsid, unsafe { libc::syscall(libc::SYS_setsid) })?;
+            check(Stage::Setsid, unsafe { call(libc::SYS_setsid, []) })?;
         }
         self.reset_signals();
         if let Some(variable) = self.listen_pid {
             // SAFETY: getpid takes no argument and cannot fail.
-            variable.set(unsafe { libc::syscall(libc::SYS_getpid) } as u32);
+            let pid = unsafe { call(libc::SYS_getpid, []) };
+            variable.set(pid.unwrap_or(0) as u32);
         }
         sandbox.map_or(Ok(()), Sandbox::close).map_err(failed)?;
         if self.program.is_some() {
@@ -216,14 +216,18 @@ impl Plan<'_> {
             // SAFETY: as below; the path is empty, so what is executed is what the descriptor has open.
             let result = unsafe {
                 let flags = libc::AT_EMPTY_PATH;
-                libc::syscall(libc::SYS_execveat, fd, path.as_ptr(), self.argv, self.envp, flags)
+                call(
+                    libc::SYS_execveat,
+                    [fd.word(), path.as_ptr().word(), self.argv.word(), self.envp.word(), flags.word()],
+                )
             };
             return check(Stage::Exec, result).map(|_| ());
         }
         // SAFETY: path is NUL-terminated; argv and envp are NULL-terminated arrays of NUL-terminated strings.
         // All of it is the parent's memory, which lives until execve has copied it.
-        let result =
-            unsafe { libc::syscall(libc::SYS_execve, self.image.path.as_ptr(), self.argv, self.envp) };
+        let result = unsafe {
+            call(libc::SYS_execve, [self.image.path.as_ptr().word(), self.argv.word(), self.envp.word()])
+        };
         check(Stage::Exec, result).map(|_| ())
     }
 
@@ -233,16 +237,22 @@ impl Plan<'_> {
         let fd = std::os::fd::AsRawFd::as_raw_fd(procs);
         let zero = c"0"; // "the writer" to cgroup.procs
         // SAFETY: one byte is read from a static string.
-        check(Stage::Cgroup, unsafe { libc::syscall(libc::SYS_write, fd, zero.as_ptr(), 1usize) })?;
+        check(Stage::Cgroup, unsafe { call(libc::SYS_write, [fd.word(), zero.as_ptr().word(), 1]) })?;
         Ok(())
     }
 
     fn take_own_table(&self) -> Step {
         let Some(first) = self.unshare_from else { return Ok(()) };
         // SAFETY: with UNSHARE only the new private table loses descriptors; the parent's keeps them all.
-        let result =
-            unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
+        let result = unsafe {
+            call(libc::SYS_close_range, [first.word(), u32::MAX.word(), libc::CLOSE_RANGE_UNSHARE.word()])
+        };
         check(Stage::CloseRange, result)?;
+        if let Some(last) = first.checked_sub(2).filter(|&last| self.alone && last >= 3) {
+            // Other clients, whose programs may be at their end before this one is executed. Should it fail, execve closes them.
+            // SAFETY: this table is the child's own by now.
+            let _ = unsafe { call(libc::SYS_close_range, [3, last.word(), 0]) };
+        }
         Ok(())
     }
 
@@ -251,18 +261,19 @@ impl Plan<'_> {
         let Some((label, file)) = self.label else { return Ok(()) };
         let flags = libc::O_WRONLY | libc::O_CLOEXEC;
         // SAFETY: `file` is NUL-terminated and lives as long as the parent waits.
-        let fd = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, file.as_ptr(), flags) };
+        let fd =
+            unsafe { call(libc::SYS_openat, [libc::AT_FDCWD.word(), file.as_ptr().word(), flags.word()]) };
         let fd = check(Stage::Label, fd)?;
         let length = label.to_bytes().len();
         // SAFETY: `label` has `length` bytes and lives as long as the parent waits.
-        let written = unsafe { libc::syscall(libc::SYS_write, fd, label.as_ptr(), length) };
+        let written = unsafe { call(libc::SYS_write, [fd, label.as_ptr().word(), length]) };
         let written = check(Stage::Label, written)?;
         // A part of it would be another context.
-        if usize::try_from(written) != Ok(length) {
+        if written != length {
             return Err((Stage::Label, libc::EIO));
         }
         // SAFETY: a descriptor of this child's own table.
-        unsafe { libc::syscall(libc::SYS_close, fd) };
+        let _ = unsafe { call(libc::SYS_close, [fd]) };
         Ok(())
     }
 
@@ -271,19 +282,23 @@ impl Plan<'_> {
         let enter = || sandbox.map_or(Ok(()), Sandbox::enter_users).map_err(|errno| (Stage::Sandbox, errno));
         let Some(ids) = &self.image.ids else { return enter() };
         // SAFETY: plain integers.
-        check(Stage::Setgid, unsafe { libc::syscall(nr::SETRESGID, ids.gid, ids.gid, ids.gid) })?;
+        check(Stage::Setgid, unsafe {
+            call(nr::SETRESGID, [ids.gid.word(), ids.gid.word(), ids.gid.word()])
+        })?;
         if self.root {
             let (count, list) = (ids.groups.len(), ids.groups.as_ptr());
             // SAFETY: `list` holds `count` gids.
-            check(Stage::Setgroups, unsafe { libc::syscall(nr::SETGROUPS, count, list) })?;
+            check(Stage::Setgroups, unsafe { call(nr::SETGROUPS, [count, list.word()]) })?;
         }
         enter()?;
         // SAFETY: plain integers.
-        check(Stage::Setuid, unsafe { libc::syscall(nr::SETRESUID, ids.uid, ids.uid, ids.uid) })?;
+        check(Stage::Setuid, unsafe {
+            call(nr::SETRESUID, [ids.uid.word(), ids.uid.word(), ids.uid.word()])
+        })?;
         // The memory is the supervisor's until execve. With fs.suid_dumpable set, whoever has this user could trace it, and a kernel
         // before 5.16 that dumps this process ends all that share the memory. Without it the kernel has just said the same.
         // SAFETY: plain integers.
-        let hidden = unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+        let hidden = unsafe { call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE.word(), 0, 0, 0, 0]) };
         check(Stage::Setuid, hidden)?;
         Ok(())
     }
@@ -291,19 +306,20 @@ impl Plan<'_> {
     fn take_surroundings(&self) -> Step {
         if let Some(mask) = self.image.umask {
             // SAFETY: a plain integer; the mask is the child's own, since CLONE_FS is not given.
-            unsafe { libc::syscall(libc::SYS_umask, mask) };
+            let _ = unsafe { call(libc::SYS_umask, [mask.word()]) };
         }
         if let Some(increment) = self.image.nice {
             // SAFETY: plain integers. The raw getpriority answers 20 - nice, so that it is never negative.
             unsafe {
-                let now = libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0);
-                let wanted = (20 - now).saturating_add(c_long::from(increment)).clamp(-20, 19);
-                libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, wanted);
+                let now = call(libc::SYS_getpriority, [libc::PRIO_PROCESS.word(), 0]).unwrap_or(20);
+                let now = 20 - c_int::try_from(now).unwrap_or(20);
+                let wanted = now.saturating_add(increment).clamp(-20, 19);
+                let _ = call(libc::SYS_setpriority, [libc::PRIO_PROCESS.word(), 0, wanted.word()]);
             }
         }
         if !self.image.dir.is_empty() {
             // SAFETY: a NUL-terminated string; the directory is the child's own, since CLONE_FS is not given.
-            check(Stage::Chdir, unsafe { libc::syscall(libc::SYS_chdir, self.image.dir.as_ptr()) })?;
+            check(Stage::Chdir, unsafe { call(libc::SYS_chdir, [self.image.dir.as_ptr().word()]) })?;
         }
         Ok(())
     }
@@ -317,7 +333,8 @@ impl Plan<'_> {
             let in_the_way = source != target && usize::try_from(source).is_ok_and(|s| s < above);
             *slot = if in_the_way {
                 // SAFETY: plain integers; the table is the child's own by now.
-                let copy = unsafe { libc::syscall(libc::SYS_fcntl, source, libc::F_DUPFD_CLOEXEC, above) };
+                let copy =
+                    unsafe { call(libc::SYS_fcntl, [source.word(), libc::F_DUPFD_CLOEXEC.word(), above]) };
                 check(Stage::Dup, copy)? as c_int
             } else {
                 source
@@ -331,9 +348,9 @@ impl Plan<'_> {
             // SAFETY: plain integers. dup3 refuses equal numbers, and there only close-on-exec is in the way.
             let result = unsafe {
                 if source == target {
-                    libc::syscall(libc::SYS_fcntl, source, libc::F_SETFD, flag)
+                    call(libc::SYS_fcntl, [source.word(), libc::F_SETFD.word(), flag.word()])
                 } else {
-                    libc::syscall(libc::SYS_dup3, source, target, flags)
+                    call(libc::SYS_dup3, [source.word(), target.word(), flags.word()])
                 }
             };
             check(Stage::Dup, result)?;
@@ -346,7 +363,12 @@ impl Plan<'_> {
         for limit in &self.image.rlimits {
             let nothing = std::ptr::null_mut::<c_void>();
             // SAFETY: `value` has the layout of struct rlimit64, which the kernel reads.
-            unsafe { libc::syscall(libc::SYS_prlimit64, 0, limit.resource, limit.value.as_ptr(), nothing) };
+            let _ = unsafe {
+                call(
+                    libc::SYS_prlimit64,
+                    [0, limit.resource.word(), limit.value.as_ptr().word(), nothing.word()],
+                )
+            };
         }
     }
 
@@ -359,21 +381,19 @@ impl Plan<'_> {
         while left != 0 {
             let signo = left.trailing_zeros().saturating_add(1);
             // SAFETY: `default` is at least as large as the kernel's struct sigaction, and zero is SIG_DFL.
-            unsafe {
-                libc::syscall(libc::SYS_rt_sigaction, signo, default.as_ptr(), nothing, size_of::<u64>())
+            let _ = unsafe {
+                call(
+                    libc::SYS_rt_sigaction,
+                    [signo.word(), default.as_ptr().word(), nothing.word(), size_of::<u64>()],
+                )
             };
             left &= left - 1;
         }
         let none = 0u64;
         // SAFETY: the kernel reads an eight-byte signal set.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigprocmask,
-                libc::SIG_SETMASK,
-                &raw const none,
-                nothing,
-                size_of::<u64>(),
-            );
-        }
+        let _ = unsafe {
+            let set = (&raw const none).word();
+            call(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK.word(), set, nothing.word(), size_of::<u64>()])
+        };
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | file | facility |
 //! |---|---|
-//! | [`spawn`] (`image`, `child`) | start a process: clone(VM, FILES), raw calls in the child, execve |
+//! | [`spawn`] (`image`, `child`, `flight`, `raw`) | start a process: clone(VM, FILES), raw calls in the child, execve |
 //! | [`beside`] | run a program beside a process that is not ours, and wait for it |
 //! | [`signals`] | block everything, read signals from a descriptor |
 //! | [`sandbox`] | what a started program is confined to: namespaces, mounts, capabilities, filters |
@@ -73,6 +73,7 @@ pub mod environment;
 pub mod fanotify;
 pub mod file;
 pub mod filter;
+mod flight;
 pub mod handover;
 pub mod highfd;
 pub mod identity;
@@ -99,6 +100,7 @@ pub mod pktinfo;
 pub mod ports;
 pub mod process;
 pub mod program;
+mod raw;
 pub mod reap;
 pub mod replace;
 pub mod sandbox;

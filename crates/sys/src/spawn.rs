@@ -1,12 +1,15 @@
 //! Starts processes without copying the supervisor: `clone(VM, FILES)` on a stack of its own, then the raw
 //! calls of `child.rs`. Owns that stack and knows what the kernel can do. Does not reap; see [`crate::reap`].
 //!
-//! The parent waits until the child execs or fails, so the outcome of execve is known when `spawn` returns,
-//! and the cost does not grow with the supervisor's memory or its number of listeners (design §5).
+//! The parent waits until the child execs or fails, so the outcome of execve is known when `spawn` returns, or, of several that were
+//! launched, when they have landed (`flight.rs`). The cost does not grow with the supervisor's memory or its number of listeners (design §5).
 
 use crate::child::{Plan, Report, SOURCES, enter};
 pub use crate::child::{Stage, Stays};
+use crate::flight::Flights;
+pub use crate::flight::{MOST_IN_FLIGHT, NotStarted};
 pub use crate::image::{Ids, Image, ImageBuilder, RlimitKind};
+use crate::limits;
 use crate::listen_pid::ListenPid;
 use crate::signals;
 use rustix::io::Errno;
@@ -95,12 +98,20 @@ pub struct Spawner {
     stack: Stack,
     /// Scratch for argv and envp, so that a start allocates nothing once the largest image has been seen.
     pointers: Vec<*const c_char>,
-    share_table: bool,
-    root: bool,
-    mask_is_full: bool,
-    ignored: u64,
+    pub(crate) share_table: bool,
+    /// A program was executed in a table of its own.
+    pub(crate) proven: bool,
+    pub(crate) root: bool,
+    pub(crate) mask_is_full: bool,
+    pub(crate) ignored: u64,
+    /// The limit on descriptors, as it was then.
+    pub(crate) descriptors: u64,
+    /// User and group that this is.
+    pub(crate) own: (u32, u32),
     /// What takes the security context of the next program: of the child that writes there.
     exec_context: &'static CStr,
+    /// What was launched and has not landed.
+    pub(crate) flights: Flights,
 }
 
 impl Spawner {
@@ -115,10 +126,14 @@ impl Spawner {
             stack: Stack::map()?,
             pointers: Vec::with_capacity(64),
             share_table: close_range_exists(),
+            proven: false,
             root: rustix::process::geteuid().is_root(),
             mask_is_full: signals::mask_is_full(),
             ignored: signals::ignored(),
+            descriptors: limits::nofile().soft,
+            own: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
             exec_context: c"/proc/thread-self/attr/exec",
+            flights: Flights::default(),
         })
     }
 
@@ -158,6 +173,8 @@ impl Spawner {
         label: Option<&CStr>,
         program: Option<(BorrowedFd<'_>, Stays)>,
     ) -> Result<Pid, SpawnError> {
+        // Nobody who is under way waits for this one.
+        self.flights.wait();
         let outcome = self.clone_into(image, extra_env, stdio, label, program);
         let Err(SpawnError::Child { pid, stage: Stage::CloseRange, .. }) = outcome else { return outcome };
         // close_range is there, but not with UNSHARE (a sandboxed kernel, a system call filter). Do without it
@@ -198,6 +215,7 @@ impl Spawner {
             envp: self.pointers.as_ptr().wrapping_add(environment),
             sources,
             unshare_from: self.share_table.then_some(highest.unsigned_abs().saturating_add(1)),
+            alone: false,
             label: label.map(|label| (label, self.exec_context)),
             root: self.root,
             ignored: self.ignored,
@@ -206,40 +224,22 @@ impl Spawner {
             report: Report::default(),
         };
 
-        let mut flags = libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
-        if self.share_table {
-            flags |= libc::CLONE_FILES;
-        }
+        let flags = if self.share_table { libc::CLONE_FILES } else { 0 };
         // The kernel sets this to 0 and wakes who waits for it when the child gives up our memory: at exec or exit.
         let in_our_memory = AtomicU32::new(1);
         let blocked = (!self.mask_is_full).then(signals::block_all);
-        // SAFETY: `enter` gets a live Plan: until the kernel has cleared `in_our_memory` this function does nothing but
-        // wait, so plan, image, pointers and the word itself outlive the child's use of them, and &mut self keeps the
-        // stack to one child at a time. The stack is mapped, aligned and ends in a guard page. Every signal is blocked,
-        // so no handler of ours runs in the child. The child makes raw system calls only and never returns into this
-        // frame; of what the two share in libc it touches errno, which waiting (rustix, raw calls too) does not.
-        let result = unsafe {
-            libc::clone(
-                enter,
-                self.stack.top(),
-                flags,
-                (&raw const plan).cast::<c_void>().cast_mut(),
-                ptr::null_mut::<c_void>(),
-                ptr::null_mut::<c_void>(),
-                in_our_memory.as_ptr(),
-            )
-        };
-        let error = (result < 0).then(last_errno);
-        let pid = if result > 0 { Pid::from_raw(result) } else { None };
-        let killed = pid.is_some_and(|pid| wait_for_exec(&in_our_memory, pid));
+        // SAFETY: until the kernel has cleared `in_our_memory` this function does nothing but wait, so plan, image, pointers and the word
+        // itself outlive the child's use of them, and &mut self keeps the stack to one child at a time. Every signal is blocked. Of what
+        // the two share in libc a sandbox touches errno, which waiting (rustix, raw calls) does not, nor a child in flight.
+        let result = unsafe { clone_child(&self.stack, flags, &raw const plan, in_our_memory.as_ptr()) };
+        let killed = result.is_ok_and(|pid| wait_for_exec(&in_our_memory, pid));
         if let Some(previous) = blocked {
             signals::restore(&previous);
         }
-        if let Some(errno) = error {
-            return Err(SpawnError::Clone(errno));
-        }
-        let Some(pid) = pid else { return Err(SpawnError::Clone(Errno::CHILD)) };
-        match plan.report.get() {
+        let pid = result.map_err(SpawnError::Clone)?;
+        let report = plan.report.get();
+        self.proven |= self.share_table && report.is_none() && !killed;
+        match report {
             None if killed => Err(SpawnError::Child { pid, stage: Stage::Exec, errno: Errno::INTR }),
             None => image.onward.as_ref().map_or(Ok(()), |way| way.go(pid)).map(|()| pid).map_err(|errno| {
                 // Without its bounds it is not to run.
@@ -253,31 +253,61 @@ impl Spawner {
     }
 }
 
+/// Makes the process that carries out `plan` in our memory; `flags` besides those that this takes. `in_our_memory` is 1, and 0 once it
+/// has left.
+///
+/// # Safety
+/// Until then `plan`, all that it refers to, the word and the stack stay, nobody but this child uses the stack, nothing of it all is
+/// written but atomics, and every signal is blocked, so that no handler of ours runs in the child. It never returns into the caller's
+/// frame: it makes raw calls only, and those of a sandbox, which write errno.
+pub(crate) unsafe fn clone_child(
+    stack: &Stack,
+    flags: c_int,
+    plan: *const Plan<'_>,
+    in_our_memory: *mut u32,
+) -> Result<Pid, Errno> {
+    let flags = flags | libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    let none = ptr::null_mut::<c_void>();
+    let plan = plan.cast::<c_void>().cast_mut();
+    // SAFETY: `enter` gets a live Plan, as the caller promises; the stack is mapped, aligned and ends in a guard page.
+    let result = unsafe { libc::clone(enter, stack.top(), flags, plan, none, none, in_our_memory) };
+    if result < 0 {
+        return Err(last_errno());
+    }
+    Pid::from_raw(result).ok_or(Errno::CHILD)
+}
+
 /// How often a child that has not executed yet is looked at. Far longer than an execve usually takes.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// So often is it looked at before it is killed in any case: five seconds, for a program on a slow disk.
-const LOOKS: u32 = 500;
+pub(crate) const LOOKS: u32 = 500;
 
 /// Waits until the child has executed its program or has ended; true when it had to be killed.
 ///
 /// This is what CLONE_VFORK does, but for one thing: once the child has its service's uid, any process of that uid may
 /// stop it, and vfork would wait for as long as it stays stopped, with the whole supervisor. Such a child is killed.
 fn wait_for_exec(in_our_memory: &AtomicU32, pid: Pid) -> bool {
-    let mut looks = 0;
-    let mut killed = false;
+    let (mut looks, mut killed) = (0, false);
     while in_our_memory.load(Ordering::Acquire) != 0 {
-        // Not a private futex: the kernel's wake at exec and exit is not.
-        match futex::wait(in_our_memory, futex::Flags::empty(), 1, Some(&LOOK)) {
-            Err(Errno::TIMEDOUT) => looks += 1,
-            _ => continue,
+        if looks > 0 && !killed {
+            killed = kill_if_stopped(pid, looks >= LOOKS);
         }
-        let only_look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let stopped = matches!(rustix::process::waitid(WaitId::Pid(pid), only_look), Ok(Some(_)));
-        if !killed && (stopped || looks >= LOOKS) {
-            killed = rustix::process::kill_process(pid, Signal::KILL).is_ok();
-        }
+        looks += u32::from(!sleep_until_it_leaves(in_our_memory));
     }
     killed
+}
+
+/// Sleeps until a child may have left our memory, at most [`LOOK`]; false when that has passed.
+pub(crate) fn sleep_until_it_leaves(in_our_memory: &AtomicU32) -> bool {
+    // Not a private futex: the kernel's wake at exec and exit is not.
+    futex::wait(in_our_memory, futex::Flags::empty(), 1, Some(&LOOK)) != Err(Errno::TIMEDOUT)
+}
+
+/// Whether it was killed: because somebody has stopped it, or in any case.
+pub(crate) fn kill_if_stopped(pid: Pid, in_any_case: bool) -> bool {
+    let only_look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let stopped = || matches!(rustix::process::waitid(WaitId::Pid(pid), only_look), Ok(Some(_)));
+    (in_any_case || stopped()) && rustix::process::kill_process(pid, Signal::KILL).is_ok()
 }
 
 fn last_errno() -> Errno {
@@ -293,7 +323,7 @@ fn close_range_exists() -> bool {
 
 /// A child's stack: grows down towards a page that cannot be touched.
 #[derive(Debug)]
-struct Stack {
+pub(crate) struct Stack {
     base: *mut c_void,
     size: usize,
 }
@@ -302,7 +332,7 @@ impl Stack {
     /// The child calls a handful of small functions; unused pages are never backed.
     const USABLE: usize = 64 * 1024;
 
-    fn map() -> Result<Self, Errno> {
+    pub(crate) fn map() -> Result<Self, Errno> {
         let guard = rustix::param::page_size();
         let size = Self::USABLE.saturating_add(guard);
         let protection = ProtFlags::READ | ProtFlags::WRITE;

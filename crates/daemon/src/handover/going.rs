@@ -105,6 +105,8 @@ impl Supervisor {
 
     /// Executes the new version in our place. Comes back only with the reason why not.
     fn become_next(&mut self, executable: &OwnedFd, client: Option<u32>) -> String {
+        // Who has not its own table yet would find descriptors open in it that are to outlive our exec.
+        self.land();
         if let Some(why) = self.ways.in_the_way_of_exec() {
             return why;
         }
