@@ -142,7 +142,7 @@ fn a_seat_is_sought_among_those_that_are_under_way() {
 #[test]
 fn descriptors_are_left_for_who_decides() {
     ours(|world| {
-        for limit in ["26", "31", "45"] {
+        for limit in ["26", "31", "45", "200"] {
             let through = vec!["/usr/bin/prlimit".to_owned(), format!("--nofile={limit}:{limit}")];
             let entry = Entry::program("s1", 2001).set("instances", "UNLIMITED").set("cps", "0 0");
             let daemon = world.start_with(&Config::of(entry), Start { through, ..Start::default() });

@@ -134,7 +134,7 @@ pub fn build(
         staff: Staff::new(),
         lifeline: None,
         timers: Timers::default(),
-        spawner: Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?,
+        spawner: spawner(base)?,
         inherited,
         spare: Spare::default(),
         keepers: Keepers::within(before.soft),
@@ -282,6 +282,13 @@ fn gid_of(text: &[u8], name: &[u8]) -> Option<u32> {
     let line =
         text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name)?.strip_prefix(b":"))?;
     std::str::from_utf8(line.split(|&byte| byte == b':').nth(1)?).ok()?.parse().ok()
+}
+
+/// What the supervisor keeps stands from `base` on.
+fn spawner(base: i32) -> Result<Spawner, String> {
+    let mut spawner = Spawner::new().map_err(|e| format!("no stack for starting programs: {e}"))?;
+    spawner.keep_below(u64::from(base.unsigned_abs()));
+    Ok(spawner)
 }
 
 #[cfg(test)]

@@ -67,7 +67,9 @@ impl Supervisor {
             evidence,
             program: by_descriptor(&program),
         };
-        if how.is_plain() && changed.is_none() && self.spawner.flies(image, client.fd.as_fd()) {
+        // What is in flight is closed here without lingering.
+        let lingers = client.orders().is_some_and(|orders| orders.linger.is_some());
+        if how.is_plain() && changed.is_none() && !lingers && self.spawner.flies(image, client.fd.as_fd()) {
             match self.spawner.launch(&plan.image, &variables, client.fd, client.slot) {
                 Ok(pid) => {
                     let pid = pid.as_raw_nonzero().get();

@@ -1,6 +1,6 @@
 //! Somebody asks for a seat where none is left: what has ended gives its own back first. Else whoever comes again at the end of its
 //! connection keeps the loop accepting, and is refused, while nobody takes what has ended. Looks only at what could have freed the
-//! seat, never blocks, and leaves the rest to the loop's next turn.
+//! seat, waits for nothing but that those who were launched are executed, and leaves the rest to the loop's next turn.
 //!
 //! A client of a worker sees the end of its connection before the worker can tell of it here. So a few of those who find no seat there
 //! wait for one, for a moment, before they are refused. Whoever comes for a program does not wait: the kernel knows which have ended.

@@ -1,5 +1,5 @@
 //! THE loop: wait, read the clocks once, handle what is ready, let the alarms that are due go off, write the logs.
-//! Nothing in it may wait for anything but epoll.
+//! Nothing in it may wait for anything but epoll, and for the programs of this turn to be executed.
 
 use crate::log::SinkError;
 use crate::supervisor::{Supervisor, Token};
@@ -25,7 +25,7 @@ impl Supervisor {
             self.post();
             self.go_on_with_upgrade();
             self.pass_on_events();
-            // Whatever was launched in this turn; before the logs, since it may have failed.
+            // Whatever was launched since; before the logs, since it may have failed.
             self.land();
             self.write_logs();
             if let Some(code) = self.exit
@@ -60,6 +60,8 @@ impl Supervisor {
             while let Some(alarm) = self.timers.due(self.stamp.mono()) {
                 self.ring(alarm);
             }
+            // Whoever was launched in this turn is landed before anything that may take longer.
+            self.land();
             self.seat_who_waits();
             self.renew_filters();
             if self.registry.stale {

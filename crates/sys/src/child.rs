@@ -10,7 +10,7 @@ use crate::raw::{Word, call};
 use crate::sandbox::Sandbox;
 use crate::signals;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
 
 /// The step at which a child failed before execve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +103,8 @@ impl Report {
     pub(crate) fn set(&self, stage: Stage, errno: c_int) {
         self.errno.store(errno, Ordering::Relaxed);
         self.stage.store(stage as u32, Ordering::Relaxed);
+        // Before the kernel says that we have left.
+        fence(Ordering::SeqCst);
     }
 
     /// The failure, or none when the program was executed.
@@ -116,7 +118,7 @@ impl Report {
 /// The most descriptors that are put in place: the last place is for the program itself.
 pub(crate) const SOURCES: usize = 20;
 
-/// Everything the child reads. All of it stays in place while the parent waits for the child to exec or exit.
+/// Everything the child reads. All of it stays in place until the child execs or exits.
 pub(crate) struct Plan<'a> {
     pub(crate) image: &'a Image,
     pub(crate) argv: *const *const c_char,
@@ -126,8 +128,8 @@ pub(crate) struct Plan<'a> {
     /// With a shared table: the first descriptor that the child does not need. Everything from here on is never
     /// copied, however many listeners the parent holds.
     pub(crate) unshare_from: Option<u32>,
-    /// With a shared table: nothing below the client is needed but 0, 1 and 2, and others wait for it to be closed.
-    pub(crate) alone: bool,
+    /// With a shared table: from here to the client are those of others, who wait for them to be closed.
+    pub(crate) others_from: Option<u32>,
     /// The security context of the program, and the file that takes it; none leaves it to the policy.
     pub(crate) label: Option<(&'a CStr, &'a CStr)>,
     /// Whether the parent may change groups.
@@ -166,10 +168,10 @@ mod nr {
 
 /// Entry point for clone. Returns (so that libc's clone calls exit) only when a stage failed.
 ///
-/// `plan` must point to a live [`Plan`], and the caller of clone must do nothing but wait until this process execs or exits.
+/// `plan` must point to a [`Plan`] that lives, and of which nobody writes but atomics, until this process execs or exits.
 /// (clone takes no pointer to an unsafe function, so this cannot be one.)
 pub(crate) extern "C" fn enter(plan: *mut c_void) -> c_int {
-    // SAFETY: the one caller, Spawner, gives a live Plan and only waits, so nobody changes it.
+    // SAFETY: the one caller, `clone_child`, promises that it lives and that nobody changes it.
     let plan = unsafe { &*plan.cast::<Plan<'_>>() };
     if let Err((stage, errno)) = plan.carry_out() {
         plan.report.set(stage, errno);
@@ -248,10 +250,13 @@ impl Plan<'_> {
             call(libc::SYS_close_range, [first.word(), u32::MAX.word(), libc::CLOSE_RANGE_UNSHARE.word()])
         };
         check(Stage::CloseRange, result)?;
-        if let Some(last) = first.checked_sub(2).filter(|&last| self.alone && last >= 3) {
-            // Other clients, whose programs may be at their end before this one is executed. Should it fail, execve closes them.
+        // The programs of other clients may be at their end before this one is executed. Should it fail, execve closes them. Not all that is
+        // below: closing a log on a network file system writes it back, and for that execve does not wait.
+        if let (Some(from), Some(last)) = (self.others_from, first.checked_sub(2))
+            && from <= last
+        {
             // SAFETY: this table is the child's own by now.
-            let _ = unsafe { call(libc::SYS_close_range, [3, last.word(), 0]) };
+            let _ = unsafe { call(libc::SYS_close_range, [from.word(), last.word(), 0]) };
         }
         Ok(())
     }
@@ -373,7 +378,7 @@ impl Plan<'_> {
     }
 
     /// The parent blocks every signal while it clones. A handler of the parent must not run here, and none can:
-    /// the supervisor installs none, and those of std are for faults of its own.
+    /// the supervisor installs none, and takes those of std away (`signals::take_over`).
     fn reset_signals(&self) {
         let default = signals::DEFAULT;
         let nothing = std::ptr::null_mut::<c_void>();

@@ -10,6 +10,7 @@ use crate::image::Image;
 use crate::raw::LEAVES_ERRNO;
 use crate::spawn::{LOOKS, Spawner, Stack, clone_child, kill_if_stopped, sleep_until_it_leaves};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 use rustix::process::Pid;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
@@ -127,7 +128,7 @@ impl Spawner {
                 envp: (*at).pointers.as_ptr().wrapping_add(environment),
                 sources: &*ptr::addr_of!((*at).sources),
                 unshare_from: Some(client.as_raw_fd().max(2).unsigned_abs().saturating_add(1)),
-                alone: true,
+                others_from: self.flights.first_client(),
                 label: None,
                 root: self.root,
                 ignored: self.ignored,
@@ -149,6 +150,8 @@ impl Spawner {
                 Ok(pid)
             }
             Err(errno) => {
+                // SAFETY: no child came to be, so nobody else has it.
+                unsafe { (*at).plan = None };
                 self.flights.grounded.push(flight);
                 Err((errno, client))
             }
@@ -186,6 +189,12 @@ impl Flights {
         })
     }
 
+    /// The lowest number of a client that is aloft.
+    fn first_client(&self) -> Option<u32> {
+        let clients = self.aloft.iter().filter_map(|aloft| aloft.client.as_ref());
+        clients.map(|client| client.as_raw_fd().unsigned_abs()).min()
+    }
+
     /// One that nobody reads.
     fn room(&mut self) -> Result<NonNull<Flight>, Errno> {
         if let Some(flight) = self.grounded.pop() {
@@ -214,7 +223,9 @@ impl Flights {
                 // SAFETY: the word of a live flight; both sides use it as an atomic.
                 let word = unsafe { &*ptr::addr_of!((*aloft.flight.as_ptr()).in_our_memory) };
                 if word.load(Ordering::Acquire) == 0 {
-                    aloft.client = None;
+                    if let Some(client) = aloft.client.take() {
+                        let_go(client);
+                    }
                     continue;
                 }
                 last = Some(word);
@@ -237,6 +248,14 @@ impl Flights {
                 self.failed.push(NotStarted { image, tag, stage, errno });
             }
         }
+    }
+}
+
+/// Closes a client's descriptor here, without a wait: its program may be at its end, so that this is the last one, and may have asked that
+/// closing wait for the client to take what was sent (SO_LINGER). The kernel sends it all the same. `{1, 0}` means a reset, and stays.
+fn let_go(client: OwnedFd) {
+    if sockopt::socket_linger(&client).is_ok_and(|time| time.is_some_and(|time| !time.is_zero())) {
+        let _ = sockopt::set_socket_linger(&client, None);
     }
 }
 
@@ -419,6 +438,39 @@ mod tests {
             assert!(spawner.land().is_empty());
             assert_eq!(spawner.flights.ids_may_change.get(), None);
         }
+    }
+
+    /// A client that takes nothing, of a program that is at its end and has asked for a long farewell: closing does not wait.
+    #[test]
+    fn closing_waits_for_nobody() {
+        use rustix::net::{
+            AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, getsockname, listen,
+            socket_with,
+        };
+        let (tell, hear) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut spawner = ready();
+            let tcp =
+                || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+            let (door, far) = (tcp(), tcp());
+            bind(&door, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            listen(&door, 1).unwrap();
+            connect(&far, &getsockname(&door).unwrap()).unwrap();
+            let client = accept_with(&door, SocketFlags::CLOEXEC).unwrap();
+            rustix::io::ioctl_fionbio(&client, true).unwrap();
+            while rustix::io::write(&client, &[0; 65536]).is_ok() {}
+            sockopt::set_socket_linger(&client, Some(std::time::Duration::from_secs(300))).unwrap();
+            let image = Rc::new(image(c"/bin/sh", c"exit 0").build());
+            let pid = spawner.launch(&image, &[], client, 0).unwrap();
+            // It has ended, so the descriptor here is the last one.
+            assert_eq!(status(pid), Some(0));
+            assert!(spawner.land().is_empty());
+            tell.send(far).unwrap();
+        });
+        let far = hear.recv_timeout(std::time::Duration::from_secs(60));
+        // What was sent comes all the same, and then the end.
+        let mut far = File::from(far.expect("closing lingers"));
+        assert!(far.read_to_end(&mut Vec::new()).unwrap() > 65536);
     }
 
     /// Whoever lets go of the spawner waits for those that are under way: they read what goes with it.

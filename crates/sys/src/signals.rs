@@ -45,6 +45,11 @@ pub fn take_over(wanted: &[Signal]) -> io::Result<SignalFd> {
         unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
     }
     block_all();
+    // std handles these two, to say that a stack has overflown. A child that shares our memory must run no handler, and any process of
+    // its user may send it one.
+    for signo in [libc::SIGSEGV, libc::SIGBUS] {
+        action(signo.unsigned_abs(), Some(&DEFAULT));
+    }
     let mut left = ignored();
     while left != 0 {
         let signo = left.trailing_zeros().saturating_add(1);

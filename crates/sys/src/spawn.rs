@@ -104,7 +104,7 @@ pub struct Spawner {
     pub(crate) root: bool,
     pub(crate) mask_is_full: bool,
     pub(crate) ignored: u64,
-    /// The limit on descriptors, as it was then.
+    /// The limit on descriptors, as it was then, or what is below it ([`Spawner::keep_below`]).
     pub(crate) descriptors: u64,
     /// User and group that this is.
     pub(crate) own: (u32, u32),
@@ -135,6 +135,11 @@ impl Spawner {
             exec_context: c"/proc/thread-self/attr/exec",
             flights: Flights::default(),
         })
+    }
+
+    /// What the supervisor keeps stands from this number on: who is short-lived, clients and what is opened for a moment, has what is below.
+    pub fn keep_below(&mut self, number: u64) {
+        self.descriptors = self.descriptors.min(number);
     }
 
     /// Starts `image` with `extra_env` after its environment. Returns when the program has been executed or has
@@ -215,7 +220,7 @@ impl Spawner {
             envp: self.pointers.as_ptr().wrapping_add(environment),
             sources,
             unshare_from: self.share_table.then_some(highest.unsigned_abs().saturating_add(1)),
-            alone: false,
+            others_from: None,
             label: label.map(|label| (label, self.exec_context)),
             root: self.root,
             ignored: self.ignored,
@@ -353,7 +358,8 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: base and size are this mapping's, and no child runs on it: spawn returns only after the child left our memory.
+        // SAFETY: base and size are this mapping's, and no child runs on it: spawn returns only after the child left our memory, and what
+        // is in flight is waited for before its stack goes.
         let _ = unsafe { rustix::mm::munmap(self.base, self.size) };
     }
 }
