@@ -208,13 +208,16 @@ fn who_is_started_beside_it_is_let_go() {
         let Some(server) = far(world) else { return };
         put(world, "/bin/echo");
         let often = |id: &str, port| Entry::program(id, port).set("cps", "0 0").set("instances", "UNLIMITED");
-        let all = [often("far", 2001).set("server", "/run/w/far/program"), often("near", 2002)];
-        let daemon = world.start(&Config::new().with_all(all));
-        assert!(served(2002) && served(2001));
+        let near = [often("near", 2002), often("behind", 2003)];
+        let daemon = world.start(
+            &Config::new().with_all(near).with(often("far", 2001).set("server", "/run/w/far/program")),
+        );
+        assert!(served(2002) && served(2001) && served(2003));
         world.write("hang", "");
         daemon.signal(signals::STOP);
+        // One before it, whose descriptor it could hold, and one behind it, which nobody may keep from being started.
         let [mut first, mut stuck, mut last] =
-            [2002, 2001, 2002].map(|port| dial("127.0.0.1", port).expect("in the queue"));
+            [2002, 2001, 2003].map(|port| dial("127.0.0.1", port).expect("in the queue"));
         daemon.signal(signals::CONT);
         for client in [&mut first, &mut last] {
             assert_eq!(client.read_all(), Answer::closed("served\n"));
