@@ -80,7 +80,7 @@ impl Supervisor {
             return;
         }
         // Whoever is under way may be at its end when all have landed.
-        if self.spawner.has_launched() {
+        if self.spawner.launched() > 0 {
             self.land();
         }
         self.hear_of_ends(id, source);

@@ -102,6 +102,12 @@ impl Supervisor {
         bound("connections to unix sockets being begun", self.ways.len(), crate::path_ways::MOST, 0);
         bound("messages waiting for a worker", backlog, MOST_WAITING, dropped);
         bound("programs being hashed", self.hashing.len(), MOST_HASHED, 0);
+        bound(
+            "programs being started beside one another",
+            self.spawner.launched(),
+            portreeve_sys::spawn::MOST_IN_FLIGHT,
+            0,
+        );
         bound("programs elsewhere being looked at", self.hashing.elsewhere(), MOST_ELSEWHERE, 0);
         let ledger = &self.announcer.ledger;
         let batches = ledger.waiting() + self.staff.link(Worker::Ledger).backlog();

@@ -158,10 +158,10 @@ impl Spawner {
         }
     }
 
-    /// Whether some were launched that have not landed.
+    /// How many were launched that have not landed; at most [`MOST_IN_FLIGHT`].
     #[must_use]
-    pub fn has_launched(&self) -> bool {
-        !self.flights.aloft.is_empty()
+    pub fn launched(&self) -> usize {
+        self.flights.aloft.len()
     }
 
     /// Waits until all that were launched have executed their programs or failed to, and closes their clients' descriptors here. To be
@@ -384,7 +384,7 @@ mod tests {
         let pid = spawner.launch(&missing, &[], write, 9).unwrap();
         let (_read, write) = pipe();
         let waited = spawner.spawn(&good, &[], Stdio::Client(write.as_fd())).unwrap();
-        assert!(!spawner.has_launched());
+        assert_eq!(spawner.launched(), 0);
         assert_eq!((status(pid), status(waited)), (Some(1), Some(7)));
         assert_eq!(spawner.land().iter().map(|f| f.tag).collect::<Vec<_>>(), [9]);
     }
