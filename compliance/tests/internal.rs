@@ -266,6 +266,17 @@ fn unknown_builtins() {
     });
 }
 
+/// What `servers` tells once nobody but the client of `held` is left: a session has ended when its worker has said so,
+/// which is after its client has seen the end.
+fn servers_of_held_alone() -> String {
+    let mut servers = String::new();
+    must("the sessions before have ended", || {
+        servers = talk("127.0.0.1", 2001, b"").text();
+        servers.matches(" server\n").count() == 1
+    });
+    servers
+}
+
 /// servers, services and xadmin, which were taken out of xinetd in 2003, in the form that they had.
 #[test]
 fn what_tells_of_this_host() {
@@ -291,7 +302,7 @@ fn what_tells_of_this_host() {
             return;
         }
         assert_eq!(talk("::1", 2002, b""), Answer::refused(), "loopback, and IPv4 alone");
-        let servers = talk("127.0.0.1", 2001, b"").text();
+        let servers = servers_of_held_alone();
         let lines: Vec<&str> = servers.lines().collect();
         assert_eq!(lines.len(), 7, "{servers}");
         assert_eq!(lines[0], "held server");
@@ -327,6 +338,7 @@ fn what_tells_of_this_host() {
                 "EXIT: services status=0 pid=0 duration=N(sec)",
             ],
         );
+        servers_of_held_alone();
         // Whoever only connects is told nothing but a prompt, and no more than 16 at once are served.
         let mut idle: Vec<_> = (0..16).map(|_| dial("127.0.0.1", 2003).expect("a connection")).collect();
         for connection in &mut idle {
