@@ -21,6 +21,9 @@ use std::time::Duration;
 const SETTLE: Duration = Duration::from_millis(50);
 /// So many bans are looked at from both sides each time: what nobody has put there is not there, and to see it costs little.
 const SMALL: usize = 10_000;
+/// Dumps that are made where somebody may have put something in: one can leave it out, where a set's hash grows meanwhile; the next is made
+/// with the next look, when it has grown.
+const DUMPS: u8 = 2;
 /// After the kernel has refused.
 const AGAIN: Duration = Duration::from_secs(5);
 /// Bans that wait for the rest of their list; no list is longer.
@@ -62,9 +65,9 @@ pub(super) struct Engine {
     look: Duration,
     reason: Option<Duration>,
     pace: Pace,
-    /// Somebody else may have put elements into our sets; and a look for those goes on, or has not ended well.
+    /// Somebody else may have put elements into our sets; and so many dumps are to tell of those.
     strangers: bool,
-    seeks: bool,
+    seeks: u8,
     /// The kernel has taken, or had, all that it was to have when this was told last.
     stands: bool,
 }
@@ -88,7 +91,7 @@ impl Engine {
             reason: None,
             pace: Pace::default(),
             strangers: false,
-            seeks: false,
+            seeks: 0,
             stands: false,
         }
     }
@@ -361,15 +364,17 @@ impl Engine {
         match enforcer.compare_on(now) {
             Ok(None) => {}
             Ok(Some(found)) if strangers => {
-                self.seeks = false;
+                self.seeks = self.seeks.saturating_sub(1);
                 if found.strange > 0 || found.rebuilt {
                     self.tell(found);
                 }
             }
             Ok(Some(found)) => {
                 // What is heard from now on asks for another one.
-                self.seeks |= std::mem::take(&mut self.strangers) || self.listening.is_none();
-                if self.seeks || enforcer.len() <= SMALL {
+                if std::mem::take(&mut self.strangers) || self.listening.is_none() {
+                    self.seeks = DUMPS;
+                }
+                if self.seeks > 0 || enforcer.len() <= SMALL {
                     enforcer.begin_to_compare(Scope::Strangers);
                 }
                 self.tell(found);

@@ -270,6 +270,37 @@ fn who_is_let_in_while_the_kernel_refuses_is_let_in_by_the_next_look() {
     assert!(!has(host(0x0a00_0001)) && has(host(0x0a00_0002)));
 }
 
+/// One dump may leave out what another would tell of.
+#[test]
+fn who_was_put_there_is_looked_for_twice() {
+    let Some(_apart) = Apart::enter() else { return };
+    let (ours, theirs) = seqpacket::pair().expect("a channel");
+    let mut engine = Engine::new(theirs, OPEN);
+    let (asking, looking) = (netlink::asking().expect("a socket"), netlink::asking().expect("a socket"));
+    let listening = netlink::listening_but_to(&asking).expect("a socket");
+    let many = (0..20_000).map(|n| (host(0x0a00_0000 + n), None));
+    let enforcer = Enforcer::begin_open((asking, looking), many, clock::monotonic()).expect("a table");
+    engine.stand(enforcer, listening);
+    let dumps = |engine: &mut Engine| {
+        let mut dumps = false;
+        for _ in 0..20_000 {
+            engine.turn().expect("a turn");
+            dumps |= engine.looks_for_strangers();
+            if engine.rests() {
+                return dumps;
+            }
+        }
+        panic!("it does not rest");
+    };
+    nft("add element inet portreeve v4_32 { 198.51.100.7 }");
+    assert!(dumps(&mut engine));
+    assert!(!has(host(0xc633_6407)));
+    for again in [true, false] {
+        tell(&ours, &ToFirewall::Stand);
+        assert_eq!(dumps(&mut engine), again, "a long list is not told without a reason");
+    }
+}
+
 /// A ban that the kernel ends later than the list is no reason to keep its end for the next one of the same network.
 #[test]
 fn who_is_banned_again_while_the_kernel_has_him_still_is_banned_for_as_long_as_said() {
