@@ -130,6 +130,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) unshare_from: Option<u32>,
     /// With a shared table: from here to the client are those of others, who wait for them to be closed.
     pub(crate) others_from: Option<u32>,
+    /// The ids of the image are ours, and so is its directory: the child has them.
+    pub(crate) has_ids: bool,
+    pub(crate) works_there: bool,
     /// The security context of the program, and the file that takes it; none leaves it to the policy.
     pub(crate) label: Option<(&'a CStr, &'a CStr)>,
     /// Whether the parent may change groups.
@@ -286,6 +289,9 @@ impl Plan<'_> {
         let sandbox = self.image.sandbox.as_deref();
         let enter = || sandbox.map_or(Ok(()), Sandbox::enter_users).map_err(|errno| (Stage::Sandbox, errno));
         let Some(ids) = &self.image.ids else { return enter() };
+        if self.has_ids {
+            return self.hide();
+        }
         // SAFETY: plain integers.
         check(Stage::Setgid, unsafe {
             call(nr::SETRESGID, [ids.gid.word(), ids.gid.word(), ids.gid.word()])
@@ -300,8 +306,12 @@ impl Plan<'_> {
         check(Stage::Setuid, unsafe {
             call(nr::SETRESUID, [ids.uid.word(), ids.uid.word(), ids.uid.word()])
         })?;
-        // The memory is the supervisor's until execve. With fs.suid_dumpable set, whoever has this user could trace it, and a kernel
-        // before 5.16 that dumps this process ends all that share the memory. Without it the kernel has just said the same.
+        self.hide()
+    }
+
+    /// The memory is the supervisor's until execve. With fs.suid_dumpable set, whoever has this user could trace it, and a kernel
+    /// before 5.16 that dumps this process ends all that share the memory. Without it the kernel has just said the same.
+    fn hide(&self) -> Step {
         // SAFETY: plain integers.
         let hidden = unsafe { call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE.word(), 0, 0, 0, 0]) };
         check(Stage::Setuid, hidden)?;
@@ -322,7 +332,7 @@ impl Plan<'_> {
                 let _ = call(libc::SYS_setpriority, [libc::PRIO_PROCESS.word(), 0, wanted.word()]);
             }
         }
-        if !self.image.dir.is_empty() {
+        if !self.image.dir.is_empty() && !self.works_there {
             // SAFETY: a NUL-terminated string; the directory is the child's own, since CLONE_FS is not given.
             check(Stage::Chdir, unsafe { call(libc::SYS_chdir, [self.image.dir.as_ptr().word()]) })?;
         }

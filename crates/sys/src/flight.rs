@@ -91,7 +91,7 @@ impl Spawner {
     }
 
     fn keeps_ids(&self, image: &Image) -> bool {
-        image.ids.as_ref().is_none_or(|ids| (ids.uid, ids.gid) == self.own)
+        image.ids.as_ref().is_none_or(|ids| (ids.uid, ids.gid) == self.own.ids)
     }
 
     /// Starts `image` with the client on 0, 1 and 2, and does not wait for its execve. The client's descriptor is closed here once the
@@ -129,6 +129,8 @@ impl Spawner {
                 sources: &*ptr::addr_of!((*at).sources),
                 unshare_from: Some(client.as_raw_fd().max(2).unsigned_abs().saturating_add(1)),
                 others_from: self.flights.first_client(),
+                has_ids: self.has_ids(image),
+                works_there: self.own.works_in(&image.dir),
                 label: None,
                 root: self.root,
                 ignored: self.ignored,
@@ -428,7 +430,7 @@ mod tests {
         let flies = |spawner: &Spawner, ids| {
             spawner.flies(&ImageBuilder { ids, ..image(c"/bin/sh", c"exit 0") }.build(), write.as_fd())
         };
-        let (uid, gid) = spawner.own;
+        let (uid, gid) = spawner.own.ids;
         let closed = std::fs::read("/proc/sys/fs/suid_dumpable").is_ok_and(|text| text == b"0\n");
         for (told, may) in [(None, closed), (Some(false), false), (Some(true), true)] {
             spawner.flights.ids_may_change.set(told);

@@ -8,6 +8,7 @@ use crate::child::{Plan, Report, SOURCES, enter};
 pub use crate::child::{Stage, Stays};
 use crate::flight::Flights;
 pub use crate::flight::{MOST_IN_FLIGHT, NotStarted};
+use crate::identity::Own;
 pub use crate::image::{Ids, Image, ImageBuilder, RlimitKind};
 use crate::limits;
 use crate::listen_pid::ListenPid;
@@ -106,8 +107,8 @@ pub struct Spawner {
     pub(crate) ignored: u64,
     /// The limit on descriptors, as it was then, or what is below it ([`Spawner::keep_below`]).
     pub(crate) descriptors: u64,
-    /// User and group that this is.
-    pub(crate) own: (u32, u32),
+    /// What no child need take.
+    pub(crate) own: Own,
     /// What takes the security context of the next program: of the child that writes there.
     exec_context: &'static CStr,
     /// What was launched and has not landed.
@@ -131,7 +132,7 @@ impl Spawner {
             mask_is_full: signals::mask_is_full(),
             ignored: signals::ignored(),
             descriptors: limits::nofile().soft,
-            own: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            own: Own::look(),
             exec_context: c"/proc/thread-self/attr/exec",
             flights: Flights::default(),
         })
@@ -140,6 +141,11 @@ impl Spawner {
     /// What the supervisor keeps stands from this number on: who is short-lived, clients and what is opened for a moment, has what is below.
     pub fn keep_below(&mut self, number: u64) {
         self.descriptors = self.descriptors.min(number);
+    }
+
+    /// Whether a child of ours is what the image wants. In a namespace of users it is not, though the numbers are the same.
+    pub(crate) fn has_ids(&self, image: &Image) -> bool {
+        image.sandbox.is_none() && image.ids.as_ref().is_some_and(|ids| self.own.has(ids, self.root))
     }
 
     /// Starts `image` with `extra_env` after its environment. Returns when the program has been executed or has
@@ -221,6 +227,8 @@ impl Spawner {
             sources,
             unshare_from: self.share_table.then_some(highest.unsigned_abs().saturating_add(1)),
             others_from: None,
+            has_ids: self.has_ids(image),
+            works_there: self.own.works_in(&image.dir),
             label: label.map(|label| (label, self.exec_context)),
             root: self.root,
             ignored: self.ignored,
