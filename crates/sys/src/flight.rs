@@ -130,7 +130,7 @@ impl Spawner {
                 unshare_from: Some(client.as_raw_fd().max(2).unsigned_abs().saturating_add(1)),
                 others_from: self.flights.first_client(),
                 has_ids: self.has_ids(image),
-                works_there: self.own.works_in(&image.dir),
+                works_there: self.works_there(image),
                 label: None,
                 root: self.root,
                 ignored: self.ignored,

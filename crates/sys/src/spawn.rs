@@ -143,9 +143,14 @@ impl Spawner {
         self.descriptors = self.descriptors.min(number);
     }
 
-    /// Whether a child of ours is what the image wants. In a namespace of users it is not, though the numbers are the same.
+    /// Whether a child of ours is who the image wants. In a namespace of users it is not, though the numbers are the same.
     pub(crate) fn has_ids(&self, image: &Image) -> bool {
         image.sandbox.is_none() && image.ids.as_ref().is_some_and(|ids| self.own.has(ids, self.root))
+    }
+
+    /// Whether it works where the image wants. In a namespace of mounts it does not, though the path is the same.
+    pub(crate) fn works_there(&self, image: &Image) -> bool {
+        image.sandbox.is_none() && self.own.works_in(&image.dir)
     }
 
     /// Starts `image` with `extra_env` after its environment. Returns when the program has been executed or has
@@ -228,7 +233,7 @@ impl Spawner {
             unshare_from: self.share_table.then_some(highest.unsigned_abs().saturating_add(1)),
             others_from: None,
             has_ids: self.has_ids(image),
-            works_there: self.own.works_in(&image.dir),
+            works_there: self.works_there(image),
             label: label.map(|label| (label, self.exec_context)),
             root: self.root,
             ignored: self.ignored,
