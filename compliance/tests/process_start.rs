@@ -79,6 +79,23 @@ fn signals_are_reset() {
     });
 }
 
+/// However the daemon was started: a program of its own user has nothing of its groups, its group or its directory.
+#[test]
+fn what_the_daemon_was_started_with_is_not_the_programs() {
+    both(|world| {
+        let through = ["/usr/bin/env", "-C", "/usr", "/usr/bin/setpriv", "--groups", "4,24", "--regid", "4"];
+        let through = through.map(str::to_owned).to_vec();
+        let config = Config::of(Entry::probe("s1", 2001, "report"));
+        let _daemon = world.start_with(&config, Start { through, ..Start::default() });
+        // The first is started otherwise than those behind it.
+        for _ in 0..3 {
+            let got = report("127.0.0.2", 2001);
+            let told = ["uid", "gid", "groups", "cwd"].map(|name| got[name].clone());
+            assert_eq!(told, [json!("0 0 0 0"), json!("0 0 0 0"), json!(""), json!("/")]);
+        }
+    });
+}
+
 /// user, group and groups.
 #[test]
 fn ids() {

@@ -130,8 +130,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) unshare_from: Option<u32>,
     /// With a shared table: from here to the client are those of others, who wait for them to be closed.
     pub(crate) others_from: Option<u32>,
-    /// The ids of the image are ours, and so is its directory: the child has them.
+    /// The ids and groups of the image are ours: the child has them.
     pub(crate) has_ids: bool,
+    /// So is its directory.
     pub(crate) works_there: bool,
     /// The security context of the program, and the file that takes it; none leaves it to the policy.
     pub(crate) label: Option<(&'a CStr, &'a CStr)>,
