@@ -5,6 +5,7 @@
 //! that of the thread that started the child and may be at work; but a sandbox is put on while that thread waits.
 
 use crate::image::Image;
+use crate::lent::Borrower;
 use crate::listen_pid::ListenPid;
 use crate::raw::{Word, call};
 use crate::sandbox::Sandbox;
@@ -130,6 +131,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) unshare_from: Option<u32>,
     /// With a shared table: from here to the client are those of others, who wait for them to be closed.
     pub(crate) others_from: Option<u32>,
+    /// Of one in flight: the clients in our table.
+    pub(crate) lent: Option<Borrower>,
     /// The ids and groups of the image are ours: the child has them.
     pub(crate) has_ids: bool,
     /// So is its directory.
@@ -194,8 +197,15 @@ impl Plan<'_> {
     /// sandbox's filters, exec. Limits
     /// come after the uid on purpose: raising one above the hard limit must fail where it fails under xinetd.
     fn carry_out(&self) -> Step {
-        self.join_cgroup()?;
-        self.take_own_table()?;
+        if let Some(lent) = &self.lent {
+            lent.close_gathered();
+        }
+        let own = self.join_cgroup().and_then(|()| self.take_own_table());
+        if let Some(lent) = &self.lent {
+            // With a table of its own or without: it is past ours.
+            lent.needs_none();
+        }
+        own?;
         self.take_label()?;
         let sandbox = self.image.sandbox.as_deref();
         let failed = |errno| (Stage::Sandbox, errno);

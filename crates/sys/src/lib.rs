@@ -5,7 +5,7 @@
 //!
 //! | file | facility |
 //! |---|---|
-//! | [`spawn`] (`image`, `child`, `flight`, `raw`) | start a process: clone(VM, FILES), raw calls in the child, execve |
+//! | [`spawn`] (`image`, `child`, `flight`, `lent`, `raw`) | start a process: clone(VM, FILES), raw calls in the child, execve |
 //! | [`beside`] | run a program beside a process that is not ours, and wait for it |
 //! | [`signals`] | block everything, read signals from a descriptor |
 //! | [`sandbox`] | what a started program is confined to: namespaces, mounts, capabilities, filters |
@@ -82,6 +82,7 @@ mod image;
 pub mod interfaces;
 pub mod ip_options;
 pub mod label;
+mod lent;
 pub mod libc_syslog;
 pub mod lifeline;
 pub mod limits;

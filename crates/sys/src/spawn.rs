@@ -232,6 +232,7 @@ impl Spawner {
             sources,
             unshare_from: self.share_table.then_some(highest.unsigned_abs().saturating_add(1)),
             others_from: None,
+            lent: None,
             has_ids: self.has_ids(image),
             works_there: self.works_there(image),
             label: label.map(|label| (label, self.exec_context)),
