@@ -173,8 +173,19 @@ impl World {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).expect("a directory");
         }
-        std::fs::write(&path, content).expect("to write");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("to set the mode");
+        if mode & 0o111 == 0 {
+            std::fs::write(&path, content).expect("to write");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("to set the mode");
+        } else {
+            write_program(&path, content.as_ref(), mode);
+        }
+        format!("{HERE}/{name}")
+    }
+
+    /// Copies a program of this machine into the world's directory; gives its path inside.
+    pub fn copy_program(&self, from: impl AsRef<Path>, name: &str) -> String {
+        let copied = Command::new("cp").arg(from.as_ref()).arg(self.path(name)).status();
+        assert!(copied.expect("cp runs").success(), "{name}");
         format!("{HERE}/{name}")
     }
 
@@ -311,6 +322,20 @@ impl Drop for World {
             let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// By a process of its own: what another test's thread is just starting has all that is open here until its execve, and a program that
+/// somebody has open for writing cannot be executed (ETXTBSY).
+fn write_program(path: &Path, content: &[u8], mode: u32) {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat >\"$0\" && chmod \"$1\" \"$0\""])
+        .arg(path)
+        .arg(format!("{mode:o}"))
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("sh runs");
+    writer.stdin.take().expect("a pipe").write_all(content).expect("taken");
+    assert!(writer.wait().expect("it ends").success(), "{}", path.display());
 }
 
 fn make_directory(directory: &Path, side: Side) {

@@ -207,8 +207,7 @@ fn numbers_go_on_after_a_kill_of_the_supervisor() {
 fn an_instance_keeps_its_number_over_an_upgrade() {
     ours(|world| {
         for name in ["portreeve", "portreeve-gate"] {
-            let from = Side::Ours.executable().with_file_name(name);
-            std::fs::copy(from, world.path(name)).expect("to copy");
+            world.copy_program(Side::Ours.executable().with_file_name(name), name);
         }
         let mut start = with_ledger();
         start.through =

@@ -114,7 +114,7 @@ fn a_target_whose_filesystem_does_not_answer_holds_nobody_else_up() {
 
 /// Starts a daemon whose executable has a place of its own, to which it can be upgraded.
 fn upgradable<'a>(world: &'a World, config: &Config) -> Daemon<'a> {
-    std::fs::copy(Side::Ours.executable(), world.path("gate")).expect("to copy the gate");
+    world.copy_program(Side::Ours.executable(), "gate");
     let through = ["/bin/sh", "-c", "shift; exec /run/w/gate \"$@\"", "sh"].map(str::to_owned).to_vec();
     world.start_with(config, Start { through, ..Start::default() })
 }

@@ -7,7 +7,6 @@ use portreeve_compliance::tls::{certificates, curl, keyed, spawned};
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Connection, Daemon, Entry, Side, Start, World, ours};
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
 
 /// What can be written, whether privileges can be gained, and whether the network is everybody's.
 const TELL: &str = "#!/bin/sh\n\
@@ -143,10 +142,8 @@ fn in_a_changed_root() {
 }
 
 fn install(world: &World) {
-    let aside = world.path("gate.new");
-    std::fs::copy(Side::Ours.executable(), &aside).expect("to copy the gate");
-    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).expect("to set the mode");
-    std::fs::rename(aside, world.path("gate")).expect("to rename");
+    world.copy_program(Side::Ours.executable(), "gate.new");
+    std::fs::rename(world.path("gate.new"), world.path("gate")).expect("to rename");
 }
 
 fn held(port: u16) -> Connection {

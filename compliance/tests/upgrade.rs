@@ -15,10 +15,8 @@ const GATE: &str = "gate";
 
 /// Puts the real executable there, as a package manager does: aside, then renamed.
 fn install(world: &World) {
-    let aside = world.path("gate.new");
-    std::fs::copy(Side::Ours.executable(), &aside).expect("to copy the gate");
-    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).expect("to set the mode");
-    std::fs::rename(aside, world.path(GATE)).expect("to rename");
+    world.copy_program(Side::Ours.executable(), "gate.new");
+    std::fs::rename(world.path("gate.new"), world.path(GATE)).expect("to rename");
 }
 
 /// Puts a script there.

@@ -5,24 +5,20 @@ use portreeve_compliance::client::{dial, talk};
 use portreeve_compliance::init::PROBE;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Connection, Ended, Entry, Side, Start, World, ours, signals};
-use std::os::unix::fs::PermissionsExt;
 
 const SERVED: &str = "served\n";
 
 fn install(world: &World) {
-    let aside = world.path("gate.new");
-    std::fs::copy(Side::Ours.executable(), &aside).expect("to copy the gate");
-    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).expect("to set the mode");
+    world.copy_program(Side::Ours.executable(), "gate.new");
     let _ = std::fs::remove_dir(world.path("gate"));
-    std::fs::rename(aside, world.path("gate")).expect("to rename");
+    std::fs::rename(world.path("gate.new"), world.path("gate")).expect("to rename");
 }
 
 /// A probe that takes its time, and then is content.
 fn install_slow(world: &World) {
-    let aside = world.path("gate.new");
-    std::fs::copy(Side::Ours.executable(), world.path("real.gate")).expect("to copy the gate");
+    world.copy_program(Side::Ours.executable(), "real.gate");
     world.write_mode("gate.new", "#!/bin/sh\nsleep 4\nexec /run/w/real.gate \"$@\"\n", 0o755);
-    std::fs::rename(aside, world.path("gate")).expect("to rename");
+    std::fs::rename(world.path("gate.new"), world.path("gate")).expect("to rename");
 }
 
 fn start() -> Start {
@@ -141,7 +137,7 @@ fn the_executable_is_none() {
         refused("a directory");
         install(world);
         for (what, from) in [("another program", "/bin/true"), ("one that fails", "/bin/false")] {
-            std::fs::copy(from, world.path("gate.new")).expect("to copy it");
+            world.copy_program(from, "gate.new");
             std::fs::rename(world.path("gate.new"), world.path("gate")).expect("to rename");
             refused(what);
         }

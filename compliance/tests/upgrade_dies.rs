@@ -11,16 +11,13 @@ use portreeve_compliance::{
     Answer, Config, Connection, DEADLINE, Ended, Entry, Side, Start, World, ours, signals,
 };
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
 
 const SERVED: &str = "served\n";
 
 /// Puts an executable where the daemon's is, aside and then renamed.
 fn install(world: &World, from: &std::path::Path, name: &str) {
-    let (aside, place) = (world.path("gate.new"), world.path(name));
-    std::fs::copy(from, &aside).expect("to copy");
-    std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o755)).expect("to set the mode");
-    std::fs::rename(aside, place).expect("to rename");
+    world.copy_program(from, "gate.new");
+    std::fs::rename(world.path("gate.new"), world.path(name)).expect("to rename");
 }
 
 fn name(path: &str) -> &str {
@@ -157,8 +154,7 @@ fn ends(world: &World, id: &str) -> usize {
 fn is_survived(world: &World, above: Above, how: &str, said: &str) {
     certificates(world);
     // Beside the executable, as a package has it.
-    std::fs::copy(Side::Ours.executable().with_file_name("portreeve"), world.path("portreeve"))
-        .expect("to copy");
+    world.copy_program(Side::Ours.executable().with_file_name("portreeve"), "portreeve");
     let sealed = tls::behind("sealed", 2007).set("redirect", "127.0.0.1 2003");
     let started = start(world, &config().with(sealed), above, how);
     let before = status(world).expect("a status")["pid"].clone();

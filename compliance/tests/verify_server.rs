@@ -21,9 +21,8 @@ fn programs(world: &World) {
 }
 
 fn replace(world: &World, from: &str, to: &str) {
-    let beside = world.path("beside");
-    std::fs::copy(world.path(from), &beside).expect("a copy");
-    std::fs::rename(beside, world.path(to)).expect("a new program");
+    world.copy_program(world.path(from), "beside");
+    std::fs::rename(world.path("beside"), world.path(to)).expect("a new program");
 }
 
 fn verified(id: &str, port: u16, server: &str) -> Entry {
@@ -259,7 +258,7 @@ fn a_list_that_cannot_be_believed_is_none() {
 fn without_whoever_hashes_nobody_is_served() {
     ours(|world| {
         programs(world);
-        std::fs::copy(world.side.executable(), world.path("portreeve-gate")).expect("the gate alone");
+        world.copy_program(world.side.executable(), "portreeve-gate");
         world.write_mode("alone", "#!/bin/sh\nshift\nexec /run/w/portreeve-gate \"$@\"\n", 0o755);
         let all = config([verified("s1", 2001, "/run/w/server"), Entry::program("other", 2002)]);
         world.write("xinetd.conf", all.text(world.side));
@@ -386,7 +385,7 @@ fn who_reads_for_the_former_version_ends_quietly() {
         assert_eq!(how, Ended::Status(0), "{said}");
         let settings = "[bans]\n[bans.service.ftp]\nauthenticated = 2\n";
         std::fs::write(world.inside("/etc/portreeve/portreeve.toml"), settings).expect("written");
-        std::fs::copy(world.side.executable(), world.path("portreeve-gate")).expect("the gate");
+        world.copy_program(world.side.executable(), "portreeve-gate");
         // The companion waits with both, until it may go.
         let waits = format!(
             "#!/bin/sh\ncase $2 in digest | bans)\n echo x >> /run/w/began-$2\n\

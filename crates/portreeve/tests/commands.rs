@@ -1,6 +1,8 @@
 //! The executable as a person or a script calls it: arguments in, exit code and text out. Needs no daemon; where one
 //! would answer, a thread plays it.
 
+mod executable;
+
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -396,9 +398,7 @@ fn a_wrong_attribute_is_answered_with_the_nearest() {
 fn a_gate_that_is_not_there_is_named() {
     let room = Room::new("gate");
     let alone = room.0.join("portreeve");
-    // cp(1), since a descriptor of ours that writes to a program could be inherited by a fork of another test's thread,
-    // and a program that is open for writing cannot be executed.
-    assert!(Command::new("cp").args([PORTREEVE, text(&alone)]).status().expect("cp runs").success());
+    executable::copy(PORTREEVE, &alone);
     let output =
         Command::new(&alone).arg("run").env("PATH", ".").current_dir(&room.0).output().expect("it runs");
     assert_eq!(code(&output), Some(2));
@@ -416,11 +416,10 @@ fn check_says_that_nobody_serves_tls() {
         let gate = room.0.join(own).join("lib/portreeve");
         fs::create_dir_all(&gate).expect("a new directory");
         let gate = gate.join("portreeve-gate");
-        fs::write(&gate, "").expect("writable");
-        fs::set_permissions(&gate, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("allowed");
+        executable::write(&gate, "");
         let directory = room.0.join(own).join(own);
         fs::create_dir_all(&directory).expect("a new directory");
-        fs::copy(PORTREEVE, directory.join("portreeve")).expect("to copy");
+        executable::copy(PORTREEVE, directory.join("portreeve"));
         let output = Command::new(directory.join("portreeve"))
             .args(["check", "-f", text(&config), "--json"])
             .output()

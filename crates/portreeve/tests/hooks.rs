@@ -5,8 +5,9 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
+mod executable;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,8 +31,7 @@ impl Folder {
 
     fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}")).expect("written");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode");
+        executable::write(&path, format!("#!/bin/sh\n{text}"));
         path
     }
 

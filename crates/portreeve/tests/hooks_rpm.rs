@@ -4,11 +4,11 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
+mod executable;
 mod rpm_system;
 
 use rpm_system::{MARKET, System, text};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,7 @@ fn hooks() -> PathBuf {
 }
 
 fn script(path: &Path, text: &str) {
-    fs::write(path, format!("#!/bin/sh\n{text}")).expect("written");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("mode");
+    executable::write(path, format!("#!/bin/sh\n{text}"));
 }
 
 fn calls(log: &Path) -> usize {

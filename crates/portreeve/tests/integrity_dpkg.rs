@@ -4,6 +4,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
+mod executable;
 mod rpm_system;
 
 use rpm_system::System;

@@ -5,6 +5,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
+mod executable;
 mod rpm_system;
 
 use rpm_system::{MARKET, System, text};
@@ -189,8 +190,7 @@ fn an_rpm_that_was_cut_off_explains_nothing() {
         let script = format!(
             "#!/bin/sh\ncase \" $* \" in *' -V '*) {verify}\n{rest};; esac\nexec /usr/lib/real/rpm \"$@\"\n"
         );
-        fs::write(system.path("/usr/bin/rpm"), script).expect("written");
-        fs::set_permissions(system.path("/usr/bin/rpm"), fs::Permissions::from_mode(0o755)).expect("a mode");
+        executable::write(&system.path("/usr/bin/rpm"), script);
         let (unexplained, packages) = check();
         assert!(packages.contains(why), "{why}: {packages}");
         assert!(

@@ -5,6 +5,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
+mod executable;
 mod network_space;
 
 use network_space::Space;
@@ -174,7 +175,7 @@ fn a_deleted_program_of_nobody_on_a_telnet_port_is_found_and_waived() {
     let folder = Folder::new("audit");
     // cat inherits the listener as its standard input and waits on a pipe that nobody writes to.
     let program = folder.0.join("nobodys");
-    std::fs::copy("/bin/cat", &program).expect("a copy");
+    executable::copy("/bin/cat", &program);
     let listener = space.inside(|| TcpListener::bind("0.0.0.0:23").expect("tcp"));
     let pipe = folder.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()));

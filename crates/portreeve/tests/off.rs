@@ -5,7 +5,8 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
-use std::os::unix::fs::PermissionsExt;
+mod executable;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -20,8 +21,7 @@ impl Folder {
 
     fn script(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
-        std::fs::write(&path, text).expect("written");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        executable::write(&path, text);
         path.to_str().expect("UTF-8").to_owned()
     }
 }

@@ -5,6 +5,8 @@
 #[allow(dead_code, unreachable_pub)]
 mod skip;
 
+mod executable;
+
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -281,9 +283,9 @@ fn who_may_not_see_says_so() {
     }
     let folder = Folder::new("user");
     let copy = folder.0.join("portreeve");
-    fs::copy(env!("CARGO_BIN_EXE_portreeve"), &copy).expect("copied");
+    executable::copy(env!("CARGO_BIN_EXE_portreeve"), &copy);
     let public = std::env::temp_dir().join(format!("portreeve-stale-nobody-{}", std::process::id()));
-    fs::rename(&copy, &public).or_else(|_| fs::copy(&copy, &public).map(drop)).expect("moved");
+    fs::rename(&copy, &public).unwrap_or_else(|_| executable::copy(&copy, &public));
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(&public)

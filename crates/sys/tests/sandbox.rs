@@ -107,6 +107,12 @@ fn a_file_system_is_read_only_but_where_it_is_not() {
     std::fs::remove_dir_all(here).unwrap();
 }
 
+/// By a process of its own: what another test's thread starts meanwhile would have it open for writing until its execve, and then it could not
+/// be executed.
+fn copy_program(from: &str, to: &std::path::Path) {
+    assert!(std::process::Command::new("cp").arg(from).arg(to).status().unwrap().success());
+}
+
 /// What covers is made in a directory that there is: a root of the program's own may have no /dev.
 #[test]
 fn a_root_without_devices_is_covered_too() {
@@ -119,7 +125,7 @@ fn a_root_without_devices_is_covered_too() {
     for file in ldd.split_ascii_whitespace().filter(|word| word.starts_with('/')).chain(["/bin/sh"]) {
         let place = std::path::PathBuf::from(format!("{here}{file}"));
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-        std::fs::copy(file, place).unwrap();
+        copy_program(file, &place);
     }
     std::fs::create_dir(format!("{here}/none")).unwrap();
     std::fs::write(format!("{here}/none/file"), "secret").unwrap();
@@ -198,7 +204,7 @@ fn programs_and_secure_bits() {
     let here = directory("programs");
     for path in ["a", "b"] {
         std::fs::create_dir(format!("{here}/{path}")).unwrap();
-        std::fs::copy("/bin/true", format!("{here}/{path}/true")).unwrap();
+        copy_program("/bin/true", format!("{here}/{path}/true").as_ref());
     }
     let mounts = vec![
         mount(&here, MountKind::Programs(false)),

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
-use super::skip;
+use super::{executable, skip};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ impl System {
     }
 
     pub fn copy(&self, from: &Path, to: &str) {
-        fs::copy(from, self.root.join(to)).expect("copied");
+        executable::copy(from, self.root.join(to));
     }
 
     pub fn root(&self) -> &str {
