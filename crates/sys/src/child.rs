@@ -197,15 +197,8 @@ impl Plan<'_> {
     /// sandbox's filters, exec. Limits
     /// come after the uid on purpose: raising one above the hard limit must fail where it fails under xinetd.
     fn carry_out(&self) -> Step {
-        if let Some(lent) = &self.lent {
-            lent.close_gathered();
-        }
-        let own = self.join_cgroup().and_then(|()| self.take_own_table());
-        if let Some(lent) = &self.lent {
-            // With a table of its own or without: it is past ours.
-            lent.needs_none();
-        }
-        own?;
+        let take = || self.join_cgroup().and_then(|()| self.take_own_table());
+        self.lent.as_ref().map_or_else(take, |lent| lent.leave_table(take))?;
         self.take_label()?;
         let sandbox = self.image.sandbox.as_deref();
         let failed = |errno| (Stage::Sandbox, errno);

@@ -8,7 +8,7 @@ use crate::flight::MOST_IN_FLIGHT;
 use crate::raw::{Word, call};
 use std::ffi::c_int;
 use std::mem::size_of;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
 
 /// A child closes so many at once, or none. Each that is closed wakes whoever is at the other end, so that by ones it costs more than
 /// it saves (benches/README.md).
@@ -82,8 +82,18 @@ pub(crate) struct Borrower {
 }
 
 impl Borrower {
-    /// While the child still shares the table.
-    pub(crate) fn close_gathered(&self) {
+    /// The child's way from our table to its own, which is `take`: before, it closes what has gathered, and afterwards it needs ours no
+    /// more, whether it has got one or not.
+    pub(crate) fn leave_table<T>(&self, take: impl FnOnce() -> T) -> T {
+        self.close_gathered();
+        let taken = take();
+        self.own.state.store(NEEDLESS, Ordering::Release);
+        // Before the kernel says that we have left: then the supervisor lends all of them again.
+        fence(Ordering::SeqCst);
+        taken
+    }
+
+    fn close_gathered(&self) {
         let needless = |loan: &&Loan| loan.state.load(Ordering::Relaxed) == NEEDLESS;
         if self.all.0.iter().filter(needless).count() < GATHERED {
             return;
@@ -92,21 +102,23 @@ impl Borrower {
             loan.close_if_needless();
         }
     }
-
-    /// The child does not use our table any more.
-    pub(crate) fn needs_none(&self) {
-        self.own.state.store(NEEDLESS, Ordering::Release);
-    }
 }
 
 impl Loan {
     fn close_if_needless(&self) {
-        if self.state.load(Ordering::Relaxed) == NEEDLESS
-            && self.state.compare_exchange(NEEDLESS, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        {
-            let_go(self.number.load(Ordering::Relaxed));
+        if let Some(number) = self.take() {
+            let_go(number);
             self.state.store(FREE, Ordering::Release);
         }
+    }
+
+    /// The descriptor, for one alone to close.
+    fn take(&self) -> Option<c_int> {
+        if self.state.load(Ordering::Relaxed) != NEEDLESS {
+            return None;
+        }
+        let taken = self.state.compare_exchange(NEEDLESS, TAKEN, Ordering::Acquire, Ordering::Relaxed);
+        taken.is_ok().then(|| self.number.load(Ordering::Relaxed))
     }
 }
 
@@ -167,7 +179,10 @@ mod tests {
         let (needed, _, borrower) = lend(lent, 0);
         lent.settle(0, false);
         assert!(!is_closed(&needed), "its child has no table yet");
-        borrower.needs_none();
+        borrower.leave_table(|| {
+            lent.settle(0, false);
+            assert!(!is_closed(&needed), "it is about to take one");
+        });
         lent.settle(0, false);
         assert!(comes(|| is_closed(&needed)));
         assert_eq!(borrower.own.state.load(Ordering::Relaxed), FREE);
@@ -194,16 +209,44 @@ mod tests {
         let lent = Lent::leaked();
         let (clients, borrowers): (Vec<_>, Vec<_>) =
             (0..MOST_IN_FLIGHT).map(|index| lend(lent, index)).map(|(read, _, who)| (read, who)).unzip();
-        let (last, others) = borrowers.split_last().unwrap();
         let closed = || clients.iter().filter(|read| is_closed(read)).count();
-        for (number, other) in others.iter().enumerate() {
-            other.needs_none();
-            last.close_gathered();
-            assert!(comes(|| closed() == (number + 1) / GATHERED * GATHERED), "{}", closed());
+        for (number, borrower) in borrowers.iter().enumerate() {
+            // It closes those before it, and then it is one of them.
+            borrower.leave_table(|| {});
+            assert!(comes(|| closed() == number / GATHERED * GATHERED), "{}", closed());
         }
         for index in 0..MOST_IN_FLIGHT {
             lent.settle(index, true);
         }
         assert!(comes(|| closed() == MOST_IN_FLIGHT), "{}", closed());
+    }
+
+    /// Whoever is the second to close a number closes somebody else's.
+    #[test]
+    fn of_two_that_come_at_once_one_takes_it() {
+        let loan = Loan { state: AtomicU32::new(FREE), number: AtomicI32::new(7) };
+        let rounds = 20_000;
+        let turn = std::sync::Barrier::new(2);
+        let taken = AtomicU32::new(0);
+        let come = |opens: bool| {
+            for _ in 0..rounds {
+                if opens {
+                    loan.state.store(NEEDLESS, Ordering::SeqCst);
+                }
+                turn.wait();
+                if let Some(number) = loan.take() {
+                    assert_eq!(number, 7);
+                    taken.fetch_add(1, Ordering::SeqCst);
+                }
+                turn.wait();
+                assert_eq!(loan.take(), None);
+                turn.wait();
+            }
+        };
+        std::thread::scope(|both| {
+            both.spawn(|| come(true));
+            both.spawn(|| come(false));
+        });
+        assert_eq!(taken.load(Ordering::SeqCst), rounds);
     }
 }
