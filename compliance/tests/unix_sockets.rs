@@ -5,9 +5,12 @@ use portreeve_compliance::client::talk;
 use portreeve_compliance::wait::must;
 use portreeve_compliance::{Answer, Config, Daemon, End, Ended, Entry, Start, World, ours};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, connect, recv, send, socket,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketType, connect, recv, send, sendmsg, socket, sockopt,
 };
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
@@ -337,5 +340,47 @@ fn what_is_running_is_told() {
         xadmin.write_all(b"show avail\nbye\n").expect("to ask");
         let told = read_all(xadmin);
         assert!(told.contains("held       0      @portreeve-held"), "{told}");
+    });
+}
+
+/// A connection that lingers, put into the queue of a unix socket: whoever closes that last closes it, and would wait.
+fn with_something_that_lingers(client: &UnixStream) -> TcpStream {
+    let door = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let far = TcpStream::connect(door.local_addr().expect("its address")).expect("to connect");
+    let (mut near, _) = door.accept().expect("a connection");
+    near.set_nonblocking(true).expect("a mode");
+    while near.write(&[0; 65536]).is_ok() {}
+    sockopt::set_socket_linger(&near, Some(Duration::from_secs(120))).expect("an option");
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [near.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    sendmsg(client, &[IoSlice::new(b"x")], &mut control, SendFlags::empty()).expect("sent");
+    far
+}
+
+/// Served and refused: others are answered meanwhile, and nothing of it is said to be a stranger's end.
+#[test]
+fn what_a_client_sends_along_makes_nobody_wait() {
+    ours(|world| {
+        let config = Config::of(Entry::program("other", 2001))
+            .with(at(&here("quick"), Entry::shell("quick", 1, "exit")))
+            .with(at(&here("apart"), Entry::shell("apart", 1, "exit").set("sandbox", "NoNewPrivileges=yes")))
+            .with(at(&here("full"), Entry::shell("full", 1, "sleep${IFS}60").set("instances", "1")));
+        let daemon = world.start(&config);
+        let seated = UnixStream::connect(world.path("full")).expect("to connect");
+        must("the seat is taken", || daemon.count("full", "/running") == 1);
+        let mut all = Vec::new();
+        for name in ["quick", "apart", "full"].into_iter().cycle().take(30) {
+            let client = UnixStream::connect(world.path(name)).expect("to connect");
+            let far = with_something_that_lingers(&client);
+            let begun = std::time::Instant::now();
+            assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"), "{name}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{name}: {:?}", begun.elapsed());
+            all.push((client, far));
+        }
+        let log = world.daemon_log();
+        assert!(!log.iter().any(|line| line.contains("unknown child")), "{log:?}");
+        drop(seated);
     });
 }

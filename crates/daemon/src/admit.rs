@@ -18,9 +18,10 @@ use portreeve_policy::evidence::{Evidence, Grade, Kind};
 use portreeve_policy::{
     Arrival, Cause, Facts, Peer, Reason, Refusal, Seat, SensorHit, Tables, Verdict, decide,
 };
+use portreeve_sys::farewell::Connection;
 use portreeve_sys::limits;
 use portreeve_sys::reap::Status;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use std::borrow::Cow;
@@ -39,7 +40,7 @@ pub struct Client {
     /// At which slot.
     pub slot: SlotId,
     /// Its socket.
-    pub fd: OwnedFd,
+    pub fd: Connection,
     /// The peer as the socket names it.
     pub peer: Peer,
     /// Our end, once it was asked for.
@@ -74,7 +75,7 @@ pub struct Client {
 
 impl Client {
     /// A client that was just accepted.
-    pub fn new(slot: SlotId, fd: OwnedFd, peer: Peer) -> Self {
+    pub fn new(slot: SlotId, fd: Connection, peer: Peer) -> Self {
         Self {
             slot,
             fd,
@@ -136,6 +137,8 @@ impl Supervisor {
             match acceptfrom_with(&listener.fd, SocketFlags::CLOEXEC) {
                 Ok((fd, address)) => {
                     self.starved = false;
+                    let is_local = self.slots.get(&id).is_some_and(Slot::is_local);
+                    let fd = self.spawner.connection(fd, is_local);
                     if self.is_nobody(id, &fd) {
                         continue;
                     }
@@ -158,7 +161,7 @@ impl Supervisor {
     }
 
     /// In an overload, who connected and reset it in the queue takes nobody's turn and starts nothing.
-    fn is_nobody(&mut self, id: SlotId, fd: &OwnedFd) -> bool {
+    fn is_nobody(&mut self, id: SlotId, fd: &Connection) -> bool {
         // Who has closed a unix socket has not reset it: what was sent is still to be read.
         let asked = |slot: &&mut Slot| slot.overloaded && !slot.is_local();
         let Some(slot) = self.slots.get_mut(&id).filter(asked) else { return false };

@@ -78,7 +78,7 @@ impl Supervisor {
         let peer = peer.address().unwrap_or(SocketAddr::from(([0; 4], 0)));
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
         let told = !kind.tells_of_us() || self.report(kind, ticket);
-        if !told || !self.tell_builtin(&message, Some(fd)) {
+        if !told || !self.tell_builtin(&message, Some(fd.into_fd())) {
             self.end_session(ticket, Status::Exited(1));
         } else if self.staff.link(Worker::Builtin).backlog() > CROWDED || self.sessions_full() {
             self.rest_builtins();

@@ -13,6 +13,7 @@ use crate::timers::Alarm;
 use portreeve_policy::{Arrival, Cause, Peer, Proof, Refusal, Seat, Verdict, decide_front};
 use portreeve_sys::limits;
 use portreeve_workers::protocol::{Fault, Found, FromHeader, Preamble, ToHeader, Worker};
+use rustix::fd::AsFd;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -219,7 +220,7 @@ impl Supervisor {
     }
 
     fn ask_header(&mut self, ticket: u64, awaited: &Awaited) -> bool {
-        let Ok(copy) = awaited.client.fd.try_clone() else { return false };
+        let Ok(copy) = awaited.client.fd.as_fd().try_clone_to_owned() else { return false };
         self.tell_header(ToHeader::Read { ticket, what: awaited.what }, Some(copy))
     }
 

@@ -32,7 +32,7 @@ impl Supervisor {
                 if let Some(id) = at
                     && let Some(peer) = local::peer(&client, peer)
                 {
-                    self.take_in(Client::new(id, client, peer));
+                    self.take_in(Client::new(id, client.into(), peer));
                 }
             }
             if held {

@@ -123,7 +123,10 @@ impl Supervisor {
             self.carry_sealed(client, ticket, head)
         } else {
             let banner = self.banner_text(id, banners.success.as_ref());
-            self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(client.fd))
+            self.tell_proxy(
+                &ToProxy::Client { ticket, idle_seconds, banner, head },
+                Some(client.fd.into_fd()),
+            )
         };
         if !handed {
             self.unseal(ticket);

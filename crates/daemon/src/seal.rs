@@ -309,7 +309,7 @@ impl Supervisor {
         };
         let led = !program
             || pair(nodelay).is_ok_and(|(program, worker)| {
-                client.fd = program;
+                client.fd = program.into();
                 self.lead(ticket, worker)
             });
         if !led {
@@ -352,7 +352,7 @@ impl Supervisor {
 
     /// Has a client of a redirected service carried by the worker of TLS.
     pub fn carry_sealed(&mut self, client: Client, ticket: u64, head: Vec<u8>) -> bool {
-        if client.shield.is_none() && !self.begin_sealed(ticket, client.slot, client.fd, None) {
+        if client.shield.is_none() && !self.begin_sealed(ticket, client.slot, client.fd.into_fd(), None) {
             return false;
         }
         match self.children.sealed.get_mut(&ticket) {

@@ -6,6 +6,7 @@
 //! On one processor it is nearly half of the supervisor's time for a connection: no switch to each child and back, and few clients to close.
 
 use crate::child::{Plan, Report, Stage};
+use crate::farewell::Connection;
 use crate::image::Image;
 use crate::lent::Lent;
 use crate::raw::LEAVES_ERRNO;
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -59,6 +60,8 @@ struct Aloft {
     image: Rc<Image>,
     /// What was its client's number here; it may be another's by now.
     client: RawFd,
+    /// A client on this host is not lent: it has its own way out.
+    kept: Option<Connection>,
     tag: u32,
     pid: Pid,
     killed: bool,
@@ -105,9 +108,9 @@ impl Spawner {
         &mut self,
         image: &Rc<Image>,
         extra_env: &[&CStr],
-        client: OwnedFd,
+        client: Connection,
         tag: u32,
-    ) -> Result<Pid, (Errno, OwnedFd)> {
+    ) -> Result<Pid, (Errno, Connection)> {
         if !self.flies(image, client.as_fd()) {
             return Err((Errno::NOSYS, client));
         }
@@ -132,7 +135,11 @@ impl Spawner {
                 sources: &*ptr::addr_of!((*at).sources),
                 unshare_from: Some(client.as_raw_fd().max(2).unsigned_abs().saturating_add(1)),
                 others_from: self.flights.first_client(),
-                lent: self.flights.lent.lend(index, client.as_raw_fd()),
+                lent: if client.is_local() {
+                    None
+                } else {
+                    self.flights.lent.lend(index, client.as_raw_fd())
+                },
                 has_ids: self.has_ids(image),
                 works_there: self.works_there(image),
                 label: None,
@@ -151,9 +158,16 @@ impl Spawner {
         match outcome {
             Ok(pid) => {
                 let image = Rc::clone(image);
-                // It is lent: who comes along first may have closed it already.
-                let client = client.into_raw_fd();
-                self.flights.aloft.push(Aloft { flight, image, client, tag, pid, killed: false });
+                let number = client.as_raw_fd();
+                // What is lent may be closed already, by who came along first.
+                let kept = if client.is_local() {
+                    Some(client)
+                } else {
+                    let _ = client.into_fd().into_raw_fd();
+                    None
+                };
+                let client = number;
+                self.flights.aloft.push(Aloft { flight, image, client, kept, tag, pid, killed: false });
                 Ok(pid)
             }
             Err(errno) => {
@@ -176,6 +190,7 @@ impl Spawner {
     /// called before anything else is waited for. Returns those that failed, the first launched first.
     pub fn land(&mut self) -> Vec<NotStarted> {
         self.flights.wait();
+        self.farewells.say();
         let failed = std::mem::take(&mut self.flights.failed);
         if failed.iter().any(|one| one.stage == Stage::CloseRange) {
             // The next one is waited for, and shows whether that is for good.
@@ -250,7 +265,8 @@ impl Flights {
             looks += u32::from(!sleep_until_it_leaves(last));
         }
         self.lent.clear();
-        for Aloft { flight, image, tag, killed, .. } in self.aloft.drain(..) {
+        for Aloft { flight, image, kept, tag, killed, .. } in self.aloft.drain(..) {
+            drop(kept);
             // SAFETY: its child has left our memory, so nobody else has it.
             let plan = unsafe { (*flight.as_ptr()).plan.take() };
             self.grounded.push(flight);

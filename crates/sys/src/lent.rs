@@ -4,10 +4,9 @@
 //! beginning one is, and on one processor it is not the supervisor's time. Owns who may close which: a number that was closed is somebody
 //! else's a moment later. Raw calls and atomics only, since children run here ([`crate::raw`]).
 
+use crate::farewell::let_go;
 use crate::flight::MOST_IN_FLIGHT;
-use crate::raw::{Word, call};
 use std::ffi::c_int;
-use std::mem::size_of;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
 
 /// A child closes so many at once, or none. Each that is closed wakes whoever is at the other end, so that by ones it costs more than
@@ -120,25 +119,6 @@ impl Loan {
         let taken = self.state.compare_exchange(NEEDLESS, TAKEN, Ordering::Acquire, Ordering::Relaxed);
         taken.is_ok().then(|| self.number.load(Ordering::Relaxed))
     }
-}
-
-/// Closes a client's descriptor without a wait: its program may be at its end, so that this is the last one, and may have asked that
-/// closing wait for the client to take what was sent (SO_LINGER). The kernel sends it all the same. `{1, 0}` means a reset, and stays.
-fn let_go(number: c_int) {
-    let mut linger = libc::linger { l_onoff: 0, l_linger: 0 };
-    let mut length = size_of::<libc::linger>() as libc::socklen_t;
-    let [fd, level, option] = [number, libc::SOL_SOCKET, libc::SO_LINGER].map(Word::word);
-    let (value, size) = ((&raw mut linger).word(), (&raw mut length).word());
-    // SAFETY: the kernel writes at most `length` bytes to `linger`, and the length itself.
-    let asked = unsafe { call(libc::SYS_getsockopt, [fd, level, option, value, size]) };
-    if asked.is_ok() && linger.l_onoff != 0 && linger.l_linger != 0 {
-        linger.l_onoff = 0;
-        let value = (&raw const linger).word();
-        // SAFETY: the kernel reads `length` bytes of `linger`.
-        let _ = unsafe { call(libc::SYS_setsockopt, [fd, level, option, value, length.word()]) };
-    }
-    // SAFETY: whoever took the loan is the only one who closes this number, and the table is the supervisor's.
-    let _ = unsafe { call(libc::SYS_close, [fd]) };
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! | file | facility |
 //! |---|---|
 //! | [`spawn`] (`image`, `child`, `flight`, `lent`, `raw`) | start a process: clone(VM, FILES), raw calls in the child, execve |
+//! | [`farewell`] | sockets of clients, closed without a wait |
 //! | [`beside`] | run a program beside a process that is not ours, and wait for it |
 //! | [`signals`] | block everything, read signals from a descriptor |
 //! | [`sandbox`] | what a started program is confined to: namespaces, mounts, capabilities, filters |
@@ -71,6 +72,7 @@ pub mod device_filter;
 mod dump;
 pub mod environment;
 pub mod fanotify;
+pub mod farewell;
 pub mod file;
 pub mod filter;
 mod flight;

@@ -6,6 +6,7 @@
 
 use crate::child::{Plan, Report, SOURCES, enter};
 pub use crate::child::{Stage, Stays};
+use crate::farewell::{Connection, Farewells};
 use crate::flight::Flights;
 pub use crate::flight::{MOST_IN_FLIGHT, NotStarted};
 use crate::identity::Own;
@@ -19,8 +20,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use rustix::thread::futex;
 use rustix::time::Timespec;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Why a process could not be started.
@@ -113,6 +115,8 @@ pub struct Spawner {
     exec_context: &'static CStr,
     /// What was launched and has not landed.
     pub(crate) flights: Flights,
+    /// Clients on this host that are to be let go.
+    pub(crate) farewells: Rc<Farewells>,
 }
 
 impl Spawner {
@@ -135,7 +139,15 @@ impl Spawner {
             own: Own::look(),
             exec_context: c"/proc/thread-self/attr/exec",
             flights: Flights::default(),
+            farewells: Rc::default(),
         })
+    }
+
+    /// A connection that was just accepted, over a unix socket where it `is_local`. Nobody waits where it is let go; of those that are local
+    /// that happens when the turn ends ([`Spawner::land`]).
+    #[must_use]
+    pub fn connection(&self, fd: OwnedFd, is_local: bool) -> Connection {
+        self.farewells.connection(fd, is_local)
     }
 
     /// What the supervisor keeps stands from this number on: who is short-lived, clients and what is opened for a moment, has what is below.
@@ -297,7 +309,7 @@ pub(crate) unsafe fn clone_child(
 }
 
 /// How often a child that has not executed yet is looked at. Far longer than an execve usually takes.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+pub(crate) const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// So often is it looked at before it is killed in any case: five seconds, for a program on a slow disk.
 pub(crate) const LOOKS: u32 = 500;
 
@@ -305,7 +317,7 @@ pub(crate) const LOOKS: u32 = 500;
 ///
 /// This is what CLONE_VFORK does, but for one thing: once the child has its service's uid, any process of that uid may
 /// stop it, and vfork would wait for as long as it stays stopped, with the whole supervisor. Such a child is killed.
-fn wait_for_exec(in_our_memory: &AtomicU32, pid: Pid) -> bool {
+pub(crate) fn wait_for_exec(in_our_memory: &AtomicU32, pid: Pid) -> bool {
     let (mut looks, mut killed) = (0, false);
     while in_our_memory.load(Ordering::Acquire) != 0 {
         if looks > 0 && !killed {
@@ -329,7 +341,7 @@ pub(crate) fn kill_if_stopped(pid: Pid, in_any_case: bool) -> bool {
     (in_any_case || stopped()) && rustix::process::kill_process(pid, Signal::KILL).is_ok()
 }
 
-fn last_errno() -> Errno {
+pub(crate) fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
 }
 
@@ -365,7 +377,7 @@ impl Stack {
     }
 
     /// One past the highest byte, page-aligned.
-    fn top(&self) -> *mut c_void {
+    pub(crate) fn top(&self) -> *mut c_void {
         self.base.wrapping_byte_add(self.size)
     }
 }

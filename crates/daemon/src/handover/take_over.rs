@@ -24,7 +24,7 @@ use portreeve_conf::{Level, Rare, Service};
 use portreeve_handover::{
     AwaitedState, ClientState, Fd, ProgramState, RateState, SealedState, SeatState, SessionState, SlotState,
 };
-use portreeve_policy::{Ban, Prefix, Reason, SavedRate, Seat, ServiceState};
+use portreeve_policy::{Ban, Peer, Prefix, Reason, SavedRate, Seat, ServiceState};
 use portreeve_sys::handover;
 use portreeve_sys::lifeline::Lifeline;
 use portreeve_workers::protocol::Preamble;
@@ -393,6 +393,7 @@ impl Supervisor {
         // Low numbers are for clients: a program that is started copies no other.
         let fd = self.adopt_at(left.fd, 3)?;
         let peer = ends::peer(Some(left.peer.0), left.local.as_ref()).ok_or("a client is lost")?;
+        let fd = self.spawner.connection(fd, matches!(peer, Peer::Local(_)));
         let mut client = Client::new(left.slot, fd, peer);
         client.attempts = left.attempts;
         client.counted = left.counted;

@@ -10,6 +10,7 @@ use rustix::process::{WaitOptions, waitpid};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 fn image(path: &CStr, script: &CStr) -> ImageBuilder {
@@ -49,7 +50,7 @@ fn each_gets_its_own_client_and_words() {
         let (read, write) = pipe();
         let word = CString::new(format!("WHO={number}")).unwrap();
         let image = Rc::new(image(c"/bin/sh", script).build());
-        let pid = spawner.launch(&image, &[&word], write, 0).unwrap();
+        let pid = spawner.launch(&image, &[&word], write.into(), 0).unwrap();
         readers.push((read, pid));
     }
     assert!(spawner.land().is_empty());
@@ -75,7 +76,7 @@ fn who_fails_among_others_is_named_and_errno_is_left_alone() {
     unsafe { *libc::__errno_location() = 77 };
     for (tag, image) in [&good, &missing, &good, &lost, &missing, &good].into_iter().enumerate() {
         let (_, write) = pipe();
-        pids.push(spawner.launch(image, &[], write, tag as u32).unwrap());
+        pids.push(spawner.launch(image, &[], write.into(), tag as u32).unwrap());
     }
     let failed = spawner.land();
     // SAFETY: this thread's own.
@@ -90,7 +91,7 @@ fn who_fails_among_others_is_named_and_errno_is_left_alone() {
     assert!(spawner.land().is_empty(), "it is told once");
     // One that is waited for waits for them, and takes nothing from what is to be told.
     let (_read, write) = pipe();
-    let pid = spawner.launch(&missing, &[], write, 9).unwrap();
+    let pid = spawner.launch(&missing, &[], write.into(), 9).unwrap();
     let (_read, write) = pipe();
     let waited = spawner.spawn(&good, &[], Stdio::Client(write.as_fd())).unwrap();
     assert_eq!(spawner.launched(), 0);
@@ -106,7 +107,7 @@ fn what_more_is_done_for_is_waited_for() {
     let grouped = Rc::new(grouped.build());
     let (mut read, write) = pipe();
     assert!(!spawner.flies(&grouped, write.as_fd()));
-    let refused = spawner.launch(&grouped, &[], write, 0);
+    let refused = spawner.launch(&grouped, &[], write.into(), 0);
     assert_eq!(refused.map_err(|(errno, _client)| errno), Err(Errno::NOSYS));
     assert_eq!(read.read(&mut [0]).unwrap(), 0, "the client came back, and went");
     // One thread with signals to handle, a kernel without the call, a client with one of the last numbers.
@@ -171,7 +172,7 @@ fn closing_waits_for_nobody() {
             while rustix::io::write(&client, &[0; 65536]).is_ok() {}
             sockopt::set_socket_linger(&client, Some(Duration::from_secs(300))).unwrap();
             for client in std::iter::once(client).chain((0..others).map(|_| pipe().1)) {
-                let pid = spawner.launch(&image, &[], client, 0).unwrap();
+                let pid = spawner.launch(&image, &[], client.into(), 0).unwrap();
                 // It has ended, so the descriptor here is the last one.
                 assert_eq!(status(pid), Some(0));
             }
@@ -193,7 +194,7 @@ fn nothing_goes_while_somebody_reads_it() {
     let mut spawner = ready();
     let slow = Rc::new(image(c"/bin/sh", c"exit 5").build());
     let pids: Vec<_> =
-        (0..MOST_IN_FLIGHT).map(|_| spawner.launch(&slow, &[c"B=2"], pipe().1, 0).unwrap()).collect();
+        (0..MOST_IN_FLIGHT).map(|_| spawner.launch(&slow, &[c"B=2"], pipe().1.into(), 0).unwrap()).collect();
     drop((spawner, slow));
     assert!(pids.into_iter().all(|pid| status(pid) == Some(5)));
 }
@@ -258,13 +259,13 @@ fn clients_are_let_go_by_the_children_of_others() {
         let mut clients = Vec::new();
         for _ in 0..MOST_IN_FLIGHT - 1 {
             let (read, write) = pipe();
-            let pid = spawner.launch(&quick, &[], write, 0).unwrap();
+            let pid = spawner.launch(&quick, &[], write.into(), 0).unwrap();
             assert_eq!(status(pid), Some(3));
             clients.push(read);
         }
         let (read, write) = pipe();
         let slow = Rc::new(image(&path, c"").build());
-        let pid = spawner.launch(&slow, &[], write, 0).unwrap();
+        let pid = spawner.launch(&slow, &[], write.into(), 0).unwrap();
         tell.send((clients, read, pid)).unwrap();
         wait.recv().unwrap();
         spawner.land().len()
