@@ -3,7 +3,7 @@
 
 use portreeve_compliance::client::talk;
 use portreeve_compliance::wait::must;
-use portreeve_compliance::{Answer, Config, Daemon, End, Ended, Entry, Start, World, ours};
+use portreeve_compliance::{Answer, Config, Daemon, End, Ended, Entry, Start, World, ours, signals};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketType, connect, recv, send, sendmsg, socket, sockopt,
@@ -365,19 +365,31 @@ fn what_a_client_sends_along_makes_nobody_wait() {
     ours(|world| {
         let config = Config::of(Entry::program("other", 2001))
             .with(at(&here("quick"), Entry::shell("quick", 1, "exit")))
-            .with(at(&here("apart"), Entry::shell("apart", 1, "exit").set("sandbox", "NoNewPrivileges=yes")))
+            .with(at(&here("apart"), Entry::shell("apart", 1, "exit").set("sandbox", "NoNewPrivileges")))
             .with(at(&here("full"), Entry::shell("full", 1, "sleep${IFS}60").set("instances", "1")));
         let daemon = world.start(&config);
         let seated = UnixStream::connect(world.path("full")).expect("to connect");
         must("the seat is taken", || daemon.count("full", "/running") == 1);
+        // All of it is there when they are accepted.
+        daemon.signal(signals::STOP);
         let mut all = Vec::new();
         for name in ["quick", "apart", "full"].into_iter().cycle().take(30) {
             let client = UnixStream::connect(world.path(name)).expect("to connect");
             let far = with_something_that_lingers(&client);
-            let begun = std::time::Instant::now();
-            assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"), "{name}");
-            assert!(begun.elapsed() < Duration::from_secs(20), "{name}: {:?}", begun.elapsed());
             all.push((client, far));
+        }
+        daemon.signal(signals::CONT);
+        let begun = std::time::Instant::now();
+        must("all are done", || {
+            ["quick", "apart"].iter().all(|name| daemon.count(name, "/accepted") == 10)
+                && daemon.count("full", "/refused/service_limit") == 10
+        });
+        assert_eq!(talk("127.0.0.1", 2001, b""), Answer::closed("served\n"));
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        for (client, _far) in all {
+            client.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+            let end = (&client).read(&mut [0]);
+            assert!(!end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it waits");
         }
         let log = world.daemon_log();
         assert!(!log.iter().any(|line| line.contains("unknown child")), "{log:?}");
