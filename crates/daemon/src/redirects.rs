@@ -123,10 +123,8 @@ impl Supervisor {
             self.carry_sealed(client, ticket, head)
         } else {
             let banner = self.banner_text(id, banners.success.as_ref());
-            self.tell_proxy(
-                &ToProxy::Client { ticket, idle_seconds, banner, head },
-                Some(client.fd.into_fd()),
-            )
+            let message = ToProxy::Client { ticket, idle_seconds, banner, head };
+            self.tell_proxy(&message, Some(client.fd.into_fd()))
         };
         if !handed {
             self.unseal(ticket);
