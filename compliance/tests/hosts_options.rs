@@ -272,3 +272,23 @@ fn twist_of_datagrams() {
         });
     });
 }
+
+/// What `linger` orders is the program's from its beginning to its end, whether it is confined or not.
+#[test]
+fn who_lingers_goes_on_to() {
+    both(|world| {
+        let look = "#!/usr/bin/perl\nuse Socket; select(undef, undef, undef, 0.3);\n\
+                    print join(' ', unpack('ii', getsockopt(STDIN, SOL_SOCKET, SO_LINGER))), \"\\n\";\n";
+        let look = world.write_mode("look", look, 0o755);
+        let entry = |id, port| four(id, port).set("server", &look).unset("server_args");
+        let mut config = Config::of(entry("s1", 2001));
+        if world.is_ours() {
+            config = config.with(entry("s2", 2002).set("sandbox", "NoNewPrivileges"));
+        }
+        let _daemon = world.start(&config);
+        answers(world, &[("ALL: ALL : linger 5\n", 2001, "1 5\n"), ("ALL: ALL\n", 2001, "0 0\n")]);
+        if world.is_ours() {
+            answers(world, &[("ALL: ALL : linger 7\n", 2002, "1 7\n")]);
+        }
+    });
+}

@@ -349,6 +349,7 @@ impl Supervisor {
         };
         let Some(unsaid) = named else {
             slot.counts.refuse(refusal.reason, 1);
+            client.fd.end();
             drop(client);
             return self.after_refusal(id, peer, refusal);
         };
@@ -383,6 +384,7 @@ impl Supervisor {
         } else if userid {
             self.log_identity(id, peer, client.known.ident.as_ref());
         }
+        client.fd.end();
         drop(client);
         self.after_refusal(id, peer, refusal);
     }

@@ -169,7 +169,8 @@ impl Supervisor {
             _ => 0,
         };
         let mut bytes = Vec::new();
-        let told = message.encode(&mut bytes).is_ok() && self.tell(Worker::Firewall, bytes, fd);
+        let told =
+            message.encode(&mut bytes).is_ok() && self.tell(Worker::Firewall, bytes, fd.map(Into::into));
         if !told && self.staff.link(Worker::Firewall).presence == Presence::Ready {
             // Its list is not ours any more; the next one gets the whole of it, and the kernel goes on meanwhile.
             self.lose_worker(Staff::index(Worker::Firewall), "it does not take what it is told");

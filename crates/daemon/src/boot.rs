@@ -181,6 +181,7 @@ pub fn build(
         filters_set: false,
         devices_set: false,
         flush_set: false,
+        farewells_set: false,
         starved: false,
         strangers: 0,
     };

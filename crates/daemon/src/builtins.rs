@@ -8,9 +8,9 @@ use crate::staff::Presence;
 use crate::supervisor::Supervisor;
 use portreeve_conf::{Builtin, Level};
 use portreeve_policy::Seat;
+use portreeve_sys::farewell::Connection;
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{BuiltinKind, FromBuiltin, Outcome, ToBuiltin, Worker};
-use rustix::fd::OwnedFd;
 use rustix::net::sockopt;
 use std::net::SocketAddr;
 
@@ -35,7 +35,7 @@ pub fn kind_of(builtin: Builtin) -> BuiltinKind {
 
 impl Supervisor {
     /// Tells the builtin worker.
-    pub fn tell_builtin(&mut self, message: &ToBuiltin, fd: Option<OwnedFd>) -> bool {
+    pub fn tell_builtin(&mut self, message: &ToBuiltin, fd: Option<Connection>) -> bool {
         let mut bytes = Vec::new();
         message.encode(&mut bytes).is_ok() && self.tell(Worker::Builtin, bytes, fd)
     }
@@ -78,7 +78,7 @@ impl Supervisor {
         let peer = peer.address().unwrap_or(SocketAddr::from(([0; 4], 0)));
         let message = ToBuiltin::Serve { ticket, kind: kind_of(kind), idle_seconds, peer };
         let told = !kind.tells_of_us() || self.report(kind, ticket);
-        if !told || !self.tell_builtin(&message, Some(fd.into_fd())) {
+        if !told || !self.tell_builtin(&message, Some(fd)) {
             self.end_session(ticket, Status::Exited(1));
         } else if self.staff.link(Worker::Builtin).backlog() > CROWDED || self.sessions_full() {
             self.rest_builtins();
@@ -89,7 +89,7 @@ impl Supervisor {
     fn report(&mut self, kind: Builtin, ticket: u64) -> bool {
         match self.tell_of_us(kind, ticket) {
             Ok((file, servers, services)) => {
-                self.tell_builtin(&ToBuiltin::Report { servers, services }, Some(file))
+                self.tell_builtin(&ToBuiltin::Report { servers, services }, Some(file.into()))
             }
             Err(error) => {
                 let error = crate::machine::percent_m(&error);

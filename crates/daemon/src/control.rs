@@ -11,11 +11,12 @@ use crate::supervisor::{Supervisor, Token};
 use crate::timers::Alarm;
 use portreeve_conf::{Diagnostic, Level, Severity};
 use portreeve_handover::{Bytes, ControlClientState, ControlState};
+use portreeve_sys::farewell::Connection;
 use portreeve_sys::{highfd, unix};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SocketFlags, accept_with};
+use rustix::net::{SocketFlags, accept_with};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -49,7 +50,7 @@ pub struct Control {
 
 #[derive(Debug)]
 struct ControlClient {
-    fd: OwnedFd,
+    fd: Connection,
     may_change: bool,
     /// Its user; unknown of one that a former version left.
     uid: Option<u32>,
@@ -112,7 +113,7 @@ impl Control {
         self.path = Some(PathBuf::from(OsString::from_vec(left.path.0)));
         self.next = left.next;
         for client in left.clients {
-            let fd = supervisor.adopt(client.fd)?;
+            let fd = supervisor.spawner.connection(supervisor.adopt(client.fd)?, true);
             let data = epoll::EventData::new_u64(Token::ControlClient(client.number).raw());
             let flags = if client.answer.is_some() { epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
             epoll::add(&supervisor.epoll, &fd, data, flags).map_err(text)?;
@@ -135,6 +136,12 @@ impl Control {
             );
         }
         Ok(())
+    }
+}
+
+impl Drop for ControlClient {
+    fn drop(&mut self) {
+        self.fd.end();
     }
 }
 
@@ -168,10 +175,12 @@ impl Supervisor {
                 Err(_) => return,
             };
             if self.control.clients.len() >= MOST_CLIENTS {
+                self.spawner.connection(fd, true).end();
                 continue;
             }
             let Ok(peer) = unix::peer_credentials(&fd) else { continue };
             let Ok(fd) = highfd::park(fd, self.base) else { continue };
+            let fd = self.spawner.connection(fd, true);
             let number = self.control.next;
             self.control.next = self.control.next.wrapping_add(1);
             if self.watch(fd.as_fd(), Token::ControlClient(number)).is_err() {
@@ -223,11 +232,11 @@ impl Supervisor {
             return;
         }
         let mut chunk = [0u8; LONGEST_REQUEST];
-        match rustix::net::recv(&client.fd, &mut chunk, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => {
+        match client.fd.receive(&mut chunk) {
+            Ok(0) => {
                 self.control.clients.remove(&number);
             }
-            Ok((_, n)) => {
+            Ok(n) => {
                 client.request.extend_from_slice(chunk.get(..n).unwrap_or_default());
                 let line_end = client.request.iter().position(|&b| b == b'\n');
                 if let Some(end) = line_end {
@@ -252,11 +261,11 @@ impl Supervisor {
     fn take_list(&mut self, number: u32) {
         let mut chunk = vec![0u8; LIST_CHUNK];
         let Some(client) = self.control.clients.get_mut(&number) else { return };
-        match rustix::net::recv(&client.fd, &mut chunk, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => {
+        match client.fd.receive(&mut chunk) {
+            Ok(0) => {
                 self.control.clients.remove(&number);
             }
-            Ok((_, n)) => self.add_to_list(number, chunk.get(..n).unwrap_or_default()),
+            Ok(n) => self.add_to_list(number, chunk.get(..n).unwrap_or_default()),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => {
                 self.control.clients.remove(&number);

@@ -19,8 +19,8 @@ impl Supervisor {
     /// Tells a worker that owns datagram sockets.
     pub fn tell_policy(&mut self, worker: Worker, policy: Policy, fd: Option<OwnedFd>) -> bool {
         match worker {
-            Worker::Builtin => self.tell_builtin(&ToBuiltin::Policy(policy), fd),
-            Worker::Proxy => self.tell_proxy(&ToProxy::Policy(policy), fd),
+            Worker::Builtin => self.tell_builtin(&ToBuiltin::Policy(policy), fd.map(Into::into)),
+            Worker::Proxy => self.tell_proxy(&ToProxy::Policy(policy), fd.map(Into::into)),
             _ => false,
         }
     }
@@ -54,11 +54,11 @@ impl Supervisor {
             match manner {
                 Manner::BuiltinDatagrams(kind) => {
                     let message = ToBuiltin::Datagrams { slot: id, kind: kind_of(kind), more };
-                    self.tell_builtin(&message, Some(fd));
+                    self.tell_builtin(&message, Some(fd.into()));
                 }
                 _ => {
                     prepare(&fd);
-                    self.tell_proxy(&ToProxy::Datagrams { slot: id, more }, Some(fd));
+                    self.tell_proxy(&ToProxy::Datagrams { slot: id, more }, Some(fd.into()));
                 }
             }
         }

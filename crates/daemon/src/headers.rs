@@ -216,7 +216,7 @@ impl Supervisor {
 
     fn tell_header(&mut self, message: ToHeader, fd: Option<rustix::fd::OwnedFd>) -> bool {
         let mut bytes = Vec::new();
-        message.encode(&mut bytes).is_ok() && self.tell(Worker::Header, bytes, fd)
+        message.encode(&mut bytes).is_ok() && self.tell(Worker::Header, bytes, fd.map(Into::into))
     }
 
     fn ask_header(&mut self, ticket: u64, awaited: &Awaited) -> bool {

@@ -8,6 +8,7 @@ use crate::supervisor::{Supervisor, Token};
 use portreeve_conf::Level;
 use portreeve_handover::{LeavingState, WorkerState};
 use portreeve_policy::Reason;
+use portreeve_sys::farewell::Connection;
 use portreeve_sys::reap::{Signal, Status};
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{LEAVE, MAX_MESSAGE, Missing, Worker, over, parts};
@@ -41,7 +42,7 @@ pub struct Leaving {
 }
 
 /// A message, and what travels beside it.
-pub type Message = (Vec<u8>, Option<OwnedFd>);
+pub type Message = (Vec<u8>, Option<Connection>);
 
 impl Leaving {
     fn new(worker: Worker, pid: i32, channel: OwnedFd, waiting: VecDeque<Message>) -> Self {

@@ -4,6 +4,7 @@
 use crate::keepers::made_here;
 use crate::local::{self, OwnFile};
 use portreeve_conf::{Endpoint, FamilyFlag, Listen, SocketType};
+use portreeve_sys::spawn::Spawner;
 use portreeve_sys::{filter, highfd, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,12 +40,13 @@ impl Spare {
         self.sockets.push(kept);
     }
 
-    /// Lets go of what nobody has wanted.
-    pub fn let_go(&mut self) {
-        for Kept { place, file, .. } in std::mem::take(self).sockets {
+    /// Lets go of what nobody has wanted; of unix sockets by `spawner`.
+    pub fn let_go(&mut self, spawner: &Spawner) {
+        for Kept { place, file, fd, .. } in std::mem::take(self).sockets {
             if let Some(file) = file {
                 file.remove(&place);
             }
+            local::part(spawner, &place, fd);
         }
     }
 

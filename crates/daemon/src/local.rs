@@ -6,6 +6,7 @@ use crate::supervisor::Supervisor;
 use portreeve_conf::{Endpoint, Level, Listen, SocketType};
 use portreeve_policy::{Credentials, Peer};
 use portreeve_sys::local::{self, FileId, Kind, Name, Rights};
+use portreeve_sys::spawn::Spawner;
 use portreeve_sys::unix;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::SocketAddrAny;
@@ -88,14 +89,22 @@ pub fn peer(fd: impl AsFd, address: Option<SocketAddrAny>) -> Option<Peer> {
     Some(Peer::Local(Credentials { pid: who.pid, uid: who.uid, gid: who.gid }))
 }
 
+/// Closes a listener. With a unix socket goes what the clients in its queue have sent along.
+pub fn part(spawner: &Spawner, place: &Endpoint, listener: OwnedFd) {
+    if place.address().is_none() {
+        spawner.part_from(listener, matches!(place, Endpoint::Abstract(_)));
+    }
+}
+
 impl Supervisor {
     /// Closes the listeners of a slot; nobody takes them over.
     pub fn close_listeners(&mut self, id: SlotId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        for Listener { place, file, .. } in slot.listeners.drain(..) {
+        for Listener { place, file, fd, .. } in slot.listeners.drain(..) {
             if let Some(file) = file {
                 file.remove(&place);
             }
+            part(&self.spawner, &place, fd);
         }
     }
 

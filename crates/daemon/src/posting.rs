@@ -1,9 +1,11 @@
 //! What the supervisor says to its workers: one after the other, never waited for, kept while a channel is full. To those that hear
 //! most, what one turn of the loop has to say goes in one packet: the trip of a descriptor costs the least beside others.
 
+use crate::leaving::Message;
 use crate::staff::{MOST_WAITING, Presence, Staff};
 use crate::supervisor::{Supervisor, Token};
 use portreeve_sys::closing::close_all;
+use portreeve_sys::farewell::Connection;
 use portreeve_sys::seqpacket;
 use portreeve_workers::protocol::{Bundle, MOST_IN_BUNDLE, Worker};
 use rustix::event::epoll;
@@ -17,7 +19,7 @@ pub fn shares_packets(worker: Worker) -> bool {
 }
 
 /// Messages that wait, each with its descriptor.
-type Waiting = VecDeque<(Vec<u8>, Option<OwnedFd>)>;
+type Waiting = VecDeque<Message>;
 
 /// The packet that is being filled.
 #[derive(Debug, Default)]
@@ -50,12 +52,12 @@ impl Supervisor {
     }
 
     /// Sends a message, after those that wait. False when it was dropped because too many do.
-    pub fn tell(&mut self, worker: Worker, message: Vec<u8>, fd: Option<OwnedFd>) -> bool {
+    pub fn tell(&mut self, worker: Worker, message: Vec<u8>, fd: Option<Connection>) -> bool {
         self.tell_link(Staff::index(worker), message, fd)
     }
 
     /// The same by index.
-    pub fn tell_link(&mut self, index: u32, message: Vec<u8>, fd: Option<OwnedFd>) -> bool {
+    pub fn tell_link(&mut self, index: u32, message: Vec<u8>, fd: Option<Connection>) -> bool {
         let Some(link) = self.staff.link_mut(index) else { return false };
         let worker = link.worker;
         if shares_packets(worker) && link.presence == Presence::Ready && link.waiting.len() < MOST_WAITING {
@@ -108,7 +110,11 @@ impl Supervisor {
                 false => (seqpacket::send(channel, message, fd.as_ref().map(AsFd::as_fd)), 1),
             };
             match sent {
-                Ok(()) => close_all(link.waiting.drain(..messages).filter_map(|(_, fd)| fd)),
+                Ok(()) => {
+                    // A client on this host has a way of its own.
+                    let fds = link.waiting.drain(..messages).filter_map(|(_, fd)| fd);
+                    close_all(fds.filter_map(|fd| (!fd.is_local()).then(|| fd.into_fd())));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     self.lose_worker(index, &format!("its channel failed: {error}"));

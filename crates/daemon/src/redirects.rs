@@ -18,6 +18,7 @@ use crate::targets::{Choice, Place};
 use crate::timers::Alarm;
 use portreeve_conf::Level;
 use portreeve_policy::{Peer, Seat};
+use portreeve_sys::farewell::Connection;
 use portreeve_sys::reap::Status;
 use portreeve_workers::protocol::{Carried, FromProxy, MAX_BANNER, ToProxy, Worker};
 use rustix::fd::OwnedFd;
@@ -73,7 +74,7 @@ fn patience(choice: &Choice, slot: &Slot) -> u16 {
 
 impl Supervisor {
     /// Tells the proxy worker.
-    pub fn tell_proxy(&mut self, message: &ToProxy, fd: Option<OwnedFd>) -> bool {
+    pub fn tell_proxy(&mut self, message: &ToProxy, fd: Option<Connection>) -> bool {
         let mut bytes = Vec::new();
         message.encode(&mut bytes).is_ok() && self.tell(Worker::Proxy, bytes, fd)
     }
@@ -124,7 +125,7 @@ impl Supervisor {
         } else {
             let banner = self.banner_text(id, banners.success.as_ref());
             let message = ToProxy::Client { ticket, idle_seconds, banner, head };
-            self.tell_proxy(&message, Some(client.fd.into_fd()))
+            self.tell_proxy(&message, Some(client.fd))
         };
         if !handed {
             self.unseal(ticket);
@@ -254,7 +255,7 @@ impl Supervisor {
             Some(number) => ToProxy::Flow { number, ticket, tell },
             None => ToProxy::Target { ticket, patience_seconds, tell },
         };
-        self.tell_proxy(&message, Some(fd))
+        self.tell_proxy(&message, Some(fd.into()))
     }
 
     /// A target of this slot was not reached by a client that was sent there at `began`.

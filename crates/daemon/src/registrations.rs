@@ -200,7 +200,7 @@ impl Supervisor {
 
     fn tell_registrar(&mut self, message: &ToRegistrar, fd: Option<OwnedFd>) -> bool {
         let mut bytes = Vec::new();
-        message.encode(&mut bytes).is_ok() && self.tell(Worker::Registrar, bytes, fd)
+        message.encode(&mut bytes).is_ok() && self.tell(Worker::Registrar, bytes, fd.map(Into::into))
     }
 
     fn look_again_in(&mut self, wait: Duration) {

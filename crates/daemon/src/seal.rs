@@ -52,7 +52,7 @@ impl Supervisor {
     /// Sends a message; false when it cannot go.
     pub fn tell_tls(&mut self, index: u32, message: &ToTls, fd: Option<OwnedFd>) -> bool {
         let mut bytes = Vec::new();
-        message.encode(&mut bytes).is_ok() && self.tell_link(index, bytes, fd)
+        message.encode(&mut bytes).is_ok() && self.tell_link(index, bytes, fd.map(Into::into))
     }
 
     /// The worker for a service with TLS; `None` where it needs none, and where there are too many already, which is said.

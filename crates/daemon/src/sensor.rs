@@ -93,7 +93,7 @@ impl Supervisor {
     fn tell_sensor(&mut self, message: &ToSensor, fd: Option<OwnedFd>) {
         let mut bytes = Vec::new();
         if message.encode(&mut bytes).is_ok() {
-            self.tell(Worker::Sensor, bytes, fd);
+            self.tell(Worker::Sensor, bytes, fd.map(Into::into));
         }
     }
 

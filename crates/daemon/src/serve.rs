@@ -16,6 +16,9 @@ const EVENTS: usize = 64;
 /// How long what a log did not take waits before it is tried again.
 const LOG_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a connection waits that could not be let go.
+const FAREWELL_RETRY: Duration = Duration::from_millis(100);
+
 impl Supervisor {
     /// Serves until told to stop.
     pub fn serve(mut self) -> ExitCode {
@@ -27,6 +30,7 @@ impl Supervisor {
             self.pass_on_events();
             // Whatever was launched since; before the logs, since it may have failed.
             self.land();
+            self.let_go_again();
             self.write_logs();
             if let Some(code) = self.exit
                 && !self.is_withdrawing()
@@ -134,7 +138,16 @@ impl Supervisor {
             Alarm::Unban => self.go_on_with_removal(),
             Alarm::Keep => self.compare_kept_bans(),
             Alarm::Flush => self.flush_set = false,
+            Alarm::Farewells => self.farewells_set = false,
             Alarm::Rest => self.rest(),
+        }
+    }
+
+    /// Connections that could not be let go in this turn, for want of a process, are in the next, which must not be far.
+    fn let_go_again(&mut self) {
+        if self.spawner.has_some_to_let_go() && !self.farewells_set {
+            self.farewells_set = true;
+            self.timers.set(self.stamp.mono() + FAREWELL_RETRY, Alarm::Farewells);
         }
     }
 

@@ -2,7 +2,7 @@
 //! they die. Owns their channels. What is sent to them goes through `posting`; what their messages mean stands in `builtins` and `names`.
 
 use crate::certificates::Set;
-use crate::leaving::Leaving;
+use crate::leaving::{Leaving, Message};
 use crate::posting::{Packet, shares_packets};
 use crate::supervisor::Supervisor;
 use crate::timers::Alarm;
@@ -98,7 +98,7 @@ pub struct Link {
     /// Holds it to its table.
     pub referee: Referee,
     /// Messages that it has not taken yet.
-    pub waiting: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
+    pub waiting: VecDeque<Message>,
     /// It is polled for room to write.
     pub wants_write: bool,
     /// When it was started.

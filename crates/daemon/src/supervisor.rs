@@ -179,6 +179,8 @@ pub struct Supervisor {
     pub devices_set: bool,
     /// The alarm for logs that did not take everything is set.
     pub flush_set: bool,
+    /// So is that for connections that could not be let go.
+    pub farewells_set: bool,
     /// No descriptor was left at the last accept, and it was said.
     pub starved: bool,
     /// Ends of processes that nobody here had started.

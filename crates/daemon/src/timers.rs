@@ -38,6 +38,8 @@ pub enum Alarm {
     Reading(u64),
     /// Poll the control socket again.
     ControlAgain,
+    /// Connections that could not be let go wait for another try.
+    Farewells,
     /// A control client has had its time.
     Control(u64),
     /// Instances that were asked to end have not.

@@ -83,7 +83,7 @@ impl Supervisor {
         self.ledger_reloaded();
         self.read_ban_settings();
         let (left, held) = (self.spare.take_streams(), self.spare.held);
-        self.spare.let_go();
+        self.spare.let_go(&self.spawner);
         self.generation += 1;
         if !start {
             self.sinks.reopen();

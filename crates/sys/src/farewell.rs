@@ -1,29 +1,40 @@
 //! Clients' sockets, closed without a wait. Whoever closes one last may be made to wait by whoever is at its other end: a program may have
 //! asked that closing wait for the client to take what was sent (SO_LINGER), and who connects to a unix socket can put descriptors of his
 //! own into it, nobody's but the queue's then, among them connections that linger for as long as he likes. Of a process that is at its
-//! end the kernel makes nobody wait (tcp(7), unix(7)); so what came over a unix socket is closed last by a process that ends, one for all
+//! end the kernel makes nobody wait; so what came over a unix socket, and what lingers, is closed last by a process that ends, one for all
 //! of a turn. Owns what is still to be closed.
 
 use crate::raw::{LEAVES_ERRNO, Word, call};
 use crate::signals;
 use crate::spawn::{LOOK, LOOKS, Stack, kill_if_stopped, last_errno, wait_for_exec};
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_linger;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg, shutdown};
 use rustix::process::{Pid, WaitOptions};
 use rustix::thread::futex;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
-use std::mem::{ManuallyDrop, size_of};
+use std::io::IoSliceMut;
+use std::mem::{ManuallyDrop, MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-/// An accepted connection.
+/// Descriptors that Linux lets travel with one message (unix(7)).
+const MOST_AT_ONCE: usize = 253;
+
+/// Where no process can be made so many wait for the next time; what is more is closed as it is.
+const MOST_WAITING: usize = 256;
+
+/// An accepted connection. Letting go of it waits for nobody and changes nothing of it: the socket may be its program's.
 #[derive(Debug)]
 pub struct Connection {
     fd: ManuallyDrop<OwnedFd>,
-    /// Of a client on this host: where it goes.
+    /// Where it goes.
     farewells: Option<Rc<Farewells>>,
+    /// It came over a unix socket.
+    is_local: bool,
 }
 
 impl Connection {
@@ -38,15 +49,40 @@ impl Connection {
     }
 
     /// Whether it came over a unix socket.
-    pub(crate) fn is_local(&self) -> bool {
-        self.farewells.is_some()
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Tells the other end that this is the end, wherever else it waits to be closed. Only for one that nobody else has.
+    pub fn end(&self) {
+        if self.is_local {
+            let _ = shutdown(&*self.fd, Shutdown::Both);
+        }
+    }
+
+    /// Reads what has come, as recv(2) without a wait. Descriptors that came along are let go of as the connection is.
+    ///
+    /// # Errors
+    /// As recvmsg(2); `EAGAIN` where nothing has come.
+    pub fn receive(&self, chunk: &mut [u8]) -> Result<usize, Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_AT_ONCE))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(&*self.fd, &mut [IoSliceMut::new(chunk)], &mut control, flags)?;
+        for message in control.drain() {
+            if let (RecvAncillaryMessage::ScmRights(fds), Some(farewells)) = (message, &self.farewells) {
+                farewells.waiting.borrow_mut().extend(fds);
+            }
+        }
+        Ok(received.bytes)
     }
 }
 
-/// One in which nobody but its program can have put anything.
+/// One that is no client's, such as the end of a pair that its program gets.
 impl From<OwnedFd> for Connection {
     fn from(fd: OwnedFd) -> Self {
-        Self { fd: ManuallyDrop::new(fd), farewells: None }
+        Self { fd: ManuallyDrop::new(fd), farewells: None, is_local: false }
     }
 }
 
@@ -66,16 +102,18 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // SAFETY: it is dropped once, and not used afterwards.
         let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
-        match self.farewells.take() {
-            Some(farewells) => farewells.waiting.borrow_mut().push(fd),
-            None => let_go(std::os::fd::IntoRawFd::into_raw_fd(fd)),
+        let lingers = || socket_linger(&fd).is_ok_and(|time| time.is_some_and(|time| !time.is_zero()));
+        if let Some(farewells) = self.farewells.take()
+            && (self.is_local || lingers())
+        {
+            farewells.waiting.borrow_mut().push(fd);
         }
     }
 }
 
-/// Closes a client's descriptor without a wait: its program may be at its end, so that this is the last one, and may have asked that
-/// closing wait for the client to take what was sent (SO_LINGER). The kernel sends it all the same. `{1, 0}` means a reset, and stays.
-/// Raw calls only, since children run here.
+/// Closes the descriptor of a client in flight without a wait: its program may be at its end, so that this is the last one, and may have
+/// asked that closing wait for the client to take what was sent (SO_LINGER). The kernel sends it all the same. `{1, 0}` means a reset, and
+/// stays. Raw calls only, since children run here.
 pub(crate) fn let_go(number: c_int) {
     let mut linger = libc::linger { l_onoff: 0, l_linger: 0 };
     let mut length = size_of::<libc::linger>() as libc::socklen_t;
@@ -93,10 +131,9 @@ pub(crate) fn let_go(number: c_int) {
     let _ = unsafe { call(libc::SYS_close, [fd]) };
 }
 
-/// What came over unix sockets and is to be closed.
+/// What is to be closed without a wait.
 #[derive(Debug, Default)]
 pub struct Farewells {
-    /// Where no process can be made they wait for the next time: descriptors are their bound.
     waiting: RefCell<Vec<OwnedFd>>,
     stack: RefCell<Option<Stack>>,
     /// Processes that end, and give no sign of it: to be collected.
@@ -107,7 +144,29 @@ impl Farewells {
     /// A connection that was just accepted. `is_local`: over a unix socket.
     #[must_use]
     pub fn connection(self: &Rc<Self>, fd: OwnedFd, is_local: bool) -> Connection {
-        Connection { fd: ManuallyDrop::new(fd), farewells: is_local.then(|| Rc::clone(self)) }
+        Connection { fd: ManuallyDrop::new(fd), farewells: Some(Rc::clone(self)), is_local }
+    }
+
+    /// A listening unix socket, whose queue has what clients have sent along. `now`: its name is to be free once this returns.
+    pub(crate) fn part_from(&self, listener: OwnedFd, now: bool) {
+        self.waiting.borrow_mut().push(listener);
+        if !now {
+            return;
+        }
+        self.say();
+        // A process that has nothing to do but end: far less than these twenty milliseconds.
+        for _ in 0..200 {
+            if self.ending.borrow().is_empty() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_micros(100));
+            self.collect();
+        }
+    }
+
+    /// Whether some wait for a process that could not be made.
+    pub(crate) fn some_wait(&self) -> bool {
+        !self.waiting.borrow().is_empty()
     }
 
     /// Closes all that waits: the end of a turn. Costs nothing where nothing does.
@@ -128,9 +187,19 @@ impl Farewells {
         {
             self.ending.borrow_mut().push(pid);
         }
+        self.waiting.borrow_mut().truncate(MOST_WAITING);
+    }
+
+    /// Those of a former version of this process, which has not collected them before it became this one.
+    pub(crate) fn collect_left() {
+        let silent = WaitOptions::NOHANG | WaitOptions::from_bits_retain(libc::__WCLONE.cast_unsigned());
+        while matches!(rustix::process::waitpid(None, silent), Ok(Some(_))) {}
     }
 
     fn collect(&self) {
+        if self.ending.borrow().is_empty() {
+            return;
+        }
         let only_look = WaitOptions::NOHANG | WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
         let is_there = |pid: &Pid| matches!(rustix::process::waitpid(Some(*pid), only_look), Ok(None));
         self.ending.borrow_mut().retain(is_there);

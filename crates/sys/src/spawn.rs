@@ -127,6 +127,7 @@ impl Spawner {
     /// # Errors
     /// `ENOMEM` when the stack cannot be mapped.
     pub fn new() -> Result<Self, Errno> {
+        Farewells::collect_left();
         Ok(Self {
             stack: Stack::map()?,
             pointers: Vec::with_capacity(64),
@@ -148,6 +149,18 @@ impl Spawner {
     #[must_use]
     pub fn connection(&self, fd: OwnedFd, is_local: bool) -> Connection {
         self.farewells.connection(fd, is_local)
+    }
+
+    /// Closes a listening unix socket, whose queue has what clients have sent along, when the turn ends; `now` where its name has to be
+    /// free at once, as one of the abstract namespace has.
+    pub fn part_from(&self, listener: OwnedFd, now: bool) {
+        self.farewells.part_from(listener, now);
+    }
+
+    /// Whether connections could not be let go, for want of a process: [`Spawner::land`] is to be called again soon.
+    #[must_use]
+    pub fn has_some_to_let_go(&self) -> bool {
+        self.farewells.some_wait()
     }
 
     /// What the supervisor keeps stands from this number on: who is short-lived, clients and what is opened for a moment, has what is below.
@@ -336,7 +349,9 @@ pub(crate) fn sleep_until_it_leaves(in_our_memory: &AtomicU32) -> bool {
 
 /// Whether it was killed: because somebody has stopped it, or in any case.
 pub(crate) fn kill_if_stopped(pid: Pid, in_any_case: bool) -> bool {
-    let only_look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // One that gives no signal at its end is a child, too.
+    let all = WaitIdOptions::from_bits_retain(libc::__WALL.cast_unsigned());
+    let only_look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT | all;
     let stopped = || matches!(rustix::process::waitid(WaitId::Pid(pid), only_look), Ok(Some(_)));
     (in_any_case || stopped()) && rustix::process::kill_process(pid, Signal::KILL).is_ok()
 }

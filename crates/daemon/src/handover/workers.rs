@@ -90,7 +90,7 @@ impl Supervisor {
     /// Messages that wait for a worker.
     pub fn adopt_messages(&self, left: &[MessageState]) -> Result<VecDeque<Message>, String> {
         let adopt = |message: &MessageState| {
-            Ok((message.bytes.0.clone(), message.fd.map(|fd| self.adopt(fd)).transpose()?))
+            Ok((message.bytes.0.clone(), message.fd.map(|fd| self.adopt(fd)).transpose()?.map(Into::into)))
         };
         left.iter().map(adopt).collect()
     }

@@ -107,12 +107,75 @@ fn nobody_waits_for_a_client_that_was_served() {
     }
 }
 
-/// One that has a program's option: it is sent what there is, and nobody waits for that.
+/// One that has such an option, which is its program's: it stays, what there is is sent, and nobody waits for that.
 #[test]
 fn a_connection_lingers_for_nobody() {
     let (near, far) = lingers();
-    in_time(move || drop(Connection::from(near)));
+    let program = rustix::io::fcntl_dupfd_cloexec(&near, 3).unwrap();
+    in_time(move || {
+        let farewells = Rc::new(Farewells::default());
+        let again = rustix::io::fcntl_dupfd_cloexec(&program, 3).unwrap();
+        drop(farewells.connection(near, false));
+        farewells.say();
+        assert_eq!(socket_linger(&program), Ok(Some(Duration::from_secs(300))));
+        drop(farewells.connection(program, false));
+        drop(farewells.connection(again, false));
+        assert_eq!(farewells.waiting.borrow().len(), 2);
+        farewells.say();
+        assert!(!farewells.some_wait());
+    });
     assert!(File::from(far).read_to_end(&mut Vec::new()).unwrap() > 65536);
+}
+
+/// Reading gives what was sent along to whoever reads: it is let go of with the connection.
+#[test]
+fn what_is_read_beside_what_was_sent_along_is() {
+    let ([client, _far], ours) = hostile();
+    in_time(move || {
+        let farewells = Rc::new(Farewells::default());
+        let connection = farewells.connection(ours, true);
+        let mut chunk = [0; 8];
+        assert_eq!(connection.receive(&mut chunk), Ok(1));
+        assert_eq!(farewells.waiting.borrow().len(), 1);
+        assert_eq!(connection.receive(&mut chunk), Err(Errno::AGAIN));
+        connection.end();
+        // Before it is closed.
+        assert!(is_at_its_end(client));
+        drop(connection);
+        assert_eq!(farewells.waiting.borrow().len(), 2);
+        farewells.say();
+    });
+}
+
+/// Clients that nobody has accepted yet go with the listener; its name is free at once.
+#[test]
+fn nobody_waits_for_what_is_in_a_queue() {
+    use rustix::net::SocketAddrUnix;
+    let name = format!("portreeve-farewell-{}", std::process::id());
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+    let unix = || socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    let (door, theirs) = (unix(), unix());
+    bind(&door, &address).unwrap();
+    listen(&door, 4).unwrap();
+    connect(&theirs, &address).unwrap();
+    let (near, far) = lingers();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [near.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    sendmsg(&theirs, &[IoSlice::new(b"x")], &mut control, SendFlags::empty()).unwrap();
+    drop(near);
+    in_time(move || {
+        let farewells = Rc::new(Farewells::default());
+        farewells.part_from(door, true);
+        // A process that another test is starting may have it for a moment.
+        let again = unix();
+        while bind(&again, &address).is_err() {
+            std::thread::yield_now();
+        }
+    });
+    assert!(is_at_its_end(theirs));
+    drop(far);
 }
 
 #[test]
