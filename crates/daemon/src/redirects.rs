@@ -124,8 +124,7 @@ impl Supervisor {
             self.carry_sealed(client, ticket, head)
         } else {
             let banner = self.banner_text(id, banners.success.as_ref());
-            let message = ToProxy::Client { ticket, idle_seconds, banner, head };
-            self.tell_proxy(&message, Some(client.fd))
+            self.tell_proxy(&ToProxy::Client { ticket, idle_seconds, banner, head }, Some(client.fd))
         };
         if !handed {
             self.unseal(ticket);
