@@ -145,7 +145,7 @@ impl Supervisor {
 
     /// Connections that could not be let go in this turn, for want of a process, are in the next, which must not be far.
     fn let_go_again(&mut self) {
-        if self.spawner.has_some_to_let_go() && !self.farewells_set {
+        if self.spawner.to_let_go() > 0 && !self.farewells_set {
             self.farewells_set = true;
             self.timers.set(self.stamp.mono() + FAREWELL_RETRY, Alarm::Farewells);
         }

@@ -108,6 +108,7 @@ impl Supervisor {
             portreeve_sys::spawn::MOST_IN_FLIGHT,
             0,
         );
+        bound("connections to be let go", self.spawner.to_let_go(), portreeve_sys::farewell::MOST_WAITING, 0);
         bound("programs elsewhere being looked at", self.hashing.elsewhere(), MOST_ELSEWHERE, 0);
         let ledger = &self.announcer.ledger;
         let batches = ledger.waiting() + self.staff.link(Worker::Ledger).backlog();

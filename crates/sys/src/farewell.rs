@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 const MOST_AT_ONCE: usize = 253;
 
 /// Where no process can be made so many wait for the next time; what is more is closed as it is.
-const MOST_WAITING: usize = 256;
+pub const MOST_WAITING: usize = 256;
 
 /// An accepted connection. Letting go of it waits for nobody and changes nothing of it: the socket may be its program's.
 #[derive(Debug)]
@@ -164,9 +164,9 @@ impl Farewells {
         }
     }
 
-    /// Whether some wait for a process that could not be made.
-    pub(crate) fn some_wait(&self) -> bool {
-        !self.waiting.borrow().is_empty()
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
     }
 
     /// Closes all that waits: the end of a turn. Costs nothing where nothing does.

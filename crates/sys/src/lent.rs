@@ -10,8 +10,9 @@ use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering, fence};
 
 /// A child closes so many at once, or none. Each that is closed wakes whoever is at the other end, so that by ones it costs more than
-/// it saves (benches/README.md). Of all that can be in flight two crowds are closed so: nobody closes the own one of the last child.
-const GATHERED: usize = (MOST_IN_FLIGHT - 1) / 2;
+/// it saves (benches/README.md). Of sixteen in flight two crowds are closed so, and two are left
+/// to the supervisor.
+pub(crate) const GATHERED: usize = (MOST_IN_FLIGHT - 1) / 2;
 
 /// Nobody's.
 const FREE: u32 = 0;

@@ -157,10 +157,10 @@ impl Spawner {
         self.farewells.part_from(listener, now);
     }
 
-    /// Whether connections could not be let go, for want of a process: [`Spawner::land`] is to be called again soon.
+    /// How many connections are to be let go. Some behind [`Spawner::land`]: no process could be made, and it is to be called again soon.
     #[must_use]
-    pub fn has_some_to_let_go(&self) -> bool {
-        self.farewells.some_wait()
+    pub fn to_let_go(&self) -> usize {
+        self.farewells.waiting()
     }
 
     /// What the supervisor keeps stands from this number on: who is short-lived, clients and what is opened for a moment, has what is below.
