@@ -20,6 +20,11 @@ use std::time::Duration;
 
 /// How long an event waits for others to be sent with.
 const DELAY: Duration = Duration::from_millis(50);
+/// The same while so many come that a batch would be one for that alone: the database has as much work with a batch as with a hundred
+/// events, and what is lost by a kill is as many events as before, at most.
+const CROWD_DELAY: Duration = Duration::from_millis(200);
+/// Events of a batch that make the next one wait longer.
+const CROWD: u16 = 64;
 /// Most batches that wait here, 32 KiB each.
 pub const MOST_BATCHES: usize = 32;
 /// So many of them wait for the channel; the others before it.
@@ -77,6 +82,8 @@ pub struct Ledger {
     batch: EventBatch,
     full: VecDeque<(Vec<u8>, (u64, u64))>,
     due: Option<Duration>,
+    /// Of the last batch: it had many.
+    crowded: bool,
     settings: Option<(u64, i64, i64, u64)>,
     farewell: Option<Duration>,
 }
@@ -117,9 +124,15 @@ impl Ledger {
             return;
         }
         let wall_at_zero = clock::wall().saturating_sub(clock::monotonic());
+        self.crowded = self.batch.count() >= CROWD;
         let (count, told) = (u64::from(self.batch.count()), std::mem::take(&mut self.untold));
         self.full.push_back((self.batch.seal(wall_at_zero, told), (count, told)));
         self.due = None;
+    }
+
+    /// How long the batch that begins now waits for more.
+    fn delay(&self) -> Duration {
+        if self.crowded { CROWD_DELAY } else { DELAY }
     }
 
     /// Batches that wait.
@@ -301,8 +314,9 @@ impl Supervisor {
         let due = match ledger.due {
             Some(due) => due <= now,
             None if ledger.batch.count() > 0 => {
-                ledger.due = Some(now + DELAY);
-                self.timers.set(now + DELAY, Alarm::Events);
+                let due = now + ledger.delay();
+                ledger.due = Some(due);
+                self.timers.set(due, Alarm::Events);
                 false
             }
             None => false,
@@ -447,5 +461,36 @@ impl Supervisor {
         self.pass_on(true);
         let down = self.staff.link(Worker::Ledger).presence == Presence::Down;
         !(self.announcer.ledger.sent.is_empty() || down)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_events_wait_longer_for_more_and_few_do_not() {
+        let event = Event {
+            kind: portreeve_workers::protocol::EventKind::Start,
+            id: 1,
+            at: Duration::ZERO,
+            service: "s",
+            peer: None,
+            reason: "",
+            rule: None,
+            pid: 1,
+            count: 1,
+            ended: None,
+            banned: None,
+        };
+        let mut ledger = Ledger { journal: Journal::Open, ..Ledger::default() };
+        let mut batch_of = |count| {
+            (0..count).for_each(|_| ledger.note(&event));
+            ledger.seal();
+            ledger.delay()
+        };
+        assert_eq!(batch_of(CROWD - 1), DELAY);
+        assert_eq!(batch_of(CROWD), CROWD_DELAY);
+        assert_eq!(batch_of(1), DELAY, "once they have gone");
     }
 }

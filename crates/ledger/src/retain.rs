@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Events that one step deletes at most: more than a batch brings, so that the database shrinks while it is written.
 const STEP: u32 = 1000;
 /// Pages that one step gives back at most.
-const PAGES: u32 = 256;
+const PAGES: u64 = 256;
 /// The longest log. It grows only while somebody reads for a long time; beyond this, events are dropped rather than the disk
 /// filled.
 const MOST_LOG: u64 = 64 << 20;
@@ -91,14 +91,16 @@ impl Store {
         let mut surplus = 0;
         if used > bounds.most_bytes {
             surplus = self.db.execute(
-                "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?1)
+                "DELETE FROM events WHERE seq < (SELECT min(seq) FROM events) + ?1
                  AND seq < (SELECT max(seq) FROM events)",
                 params![STEP],
             )?;
         }
-        if pages * bounds.page_bytes > bounds.most_bytes && free > 0 {
+        // Pages that are free below the bound are for the events to come.
+        let too_many = pages.saturating_sub(bounds.most_bytes / bounds.page_bytes).min(free).min(PAGES);
+        if too_many > 0 {
             // One page a row.
-            let mut statement = self.db.prepare(&format!("PRAGMA incremental_vacuum({PAGES})"))?;
+            let mut statement = self.db.prepare(&format!("PRAGMA incremental_vacuum({too_many})"))?;
             let mut pages = statement.query([])?;
             while pages.next()?.is_some() {}
         }

@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use portreeve_policy::Prefix;
 use portreeve_workers::protocol::{Ending, Event, EventKind};
 use rusqlite::{Connection, OpenFlags, Statement, params};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -160,13 +161,27 @@ fn insert_all(db: &Connection, batch: &Batch<'_>) -> Result<(), Fault> {
         )?;
     }
     let mut statement = insertion(db)?;
+    let mut texts = Texts::default();
     for event in batch.events {
-        insert(&mut statement, event, batch.wall_at_zero)?;
+        insert(&mut statement, &mut texts, event, batch.wall_at_zero)?;
     }
     Ok(())
 }
 
-fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Duration) -> Result<(), Fault> {
+/// Texts of one event, in the memory of those of the event before.
+#[derive(Default)]
+struct Texts {
+    source: String,
+    prefix: String,
+    rule: String,
+}
+
+fn insert(
+    statement: &mut Statement<'_>,
+    texts: &mut Texts,
+    event: &Event<'_>,
+    wall_at_zero: Duration,
+) -> Result<(), Fault> {
     let banned = event.banned;
     let whom = banned.map(|banned| banned.network).filter(Prefix::is_host).map(|host| host.address());
     let source = event.peer.map(|peer| peer.ip().to_canonical()).or(whom);
@@ -196,12 +211,13 @@ fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Durati
         micros(wall_at_zero + event.at),
         event.kind.word(),
         (!event.service.is_empty()).then_some(event.service),
-        source.map(|source| source.to_string()),
+        source.map(|source| in_text(&mut texts.source, format_args!("{source}"))),
         event.peer.map(|peer| peer.port()),
-        prefix.map(|prefix| full_form(&prefix)),
+        prefix
+            .map(|prefix| in_text(&mut texts.prefix, format_args!("{}/{}", prefix.address(), prefix.len()))),
         verdict,
         (!event.reason.is_empty()).then_some(event.reason),
-        event.rule.map(|(file, line)| format!("{file}:{line}")),
+        event.rule.map(|(file, line)| in_text(&mut texts.rule, format_args!("{file}:{line}"))),
         (event.pid != 0).then_some(event.pid),
         status,
         signal,
@@ -218,9 +234,11 @@ fn insert(statement: &mut Statement<'_>, event: &Event<'_>, wall_at_zero: Durati
     Ok(())
 }
 
-/// As the database has networks: with the length, always.
-fn full_form(network: &Prefix) -> String {
-    format!("{}/{}", network.address(), network.len())
+fn in_text<'a>(text: &'a mut String, what: std::fmt::Arguments<'_>) -> &'a str {
+    text.clear();
+    // A String takes whatever there is.
+    let _ = text.write_fmt(what);
+    text
 }
 
 /// As SQLite has numbers.

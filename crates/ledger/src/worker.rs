@@ -20,6 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Messages before the next look at what is to be deleted.
 const MESSAGES: usize = 64;
@@ -28,6 +29,8 @@ const TRIES: usize = 10;
 const BETWEEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// How long it is quiet before old events are looked for.
 const QUIET: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+/// So often they are while events come. A look costs as much as writing a dozen events.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// `portreeve worker ledger [--directory DIR]`: runs until the supervisor closes the channel, which is descriptor 3.
 /// `arguments` are the words after `worker`; `settings` are those of portreeve.toml, or what is wrong with it.
@@ -65,6 +68,8 @@ pub fn main(
                 gathered: BTreeMap::new(),
                 leaving: BTreeSet::new(),
                 bans_trouble: String::new(),
+                bytes: 0,
+                looked: Duration::ZERO,
             }
             .begin(note.unwrap_or_default())
             .and_then(Clerk::serve),
@@ -155,6 +160,10 @@ struct Clerk {
     leaving: BTreeSet<String>,
     /// What was wrong when bans were written last.
     bans_trouble: String,
+    /// Bytes of the database after the last batch.
+    bytes: u64,
+    /// When it was looked last for what is to be deleted: the monotonic clock.
+    looked: Duration,
 }
 
 impl Clerk {
@@ -185,15 +194,17 @@ impl Clerk {
                 }
                 return Ok(());
             }
-            busy = self.retain();
+            let since = clock::monotonic().saturating_sub(self.looked);
+            busy = (busy || is_to_look(self.bytes, self.settings.most_bytes, since)) && self.retain();
             if self.store.is_none() {
                 return Err(io::Error::other("the damaged database cannot be replaced"));
             }
         }
     }
 
-    /// One step of deleting; true when there is more. What cannot be deleted now is tried again after the next batch.
+    /// One step of deleting; true when there is more. What cannot be deleted now is tried again with the next look.
     fn retain(&mut self) -> bool {
+        self.looked = clock::monotonic();
         match self.store.as_mut().map(Store::retain) {
             Some(Ok(more)) => more,
             Some(Err(Fault::Damaged(_))) => {
@@ -356,10 +367,11 @@ impl Clerk {
             Err(fault) => (0, fault.to_string()),
         };
         let changed = std::mem::replace(&mut self.trouble, trouble.clone()) != trouble;
+        self.bytes = self.store.as_ref().and_then(|store| store.bytes().ok()).unwrap_or(0);
         FromLedger::Written {
             written,
             lost: count - written,
-            bytes: self.store.as_ref().and_then(|store| store.bytes().ok()).unwrap_or(0),
+            bytes: self.bytes,
             trouble: changed.then(|| sentence(&trouble)),
         }
     }
@@ -379,6 +391,11 @@ impl Clerk {
             None => Ok(None),
         }
     }
+}
+
+/// Whether it is time to look for what is to be deleted: at once where the database is as large as it may be.
+fn is_to_look(bytes: u64, most: u64, since: Duration) -> bool {
+    bytes >= most || since >= LOOK
 }
 
 fn ban(kept: KeptBan) -> Ban {
@@ -413,5 +430,17 @@ fn tell_unless_gone(channel: &OwnedFd, message: &FromLedger) -> io::Result<()> {
     match tell(channel, message) {
         Err(error) if supervisor_has_gone(&error) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_old_is_looked_for_each_second_and_what_is_too_much_at_once() {
+        let (soon, later) = (LOOK - Duration::from_nanos(1), LOOK);
+        assert!(!is_to_look(99, 100, soon) && is_to_look(99, 100, later));
+        assert!(is_to_look(100, 100, Duration::ZERO));
     }
 }
