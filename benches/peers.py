@@ -104,6 +104,8 @@ class Server(harness.Srv):
     """A server that runs; used with `with`."""
 
     def __init__(self, name, kind, ctx=None, cpu=0, lastport=None):
+        # Where a service manager starts them; xinetd goes there itself.
+        os.chdir('/')
         super().__init__(name, kind, ctx or {}, cpu, lastport)
 
     def __enter__(self):
