@@ -20,8 +20,8 @@ use std::time::Duration;
 
 /// How long an event waits for others to be sent with.
 const DELAY: Duration = Duration::from_millis(50);
-/// The same while so many come that a batch would be one for that alone: the database has as much work with a batch as with a hundred
-/// events, and what is lost by a kill is as many events as before, at most.
+/// The same while many come: the database has as much work with a batch as with a hundred events. What a kill can cost is a batch of
+/// 32 KiB, as before.
 const CROWD_DELAY: Duration = Duration::from_millis(200);
 /// Events of a batch that make the next one wait longer.
 const CROWD: u16 = 64;
@@ -82,8 +82,8 @@ pub struct Ledger {
     batch: EventBatch,
     full: VecDeque<(Vec<u8>, (u64, u64))>,
     due: Option<Duration>,
-    /// Of the last batch: it had many.
-    crowded: bool,
+    /// When the last batch was made up, if it had many.
+    crowded: Option<Duration>,
     settings: Option<(u64, i64, i64, u64)>,
     farewell: Option<Duration>,
 }
@@ -124,15 +124,24 @@ impl Ledger {
             return;
         }
         let wall_at_zero = clock::wall().saturating_sub(clock::monotonic());
-        self.crowded = self.batch.count() >= CROWD;
+        self.crowded = (self.batch.count() >= CROWD).then(clock::monotonic);
         let (count, told) = (u64::from(self.batch.count()), std::mem::take(&mut self.untold));
         self.full.push_back((self.batch.seal(wall_at_zero, told), (count, told)));
         self.due = None;
     }
 
     /// How long the batch that begins now waits for more.
-    fn delay(&self) -> Duration {
-        if self.crowded { CROWD_DELAY } else { DELAY }
+    fn delay(&self, now: Duration) -> Duration {
+        let crowded = self.crowded.is_some_and(|made_up| now < made_up + CROWD_DELAY);
+        if crowded { CROWD_DELAY } else { DELAY }
+    }
+
+    /// Takes the first message of all that there is, and at the end the events for which there was no room beside those that wait.
+    fn draw(&mut self) -> Option<(Vec<u8>, (u64, u64))> {
+        if self.full.is_empty() {
+            self.seal();
+        }
+        self.full.pop_front()
     }
 
     /// Batches that wait.
@@ -314,7 +323,7 @@ impl Supervisor {
         let due = match ledger.due {
             Some(due) => due <= now,
             None if ledger.batch.count() > 0 => {
-                let due = now + ledger.delay();
+                let due = now + ledger.delay(now);
                 ledger.due = Some(due);
                 self.timers.set(due, Alarm::Events);
                 false
@@ -329,7 +338,7 @@ impl Supervisor {
     /// Everything goes to the worker's own queue, for an upgrade.
     pub fn hand_over_events(&mut self) {
         self.pass_on(true);
-        while let Some((message, counts)) = self.announcer.ledger.full.pop_front() {
+        while let Some((message, counts)) = self.announcer.ledger.draw() {
             self.announcer.ledger.sent.push_back(counts);
             self.tell(Worker::Ledger, message, None);
         }
@@ -465,32 +474,4 @@ impl Supervisor {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_events_wait_longer_for_more_and_few_do_not() {
-        let event = Event {
-            kind: portreeve_workers::protocol::EventKind::Start,
-            id: 1,
-            at: Duration::ZERO,
-            service: "s",
-            peer: None,
-            reason: "",
-            rule: None,
-            pid: 1,
-            count: 1,
-            ended: None,
-            banned: None,
-        };
-        let mut ledger = Ledger { journal: Journal::Open, ..Ledger::default() };
-        let mut batch_of = |count| {
-            (0..count).for_each(|_| ledger.note(&event));
-            ledger.seal();
-            ledger.delay()
-        };
-        assert_eq!(batch_of(CROWD - 1), DELAY);
-        assert_eq!(batch_of(CROWD), CROWD_DELAY);
-        assert_eq!(batch_of(1), DELAY, "once they have gone");
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
 //! What is deleted and when: events that are too old, and the oldest ones while the database is too large. A little at a time,
-//! after each batch, so that no step holds up the next batch for long.
+//! so that no step holds up the next batch for long.
 
 use crate::fault::Fault;
 use crate::settings::Settings;
@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Events that one step deletes at most: more than a batch brings, so that the database shrinks while it is written.
+/// Events that one step deletes at most: more than a batch of 32 KiB brings, so that the database shrinks while it is written.
 const STEP: u32 = 1000;
 /// Pages that one step gives back at most.
 const PAGES: u64 = 256;
@@ -67,6 +67,14 @@ impl Store {
         Ok(pragma(&self.db, "page_count")? * self.bounds.page_bytes + log_bytes(&self.path))
     }
 
+    /// Whether its file is larger than it may be. Pages that are free are used before it grows.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_too_large(&self) -> Result<bool, Fault> {
+        Ok(pragma(&self.db, "page_count")? * self.bounds.page_bytes > self.bounds.most_bytes)
+    }
+
     /// One step. True when there is more to delete.
     ///
     /// # Errors
@@ -106,7 +114,7 @@ impl Store {
         }
         // Bans that ended as long ago as events are kept count no more as former ones.
         self.db.execute("DELETE FROM bans WHERE until < ?1", params![oldest])?;
-        Ok(old >= STEP as usize || surplus > 0)
+        Ok(old >= STEP as usize || surplus > 0 || too_many == PAGES)
     }
 
     /// How many events there are.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+mod retention; // what is deleted, and how much of it at once
+
 /// A directory for one test, removed at its end.
 struct Scratch(PathBuf);
 
@@ -234,63 +236,6 @@ fn a_reader_sees_news_and_numbers_go_on() {
     let store = scratch.store();
     assert_eq!(store.last_id().unwrap(), 71);
     assert!(!reader.is_replaced());
-}
-
-#[test]
-fn old_events_go_and_the_last_stays() {
-    let scratch = Scratch::new();
-    let mut store = scratch.store_with(&Settings { keep_for: HOUR, ..Settings::default() });
-    fill(&mut store, 0, 2500);
-    // Event n is of HOUR + n seconds.
-    let now = HOUR * 2 + Duration::from_secs(2200);
-    let mut steps = 0;
-    while store.retain_at(now).unwrap() {
-        steps += 1;
-    }
-    assert_eq!(steps, 2, "at most a thousand at once");
-    let left = scratch.records(&Filter::default());
-    assert_eq!((left.len(), left[0].id), (300, 2200));
-    while store.retain_at(now * 2).unwrap() {}
-    assert_eq!(scratch.records(&Filter::default()).len(), 1, "numbers go on from the last one");
-}
-
-#[test]
-fn the_size_is_bounded_however_much_comes() {
-    let scratch = Scratch::new();
-    let settings = Settings { most_bytes: LEAST_SIZE, ..Settings::default() };
-    let mut store = scratch.store_with(&settings);
-    let mut most = 0;
-    for first in (0..60_000).step_by(300) {
-        fill(&mut store, first, first + 300);
-        store.retain_at(HOUR).unwrap();
-        most = most.max(std::fs::metadata(scratch.0.join(FILE)).unwrap().len());
-    }
-    let count = store.count().unwrap();
-    assert!((1000..30_000).contains(&count), "{count} events are left");
-    assert!(most <= LEAST_SIZE * 2, "{most}");
-    assert!(store.bytes().unwrap() <= LEAST_SIZE * 2 + (8 << 20), "with its log");
-    let records = scratch.records(&Filter::default());
-    assert_eq!(records.last().unwrap().id, 59_999, "the newest are there");
-    assert_eq!(records[0].id + i64::try_from(count).unwrap(), 60_000, "and none is missing between");
-}
-
-#[test]
-fn a_smaller_bound_gives_the_room_back() {
-    let scratch = Scratch::new();
-    fill(&mut scratch.store(), 0, 30_000);
-    let settings = Settings { most_bytes: LEAST_SIZE, ..Settings::default() };
-    let mut store = scratch.store_with(&settings);
-    let mut steps = 0;
-    while store.retain_at(HOUR).unwrap() {
-        steps += 1;
-        assert!(steps < 100);
-    }
-    for _ in 0..20 {
-        store.retain_at(HOUR).unwrap();
-    }
-    store.settle();
-    let bytes = std::fs::metadata(scratch.0.join(FILE)).unwrap().len();
-    assert!(bytes <= LEAST_SIZE + (64 << 10), "{bytes}");
 }
 
 #[test]

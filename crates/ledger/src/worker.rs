@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Messages before the next look at what is to be deleted.
+/// Messages before it may be time to look for what is to be deleted.
 const MESSAGES: usize = 64;
 /// So often is a store that cannot be opened tried, with this time between.
 const TRIES: usize = 10;
@@ -68,7 +68,7 @@ pub fn main(
                 gathered: BTreeMap::new(),
                 leaving: BTreeSet::new(),
                 bans_trouble: String::new(),
-                bytes: 0,
+                is_too_large: false,
                 looked: Duration::ZERO,
             }
             .begin(note.unwrap_or_default())
@@ -160,8 +160,8 @@ struct Clerk {
     leaving: BTreeSet<String>,
     /// What was wrong when bans were written last.
     bans_trouble: String,
-    /// Bytes of the database after the last batch.
-    bytes: u64,
+    /// The database has grown beyond its bound.
+    is_too_large: bool,
     /// When it was looked last for what is to be deleted: the monotonic clock.
     looked: Duration,
 }
@@ -195,7 +195,7 @@ impl Clerk {
                 return Ok(());
             }
             let since = clock::monotonic().saturating_sub(self.looked);
-            busy = (busy || is_to_look(self.bytes, self.settings.most_bytes, since)) && self.retain();
+            busy = (busy || is_to_look(self.is_too_large, since)) && self.retain();
             if self.store.is_none() {
                 return Err(io::Error::other("the damaged database cannot be replaced"));
             }
@@ -204,7 +204,7 @@ impl Clerk {
 
     /// One step of deleting; true when there is more. What cannot be deleted now is tried again with the next look.
     fn retain(&mut self) -> bool {
-        self.looked = clock::monotonic();
+        (self.looked, self.is_too_large) = (clock::monotonic(), false);
         match self.store.as_mut().map(Store::retain) {
             Some(Ok(more)) => more,
             Some(Err(Fault::Damaged(_))) => {
@@ -266,6 +266,9 @@ impl Clerk {
             let batch = Batch { wall_at_zero, dropped, events: &events };
             let said = self.write(&batch);
             tell_unless_gone(&self.channel, &said)?;
+            if self.is_too_large {
+                break;
+            }
         }
         Ok(true)
     }
@@ -322,6 +325,7 @@ impl Clerk {
                 None => Err(Fault::Passing("there is no database".to_owned())),
             };
             damaged = matches!(done, Err(Fault::Damaged(_)));
+            self.measure();
             self.bans_trouble = done.err().map(|fault| sentence(&fault.to_string())).unwrap_or_default();
         }
         let trouble = self.bans_trouble.clone();
@@ -367,13 +371,17 @@ impl Clerk {
             Err(fault) => (0, fault.to_string()),
         };
         let changed = std::mem::replace(&mut self.trouble, trouble.clone()) != trouble;
-        self.bytes = self.store.as_ref().and_then(|store| store.bytes().ok()).unwrap_or(0);
+        self.measure();
         FromLedger::Written {
             written,
             lost: count - written,
-            bytes: self.bytes,
+            bytes: self.store.as_ref().and_then(|store| store.bytes().ok()).unwrap_or(0),
             trouble: changed.then(|| sentence(&trouble)),
         }
+    }
+
+    fn measure(&mut self) {
+        self.is_too_large = self.store.as_ref().is_some_and(|store| store.is_too_large().unwrap_or(false));
     }
 
     /// A damaged database is replaced at once, and the batch written into the new one.
@@ -393,9 +401,9 @@ impl Clerk {
     }
 }
 
-/// Whether it is time to look for what is to be deleted: at once where the database is as large as it may be.
-fn is_to_look(bytes: u64, most: u64, since: Duration) -> bool {
-    bytes >= most || since >= LOOK
+/// Whether it is time to look for what is to be deleted.
+fn is_to_look(is_too_large: bool, since: Duration) -> bool {
+    is_too_large || since >= LOOK
 }
 
 fn ban(kept: KeptBan) -> Ban {
@@ -430,17 +438,5 @@ fn tell_unless_gone(channel: &OwnedFd, message: &FromLedger) -> io::Result<()> {
     match tell(channel, message) {
         Err(error) if supervisor_has_gone(&error) => Ok(()),
         other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_too_old_is_looked_for_each_second_and_what_is_too_much_at_once() {
-        let (soon, later) = (LOOK - Duration::from_nanos(1), LOOK);
-        assert!(!is_to_look(99, 100, soon) && is_to_look(99, 100, later));
-        assert!(is_to_look(100, 100, Duration::ZERO));
     }
 }

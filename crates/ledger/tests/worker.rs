@@ -9,19 +9,21 @@ mod hired;
 #[allow(dead_code, unreachable_pub, reason = "these tests use a part of it")]
 mod skip;
 
-use hired::{Hired, batch};
-use portreeve_ledger::{Filter, Keep, Reader, Settings};
+use hired::{Hired, batch, batch_since};
+use portreeve_ledger::{Filter, Keep, LEAST_SIZE, Reader, Settings};
 use portreeve_sys::process::is_root;
 use portreeve_workers::protocol::{BanOrder, FromLedger, KeptBan, Maker, Missing};
 use skip::{Reason, has_programs, skip};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 const CASES: &[(&str, fn())] = &[
     ("a_confined_ledger_writes_what_it_is_sent", a_confined_ledger_writes_what_it_is_sent),
     ("what_was_acknowledged_is_there_after_a_kill", what_was_acknowledged_is_there_after_a_kill),
     ("a_list_is_kept_whole_or_not_at_all", a_list_is_kept_whole_or_not_at_all),
+    ("what_is_too_much_and_too_old_goes_while_it_writes", what_is_too_much_and_too_old_goes_while_it_writes),
     ("a_full_disk_costs_events_until_there_is_room", a_full_disk_costs_events_until_there_is_room),
     (
         "without_a_ledger_it_says_why_and_goes_when_dismissed",
@@ -63,11 +65,12 @@ fn child(role: &str, words: &[String]) -> ExitCode {
                 "off" => Keep::Off,
                 directory => Keep::In(directory.into()),
             };
-            portreeve_ledger::main(
-                [words[0].clone().into()],
-                channel,
-                Ok(Settings { keep, ..Settings::default() }),
-            )
+            let mut settings = Settings { keep, ..Settings::default() };
+            if let [_, _, most_bytes, seconds] = words {
+                settings.most_bytes = most_bytes.parse().unwrap();
+                settings.keep_for = Duration::from_secs(seconds.parse().unwrap());
+            }
+            portreeve_ledger::main([words[0].clone().into()], channel, Ok(settings))
         }
         // As a member of a group, or of none: how many events there are to read.
         "read" => {
@@ -185,6 +188,47 @@ fn what_was_acknowledged_is_there_after_a_kill() {
         assert_eq!(there % 100, 0, "whole batches");
         acknowledged = there;
     }
+}
+
+/// It may be large, it may keep for a minute; nothing that comes is lost for that.
+fn what_is_too_much_and_too_old_goes_while_it_writes() {
+    let scratch = Scratch::new("bounded");
+    let mut worker = Hired::bounded(scratch.ledger().to_str().unwrap(), LEAST_SIZE, 60);
+    worker.ready();
+    assert!(matches!(worker.hear(), FromLedger::Opened { .. }));
+    let write = |worker: &mut Hired, batch: &[u8], count: u32| {
+        worker.send(batch);
+        match worker.hear() {
+            FromLedger::Written { written, lost: 0, trouble: None, .. } => assert_eq!(written, count),
+            other => panic!("{other:?}"),
+        }
+    };
+    for first in (0..40_000).step_by(300) {
+        write(&mut worker, &batch(first, 300, 0), 300);
+    }
+    let there = count(&scratch.ledger()).unwrap();
+    assert!((1000..20_000).contains(&there), "{there} of 40,200");
+    // Those of 1970 are not too much, but too old.
+    write(&mut worker, &batch_since(Duration::ZERO, 50_000, 100), 100);
+    std::thread::sleep(Duration::from_millis(1100));
+    write(&mut worker, &batch(60_000, 1, 0), 1);
+    let old = || {
+        let mut old = 0;
+        let reader = Reader::open(&scratch.ledger()).unwrap();
+        reader
+            .read(&Filter::default(), 0, |one| {
+                old += usize::from((50_000..60_000).contains(&one.id));
+                true
+            })
+            .unwrap();
+        old
+    };
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        old() == 0
+    });
+    assert!(gone, "{} old events are left", old());
+    worker.dismiss();
 }
 
 /// Whoever ends in the midst of a list, nothing of it is there; what was said of a network meanwhile is the later word.

@@ -21,12 +21,25 @@ pub(crate) struct Hired {
 impl Hired {
     /// One that keeps the ledger in this directory, or `off`.
     pub(crate) fn new(keep: &str) -> Self {
+        Self::told(&[keep])
+    }
+
+    /// One of this directory that may have so many bytes and keeps for so many seconds.
+    pub(crate) fn bounded(keep: &str, most_bytes: u64, seconds: u64) -> Self {
+        Self::told(&[keep, &most_bytes.to_string(), &seconds.to_string()])
+    }
+
+    fn told(words: &[&str]) -> Self {
         let (channel, theirs) = seqpacket::pair().unwrap();
         let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
         let word = |text: &str| CString::new(text).unwrap();
         let image = ImageBuilder {
             path: word(std::env::current_exe().unwrap().to_str().unwrap()),
-            argv: ["worker", "--child", "worker", "ledger", keep].map(word).into(),
+            argv: ["worker", "--child", "worker", "ledger"]
+                .iter()
+                .chain(words)
+                .map(|text| word(text))
+                .collect(),
             dir: word("/"),
             ..ImageBuilder::default()
         }
@@ -74,8 +87,17 @@ impl Hired {
     }
 }
 
-/// A batch of starts.
+/// A batch of starts, of now.
 pub(crate) fn batch(first: u64, count: u64, dropped: u64) -> Vec<u8> {
+    starts(first, count).seal(SystemTime::now().duration_since(UNIX_EPOCH).unwrap(), dropped)
+}
+
+/// One of another time, since 1970.
+pub(crate) fn batch_since(time: Duration, first: u64, count: u64) -> Vec<u8> {
+    starts(first, count).seal(time, 0)
+}
+
+fn starts(first: u64, count: u64) -> EventBatch {
     let mut batch = EventBatch::default();
     for id in first..first + count {
         assert!(batch.push(&Event {
@@ -92,6 +114,5 @@ pub(crate) fn batch(first: u64, count: u64, dropped: u64) -> Vec<u8> {
             banned: None,
         }));
     }
-    // Of now: older ones would be deleted.
-    batch.seal(SystemTime::now().duration_since(UNIX_EPOCH).unwrap(), dropped)
+    batch
 }
