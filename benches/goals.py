@@ -173,8 +173,11 @@ def lines(r):
            f'{show(carrier and carrier / 1000, 1)} in the process that carries; {show(mib["ours"] and mib["ours"] / 1000, 1)} in all processes', [at_most('the process that carries, and what the supervisor grew by, MB', both, 4, 1)])
     small = {(s, n): r.middle('footprint', s, n, 'pss_kib') for s in ('xinetd', 'lim-clone3', 'ours') for n in ('10', '1000')}
     in_mib = {k: v and v / 1024 for k, v in small.items()}
+    staffed = {n: r.middle('footprint', 'ours-staffed', n, 'all_pss_kib') for n in ('10', '1000')}
+    staffed = {k: v and v / 1024 for k, v in staffed.items()}
     yield ('idle, 10 / 1000 services: supervisor PSS, MiB', ' / '.join(show(in_mib['xinetd', n], 1) for n in ('10', '1000')), '–', ' / '.join(show(in_mib['lim-clone3', n], 2) for n in ('10', '1000')),
-           ' / '.join(show(in_mib['ours', n], 2) for n in ('10', '1000')), [at_most('10', in_mib['ours', '10'], 1.5), at_most('1000', in_mib['ours', '1000'], 2.2)])
+           ' / '.join(show(in_mib['ours', n], 2) for n in ('10', '1000')) + '; all processes, each worker there, ' + ' / '.join(show(staffed[n], 1) for n in ('10', '1000')),
+           [at_most('10', in_mib['ours', '10'], 1.5), at_most('1000', in_mib['ours', '1000'], 2.2), at_most('all, 10', staffed['10'], 6, 1)])
     yield ('start, CPU with 1000 services, ms', show(r.middle('footprint', 'xinetd', '1000', 'start_ms'), 1), '–', show(r.middle('footprint', 'lim-clone3', '1000', 'start_ms'), 1),
            show(r.middle('footprint', 'ours', '1000', 'start_ms'), 1), [timed('ms', r.middle('footprint', 'ours', '1000', 'start_ms'), 10, r.ratio('footprint', 'ours', 'lim-clone3', '1000', 'start_ms'), 1.67)])
     yield ('reload, CPU with 1000 services, unchanged / all changed, ms', ' / '.join(show(r.middle('footprint', 'xinetd', '1000', k), 1) for k in ('unchanged_ms', 'changed_ms')), '–', '–',

@@ -69,6 +69,19 @@ def ours(gate, log=False, wrap=False, ledger=False, hold=0):
     return command
 
 
+def staffed(gate):
+    """Ours with the ledger, a built-in and a redirected service beside the others, at the ports before them: once each has had a client, with every default worker."""
+    def command(kind, ctx):
+        argv = ours(gate, True, True, True)(kind, ctx)
+        first = PORT - 2
+        with open(argv[argv.index('-f') + 1], 'a') as file:
+            file.write(f'service echo\n{{\n type = INTERNAL UNLISTED\n id = built-in\n port = {first}\n socket_type = stream\n wait = no\n user = root\n}}\n')
+            file.write(f'service away\n{{\n type = UNLISTED\n port = {first + 1}\n socket_type = stream\n protocol = tcp\n wait = no\n user = root\n'
+                       f' redirect = 127.0.0.1 {BACK}\n}}\n')
+        return argv
+    return command
+
+
 def nginx_half(kind, ctx):
     """nginx that passes a client's half-close on, as a proxy must that loses nothing. Its default closes both sides when one ends."""
     argv = harness.SERVERS['nginx'](kind, ctx)
@@ -86,7 +99,7 @@ def register(gate):
     if gate:
         harness.SERVERS.update({
             'ours': ours(gate), 'ours-wrap': ours(gate, wrap=True), 'ours-full': ours(gate, True, True, True),
-            'ours-log-ledger': ours(gate, True, False, True), 'ours-held': ours(gate, hold=512),
+            'ours-log-ledger': ours(gate, True, False, True), 'ours-held': ours(gate, hold=512), 'ours-staffed': staffed(gate),
         })
 
 

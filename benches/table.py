@@ -205,7 +205,25 @@ def footprint(options):
                         break
                 rows.append(row)
                 print(row, file=sys.stderr)
+            if options.gate:
+                rows.append({'part': 'footprint', 'server': 'ours-staffed', 'cell': str(count), 'rep': rep, **staffed(count)})
+                print(rows[-1], file=sys.stderr)
     return rows
+
+
+def staffed(count):
+    """Idle memory of all processes, once a client has come to a program, a built-in and a redirected service."""
+    backend = subprocess.Popen([BIN + '/echod', str(BACK), 'echo'])
+    try:
+        with Server('ours-staffed', 'spawn', {'nserv': count, 'prog': BARE}) as server:
+            served = [generate(['-m', 'eof', '-c', 1, '-n', 1, '-t', 2, '-p', PORT, '--expect', 3])['ok']]
+            served += [generate(['-m', 'echo', '-c', 1, '-n', 1, '-t', 2, '-b', 64, '-p', PORT - n])['ok'] for n in (2, 1)]
+            time.sleep(0.5)
+            found = harness.tree(server.pid)
+            return {'served': served, 'processes': len(found), 'all_pss_kib': sum(harness.mem(pid)['pss'] for pid in found)}
+    finally:
+        backend.kill()
+        backend.wait()
 
 
 def estate(name, count, is_calm):

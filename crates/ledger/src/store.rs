@@ -137,6 +137,12 @@ impl Store {
         written
     }
 
+    /// Keeps no page in memory.
+    pub fn shrink(&self) {
+        // What cannot be freed stays.
+        let _ = self.db.execute_batch("PRAGMA shrink_memory");
+    }
+
     /// Copies the log into the database, so that it is short: for the end.
     pub fn settle(&self) {
         // A reader may prevent it, and then the next writer does it.

@@ -29,6 +29,8 @@ const TRIES: usize = 10;
 const BETWEEN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// How long it is quiet before old events are looked for.
 const QUIET: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
+/// How long nothing comes before it keeps no more in memory than it needs to wait.
+const REST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// So often they are while events come. A look costs as much as writing a dozen events.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -183,12 +185,16 @@ impl Clerk {
 
     fn serve(mut self) -> io::Result<()> {
         let mut bytes = vec![0; MAX_MESSAGE];
-        let mut busy = true;
+        let (mut busy, mut rests) = (true, false);
         loop {
             let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            if wait(&self.channel, Some(if busy { &now } else { &QUIET }))?
-                && !self.take_messages(&mut bytes)?
-            {
+            let limit = match (busy, rests) {
+                (true, _) => &now,
+                (false, false) => &REST,
+                (false, true) => &QUIET,
+            };
+            let has_come = wait(&self.channel, Some(limit))?;
+            if has_come && !self.take_messages(&mut bytes)? {
                 if let Some(store) = &self.store {
                     store.settle();
                 }
@@ -199,7 +205,20 @@ impl Clerk {
             if self.store.is_none() {
                 return Err(io::Error::other("the damaged database cannot be replaced"));
             }
+            rests = !has_come && !busy;
+            if rests {
+                self.rest();
+            }
         }
+    }
+
+    /// SQLite is two megabytes of code, and keeps a megabyte of pages.
+    fn rest(&self) {
+        if let Some(store) = &self.store {
+            store.shrink();
+        }
+        portreeve_sys::process::trim_heap();
+        portreeve_sys::code::let_go();
     }
 
     /// One step of deleting; true when there is more. What cannot be deleted now is tried again with the next look.

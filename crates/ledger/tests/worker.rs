@@ -24,6 +24,7 @@ const CASES: &[(&str, fn())] = &[
     ("what_was_acknowledged_is_there_after_a_kill", what_was_acknowledged_is_there_after_a_kill),
     ("a_list_is_kept_whole_or_not_at_all", a_list_is_kept_whole_or_not_at_all),
     ("what_is_too_much_and_too_old_goes_while_it_writes", what_is_too_much_and_too_old_goes_while_it_writes),
+    ("it_keeps_little_in_memory_while_nothing_comes", it_keeps_little_in_memory_while_nothing_comes),
     ("a_full_disk_costs_events_until_there_is_room", a_full_disk_costs_events_until_there_is_room),
     (
         "without_a_ledger_it_says_why_and_goes_when_dismissed",
@@ -229,6 +230,34 @@ fn what_is_too_much_and_too_old_goes_while_it_writes() {
     });
     assert!(gone, "{} old events are left", old());
     worker.dismiss();
+}
+
+/// A megabyte of pages and what SQLite has for code are given back, and come again with the next events.
+fn it_keeps_little_in_memory_while_nothing_comes() {
+    let scratch = Scratch::new("rests");
+    let mut worker = Hired::new(scratch.ledger().to_str().unwrap());
+    worker.ready();
+    assert!(matches!(worker.hear(), FromLedger::Opened { .. }));
+    let write = |worker: &mut Hired, first: u64| {
+        for first in (first..first + 6000).step_by(300) {
+            worker.send(&batch(first, 300, 0));
+            assert!(matches!(worker.hear(), FromLedger::Written { written: 300, lost: 0, .. }));
+        }
+        worker.resident_kib()
+    };
+    let busy = write(&mut worker, 0);
+    let mut idle = busy;
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(50));
+        idle = worker.resident_kib();
+        if idle + 1500 < busy {
+            break;
+        }
+    }
+    assert!(idle + 1500 < busy, "{busy} KiB while it wrote, {idle} KiB once it waits");
+    write(&mut worker, 6000);
+    worker.dismiss();
+    assert_eq!(count(&scratch.ledger()), Ok(12_000));
 }
 
 /// Whoever ends in the midst of a list, nothing of it is there; what was said of a network meanwhile is the later word.

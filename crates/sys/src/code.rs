@@ -3,6 +3,10 @@
 
 use rustix::mm::{Advice, madvise};
 use std::io::Read;
+use std::sync::OnceLock;
+
+/// Where the code of this program is: from, to. It stays there for as long as the process lives.
+static CODE: OnceLock<Vec<(usize, usize)>> = OnceLock::new();
 
 /// A part of the address space, as a line of /proc/self/maps tells of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,22 +19,28 @@ struct Mapping<'a> {
     file: (&'a str, &'a str),
 }
 
-/// Lets go of the code of this program that is not running: what reads a configuration is a megabyte, most of it mapped only because the
-/// kernel maps what lies around a page that is touched. What is used comes back from the page cache without reading a disk. Without /proc
-/// nothing happens.
+/// Looks up where the code of this program is, for one who will not be able to read /proc when it lets go of it.
+pub fn locate() {
+    CODE.get_or_init(|| {
+        // In one piece: the kernel makes the table anew for each read.
+        let mut maps = String::with_capacity(8 << 10);
+        let read = std::fs::File::open("/proc/self/maps").and_then(|mut file| file.read_to_string(&mut maps));
+        let here = let_go as fn() as usize;
+        let found = if read.is_ok() { of_code(&maps, here) } else { Vec::new() };
+        found.iter().map(|mapping| (mapping.start, mapping.end)).collect()
+    });
+}
+
+/// Lets go of the code of this program that is not running: what reads a configuration, or makes a worker ready, is a megabyte or three, most
+/// of it mapped only because the kernel maps what lies around a page that is touched. What is used comes back from the page cache without
+/// reading a disk. Without /proc nothing happens.
 pub fn let_go() {
-    // In one piece: the kernel makes the table anew for each read.
-    let mut maps = String::with_capacity(8 << 10);
-    let read = std::fs::File::open("/proc/self/maps").and_then(|mut file| file.read_to_string(&mut maps));
-    if read.is_err() {
-        return;
-    }
-    let here = let_go as fn() as usize;
-    for Mapping { start, end, .. } in of_code(&maps, here) {
+    locate();
+    for &(start, end) in CODE.get().into_iter().flatten() {
         let address = std::ptr::with_exposed_provenance_mut(start);
         // SAFETY: the range is a private mapping of the executable's file that may not be written to, and never was: what the loader
-        // relocates lies in the segment that is writable at first, whose offset is not 0. So all its pages are those of the file, which
-        // nobody can write to while it is executed, and the next access finds the same bytes.
+        // relocates lies in the segment that is writable at first, whose offset is not 0. Nobody unmaps it: it is what is running. So all
+        // its pages are those of the file, which nobody can write to while it is executed, and the next access finds the same bytes.
         let _ = unsafe { madvise(address, end.saturating_sub(start), Advice::LinuxDontNeed) };
     }
 }

@@ -64,6 +64,7 @@ pub fn enter(
     // Before the walls: afterwards the zone's file cannot be read, nor where the kernel has mapped its clock.
     portreeve_sys::clock::load_zone();
     let _ = portreeve_sys::clock::monotonic();
+    portreeve_sys::code::locate();
     let missing = match confine(worker, ids, keeps) {
         Ok(missing) => missing,
         Err(error) => {
@@ -86,6 +87,8 @@ pub fn enter(
     if encoded.is_err() || portreeve_sys::seqpacket::send(channel.as_fd(), &ready, None).is_err() {
         return Err(ExitCode::FAILURE);
     }
+    // What has made it ready runs once.
+    portreeve_sys::code::let_go();
     Ok(worker)
 }
 

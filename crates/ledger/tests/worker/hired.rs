@@ -74,6 +74,13 @@ impl Hired {
         }
     }
 
+    /// What of its memory is in memory.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid.as_raw_nonzero())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Closes the channel; the worker must go by itself and without complaint.
     pub(crate) fn dismiss(self) {
         drop(self.channel);
