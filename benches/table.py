@@ -218,7 +218,8 @@ def staffed(count):
         with Server('ours-staffed', 'spawn', {'nserv': count, 'prog': BARE}) as server:
             served = [generate(['-m', 'eof', '-c', 1, '-n', 1, '-t', 2, '-p', PORT, '--expect', 3])['ok']]
             served += [generate(['-m', 'echo', '-c', 1, '-n', 1, '-t', 2, '-b', 64, '-p', PORT - n])['ok'] for n in (2, 1)]
-            time.sleep(0.5)
+            # The ledger gives back what it needs no more after a second.
+            time.sleep(1.5)
             found = harness.tree(server.pid)
             return {'served': served, 'processes': len(found), 'all_pss_kib': sum(harness.mem(pid)['pss'] for pid in found)}
     finally:
