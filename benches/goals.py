@@ -177,7 +177,7 @@ def lines(r):
     staffed = {k: v and v / 1024 for k, v in staffed.items()}
     yield ('idle, 10 / 1000 services: supervisor PSS, MiB', ' / '.join(show(in_mib['xinetd', n], 1) for n in ('10', '1000')), '–', ' / '.join(show(in_mib['lim-clone3', n], 2) for n in ('10', '1000')),
            ' / '.join(show(in_mib['ours', n], 2) for n in ('10', '1000')) + '; all processes, each worker there, ' + ' / '.join(show(staffed[n], 1) for n in ('10', '1000')),
-           [at_most('10', in_mib['ours', '10'], 1.5), at_most('1000', in_mib['ours', '1000'], 2.2), at_most('all, 10', staffed['10'], 6, 1)])
+           [at_most('10', in_mib['ours', '10'], 1.5), at_most('1000', in_mib['ours', '1000'], 2.2), at_most('all, 10', staffed['10'], 6, 1), at_most('all, 1000', staffed['1000'], 6, 1)])
     yield ('start, CPU with 1000 services, ms', show(r.middle('footprint', 'xinetd', '1000', 'start_ms'), 1), '–', show(r.middle('footprint', 'lim-clone3', '1000', 'start_ms'), 1),
            show(r.middle('footprint', 'ours', '1000', 'start_ms'), 1), [timed('ms', r.middle('footprint', 'ours', '1000', 'start_ms'), 10, r.ratio('footprint', 'ours', 'lim-clone3', '1000', 'start_ms'), 1.67)])
     yield ('reload, CPU with 1000 services, unchanged / all changed, ms', ' / '.join(show(r.middle('footprint', 'xinetd', '1000', k), 1) for k in ('unchanged_ms', 'changed_ms')), '–', '–',

@@ -70,7 +70,7 @@ def ours(gate, log=False, wrap=False, ledger=False, hold=0):
 
 
 def staffed(gate):
-    """Ours with the ledger, a built-in and a redirected service beside the others, at the ports before them: once each has had a client, with every default worker."""
+    """Ours with the ledger, a built-in and a redirected service beside the others, at the ports before them: with every default worker."""
     def command(kind, ctx):
         argv = ours(gate, True, True, True)(kind, ctx)
         first = PORT - 2
