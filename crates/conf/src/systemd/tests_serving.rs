@@ -252,3 +252,23 @@ fn behind_the_main_file_its_defaults_hold() {
     let none = Sources { units: vec!["/missing".into()], ..Sources::default() };
     assert!(crate::read_sources(&host, &none).fatal.is_some());
 }
+
+/// No unit is written that would not be read.
+#[test]
+fn what_is_no_interface_is_in_no_unit() {
+    let written = |bind: &str| {
+        let line = format!("{bind}:telnet stream tcp nowait root /usr/bin/a a\n");
+        let sheet = crate::convert::from_inetd("i", line.as_bytes(), "/usr/sbin");
+        let (files, notes) = super::to_systemd(&sheet, &FakeHost::debian());
+        let bound =
+            files.iter().flat_map(|file| file.text.lines()).find(|line| line.starts_with("BindToDevice"));
+        (
+            bound.map(str::to_owned),
+            notes.iter().any(|note| note.lost && note.text.contains("no name of an interface")),
+        )
+    };
+    assert_eq!(written("%eth0"), (Some("BindToDevice=eth0".to_owned()), false));
+    for odd in ["%so%st", "%", "%a/b", "%abcdefghijklmnop"] {
+        assert_eq!(written(odd), (None, true), "{odd}");
+    }
+}

@@ -4,6 +4,7 @@ use super::{addresses, local, words};
 use crate::build::SOCKET_MODE;
 use crate::convert::{Account, Lenient, Stanza, Stop};
 use crate::host::Host;
+use crate::values::is_interface;
 use std::net::IpAddr;
 
 /// The most lines of one socket.
@@ -137,6 +138,9 @@ fn bound<'a>(account: &mut Account<'a>) -> Result<(Vec<Option<IpAddr>>, Option<&
                 Err(_) => return Stop::new("bind", format!("a unit needs an address, and `{word}` is none")),
             },
         };
+        if let Some(device) = device.filter(|device| !is_interface(device)) {
+            return Stop::new("bind", format!("`{device}` is no name of an interface"));
+        }
         addresses.push(address);
         devices.push(device);
     }

@@ -22,6 +22,7 @@ use crate::report::Finding;
 use crate::service::Set;
 use crate::text::Text;
 use crate::verify::Verify;
+pub(crate) use network::is_interface;
 
 /// A line whose value is to be read.
 pub(crate) struct Line<'a> {

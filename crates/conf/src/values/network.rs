@@ -181,7 +181,7 @@ fn place(line: &Line<'_>, index: usize) -> Result<Bound, Bad> {
 }
 
 /// Whether the kernel could call an interface so.
-fn is_interface(name: &str) -> bool {
+pub(crate) fn is_interface(name: &str) -> bool {
     let odd = |b: u8| b == b'/' || b == b':' || b == b'%' || !b.is_ascii_graphic();
     !name.is_empty() && name.len() <= 15 && name != "." && name != ".." && !name.bytes().any(odd)
 }
